@@ -1,0 +1,198 @@
+"""Plain values in, settings out; and what pydantic says about a mistake, said for the user.
+
+Also answers what stands at a path such as `model.kernel.omega_0`, from the types alone.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.trial import Settings
+from ckconv_sweep.errors import ConfigError, nearest_or_all
+
+S = TypeVar("S", bound=Settings)
+
+
+def build(kind: type[S], document: Document) -> S:
+    """Settings of one kind from a document.
+
+    Raises:
+        ConfigError: names the place, what was read, what is right, and the nearest name.
+    """
+    try:
+        return kind.model_validate(document.value)
+    except ValidationError as error:
+        raise _said_for_the_user(kind, document, error.errors()) from None
+
+
+def blocks(annotation: Any) -> dict[str, type[Settings]]:
+    """The settings classes that may stand here, by `name` (or by class name where there is one
+    only); empty for a plain value."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [m for m in get_args(annotation) if isinstance(m, type)]
+        found = [m for m in members if issubclass(m, Settings)]
+        return {m.model_fields["name"].default: m for m in found}
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return {annotation.__name__: annotation}
+    return {}
+
+
+def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None:
+    """The settings class at `key`; where several may stand there, the one that `tree` names, or
+    the default one where `tree` has nothing there."""
+    current: type[Settings] | None = kind
+    for word in key:
+        if current is None or word not in current.model_fields:
+            return None
+        tree = tree.get(word) if isinstance(tree, dict) else None
+        field = current.model_fields[str(word)]
+        options = blocks(field.annotation)
+        if len(options) == 1:
+            (current,) = options.values()
+        elif tree is None and isinstance(field.default, Settings):
+            current = type(field.default)
+        else:
+            named = tree.get("name") if isinstance(tree, dict) else None
+            current = options.get(named) if isinstance(named, str) else None
+    return current
+
+
+def annotation_at(kind: type[Settings], tree: Any, key: Key) -> Any:
+    """The type of the setting at `key`, or None where there is no such setting."""
+    if isinstance(key[-1], int):
+        row = annotation_at(kind, tree, key[:-1])
+        return next(iter(get_args(row)), None)
+    block = block_at(kind, tree, key[:-1])
+    if block is None or key[-1] not in block.model_fields:
+        return None
+    return block.model_fields[key[-1]].annotation
+
+
+def paths(kind: type[Settings], tree: Any, prefix: str = "") -> list[str]:
+    """Every setting's path, following the blocks that `tree` names."""
+    out = []
+    for name, field in kind.model_fields.items():
+        below = block_at(kind, tree, (name,))
+        if below is not None:
+            inner = tree.get(name) if isinstance(tree, dict) else None
+            out += [prefix + name, *paths(below, inner, f"{prefix}{name}.")]
+        elif not blocks(field.annotation):
+            out.append(prefix + name)
+    return out
+
+
+def type_name(annotation: Any) -> str:
+    """What must stand at a setting, in words."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    if annotation in words:
+        return words[annotation]
+    if get_origin(annotation) in (tuple, list):
+        return "a list"
+    if get_origin(annotation) in (Union, types.UnionType) and not blocks(annotation):
+        members = [m for m in get_args(annotation) if m is not types.NoneType]
+        return " or ".join(map(type_name, members))
+    return "a block of settings"
+
+
+def _said_for_the_user(
+    kind: type[Settings], document: Document, errors: list[ErrorDetails]
+) -> ConfigError:
+    """One message, for the first mistake. An unknown key comes first: a missing one is often it."""
+    error = min(errors, key=lambda e: e["type"] != "extra_forbidden")
+    key = _without_tags(kind, document.value, error["loc"])
+    path = ".".join(map(str, key))
+    where = document.where(key)
+    read, context = error["input"], error.get("ctx", {})
+    # A limit may sit on the parts of an Annotated type; the plain type is what reads well.
+    wanted = type_name(annotation_at(kind, document.value, key)) if key else "settings"
+    bounds = {
+        "greater_than_equal": (">=", "ge"),
+        "greater_than": (">", "gt"),
+        "less_than_equal": ("<=", "le"),
+        "less_than": ("<", "lt"),
+    }
+    match error["type"]:
+        case "extra_forbidden":
+            block = block_at(kind, document.value, key[:-1])
+            known = list(block.model_fields) if block else []
+            inside = f" in {'.'.join(map(str, key[:-1]))}" if key[:-1] else ""
+            return ConfigError(
+                f"no setting is called {key[-1]!r}{inside}",
+                where=where,
+                hint=nearest_or_all(str(key[-1]), known),
+            )
+        case "missing":
+            return ConfigError(f"{path} is missing: {wanted} must stand here", where=where)
+        case "union_tag_not_found":
+            there = blocks(annotation_at(kind, document.value, key))
+            return ConfigError(
+                f"{path}.name is missing", where=where, hint=f"there are: {', '.join(there)}"
+            )
+        case "union_tag_invalid":
+            names = [t.strip(" '") for t in context["expected_tags"].split(",")]
+            return ConfigError(
+                f"{path}: no {key[-1]} is called {context['tag']!r}",
+                where=document.where((*key, "name")),
+                hint=nearest_or_all(context["tag"], names),
+            )
+        case "literal_error":
+            names = list(map(str, get_args(_plain(annotation_at(kind, document.value, key)))))
+            return ConfigError(
+                f"{path}: must be {wanted}, got {short(read)}",
+                where=where,
+                hint=nearest_or_all(str(read), names),
+            )
+        case "value_error":
+            message = error["msg"].removeprefix("Value error, ")
+            changes = [
+                place
+                for at, place in document.places.items()
+                if at[: len(key)] == key and place.startswith("--set ")
+            ]
+            return ConfigError(
+                f"{path}: {message}" if path else message, where=", with ".join([where, *changes])
+            )
+        case "finite_number":
+            return ConfigError(f"{path}: must be finite, got {read!r}", where=where)
+        case word if word in bounds:
+            sign, name = bounds[word]
+            last = key[-1] if isinstance(key[-1], str) else path
+            return ConfigError(
+                f"{path}: {last} {sign} {context[name]} must hold, got {read!r}", where=where
+            )
+    return ConfigError(
+        f"{path or 'this file'}: {wanted} must stand here, got {short(read)}", where=where
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _without_tags(kind: type[Settings], tree: Any, loc: Key) -> Key:
+    """pydantic names the chosen member of a union in the path of an error; a file does not."""
+    key: Key = ()
+    words = iter(loc)
+    for word in words:
+        key = (*key, word)
+        annotation = annotation_at(kind, tree, key)
+        several = get_origin(annotation) in (Union, types.UnionType)
+        if several and types.NoneType not in get_args(annotation):
+            next(words, None)
+    return key
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

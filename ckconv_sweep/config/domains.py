@@ -1,0 +1,319 @@
+"""What may be searched at one setting: an interval, some choices, or whole blocks of settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, get_args, get_origin
+
+from ckconv_sweep.config.build import annotation_at, blocks, paths, short, type_name
+from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.trial import Settings, Trial
+from ckconv_sweep.errors import ConfigError, nearest_or_all
+
+Scalar = int | float | str | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool = False
+    step: float | None = None
+
+    def written(self) -> dict[str, Any]:
+        number: Callable[[float], float] = int if self.whole else float
+        out: dict[str, Any] = {"low": number(self.low), "high": number(self.high)}
+        if self.log:
+            out["log"] = True
+        if self.step is not None:
+            out["step"] = number(self.step)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """One of some values."""
+
+    options: tuple[Scalar, ...]
+
+    def written(self) -> dict[str, Any]:
+        return {"choices": list(self.options)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One of the blocks to choose among: which class of settings, what is fixed, what searched."""
+
+    name: str
+    fixed: Mapping[str, Any]
+    search: Mapping[str, Interval | Choices]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """A choice among whole blocks, by label."""
+
+    options: Mapping[str, Block]
+
+    def written(self) -> dict[str, Any]:
+        return {
+            "choices": {
+                label: ({} if block.name == label else {"name": block.name})
+                | dict(block.fixed)
+                | {key: domain.written() for key, domain in block.search.items()}
+                for label, block in self.options.items()
+            }
+        }
+
+
+Domain = Interval | Choices | Blocks
+
+
+def corners(domain: Interval | Choices) -> tuple[Scalar, ...]:
+    """The values at which a range must be checked: if they are settings, all between are."""
+    if isinstance(domain, Choices):
+        return domain.options
+    ends = (domain.low, domain.high)
+    return tuple(map(int, ends)) if domain.whole else ends
+
+
+def extremes(domain: Interval | Choices) -> tuple[Scalar, ...]:
+    """The corners without the numbers between the smallest and the largest."""
+    values = corners(domain)
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    return (min(numbers), max(numbers)) if len(numbers) == len(values) else values
+
+
+def count(domain: Interval | Choices) -> int | None:
+    """How many values a domain has, or None where they cannot be counted."""
+    if isinstance(domain, Choices):
+        return len(domain.options)
+    step = domain.step or (1 if domain.whole else None)
+    return None if step is None else _steps(domain.low, domain.high, step) + 1
+
+
+def points(domain: Interval | Choices) -> Iterable[Scalar] | None:
+    """All values of a domain, or None where they cannot be counted."""
+    if isinstance(domain, Choices):
+        return domain.options
+    many = count(domain)
+    if many is None:
+        return None
+    number: Callable[[Fraction], float] = int if domain.whole else float
+    low, step = _exact(domain.low), _exact(domain.step or 1)
+    return (number(low + i * step) for i in range(many))
+
+
+def _exact(value: float) -> Fraction:
+    """The number as it is written: 0.1 is a tenth, so that three steps of it make 0.3."""
+    return Fraction(repr(value))
+
+
+def _steps(low: float, high: float, step: float) -> int:
+    return (_exact(high) - _exact(low)) // _exact(step)
+
+
+def read_domain(path: str, written: Any, trial: Trial, document: Document) -> Domain:
+    """What a space searches at one setting.
+
+    Raises:
+        ConfigError: there is no such setting, or this is no range of its values.
+    """
+    tree = trial.model_dump()
+    key = tuple(path.split("."))
+    place: Key = ("search", path)
+    where = document.where(place)
+    annotation = annotation_at(Trial, tree, key)
+    if annotation is None and _below_a_searched_block(key, document):
+        annotation = _annotation_in_any_block(key)
+    if annotation is None:
+        raise ConfigError(
+            f"search: no setting is called {path!r}",
+            where=where,
+            hint=nearest_or_all(path, paths(Trial, tree)),
+        )
+    if key[0] == "metric":
+        raise ConfigError(
+            f"search: {path} cannot be searched",
+            where=where,
+            hint="the metric decides which trial is best, so it is the same for all of them",
+        )
+    if key[-1] == "name" and len(blocks(annotation_at(Trial, tree, key[:-1]))) > 1:
+        block = ".".join(key[:-1])
+        raise ConfigError(
+            f"search: {path} comes with settings of its own, so whole blocks are searched",
+            where=where,
+            hint=_form_of_blocks(block, blocks(annotation_at(Trial, tree, key[:-1]))),
+        )
+    options = blocks(annotation)
+    match written:
+        case {"choices": dict() as labels, **rest} if labels and not rest and len(options) > 1:
+            return Blocks(
+                options={
+                    label: _block(path, label, inner, options, document)
+                    for label, inner in labels.items()
+                }
+            )
+    if len(options) > 1:
+        raise ConfigError(
+            f"search: {path} is a block of settings, got {short(written)}",
+            where=where,
+            hint=_form_of_blocks(path, options),
+        )
+    if options:
+        inside = [name for name in paths(Trial, tree) if name.startswith(f"{path}.")]
+        raise ConfigError(
+            f"search: {path} is a block of settings",
+            where=where,
+            hint=f"search one of them: {', '.join(inside)}",
+        )
+    return _plain_domain(path, written, annotation, where)
+
+
+def _form_of_blocks(path: str, options: Iterable[str]) -> str:
+    choice = ", ".join(f"{name}: {{}}" for name in options)
+    return f"write {path}: {{choices: {{{choice}}}}}"
+
+
+def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Interval | Choices:
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    whole, number = plain is int, plain in (int, float)
+
+    def numeric(name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(
+                f"search: {path}: {name} must be a number, got {short(value)}", where=where
+            )
+        if not math.isfinite(value):
+            raise ConfigError(f"search: {path}: {name} must be finite, got {value}", where=where)
+        if whole and value != int(value):
+            raise ConfigError(
+                f"search: {path}: a whole number must stand at {name}, got {value!r}", where=where
+            )
+        return value
+
+    if get_origin(plain) is tuple:
+        raise ConfigError(
+            f"search: {path} is a list and cannot be searched",
+            where=where,
+            hint="choose among whole blocks, each with its own list",
+        )
+    match written:
+        case {"choices": [_, *_] as values, **rest} if not rest:
+            for value in values:
+                if isinstance(value, (dict, list)):
+                    raise ConfigError(
+                        f"search: {path}: a choice must be one value, got {short(value)}",
+                        where=where,
+                    )
+            if plain is float:
+                values = [float(numeric("a choice", value)) for value in values]
+            if len({(type(value), value) for value in values}) < len(values):
+                raise ConfigError(
+                    f"search: {path}: a choice stands twice in {short(values)}", where=where
+                )
+            return Choices(options=tuple(values))
+        case {"low": low, "high": high, **rest} if rest.keys() <= {"log", "step"} and number:
+            low, high = numeric("low", low), numeric("high", high)
+            log = rest.get("log", False)
+            step = numeric("step", rest["step"]) if "step" in rest else None
+            if not isinstance(log, bool):
+                raise ConfigError(
+                    f"search: {path}: log must be true or false, got {short(log)}",
+                    where=where,
+                )
+            if step is not None and step <= 0:
+                raise ConfigError(
+                    f"search: {path}: step > 0 must hold, got step={step}", where=where
+                )
+            if low > high:
+                raise ConfigError(
+                    f"search: {path}: low <= high must hold, got low={low} and high={high}",
+                    where=where,
+                )
+            if log and low <= 0:
+                raise ConfigError(
+                    f"search: {path}: low > 0 must hold where log is true, got low={low}",
+                    where=where,
+                )
+            if log and step is not None:
+                raise ConfigError(f"search: {path}: give log or step, not both", where=where)
+            if step is not None:
+                # Optuna moves `high` to the last point that the steps reach, with a warning.
+                last = _exact(low) + _steps(low, high, step) * _exact(step)
+                high = int(last) if whole else float(last)
+                if _exact(high) != last:  # read again, it would have lost its last point
+                    raise ConfigError(
+                        f"search: {path}: low={low} and step={step} have too many digits",
+                        where=where,
+                        hint="write fewer, as in {low: 0, high: 1, step: 0.125}",
+                    )
+            return Interval(low=low, high=high, whole=whole, log=log, step=step)
+    form = (
+        (
+            "{low: 1, high: 9}, {low: 1, high: 9, log: true}, {low: 0, high: 1, step: 0.1} or "
+            "{choices: [1, 2]}"
+        )
+        if number
+        else "{choices: [a, b]}"
+    )
+    raise ConfigError(
+        f"search: {path}: cannot read {short(written)} as a range",
+        where=where,
+        hint=f"write {form}; {type_name(annotation)} must come out",
+    )
+
+
+def _block(
+    path: str, label: str, written: Any, options: dict[str, type[Settings]], document: Document
+) -> Block:
+    where = document.where(("search", path, "choices", label))
+    inner = dict(written or {}) if isinstance(written, dict) or written is None else None
+    if inner is None:
+        raise ConfigError(
+            f"search: {path}: {label}: a block of settings must stand here, got {short(written)}",
+            where=where,
+        )
+    name = inner.pop("name", label)
+    if not isinstance(name, str) or name not in options:
+        raise ConfigError(
+            f"search: no {path} is called {short(name)}",
+            where=where,
+            hint=nearest_or_all(str(name), options),
+        )
+    fields = {k: f for k, f in options[name].model_fields.items() if k != "name"}
+    fixed: dict[str, Any] = {}
+    search: dict[str, Interval | Choices] = {}
+    for key, value in inner.items():
+        at = document.where(("search", path, "choices", label, key))
+        if key not in fields:
+            raise ConfigError(
+                f"search: no setting of {name} is called {key!r}",
+                where=at,
+                hint=nearest_or_all(key, fields),
+            )
+        if isinstance(value, dict):
+            search[key] = _plain_domain(f"{path}.{label}.{key}", value, fields[key].annotation, at)
+        else:
+            fixed[key] = value
+    return Block(name=name, fixed=fixed, search=search)
+
+
+def _below_a_searched_block(key: Key, document: Document) -> bool:
+    """Whether an outer part of this key is a choice among blocks in the same file."""
+    searched = document.value["search"]
+    return any(".".join(map(str, key[:end])) in searched for end in range(1, len(key)))
+
+
+def _annotation_in_any_block(key: Key) -> Any:
+    """The type of a setting that some option of the block above it has."""
+    for option in blocks(annotation_at(Trial, {}, key[:-1])).values():
+        if key[-1] in option.model_fields:
+            return option.model_fields[str(key[-1])].annotation
+    return None

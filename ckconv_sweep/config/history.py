@@ -1,0 +1,54 @@
+"""What the epochs of a trial left behind, and what follows from it: which epoch counts, and
+whether the trial has ended. Pure functions, so that a resumed trial cannot decide otherwise than
+one that was never interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ckconv_sweep.config.trial import Metric, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch of a trial.
+
+    `number` counts from 1; `metrics` holds `val/accuracy`, `time/epoch_seconds`, ...;
+    `timestamp_ms` is the time of its end since 1970; `checkpoint` the name of the file that was
+    safe on disk before this epoch was reported, empty where none is kept.
+    """
+
+    number: int
+    metrics: Mapping[str, float]
+    timestamp_ms: int
+    checkpoint: str = ""
+
+
+def best(history: Sequence[Epoch], metric: Metric) -> Epoch:
+    """The epoch by which a trial is judged; the earlier one of equals. `history` is not empty."""
+    if metric.at == "last":
+        return history[-1]
+    chosen = history[0]
+    for epoch in history[1:]:
+        if metric.better(epoch.metrics[metric.name], chosen.metrics[metric.name]):
+            chosen = epoch
+    return chosen
+
+
+def objective(history: Sequence[Epoch], metric: Metric) -> float:
+    """The number by which a trial is judged."""
+    return best(history, metric).metrics[metric.name]
+
+
+def end_reason(trial: Trial, history: Sequence[Epoch]) -> str | None:
+    """`epochs` when the trial has run its epochs, `early_stopping` when its metric has not become
+    better for long enough, None while it goes on."""
+    if len(history) >= trial.training.epochs:
+        return "epochs"
+    patience = trial.training.early_stopping_epochs
+    if patience and history:
+        last_better = best(history, trial.metric.model_copy(update={"at": "best"})).number
+        if history[-1].number - last_better >= patience:
+            return "early_stopping"
+    return None

@@ -1,0 +1,31 @@
+"""What a sweep may be called: the name becomes a folder, so it must be one."""
+
+from __future__ import annotations
+
+import re
+
+from ckconv_sweep.errors import ConfigError
+
+# Reserved by Windows, where a shared folder may be looked at.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
+
+
+def check_sweep_name(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        ConfigError: it holds more than letters, digits, `.`, `_`, `-`, begins with none of
+            letter and digit, is over 80 characters, or names a device.
+    """
+    if (
+        re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name)
+        and name.split(".")[0].lower() not in _DEVICES
+        and not name.endswith(".")
+    ):
+        return name
+    raise ConfigError(
+        f"{name!r} cannot be the name of a sweep",
+        where="--name",
+        hint="use letters, digits, '.', '_' and '-', at most 80, a letter or digit first "
+        "(the folder that holds sweeps is --sweeps-dir)",
+    )

@@ -1,0 +1,163 @@
+"""From a file and `--set` options to a trial or a space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ckconv_sweep.config import bundled, files
+from ckconv_sweep.config.build import annotation_at, blocks, build, paths
+from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.space import Space, SpaceFile, space_from
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import ConfigError, nearest_or_all
+
+_OF_THE_SPACE = ("sampler", "scheduler", "budget")
+
+
+def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
+    """A trial, by file or bundled name, with `--set` changes.
+
+    Raises:
+        ConfigError: the file or a change is wrong.
+    """
+    return build(Trial, _changed(_trial_document(bundled.locate("trials", given)), changes))
+
+
+def read_space(given: str, changes: Sequence[str] = ()) -> Space:
+    """A space, by file or bundled name. A change of `sampler.*`, `scheduler.*` or `budget.*` is
+    one of the space; any other is one of its base trial.
+
+    Raises:
+        ConfigError: the file, its base trial or a change is wrong.
+    """
+    path = bundled.locate("search_spaces", given)
+    document = files.read(path)
+    return _space(document, path.parent, changes)
+
+
+def parse_space(text: str, name: str) -> Space:
+    """A space that a sweep wrote down, with its base trial inside. Raises as `read_space`."""
+    return _space(files.parse(text, name), None, ())
+
+
+def is_space(given: str) -> bool:
+    """Whether a file or bundled name is a space rather than a trial."""
+    if os.path.isfile(given):
+        value = files.read(Path(given)).value
+        return isinstance(value, dict) and bool({"search", "trial"} & value.keys())
+    return given in bundled.names("search_spaces")
+
+
+def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> Space:
+    if not isinstance(document.value, dict):
+        raise ConfigError("a space must be a block of settings", where=document.where())
+    if not {"search", "trial"} & document.value.keys() and "data" in document.value:
+        raise ConfigError(
+            "this is a trial, not a search space",
+            where=document.name,
+            hint=f"train it: ckconv-sweep train {document.name}",
+        )
+    of_space = [c for c in changes if c.split("=")[0].split(".")[0].strip() in _OF_THE_SPACE]
+    of_trial = [c for c in changes if c not in of_space]
+    file = build(SpaceFile, _changed(document, of_space, SpaceFile))
+    if isinstance(file.trial, str):
+        if folder is None:
+            raise ConfigError(
+                "trial: the base trial must stand here in full", where=document.where(("trial",))
+            )
+        base = _base_document(file.trial, folder, document)
+    else:
+        base = document.below("trial")
+    if file.metric is not None and isinstance(base.value, dict):
+        places = {k: v for k, v in base.places.items() if k[:1] != ("metric",)}
+        below = document.below("metric").places
+        places |= {("metric", *k): where for k, where in below.items()}
+        base = Document(base.name, base.value | {"metric": document.value["metric"]}, places)
+    trial = build(Trial, _changed(base, of_trial))
+    return space_from(file, trial, document)
+
+
+def _base_document(given: str, folder: Path, space: Document) -> Document:
+    path = folder / given
+    if os.path.isfile(path):
+        return _trial_document(path)
+    if given in bundled.names("trials"):
+        return _trial_document(bundled.folder("trials") / f"{given}.yaml")
+    raise ConfigError(
+        f"trial: there is no base trial {given!r}",
+        where=space.where(("trial",)),
+        hint=f"looked at {path}; bundled trials: {', '.join(bundled.names('trials'))}",
+    )
+
+
+def _trial_document(path: Path) -> Document:
+    document = files.read(path)
+    if not isinstance(document.value, dict):
+        raise ConfigError("a trial must be a block of settings", where=document.where())
+    if "search" in document.value:
+        raise ConfigError(
+            "this is a search space, not a trial",
+            where=str(path),
+            hint=f"launch it: ckconv-sweep launch {path}",
+        )
+    return document
+
+
+def _changed(
+    document: Document, changes: Sequence[str], kind: type[Trial] | type[SpaceFile] = Trial
+) -> Document:
+    """The document with `--set` changes put in."""
+    value, places = document.value, dict(document.places)
+    for change in changes:
+        where = f"--set {change}"
+        path, equals, text = change.partition("=")
+        key: Key = tuple(path.strip().split("."))
+        if not equals or not all(key):
+            raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
+        new = files.parse(text, where).value
+        value = _with_default_block(kind, value, key)
+        of_several = key[-1] == "name" and len(blocks(annotation_at(kind, value, key[:-1]))) > 1
+        if annotation_at(kind, value, key) is None and not of_several:
+            raise ConfigError(
+                f"no setting is called {path.strip()!r}",
+                where=where,
+                hint=nearest_or_all(path.strip(), paths(kind, value)),
+            )
+        value = _put(value, key, new)
+        if key[-1] == "name":
+            value = _drop_settings_of_another_block(kind, value, key[:-1])
+        places[key] = where
+    return Document(document.name, value, places)
+
+
+def _with_default_block(kind: type[Trial] | type[SpaceFile], tree: Any, key: Key) -> Any:
+    """`--set optimizer.learning_rate=0.1` changes Adam where no optimizer is written."""
+    field = kind.model_fields.get(str(key[0]))
+    if len(key) == 1 or field is None or key[0] in tree or len(blocks(field.annotation)) < 2:
+        return tree
+    return _put(tree, key[:1], {"name": field.default.name})
+
+
+def _put(tree: Any, key: Key, new: Any) -> Any:
+    """A copy of the tree with one value changed."""
+    if not key:
+        return new
+    tree = tree if isinstance(tree, dict) else {}
+    return tree | {key[0]: _put(tree.get(key[0]), key[1:], new)}
+
+
+def _drop_settings_of_another_block(
+    kind: type[Trial] | type[SpaceFile], tree: Any, key: Key
+) -> Any:
+    """`--set schedule.name=cosine` must not fail over the patience of the plateau before it."""
+    options = blocks(annotation_at(kind, tree, key))
+    block = tree
+    for word in key:
+        block = block[word]
+    chosen = options.get(block["name"]) if isinstance(block["name"], str) else None
+    if len(options) < 2 or chosen is None:
+        return tree
+    return _put(tree, key, {k: v for k, v in block.items() if k in chosen.model_fields})

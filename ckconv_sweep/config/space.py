@@ -1,0 +1,388 @@
+"""A space: a base trial, what to search around it, and how long.
+
+A searched setting is a parameter of the study, named by its path. A choice among whole blocks is
+one parameter with the block's path, and the block's own searched settings are parameters below it
+that exist only where it is chosen: `schedule` = `plateau`, then `schedule.plateau.patience`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ckconv_sweep.config import files
+from ckconv_sweep.config.build import annotation_at, blocks, build, short
+from ckconv_sweep.config.domains import (
+    Blocks,
+    Choices,
+    Domain,
+    Interval,
+    Scalar,
+    corners,
+    count,
+    extremes,
+    points,
+    read_domain,
+)
+from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.trial import Metric, NotNegative, Positive, Seed, Settings, Trial, flat
+from ckconv_sweep.errors import ConfigError, nearest_or_all
+
+MAX_GRID = 1_000_000
+"""A grid of more points is refused: it is kept in memory, and would never be walked to its end."""
+
+PARAMETERS = "model.parameters"
+"""The number of trainable numbers of a trial's model: no setting, but a constraint may name it."""
+
+
+class Sampler(Settings):
+    name: Literal["tpe", "random", "grid", "qmc"] = "tpe"
+    seed: Seed = 0
+
+
+class Asha(Settings):
+    """Asynchronous successive halving (Li et al. 2020): of the trials that reach an epoch
+    `grace_epochs * reduction_factor^k`, one in `reduction_factor` goes on."""
+
+    name: Literal["asha"] = "asha"
+    grace_epochs: Positive = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class Median(Settings):
+    """Stop a trial whose best value so far is worse than the median of the others at its epoch."""
+
+    name: Literal["median"] = "median"
+    startup_trials: NotNegative = 5
+    warmup_epochs: NotNegative = 0
+
+
+class NoScheduler(Settings):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+class Budget(Settings):
+    trials: Positive
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Time for which a driver runs the sweep, all its sessions together."""
+
+
+class SpaceFile(Settings):
+    """A space as it is written."""
+
+    trial: str | dict[str, Any]
+    search: dict[str, Any]
+    budget: Budget
+    metric: Metric | None = None
+    constraints: list[str] = Field(default_factory=list)
+    sampler: Sampler = Sampler()
+    scheduler: Annotated[Asha | Median | NoScheduler, Field(discriminator="name")] = NoScheduler()
+
+
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A bound on a setting, or on the number of the model's parameters."""
+
+    quantity: str
+    sign: str
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return _SIGNS[self.sign](value, self.bound)
+
+    def __str__(self) -> str:
+        bound = f"{self.bound:_}" if isinstance(self.bound, int) else repr(self.bound)
+        return f"{self.quantity} {self.sign} {bound}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A space, checked: every combination that it can draw is a trial."""
+
+    trial: Trial
+    search: Mapping[str, Domain]
+    budget: Budget
+    constraints: tuple[Constraint, ...]
+    sampler: Sampler
+    scheduler: Asha | Median | NoScheduler
+
+    @property
+    def metric(self) -> Metric:
+        return self.trial.metric
+
+    def written(self) -> dict[str, Any]:
+        """As plain values, the base trial in full; `space_from` reads it back equal."""
+        return {
+            "trial": self.trial.model_dump(mode="json"),
+            "search": {path: domain.written() for path, domain in self.search.items()},
+            "constraints": [str(constraint) for constraint in self.constraints],
+            "sampler": self.sampler.model_dump(mode="json"),
+            "scheduler": self.scheduler.model_dump(mode="json"),
+            "budget": self.budget.model_dump(mode="json", exclude_none=True),
+        }
+
+    def to_yaml(self) -> str:
+        return files.write(self.written())
+
+    def parameters(self) -> dict[str, Interval | Choices]:
+        """Every parameter that a study of this space can hold, conditional ones included."""
+        out: dict[str, Interval | Choices] = {}
+        for path, domain in self.search.items():
+            if isinstance(domain, Blocks):
+                out[path] = Choices(options=tuple(domain.options))
+                for label, block in domain.options.items():
+                    out |= {f"{path}.{label}.{key}": inner for key, inner in block.search.items()}
+            else:
+                out[path] = domain
+        return out
+
+    def draw(self, suggest: Callable[[str, Interval | Choices], Scalar]) -> dict[str, Scalar]:
+        """Ask `suggest` for each parameter that the earlier answers make exist, in order."""
+        params: dict[str, Scalar] = {}
+        for path, domain in self.search.items():
+            if isinstance(domain, Blocks):
+                label = str(suggest(path, Choices(options=tuple(domain.options))))
+                params[path] = label
+                for key, inner in domain.options[label].search.items():
+                    params[f"{path}.{label}.{key}"] = suggest(f"{path}.{label}.{key}", inner)
+            else:
+                params[path] = suggest(path, domain)
+        return params
+
+    def resolve(self, params: Mapping[str, Any], number: int = 0) -> Trial:
+        """The trial that a study's parameters stand for. Its seed is the base trial's plus its
+        number, unless the seed itself is searched.
+
+        Raises:
+            ConfigError: the parameters are not of this space, or not those of a trial.
+        """
+        return build(Trial, Document("the space", self.tree(params, number)))
+
+    def tree(self, params: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
+        """What `resolve` checks and makes a trial of. Raises as it does."""
+        try:
+            params = self.draw(lambda name, _: params[name])
+        except KeyError as missing:
+            raise ConfigError(
+                f"these are no parameters of this space: there is no {missing}"
+            ) from None
+        tree = self.trial.model_dump()
+        tree["training"]["seed"] += number
+        for path, domain in self.search.items():
+            key = tuple(path.split("."))
+            if not isinstance(domain, Blocks):
+                _set(tree, key, params[path])
+                continue
+            label = str(params[path])
+            block = domain.options[label]
+            kept = _settings_shared_with_base(tree, key, block.name)
+            inner = {name: params[f"{path}.{label}.{name}"] for name in block.search}
+            _set(tree, key, {"name": block.name, **kept, **block.fixed, **inner})
+        return tree
+
+
+def space_from(file: SpaceFile, trial: Trial, document: Document) -> Space:
+    """Check what is searched against the base trial.
+
+    Raises:
+        ConfigError: a searched setting does not exist, or a part of its range is none of its
+            values; a constraint cannot be read.
+    """
+    if not file.search:
+        raise ConfigError(
+            "search: at least one setting must be searched", where=document.where(("search",))
+        )
+    search: dict[str, Domain] = {
+        path: read_domain(path, written, trial, document) for path, written in file.search.items()
+    }
+    space = Space(
+        trial=trial,
+        # Whole blocks first: what is searched inside one is put into the block that was chosen.
+        search=dict(sorted(search.items(), key=lambda item: not isinstance(item[1], Blocks))),
+        budget=file.budget,
+        constraints=tuple(
+            _constraint(text, trial, document.where(("constraints", i)))
+            for i, text in enumerate(file.constraints)
+        ),
+        sampler=file.sampler,
+        scheduler=file.scheduler,
+    )
+    _check_every_end(space, document)
+    _check_grid(space, document)
+    return space
+
+
+class _Unanswered(Exception):
+    """A draw asked for more than was prepared."""
+
+
+def grid(space: Space) -> Iterator[dict[str, Scalar]]:
+    """Every point of a space that can be counted, in the order of the file; a setting of a block
+    is walked only where that block is chosen."""
+
+    def walk(answers: list[Scalar]) -> Iterator[dict[str, Scalar]]:
+        open_question: list[Interval | Choices] = []
+        prepared = iter(answers)
+
+        def suggest(_: str, domain: Interval | Choices) -> Scalar:
+            for answer in prepared:
+                return answer
+            open_question.append(domain)
+            raise _Unanswered
+
+        try:
+            point = space.draw(suggest)
+        except _Unanswered:
+            for value in points(open_question[0]) or ():
+                yield from walk([*answers, value])
+        else:
+            yield point
+
+    yield from walk([])
+
+
+def _settings_shared_with_base(tree: dict[str, Any], key: Key, name: str) -> dict[str, Any]:
+    """What the base trial's block has under the same names: not searched, so kept."""
+    fields = blocks(annotation_at(Trial, tree, key))[name].model_fields.keys() - {"name"}
+    block: Any = tree
+    for word in key:
+        block = block[word]
+    return {k: v for k, v in block.items() if k in fields}
+
+
+def _set(tree: dict[str, Any], key: Key, value: Any) -> None:
+    for word in key[:-1]:
+        tree = tree[str(word)]
+    tree[str(key[-1])] = value
+
+
+def _constraint(text: str, trial: Trial, where: str) -> Constraint:
+    match = re.fullmatch(r"\s*([\w.]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
+    bound = files.scalar(match[3]) if match else None
+    if (
+        not match
+        or isinstance(bound, bool)
+        or not isinstance(bound, (int, float))
+        or not math.isfinite(bound)
+    ):
+        raise ConfigError(
+            f"cannot read {short(text)} as a constraint",
+            where=where,
+            hint=f"write it as in '{PARAMETERS} <= 100_000'",
+        )
+    settings = flat(trial.model_dump())
+    numbers = [
+        k for k, v in settings.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
+    ]
+    if match[1] not in [*numbers, PARAMETERS]:
+        raise ConfigError(
+            f"no number is called {match[1]!r}",
+            where=where,
+            hint=nearest_or_all(match[1], [*numbers, PARAMETERS]),
+        )
+    return Constraint(quantity=match[1], sign=match[2], bound=bound)
+
+
+def _check_every_end(space: Space, document: Document) -> None:
+    """Every choice and both ends of every range must make a trial: each with the rest at its first
+    value, and each with each other one, as a rule of `Trial` ties two settings together at most.
+    Mistakes are told where the range stands."""
+    first = {name: corners(domain)[0] for name, domain in space.parameters().items()}
+    pairs = (
+        (place, one | other)
+        for (_, one), (place, other) in itertools.combinations(_moves(space, extremes), 2)
+        if one.keys() != other.keys()
+    )
+    # The bound is above what a person writes; it keeps a hostile file from taking hours.
+    for place, change in itertools.chain(_moves(space, corners), itertools.islice(pairs, 5_000)):
+        params = first | change
+        try:
+            build(Trial, Document("", space.tree(params), _places(space, params, document)))
+        except ConfigError as error:
+            where = error.where or document.where(place)
+            raise ConfigError(f"search: {error.message}", where=where, hint=error.hint) from None
+
+
+def _places(space: Space, params: Mapping[str, Scalar], document: Document) -> dict[Key, str]:
+    """Where in the space's file a setting of a drawn trial stands."""
+    out: dict[Key, str] = {}
+    for path, domain in space.search.items():
+        key, place = tuple(path.split(".")), ("search", path)
+        if not isinstance(domain, Blocks):
+            out[key] = document.where(place)
+            continue
+        label = str(params[path])
+        for name in [*domain.options[label].fixed, *domain.options[label].search]:
+            out[(*key, name)] = document.where((*place, "choices", label, name))
+    return out
+
+
+def _moves(
+    space: Space, values: Callable[[Interval | Choices], tuple[Scalar, ...]]
+) -> Iterator[tuple[Key, dict[str, Scalar]]]:
+    """Each of the values of each parameter, with the block to be chosen for it to exist, and its
+    place in the file."""
+    for path, domain in space.search.items():
+        if not isinstance(domain, Blocks):
+            for value in values(domain):
+                yield ("search", path), {path: value}
+            continue
+        for label, block in domain.options.items():
+            place: Key = ("search", path, "choices", label)
+            yield place, {path: label}
+            for key, inner in block.search.items():
+                for value in values(inner):
+                    yield (*place, key), {path: label, f"{path}.{label}.{key}": value}
+
+
+def _check_grid(space: Space, document: Document) -> None:
+    if space.sampler.name != "grid":
+        return
+    size = 1
+    for path, domain in space.search.items():
+        place: Key = ("search", path)
+        if isinstance(domain, Blocks):
+            size *= sum(
+                math.prod(
+                    _counted(f"{path}.{label}.{key}", d, (*place, "choices", label, key), document)
+                    for key, d in block.search.items()
+                )
+                for label, block in domain.options.items()
+            )
+        else:
+            size *= _counted(path, domain, place, document)
+    if size > MAX_GRID:
+        raise ConfigError(
+            f"search: a grid of more than {MAX_GRID:,} points is refused",
+            where=document.where(("search",)),
+            hint="take larger steps or fewer choices, or another sampler",
+        )
+
+
+def _counted(name: str, domain: Interval | Choices, place: Key, document: Document) -> int:
+    many = count(domain)
+    if many is None:
+        raise ConfigError(
+            f"search: {name}: a grid needs steps here",
+            where=document.where(place),
+            hint="write {low: 0, high: 1, step: 0.1} or {choices: [0.1, 1.0]}, or take another "
+            "sampler",
+        )
+    return many

@@ -1,0 +1,121 @@
+"""Everything that this package raises on purpose.
+
+    CkconvSweepError              exit code 1
+    |-- ConfigError          2    a file, an option or a name is wrong; the user can mend it
+    |   |-- UnknownNameError 2    a name that no table holds (data set, sampler, setting, ...)
+    |   |-- SpaceChanged     2    a sweep of this name was started with another space
+    |   `-- ResourcesMissing 2    the cluster has less than a trial asks for
+    |-- NoResult             3    nothing ended with a result
+    |-- DamagedData         65    a file is there, but its content is not what it must be
+    |-- CannotWrite         73    a folder or file cannot be made or written
+    |-- SweepBusy           75    another driver holds the sweep
+    |-- TrackingError       75    MLflow cannot be read or written
+    `-- TrialFailed               one training run cannot go on; the sweep can
+        |-- NonFiniteLoss
+        `-- OutOfMemory
+
+The command line prints one of these and ends with its exit code. Anything else is a bug and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CkconvSweepError(Exception):
+    """The root of the tree. `hint` is the next step, printed on a line of its own."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.message = message
+        self.where = where
+        self.hint = hint
+        super().__init__(message, where, hint)
+
+    def __str__(self) -> str:
+        first = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{first}\n  {self.hint}" if self.hint else first
+
+
+class ConfigError(CkconvSweepError):
+    """A file, an option or a name is wrong; the user can mend it."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name that no table holds; says which names there are, and the nearest one."""
+
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, where: str | None = None
+    ) -> None:
+        known = list(known)
+        super().__init__(
+            f"no {kind} is called {name!r}", where=where, hint=nearest_or_all(name, known)
+        )
+
+
+class SpaceChanged(ConfigError):
+    """A sweep of this name was started with another space."""
+
+
+class ResourcesMissing(ConfigError):
+    """The cluster has less than a trial asks for."""
+
+
+class NoResult(CkconvSweepError):
+    """Nothing ended with a result."""
+
+    exit_code = 3
+
+
+class DamagedData(CkconvSweepError):
+    """A file is there, but its content is not what it must be."""
+
+    exit_code = 65
+
+
+class CannotWrite(CkconvSweepError):
+    """A folder or file cannot be made or written."""
+
+    exit_code = 73
+
+
+class SweepBusy(CkconvSweepError):
+    """Another driver holds the sweep."""
+
+    exit_code = 75
+
+
+class TrackingError(CkconvSweepError):
+    """MLflow cannot be read or written."""
+
+    exit_code = 75
+
+
+class TrialFailed(CkconvSweepError):
+    """One training run cannot go on. `reason` is the word that the study keeps."""
+
+    reason = "error"
+
+
+class NonFiniteLoss(TrialFailed):
+    """A loss or a weight became infinite or not a number."""
+
+    reason = "nonfinite"
+
+
+class OutOfMemory(TrialFailed):
+    """The device has no room for this trial."""
+
+    reason = "out_of_memory"
+
+
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the whole list where nothing is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)
