@@ -1,0 +1,1 @@
+"""Every speed that the documents claim, as a command."""

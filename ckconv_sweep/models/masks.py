@@ -1,0 +1,32 @@
+"""Dropout is handed in: whoever trains decides how the masks are drawn.
+
+The places are numbered along the network: 0 is the dropout of the input, then two for each block.
+A model called without masks drops nothing; that is evaluation.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Masks(Protocol):
+    def __call__(self, place: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        """The factors for one place: 0 with probability `rate`, otherwise `1 / (1 - rate)`.
+
+        Args:
+            place: number of the dropout site.
+            shape: shape of the tensor that is multiplied, `(B, C, T)`.
+            rate: `0 < rate < 1`; a place with rate 0 is never asked for.
+
+        Returns:
+            a tensor of that shape, on the device and in the precision of the model.
+        """
+
+
+def dropped(x: Tensor, masks: Masks | None, place: int, rate: float) -> Tensor:
+    """`x` after the dropout at `place`, of the same shape."""
+    if masks is None or rate == 0.0:
+        return x
+    return x * masks(place, tuple(x.shape), rate)
