@@ -1,0 +1,154 @@
+"""A trial's state on disk: never half-written, never believed unchecked.
+
+    trials/0004/checkpoint-00012-<16 hex digits of its SHA-256>.pt    the two newest while it runs
+    trials/0004/best-<16 hex digits>.pt                               weights, once it has ended
+    trials/0004/ledger.jsonl                                          a line for each epoch executed
+
+A file is written under another name, synced, renamed, and its folder synced; only then is it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ckconv_sweep.errors import CannotWrite, DamagedData
+
+KEPT = 2
+_NAME = re.compile(r"(checkpoint-(?P<epoch>\d{5,})|best)-(?P<digest>[0-9a-f]{16})\.pt")
+
+
+def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
+    """Write a checkpoint and forget all but the newest two; returns its name.
+
+    Raises:
+        CannotWrite: the disk is full or the folder cannot be written; what was there stays.
+    """
+    name = _write(folder, f"checkpoint-{epoch:05d}", state)
+    found = checkpoints(folder)
+    # One of this epoch or a later one was damaged, or it would have been gone on from.
+    kept = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
+    for _, old in found:
+        if old.name not in kept:
+            old.unlink(missing_ok=True)
+    return name
+
+
+def save_best(folder: Path, weights: dict[str, Any]) -> str:
+    """Write the weights of an ended trial; returns the file's name. Raises as `save`."""
+    name = _write(folder, "best", weights)
+    for old in folder.glob("best-*.pt"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+    return name
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints of a trial with their epochs, newest first."""
+    found = [
+        (match, path)
+        for path in folder.glob("checkpoint-*.pt")
+        if (match := _NAME.fullmatch(path.name))
+    ]
+    return sorted(((int(m["epoch"]), path) for m, path in found), reverse=True)
+
+
+def load(path: Path) -> Any:
+    """The content of a file that `save` or `save_best` wrote.
+
+    Raises:
+        DamagedData: its content is not what its name says, and is not parsed then; or it holds
+            more than tensors and plain values, and none of it is run.
+    """
+    match = _NAME.fullmatch(path.name)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    if match and match["digest"] != digest:
+        raise DamagedData(
+            f"damaged: its SHA-256 begins with {digest}, its name says {match['digest']}",
+            where=str(path),
+        )
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # foreign bytes make the reader raise anything
+        first = str(error).partition("\n")[0]
+        raise DamagedData(f"holds no state that can be read: {first}", where=str(path)) from error
+
+
+def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that is whole, and a message for each newer one that is not."""
+    messages = []
+    for _, path in checkpoints(folder):
+        try:
+            state: dict[str, Any] = load(path)
+        except DamagedData as error:
+            messages.append(str(error))
+        else:
+            return state, messages
+    return None, messages
+
+
+def best(folder: Path) -> Path | None:
+    """The file with the best weights of an ended trial."""
+    return next(iter(sorted(folder.glob("best-*.pt"))), None)
+
+
+def forget(folder: Path) -> None:
+    """Delete the checkpoints of a trial that has ended; its best weights and ledger stay."""
+    for _, path in checkpoints(folder):
+        path.unlink(missing_ok=True)
+    for path in folder.glob(".tmp-*"):
+        path.unlink(missing_ok=True)
+
+
+def note_in_ledger(folder: Path, epoch: int) -> None:
+    """Count an epoch as executed, before anything of it is kept: what a crash makes us train
+    twice then shows as two lines. Raises as `save`."""
+    line = json.dumps({"epoch": epoch, "pid": os.getpid()}) + "\n"
+    path = folder / "ledger.jsonl"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a") as file:
+            file.write(line)
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    name = f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    temporary = folder / f".tmp-{os.getpid()}-{name}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(folder / name)
+        _sync_folder(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CannotWrite(
+            f"a checkpoint of {len(content):,} bytes cannot be written: {error.strerror}",
+            where=str(folder),
+        ) from error
+    return name
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

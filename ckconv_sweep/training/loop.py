@@ -1,0 +1,186 @@
+"""One training run, from the first epoch or from a checkpoint, to its end.
+
+Shapes: B batch, C channels, T time, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ckconv_sweep.config.history import Epoch, best, end_reason
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.errors import ConfigError, NonFiniteLoss
+from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.evaluation import evaluate
+from ckconv_sweep.training.optimizers import OPTIMIZERS
+from ckconv_sweep.training.schedules import learning_rate
+from ckconv_sweep.training.seeding import DropoutMasks, generator
+
+Reporter = Callable[[Epoch], None]
+"""Called at the end of every epoch, in order, from the first; what it raises ends the run."""
+
+
+def train(
+    trial: Trial,
+    task: SequenceTask,
+    report: Reporter,
+    *,
+    folder: Path | None = None,
+    device: str | torch.device = "cpu",
+    warn: Callable[[str], None] = lambda message: None,
+    guard: Callable[[], None] = lambda: None,
+) -> CKCNN:
+    """Train one trial to its end; returns the model with the weights of the epoch that counts.
+
+    With a `folder`, each epoch is safe in a checkpoint there before it is reported, and a run that
+    finds one goes on after it: the epochs before are reported again, not trained again. On a CPU
+    the numbers are those of an uninterrupted run, bit for bit. The number of CPU threads of this
+    process becomes the trial's. `guard` is called before anything is written; what it raises ends
+    the run.
+
+    Raises:
+        NonFiniteLoss: a loss is infinite or not a number. That epoch is not reported.
+        ConfigError: the checkpoint is of another trial.
+        CannotWrite: a checkpoint cannot be written.
+    """
+    torch.set_num_threads(trial.training.threads)
+    device = torch.device(device)
+    run = _Run.first(trial, task, device)
+    if folder is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state, damaged = checkpoint.newest(folder)
+        for message in damaged:
+            warn(message)
+        if state is not None:
+            run.restore(state, folder)
+    for epoch in run.history:
+        report(epoch)
+
+    data = task.train.to(device), task.validation.to(device)
+    while end_reason(trial, run.history) is None:
+        run.next_epoch(*data)
+        if folder is not None:
+            guard()
+            checkpoint.note_in_ledger(folder, len(run.history))
+            name = checkpoint.save(folder, len(run.history), run.state())
+            run.history[-1] = replace(run.history[-1], checkpoint=name)
+        report(run.history[-1])
+
+    if folder is not None:
+        guard()
+        checkpoint.save_best(folder, run.best_weights)
+    run.model.load_state_dict(run.best_weights)
+    return run.model
+
+
+@dataclass
+class _Run:
+    """A trial between two epochs."""
+
+    trial: Trial
+    model: CKCNN
+    optimizer: torch.optim.Optimizer
+    history: list[Epoch] = field(default_factory=list)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def first(cls, trial: Trial, task: SequenceTask, device: torch.device) -> _Run:
+        model = CKCNN(
+            trial.model,
+            task.description.in_channels,
+            task.description.classes,
+            generator(trial.training.seed, "init"),
+        ).to(device)
+        settings = trial.optimizer
+        return cls(trial, model, OPTIMIZERS[settings.name](model.parameters(), settings))
+
+    def next_epoch(self, train: Split, validation: Split) -> None:
+        """Train over all training sequences once, in an order that follows from seed and epoch."""
+        trial, start = self.trial, time.perf_counter()
+        rate = learning_rate(trial, self.history)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        number = len(self.history) + 1
+        order = torch.randperm(
+            len(train), generator=generator(trial.training.seed, "order", number)
+        )
+        batches = torch.split(order.to(train.inputs.device), trial.training.batch_size)
+        # Sums stay on the device: reading one would wait for it.
+        loss_sum = torch.zeros((), dtype=torch.float64, device=train.inputs.device)
+        right = torch.zeros((), dtype=torch.int64, device=train.inputs.device)
+        for i, batch in enumerate(batches):
+            step = (number - 1) * len(batches) + i
+            loss, logits_BK = self._step(train.inputs[batch], train.targets[batch], step)
+            loss_sum += loss * len(batch)
+            right += (logits_BK.argmax(dim=1) == train.targets[batch]).sum()
+
+        scores = evaluate(self.model, validation)
+        metrics = {
+            "train/loss": loss_sum.item() / len(train),
+            "train/accuracy": right.item() / len(train),
+            "val/loss": scores["loss"],
+            "val/accuracy": scores["accuracy"],
+            "train/learning_rate": rate,
+            "time/epoch_seconds": time.perf_counter() - start,
+        }
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteLoss(f"{name} became {value} in epoch {number}")
+        self.history.append(
+            Epoch(number=number, metrics=metrics, timestamp_ms=time.time_ns() // 1_000_000)
+        )
+        if best(self.history, trial.metric).number == number:
+            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+    def _step(self, inputs_BCT: Tensor, targets_B: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; returns the mean cross-entropy and the logits `(B, K)`."""
+        settings = self.trial.training
+        masks = DropoutMasks(settings.seed, step, inputs_BCT.device)
+        logits_BK, penalty = self.model.forward_with_penalty(inputs_BCT, masks)
+        loss = functional.cross_entropy(logits_BK, targets_B)
+        total = loss + settings.kernel_penalty * penalty if settings.kernel_penalty else loss
+        self.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        self.optimizer.step()
+        return loss.detach(), logits_BK.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on and that does not follow from the trial."""
+        return {
+            "trial": self.trial.model_dump(mode="json"),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "history": [
+                {"number": e.number, "metrics": dict(e.metrics), "timestamp_ms": e.timestamp_ms}
+                for e in self.history
+            ],
+        }
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
+        if state["trial"] != self.trial.model_dump(mode="json"):
+            raise ConfigError(
+                "the checkpoint here is of a trial with other settings",
+                where=str(folder),
+                hint="take another folder, or delete this one",
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = next(self.model.parameters()).device
+        self.best_weights = {k: v.to(device) for k, v in state["best_weights"].items()}
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        names = {number: path.name for number, path in checkpoint.checkpoints(folder)}
+        self.history = [replace(e, checkpoint=names.get(e.number, "")) for e in self.history]

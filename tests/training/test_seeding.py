@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckconv_sweep.training.seeding import DropoutMasks, generator
+
+from .tiny import examples, make_trial, run
+
+CPU = torch.device("cpu")
+SHAPE = (3, 5, 7)
+
+
+def mask(
+    seed: int = 0,
+    step: int = 0,
+    place: int = 0,
+    rate: float = 0.5,
+    shape: tuple[int, ...] = SHAPE,
+) -> torch.Tensor:
+    return DropoutMasks(seed, step, CPU)(place, shape, rate)
+
+
+def philox_4x64_10(key: list[int], counter: list[int]) -> list[int]:
+    """Salmon et al. 2011, written out."""
+    word = 2**64 - 1
+    a, b, c, d = counter
+    k, m = key
+    for _ in range(10):
+        first, second = a * 0xD2E7470EE14C6C93, c * 0xCA5A826395121157
+        a, b, c, d = (second >> 64) ^ b ^ k, second & word, (first >> 64) ^ d ^ m, first & word
+        k, m = (k + 0x9E3779B97F4A7C15) & word, (m + 0xBB67AE8584CAA73B) & word
+    return [a, b, c, d]
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(1,), (2, 3, 7), (5, 1, 16)])
+def test_a_mask_is_plain_philox_with_sixteen_bits_for_each_element(
+    rate: float, shape: tuple[int, ...]
+) -> None:
+    seed, step, place = 2**62 + 11, 300, 4
+    size, lanes = int(np.prod(shape)), []
+    for block in range(1, size // 16 + 2):  # numpy counts on before it draws
+        for number in philox_4x64_10([seed, place], [block, 0, step, 0]):
+            lanes += [(number >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]
+    threshold = round(rate * 65536)
+    expected = torch.tensor([lane >= threshold for lane in lanes[:size]]).view(shape)
+    got = mask(seed, step, place, rate, shape)
+    assert torch.equal(got, expected * (1.0 / (1.0 - threshold / 65536)))
+    assert got.dtype == torch.float32
+
+
+@examples
+@given(st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 64))
+def test_a_mask_follows_from_seed_step_and_place_and_differs_with_each(
+    seed: int, step: int, place: int
+) -> None:
+    same, again = mask(seed, step, place), mask(seed, step, place)
+    assert torch.equal(same, again)
+    for other in (
+        mask((seed + 1) % 2**63, step, place),
+        mask(seed, step + 1, place),
+        mask(seed, step, place + 1),
+    ):
+        assert not torch.equal(same, other)
+
+
+def test_a_mask_does_not_depend_on_the_ones_drawn_before() -> None:
+    masks = DropoutMasks(1, 2, CPU)
+    first = masks(0, SHAPE, 0.3)
+    masks(1, (100,), 0.5)
+    assert torch.equal(masks(0, SHAPE, 0.3), first)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.3, 0.5, 0.9])
+def test_the_share_kept_and_the_mean_are_right(rate: float) -> None:
+    factors = mask(seed=9, rate=rate, shape=(400_000,)).double()
+    kept = (factors > 0).double().mean().item()
+    deviation = (rate * (1 - rate) / 400_000) ** 0.5
+    assert kept == pytest.approx(1 - rate, abs=4 * deviation + 2**-17)
+    assert factors.mean().item() == pytest.approx(1.0, abs=4 * deviation / (1 - rate))
+
+
+@examples
+@given(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True))
+def test_kept_elements_are_scaled_by_the_rounded_rate_and_stay_finite(rate: float) -> None:
+    factors = mask(rate=rate, shape=(64,))
+    rounded = min(round(rate * 65536), 65535) / 65536
+    assert set(factors.tolist()) <= {0.0, torch.tensor(1 / (1 - rounded)).item()}
+    assert abs(rounded - rate) <= 2**-16
+
+
+def test_a_rate_of_one_half_drops_the_lower_half_of_the_sixteen_bits() -> None:
+    bits = np.random.Philox(key=[0, 0], counter=[0, 0, 0, 0]).random_raw(250_000).view(np.uint16)
+    factors = mask(shape=(1_000_000,)).numpy()
+    assert set(factors.tolist()) == {0.0, 2.0}
+    assert (factors[bits == 2**15] == 2.0).all()
+    assert (factors[bits == 2**15 - 1] == 0.0).all()
+    assert {2**15, 2**15 - 1} <= set(bits.tolist())
+
+
+def test_masks_of_one_step_are_not_those_of_the_next_shifted() -> None:
+    lanes = {
+        mask(seed, step, place, shape=(64,)).numpy().tobytes()
+        for seed in range(4)
+        for step in range(50)
+        for place in range(5)
+    }
+    assert len(lanes) == 4 * 50 * 5
+
+
+def test_generators_differ_with_stream_seed_and_place_and_repeat_themselves() -> None:
+    def draw(*of: object) -> tuple[float, ...]:
+        return tuple(torch.rand(4, generator=generator(*of)).tolist())  # type: ignore[arg-type]
+
+    cases = [("init", 0), ("init", 1), ("order", 0), ("order", 0, 1), ("order", 0, 2)]
+    cases += [("order", 0, 12), ("order", 0, 1, 2), ("order", 1, 2), ("order", 2**63 - 1, 1)]
+    assert len({draw(*case) for case in cases}) == len(cases)
+    assert [draw(*case) for case in cases] == [draw(*case) for case in cases]
+
+
+def test_training_leaves_the_three_global_random_states_alone() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    run(make_trial(model={"dropout": 0.3, "input_dropout": 0.2}))
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+    assert np.array_equal(before[2][1], after[2][1])
+    assert before[2][2:] == after[2][2:]
+
+
+def test_training_does_not_look_at_the_global_random_states() -> None:
+    trial = make_trial(model={"dropout": 0.3, "input_dropout": 0.2})
+    losses = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            losses.append([e.metrics["train/loss"] for e in run(trial)[1]])
+    assert losses[0] == losses[1]
