@@ -1,0 +1,78 @@
+"""What a sweep leaves on disk.
+
+sweeps/mlflow.db                MLflow, unless a tracking server is named
+sweeps/<name>/                  0700
+    space.yaml                  the space as it was resolved, for a person to read
+    study.db                    the study
+    lock                        held by the driver that runs the sweep
+    trials/0004/                a trial's checkpoints, best weights and ledger
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The paths of one sweep. `root` is absolute."""
+
+    root: Path
+    name: str
+
+    @classmethod
+    def of(cls, sweeps_dir: Path, name: str) -> SweepFolder:
+        """Raises ConfigError if the name cannot be a folder's."""
+        return cls(sweeps_dir.expanduser().resolve() / check_sweep_name(name), name)
+
+    @classmethod
+    def existing(cls, sweeps_dir: Path, name: str) -> SweepFolder:
+        """Raises ConfigError if there is no such sweep."""
+        folder = cls.of(sweeps_dir, name)
+        if not folder.study.exists():
+            names = [other.name for other in all_sweeps(sweeps_dir)]
+            raise ConfigError(
+                f"there is no sweep {name!r}",
+                where=str(folder.root.parent),
+                hint=nearest_or_all(name, names) if names else "no sweep was launched here yet",
+            )
+        return folder
+
+    @property
+    def study(self) -> Path:
+        return self.root / "study.db"
+
+    @property
+    def space(self) -> Path:
+        return self.root / "space.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files of one session. Nothing is ever read from them."""
+        return self.root / "tune"
+
+    def trial(self, number: int) -> Path:
+        return self.root / "trials" / f"{number:04d}"
+
+    def make(self) -> None:
+        """Raises CannotWrite if the folder cannot be made."""
+        try:
+            self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
+            (self.root / "trials").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot be made: {error.strerror}", where=str(self.root)) from None
+
+
+def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
+    """Every sweep of a folder, by name."""
+    root = sweeps_dir.expanduser().resolve()
+    return [SweepFolder(path.parent, path.parent.name) for path in sorted(root.glob("*/study.db"))]

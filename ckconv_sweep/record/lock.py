@@ -1,0 +1,80 @@
+"""One driver a sweep.
+
+The lock is the kernel's (flock): it ends with the process that holds it, however that dies, so
+there is no dead holder to recognise. What the file says is only for people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckconv_sweep.errors import CannotWrite, SweepBusy
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a sweep's lock.
+
+    Raises:
+        SweepBusy: another process holds it; says which.
+        CannotWrite: the file cannot be made, or its file system has no locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(path)) from None
+    try:
+        if not _taken(descriptor, path):
+            raise SweepBusy(
+                f"{holder(path) or 'another process'} runs this sweep",
+                where=path.parent.name,
+                hint="wait for it, or stop it there with Ctrl-C",
+            )
+        os.ftruncate(descriptor, 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        os.write(descriptor, text.encode())
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, path: Path) -> bool:
+    """Whether we hold the lock now. Somebody who only asks for its holder has it for a moment."""
+    for _ in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError as error:
+            raise CannotWrite(f"cannot be locked: {error.strerror}", where=str(path)) from None
+        else:
+            return True
+    return False
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, in words; None when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            said = json.loads(path.read_text())
+            return f"process {said['pid']} on {said['host']} (since {said['since']})"
+        except (ValueError, KeyError, TypeError):  # the holder has not written it yet
+            return "another process"
+    finally:
+        os.close(descriptor)
+    return None

@@ -1,0 +1,128 @@
+"""A small space, epochs for it, and processes to kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.read import parse_space
+
+REPOSITORY = Path(__file__).parents[2]
+TEXT = """
+trial:
+  data: {name: smnist}
+  model: {hidden_channels: 8}
+  training: {epochs: 9}
+  metric: {name: val/accuracy, mode: max}
+search:
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
+  model.dropout: {low: 0.0, high: 0.3}
+budget: {trials: 3}
+"""
+SPACE = parse_space(TEXT, "space.yaml")
+LOWER_IS_BETTER = parse_space(
+    TEXT.replace("val/accuracy, mode: max", "val/loss, mode: min"), "space.yaml"
+)
+
+
+def sampler(seed: int = 0) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def draw_both(trial: optuna.Trial) -> dict[str, float]:
+    return {
+        "optimizer.learning_rate": trial.suggest_float(
+            "optimizer.learning_rate", 1e-4, 1e-2, log=True
+        ),
+        "model.dropout": trial.suggest_float("model.dropout", 0.0, 0.3),
+    }
+
+
+def epoch(number: int, accuracy: float = 0.1 + 0.2) -> Epoch:
+    metrics = {"val/accuracy": accuracy, "val/loss": 1.0 / 3.0 + number}
+    return Epoch(
+        number=number,
+        metrics=metrics,
+        timestamp_ms=1_700_000_000_000 + number,
+        checkpoint=f"checkpoint-{number:05d}-0123456789abcdef.pt",
+    )
+
+
+@dataclass
+class Child:
+    """A fork of this process."""
+
+    pid: int
+    said: TextIO
+
+    def line(self) -> str:
+        """The next line that it said; empty when it has ended."""
+        return self.said.readline().strip()
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    @property
+    def runs(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+@contextlib.contextmanager
+def forked(work: Callable[[Callable[[object], None]], None]) -> Iterator[Child]:
+    """Another process, which does the work and can say lines; killed in the end."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12: of threads, which the child leaves alone
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work(lambda line: os.write(writing, f"{line}\n".encode()))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    child = Child(pid, os.fdopen(reading))
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.said.close()
+        os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def program(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python program, running; killed in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert process.stdout is not None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line that a program prints; empty when it has ended."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()

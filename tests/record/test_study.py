@@ -1,0 +1,478 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.pruners import SuccessiveHalvingPruner
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
+from ckconv_sweep.keys import REASON_CONSTRAINT
+from ckconv_sweep.record import study as module
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+
+from .small import LOWER_IS_BETTER, SPACE, draw_both, epoch, sampler
+
+
+def add(study: Study, number: int, *accuracies: float) -> None:
+    for i, accuracy in enumerate(accuracies, len(study.trial(number).history) + 1):
+        study.add_epoch(number, epoch(i, accuracy), accuracy)
+
+
+def files(folder: SweepFolder) -> list[str]:
+    return sorted(path.name for path in folder.root.iterdir() if path.is_file())
+
+
+# Making and opening
+
+
+def test_a_new_study_knows_its_space_and_has_no_trials(study: Study) -> None:
+    assert study.space == SPACE
+    assert study.trials() == []
+    assert study.next_number() == 0
+    assert study.note("nothing") is None
+    assert len(study.note("uid")) == 32
+
+
+def test_opening_again_keeps_everything(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+        add(study, 0, 0.5, 0.6)
+        study.set_note("sessions", [1, 2])
+        before = study.trials(), study.notes()
+    with Study.create_or_open(folder, SPACE) as study:
+        assert (study.trials(), study.notes()) == before
+        assert study.next_number() == 1
+    with Study.open(folder) as study:
+        assert (study.trials(), study.notes()) == before
+
+
+def test_the_space_stays_that_of_the_start_until_it_is_set(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE):
+        pass
+    with Study.create_or_open(folder, LOWER_IS_BETTER) as study:
+        assert study.space == SPACE
+        study.set_space(LOWER_IS_BETTER)
+        assert study.space == LOWER_IS_BETTER
+    with Study.open(folder) as study:
+        assert study.space == LOWER_IS_BETTER
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022])
+def test_only_the_owner_may_read_the_study_also_while_it_is_open(
+    mask: int, folder: SweepFolder
+) -> None:
+    before = os.umask(mask)
+    try:
+        with Study.create_or_open(folder, SPACE) as study:
+            study.ask(sampler())
+            modes = {path.stat().st_mode & 0o777 for path in folder.root.glob("*study.db*")}
+    finally:
+        os.umask(before)
+    assert modes == {0o600}
+    assert folder.root.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_after_closing_there_is_one_file(
+    local: bool, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_local", lambda path: local)
+    with Study.create_or_open(folder, SPACE) as study, Study.open(folder) as reader:
+        study.ask(sampler())
+        add(study, 0, 0.5)
+        assert len(reader.trials()[0].history) == 1
+        assert ("study.db-wal" in files(folder)) == local
+    assert files(folder) == ["study.db"]
+    copy = folder.root.parent / "copy"
+    copy.mkdir()
+    (copy / "study.db").write_bytes(folder.study.read_bytes())
+    with sqlite3.connect(copy / "study.db") as connection:
+        (count,) = connection.execute("select count(*) from trial_intermediate_values").fetchone()
+    connection.close()
+    assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("ext4", "wal"), ("nfs4", "delete"), ("lustre", "delete")]
+)
+def test_the_write_ahead_log_is_used_on_a_local_file_system_only(
+    kind: str, mode: str, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = folder.root / "mounts"
+    mounts.write_text(f"a / ext4 rw 0 0\nb {folder.root.parent} {kind} rw 0 0\n")
+    real = module.is_local
+    monkeypatch.setattr(module, "is_local", lambda path: real(path, mounts))
+    for _ in range(2):  # made, and opened again
+        with Study.create_or_open(folder, SPACE):
+            connection = sqlite3.connect(folder.study)
+            assert connection.execute("pragma journal_mode").fetchone() == (mode,)
+            connection.close()
+
+
+def test_a_study_that_was_moved_to_a_network_gives_up_its_write_ahead_log(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_local", lambda path: True)
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+    monkeypatch.setattr(module, "is_local", lambda path: False)
+    with Study.create_or_open(folder, SPACE) as study:
+        assert study.next_number() == 1
+        assert files(folder) == ["study.db"]
+
+
+@pytest.mark.parametrize("part", ["a b", "100% %20", "a?mode=ro", "a#b&c=d", "{x}{}", "é'\";--"])
+def test_the_path_of_a_study_may_hold_any_letters(part: str, tmp_path: Path) -> None:
+    folder = SweepFolder.of(tmp_path / part, "digits")
+    folder.make()
+    with Study.create_or_open(folder, SPACE) as study:
+        study.set_note("here", part)
+    with Study.open(folder) as study:
+        assert study.note("here") == part
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder.study]
+
+
+# Epochs
+
+
+def test_an_epoch_comes_back_to_the_last_bit(study: Study) -> None:
+    study.ask(sampler())
+    values = [0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 1 / 3, 12345678901234567.0]
+    given = [epoch(i, value) for i, value in enumerate(values, 1)]
+    for one in given:
+        study.add_epoch(0, one, one.metrics["val/accuracy"])
+    history = study.trial(0).history
+    assert list(history) == given
+    assert [e.metrics["val/accuracy"].hex() for e in history] == [v.hex() for v in values]
+    assert study.trials()[0].history == history
+
+
+def test_an_epoch_without_its_value_never_happened(folder: SweepFolder) -> None:
+    class Killed(BaseException):
+        pass
+
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+        add(study, 0, 0.5)
+
+        def killed(*args: object) -> None:
+            raise Killed
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(study._storage, "set_trial_intermediate_value", killed)
+            with pytest.raises(Killed):
+                study.add_epoch(0, epoch(2, 0.9), 0.9)
+    with Study.create_or_open(folder, SPACE) as study:
+        assert [e.number for e in study.trial(0).history] == [1]
+        add(study, 0, 0.7)  # trained again, with another value
+        assert [e.metrics["val/accuracy"] for e in study.trial(0).history] == [0.5, 0.7]
+
+
+def test_the_value_of_an_epoch_is_written_after_all_else(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.ask(sampler())
+    written = []
+    for name in ("set_trial_user_attr", "set_trial_intermediate_value"):
+        monkeypatch.setattr(study._storage, name, lambda *args, name=name: written.append(name))
+    study.add_epoch(0, epoch(1), 0.5)
+    assert written == ["set_trial_user_attr", "set_trial_intermediate_value"]
+
+
+def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
+    study.ask(sampler())
+    add(study, 0, *(i / 100 for i in range(12)))
+    assert [e.number for e in study.trial(0).history] == list(range(1, 13))
+
+
+# What became of a trial
+
+
+def test_a_completed_trial_gets_the_value_by_which_it_is_judged(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+        add(study, 0, 0.5, 0.9, 0.7)
+        study.end(0, "completed", reason="epochs")
+        record = study.trial(0)
+        assert (record.outcome, record.reason, record.error) == ("completed", "epochs", "")
+        assert record.counts
+        assert record.ended_ms is not None
+        assert record.ended_ms >= record.started_ms > 1_600_000_000_000
+        assert study._study.best_value == 0.9
+        assert study._study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_sweep_for_the_lowest_loss_minimises(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, LOWER_IS_BETTER) as study:
+        study.ask(sampler())
+        for number in (2, 1, 3):
+            study.add_epoch(0, epoch(number), epoch(number).metrics["val/loss"])
+        study.end(0, "completed")
+        assert study._study.direction == optuna.study.StudyDirection.MINIMIZE
+        assert study._study.best_value == epoch(1).metrics["val/loss"]
+
+
+def test_a_pruned_trial_keeps_its_epochs_and_has_no_best_value(study: Study) -> None:
+    study.ask(sampler())
+    add(study, 0, 0.9, 0.8)
+    study.end(0, "pruned")
+    assert study.trial(0).outcome == "pruned"
+    assert len(study.trial(0).history) == 2
+    with pytest.raises(ValueError, match="does not exist"):
+        _ = study._study.best_value
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_error(study: Study) -> None:
+    study.ask(sampler())
+    add(study, 0, 0.9)
+    study.end(0, "failed", reason="nonfinite", error="x" * 20_000 + "the last line")
+    record = study.trial(0)
+    assert (record.outcome, record.reason) == ("failed", "nonfinite")
+    assert record.error.endswith("the last line")
+    assert len(record.error) == 10_000
+    assert record.counts
+    assert len(record.history) == 1
+
+
+def test_a_trial_that_violated_a_constraint_is_no_part_of_the_budget(study: Study) -> None:
+    study.ask(sampler())
+    study.end(0, "failed", reason=REASON_CONSTRAINT)
+    assert not study.trial(0).counts
+
+
+def test_a_trial_that_has_not_ended_is_running(study: Study) -> None:
+    study.ask(sampler())
+    assert (study.trial(0).outcome, study.trial(0).ended_ms) == ("running", None)
+
+
+def test_numbers_rise_and_are_never_given_twice(folder: SweepFolder) -> None:
+    for expected in range(4):
+        with Study.create_or_open(folder, SPACE) as study:
+            assert study.next_number() == expected
+            assert study.ask(sampler()).number == expected
+            study.end(expected, "failed", reason="error")
+
+
+# Asking again
+
+
+def test_a_trial_asked_again_has_the_parameters_that_it_had(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        drawn = draw_both(study.ask(sampler(1)))
+    with Study.create_or_open(folder, SPACE) as study:
+        assert study.trial(0).params == drawn
+        assert draw_both(study.ask_again(0, sampler(2))) == drawn
+        assert study.next_number() == 1
+
+
+def test_a_trial_half_asked_draws_only_what_it_lacks(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        first = study.ask(sampler(1)).suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True)
+    with Study.create_or_open(folder, SPACE) as study:
+        drawn = draw_both(study.ask_again(0, sampler(2)))
+        assert drawn["optimizer.learning_rate"] == first
+        assert study.trial(0).params == drawn
+    with Study.create_or_open(folder, SPACE) as study:
+        assert draw_both(study.ask_again(0, sampler(3))) == drawn
+
+
+# The stopping rule
+
+
+def halving(study: Study, number: int) -> bool:
+    return study.should_stop(number, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+
+
+def feed(study: Study, number: int, values: list[float]) -> Iterator[bool]:
+    for value in values:
+        add(study, number, value)
+        yield halving(study, number)
+
+
+CURVES = [[0.9, 0.9, 0.9, 0.9], [0.1, 0.1], [0.95, 0.5, 0.5, 0.5], [0.92, 0.93, 0.94, 0.95]]
+
+
+def test_what_the_stopping_rule_remembers_survives_reopening(
+    tmp_path: Path, new_study: bytes
+) -> None:
+    decisions = []
+    for reopened in (False, True):
+        folder = SweepFolder.of(tmp_path / str(reopened), "digits")
+        folder.make()
+        folder.study.write_bytes(new_study)
+        said = []
+        with Study.create_or_open(folder, SPACE) as study:
+            for number, curve in enumerate(CURVES):
+                study.ask(sampler())
+                if not reopened:
+                    said.append(list(feed(study, number, curve)))
+        if reopened:
+            for number, curve in enumerate(CURVES):
+                said.append([])
+                for part in (curve[:1], curve[1:]):
+                    with Study.create_or_open(folder, SPACE) as study:
+                        said[-1] += feed(study, number, part)
+        decisions.append(said)
+        with Study.open(folder) as study:
+            kept = [t.system_attrs for t in study._study.get_trials()]
+            assert all(attributes["completed_rung_0"] for attributes in kept)
+    assert decisions[0] == decisions[1]
+    assert {True, False} <= {stop for said in decisions[0] for stop in said}
+
+
+# What can go wrong with the file
+
+
+@pytest.fixture(scope="module")
+def some_pages(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = SweepFolder.of(tmp_path_factory.mktemp("sweeps"), "digits")
+    folder.make()
+    with Study.create_or_open(folder, SPACE) as study:
+        for number in range(3):
+            draw_both(study.ask(sampler(number)))
+            add(study, number, *(i / 50 for i in range(20)))
+    return folder.study.read_bytes()
+
+
+@pytest.fixture
+def closed(folder: SweepFolder, some_pages: bytes) -> SweepFolder:
+    """A study of some pages, closed."""
+    folder.study.write_bytes(some_pages)
+    return folder
+
+
+def opened_by_the_driver(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        study.trials()
+
+
+def opened_by_a_reader(folder: SweepFolder) -> None:
+    with Study.open(folder) as study:
+        study.trials()
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"this is no database\n" * 100,
+    "zeroed": lambda content: bytes(len(content)),
+    "no header": lambda content: bytes(100) + content[100:],
+    "half": lambda content: content[: len(content) // 2],
+    "cut in the first page": lambda content: content[:1000],
+    "all pages but the first zeroed": lambda content: content[:4096] + bytes(len(content) - 4096),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("opened", [opened_by_the_driver, opened_by_a_reader])
+def test_a_damaged_study_is_said_and_not_changed(
+    damage: str, opened: Callable[[SweepFolder], None], closed: SweepFolder
+) -> None:
+    damaged = DAMAGE[damage](closed.study.read_bytes())
+    closed.study.write_bytes(damaged)
+    with pytest.raises(DamagedData, match="the study cannot be read: ") as caught:
+        opened(closed)
+    assert caught.value.exit_code == 65
+    assert caught.value.where == str(closed.study)
+    assert "\n" not in caught.value.message
+    assert closed.study.read_bytes() == damaged
+
+
+def test_the_driver_notices_any_page_that_was_zeroed(closed: SweepFolder) -> None:
+    content = closed.study.read_bytes()
+    unnoticed = []
+    for start in range(0, len(content), 4096):
+        damaged = content[:start] + bytes(4096) + content[start + 4096 :]
+        closed.study.write_bytes(damaged)
+        try:
+            opened_by_the_driver(closed)
+        except DamagedData:
+            assert closed.study.read_bytes() == damaged
+        else:
+            unnoticed.append(start)
+    assert unnoticed == []
+
+
+def test_a_study_of_another_name_is_said(closed: SweepFolder) -> None:
+    other = SweepFolder.of(closed.root.parent, "other")
+    other.make()
+    other.study.write_bytes(closed.study.read_bytes())
+    with pytest.raises(DamagedData, match="holds no study of this sweep"):
+        opened_by_a_reader(other)
+    with pytest.raises(DamagedData, match="holds no study of this sweep"):
+        opened_by_the_driver(other)
+
+
+def test_a_study_of_a_later_optuna_is_said(closed: SweepFolder) -> None:
+    with sqlite3.connect(closed.study) as connection:
+        connection.execute("update version_info set schema_version = 9999")
+        connection.execute("update alembic_version set version_num = 'v99.0.0.a'")
+    connection.close()
+    with pytest.raises(DamagedData, match=r"the study cannot be read: .*optuna"):
+        opened_by_the_driver(closed)
+
+
+def test_a_reader_makes_no_study(folder: SweepFolder) -> None:
+    with pytest.raises(CannotWrite, match="cannot be opened: No such file"):
+        opened_by_a_reader(folder)
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_full_disk_is_said_and_loses_nothing(
+    local: bool, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_local", lambda path: local)
+    acknowledged: list[Epoch] = []
+
+    def fill() -> None:
+        with Study.create_or_open(folder, SPACE) as study:
+            study.ask(sampler())
+            full = f"pragma max_page_count={folder.study.stat().st_size // 4096 + 1}"
+            with study._storage._backend.engine.connect() as connection:
+                connection.exec_driver_sql(full)
+            for number in range(1, 1000):
+                large = replace(epoch(number), checkpoint="x" * 1000)
+                study.add_epoch(0, large, 0.5)
+                acknowledged.append(large)
+
+    with pytest.raises(CannotWrite, match=r"the study cannot be written: .*full") as caught:
+        fill()
+    assert caught.value.exit_code == 73
+    with Study.create_or_open(folder, SPACE) as study:
+        assert list(study.trial(0).history) == acknowledged
+        assert acknowledged
+
+
+def test_a_study_that_another_program_keeps_locked_is_said(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.2)
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+    other = sqlite3.connect(folder.study, isolation_level=None)
+    other.execute("begin immediate")
+    try:
+        with (
+            pytest.raises(SweepBusy, match="another program has kept the study locked"),
+            Study.create_or_open(folder, SPACE) as study,
+        ):
+            study.add_epoch(0, epoch(1), 0.5)
+    finally:
+        other.execute("rollback")
+        other.close()
+    with Study.open(folder) as study:
+        assert study.trial(0).history == ()
+
+
+def test_errors_of_others_pass_through_a_study_unchanged(folder: SweepFolder) -> None:
+    for error in (FileNotFoundError(2, "gone", "elsewhere"), RuntimeError("x"), KeyError("y")):
+        with pytest.raises(type(error)) as caught, Study.create_or_open(folder, SPACE):
+            raise error
+        assert caught.value is error
