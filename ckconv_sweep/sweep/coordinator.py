@@ -1,0 +1,253 @@
+"""What a sweep does next: the rules, without Ray, MLflow or a process of their own.
+
+An executor asks `next` for work, gives every epoch to `epoch` and obeys its answer, and says `end`
+when a trial's run is over. Everything is written to the study before it is answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckconv_sweep.config.history import Epoch, end_reason, objective
+from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.errors import CkconvSweepError, ConfigError
+from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.sweep.sampling import draw, exhausted, sampler_for
+from ckconv_sweep.sweep.stopping import pruner_for
+
+MOST_VIOLATIONS = 200
+"""Draws in a row that may violate a constraint before the sweep gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One trial for an executor to train, alone or again after an interruption."""
+
+    number: int
+    trial: Trial
+    folder: Path
+    attempt: str
+    """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
+
+
+@dataclass
+class _Running:
+    trial: Trial
+    history: list[Epoch]
+
+
+class Coordinator:
+    """The rules of one session of a sweep.
+
+    Args:
+        count_parameters: the number of trainable numbers of a trial's model.
+        clock: seconds, for the time budget.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        count_parameters: Callable[[Trial], int],
+        listeners: Sequence[Listener] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.space: Space = study.space
+        self.fatal: CkconvSweepError | None = None
+        """Why the sweep cannot go on, if so."""
+        self._study = study
+        self._count_parameters = count_parameters
+        self._listeners = listeners
+        self._pruner = pruner_for(self.space)
+        self._running: dict[int, _Running] = {}
+        records = study.trials()
+        self._unfinished = [r for r in records if r.outcome == "running"]
+        # Also one that was being rejected when the driver was killed: it is rejected again.
+        self._counted = sum(r.counts or r.outcome == "running" for r in records)
+        self._sessions = _Sessions(study, records, clock)
+
+    @property
+    def time_is_up(self) -> bool:
+        hours = self.space.budget.hours
+        return hours is not None and self._sessions.spent() >= hours * 3600
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is handed out any more."""
+        return self.fatal is not None or self.time_is_up
+
+    def next(self) -> Assignment | None:
+        """The next trial to train: first those that an interruption left unfinished. None when
+        there is none left."""
+        while not self.stopping:
+            if self._unfinished:
+                record = self._unfinished.pop(0)
+                sampler = sampler_for(self.space, record.number)
+                asked = self._study.ask_again(record.number, sampler)
+            elif self._counted < self.space.budget.trials:
+                number = self._study.next_number()
+                if exhausted(self.space, number):
+                    return None
+                asked = self._study.ask(sampler_for(self.space, number))
+                self._counted += 1
+            else:
+                return None
+            number = asked.number
+            trial = self.space.resolve(draw(asked, self.space), number)
+            record = self._study.trial(number)
+            self._running[number] = _Running(trial, list(record.history))
+            if not record.history and (broken := self._broken_constraint(trial)):
+                self._reject(number, broken)
+                continue
+            self._tell(
+                Started(
+                    number=number,
+                    trial=trial,
+                    params=record.params,
+                    started_ms=record.started_ms,
+                    epochs_before=len(record.history),
+                )
+            )
+            # A driver that was killed between an epoch and this question never asked it.
+            if record.history and self._stops_early(number):
+                continue
+            return Assignment(
+                number=number,
+                trial=trial,
+                folder=self._study.folder.trial(number),
+                attempt=f"{self._sessions.number}:{time.time_ns()}",
+            )
+        return None
+
+    def epoch(self, number: int, epoch: Epoch) -> bool:
+        """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
+        (a resumed worker tells all of them) changes nothing."""
+        running = self._running.get(number)
+        if running is None:
+            return False
+        if epoch.number <= len(running.history):
+            return True
+        if epoch.number != len(running.history) + 1:
+            raise AssertionError(
+                f"trial {number}: epoch {epoch.number} came after epoch {len(running.history)}"
+            )
+        metric = self.space.metric
+        self._study.add_epoch(number, epoch, epoch.metrics[metric.name])
+        running.history.append(epoch)
+        best = objective(running.history, metric.model_copy(update={"at": "best"}))
+        self._tell(EpochEnded(number=number, epoch=epoch, best=best))
+        if self._stops_early(number):
+            return False
+        return not self.stopping or end_reason(running.trial, running.history) is not None
+
+    def end(self, number: int, *, reason: str = "", error: str = "") -> None:
+        """A trial's run is over. Without a reason it ran to its own end, or it was stopped here
+        (by the scheduler, or because the time is up) and this changes nothing."""
+        running = self._running.get(number)
+        if running is None:
+            return
+        if reason:
+            self._end(number, "failed", reason=reason, error=error)
+        elif ended := end_reason(running.trial, running.history):
+            self._end(number, "completed", reason=ended)
+        elif not self.stopping:
+            self._end(number, "failed", reason="error", error="its run ended before its last epoch")
+
+    def stop(self, error: CkconvSweepError) -> None:
+        """The sweep cannot go on; its running trials stay unfinished and are resumed later."""
+        self.fatal = self.fatal or error
+
+    def say(self, message: str) -> None:
+        for listener in self._listeners:
+            listener.say(message)
+
+    def _stops_early(self, number: int) -> bool:
+        running = self._running[number]
+        if end_reason(running.trial, running.history) is not None:
+            return False
+        if not self._study.should_stop(number, self._pruner):
+            return False
+        self._end(number, "pruned")
+        return True
+
+    def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
+        running = self._running.pop(number)
+        self._study.end(number, outcome, reason=reason, error=error)
+        value = objective(running.history, self.space.metric) if running.history else None
+        ended_ms = self._study.trial(number).ended_ms or 0
+        self._tell(
+            Ended(
+                number=number,
+                outcome=outcome,
+                reason=reason,
+                error=error,
+                epochs=len(running.history),
+                value=value,
+                ended_ms=ended_ms,
+            )
+        )
+
+    def _broken_constraint(self, trial: Trial) -> str | None:
+        """The first constraint that the trial violates, in words. One on a setting of a block that
+        this trial did not choose does not apply to it."""
+        values = flat(trial.model_dump())
+        for constraint in self.space.constraints:
+            if constraint.quantity == PARAMETERS:
+                value = self._count_parameters(trial)
+            elif constraint.quantity in values:
+                value = values[constraint.quantity]
+            else:
+                continue
+            if not constraint.holds(value):
+                return f"{constraint} does not hold: {value:_}"
+        return None
+
+    def _reject(self, number: int, broken: str) -> None:
+        """Outside the budget and outside MLflow; a new one is asked in its place."""
+        del self._running[number]
+        self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
+        self._counted -= 1
+        last = self._study.trials()[-MOST_VIOLATIONS:]
+        if len(last) == MOST_VIOLATIONS and not any(r.counts for r in last):
+            self.stop(
+                ConfigError(
+                    f"the last {MOST_VIOLATIONS} draws violated a constraint, at last: {broken}",
+                    where=self._study.folder.name,
+                    hint="loosen the constraint or narrow the ranges that break it, and launch "
+                    "under another name",
+                )
+            )
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener.hear(event)
+
+
+class _Sessions:
+    """How long drivers have run a sweep, from what the study knows: each session from its start to
+    its last epoch, so that a killed one counts too."""
+
+    def __init__(
+        self, study: Study, records: Iterable[TrialRecord], clock: Callable[[], float]
+    ) -> None:
+        starts: list[int] = study.note("sessions") or []
+        ends = [e.timestamp_ms for r in records for e in r.history]
+        self._before = 0.0
+        for start, following in itertools.pairwise([*starts, math.inf]):
+            inside = [t for t in ends if start <= t < following]
+            self._before += (max(inside, default=start) - start) / 1000
+        self._clock, self._start = clock, clock()
+        self.number = len(starts) + 1
+        study.set_note("sessions", [*starts, int(self._start * 1000)])
+
+    def spent(self) -> float:
+        """Seconds, this session's included."""
+        return self._before + self._clock() - self._start

@@ -1,0 +1,261 @@
+"""One session of a sweep, from the lock to the last word to MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckconv_sweep import keys
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.data.datasets import describe, load
+from ckconv_sweep.errors import CannotWrite, SpaceChanged, SweepBusy
+from ckconv_sweep.models.parameters import count_parameters
+from ckconv_sweep.record import lock
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.sweep import cluster
+from ckconv_sweep.sweep.cluster import Placement
+from ckconv_sweep.sweep.coordinator import Coordinator
+from ckconv_sweep.sweep.events import Ended, Event, Listener
+from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.sampling import exhausted
+from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """How a session ended.
+
+    `signal_exit_code` is set when a signal ended it; `undelivered` counts the records that MLflow
+    still lacks.
+    """
+
+    records: list[TrialRecord]
+    experiment_id: str | None
+    undelivered: int
+    trained: bool
+    signal_exit_code: int | None = None
+    time_is_up: bool = False
+
+
+def check_same_space(stored: Space, given: Space, name: str) -> None:
+    """Raises SpaceChanged, with the difference, if more than the budget differs."""
+    before, now = (replace(space, budget=stored.budget) for space in (stored, given))
+    if before == now:
+        return
+    lines = difflib.unified_diff(
+        before.to_yaml().splitlines(),
+        now.to_yaml().splitlines(),
+        "the sweep's space",
+        "the space given now",
+        lineterm="",
+        n=1,
+    )
+    raise SpaceChanged(
+        f"the sweep {name!r} was started with another space\n" + "\n".join(f"  {x}" for x in lines),
+        hint="take another --name for the new space, or go on with the old one: "
+        f"ckconv-sweep resume {name}",
+    )
+
+
+def is_finished(study: Study) -> bool:
+    """Whether the budget of trials (or the grid) is spent and every trial has ended."""
+    records = [r for r in study.trials() if r.counts]
+    spent = len(records) >= study.space.budget.trials
+    return (spent or exhausted(study.space, study.next_number())) and all(
+        r.outcome != "running" for r in records
+    )
+
+
+def run_sweep(
+    folder: SweepFolder,
+    space: Space,
+    placement: Placement,
+    *,
+    tracking_uri: str,
+    data_dir: Path | None,
+    listeners: tuple[Listener, ...] = (),
+) -> Session:
+    """Start a sweep, or go on with it, until its budget is spent or a signal comes.
+
+    Raises:
+        SpaceChanged: the sweep was started with another space. Only the budget may differ.
+        SweepBusy: another driver runs it.
+        ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
+    """
+    interruption = Interruption()
+    placement.check()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interruption.caught())
+        stack.enter_context(_made(folder))
+        stack.enter_context(lock.held(folder.lock))
+        if folder.study.exists():
+            with Study.open(folder) as study:
+                check_same_space(study.space, space, folder.name)
+        try:
+            load(space.trial.data, data_dir)  # one message now instead of one for every trial
+            stack.enter_context(interruption.shielded())
+            stack.enter_context(cluster.connected(placement))
+            interruption.install()
+            interruption.check()
+            at_a_time = cluster.concurrency(placement)
+            if placement.address:
+                cluster.check_shared(folder.root)
+            study = stack.enter_context(Study.create_or_open(folder, space))
+        except Interrupted as interrupted:
+            # Nothing was begun, so there is nothing to say but that.
+            return Session(
+                records=[],
+                experiment_id=None,
+                undelivered=0,
+                trained=False,
+                signal_exit_code=interrupted.exit_code,
+            )
+        _write_space(folder, space, study)
+        for listener in listeners:
+            listener.begin([record for record in study.trials() if record.counts])
+            listener.say(f"trials at a time: {at_a_time}")
+        tracker = _tracker(folder, study, tracking_uri, listeners)
+        heard = (*listeners, tracker, _AfterTrial(folder, study, tracker))
+        coordinator = Coordinator(study, count_parameters=parameters_of, listeners=heard)
+        signal_exit_code = None
+        try:
+            # Not before `connected` has told Ray Tune, through the environment, to be quiet.
+            from ckconv_sweep.sweep import ray_executor
+
+            ray_executor.run(
+                coordinator,
+                interruption,
+                concurrency=at_a_time,
+                cpus=placement.cpus_per_trial,
+                gpus=placement.gpus_per_trial,
+                data_dir=data_dir,
+                folder=folder.tune,
+            )
+        except Interrupted as interrupted:
+            signal_exit_code = interrupted.exit_code
+        finished = is_finished(study)
+        status = "FINISHED" if finished else "KILLED"
+        undelivered = tracker.close(
+            status, patience_seconds=60.0 if signal_exit_code is None else 3.0
+        )
+        keep_marks(study, tracker)
+        try:
+            interruption.check()  # one that came after the last trial
+        except Interrupted as interrupted:
+            signal_exit_code = interrupted.exit_code
+        if coordinator.fatal is not None:
+            raise coordinator.fatal
+        return Session(
+            records=study.trials(),
+            experiment_id=tracker.experiment_id,
+            undelivered=undelivered,
+            trained=True,
+            signal_exit_code=signal_exit_code,
+            time_is_up=coordinator.time_is_up and not finished,
+        )
+
+
+def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, ...] = ()) -> int:
+    """Give MLflow what it still lacks of a sweep; returns how many records it did not take.
+
+    Raises:
+        SweepBusy: a driver runs the sweep, and delivers by itself.
+    """
+    with lock.held(folder.lock), Study.open(folder) as study:
+        tracker = _tracker(folder, study, tracking_uri, listeners)
+        undelivered = tracker.close("FINISHED" if is_finished(study) else "KILLED")
+        keep_marks(study, tracker)
+        return undelivered
+
+
+def parameters_of(trial: Trial) -> int:
+    """The number of trainable numbers of a trial's model, counted without making it."""
+    description = describe(trial.data.name)
+    return count_parameters(trial.model, description.in_channels, description.classes)
+
+
+def keep_marks(study: Study, tracker: Tracker) -> None:
+    """Write down what MLflow is known to have."""
+    kept = study.note("mlflow") or {}
+    now = {str(number): [mark.epochs, mark.ended] for number, mark in list(tracker.marks.items())}
+    said = {"uri": tracker.address, "marks": now, "experiment_id": tracker.experiment_id}
+    if said != kept:
+        study.set_note("mlflow", said)
+
+
+class _AfterTrial(Listener):
+    """When a trial has ended: its checkpoints are not needed any more, and what MLflow got so far
+    is written down."""
+
+    def __init__(self, folder: SweepFolder, study: Study, tracker: Tracker) -> None:
+        self._folder, self._study, self._tracker = folder, study, tracker
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            from ckconv_sweep.training.checkpoint import forget
+
+            forget(self._folder.trial(event.number))
+            keep_marks(self._study, self._tracker)
+
+
+def _tracker(
+    folder: SweepFolder, study: Study, uri: str, listeners: tuple[Listener, ...]
+) -> Tracker:
+    """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
+    space = study.space
+
+    def say(message: str) -> None:
+        for listener in listeners:
+            listener.say(message)
+
+    tracker = Tracker(
+        uri,
+        RunOfSweep(
+            name=folder.name,
+            uid=study.note("uid"),
+            role=keys.ROLE_SWEEP,
+            params=flat(space.trial.model_dump(mode="json")),
+            artifacts={"space.yaml": space.to_yaml()},
+        ),
+        base=space.trial,
+        say=say,
+    )
+    kept = study.note("mlflow") or {}
+    if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
+        tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
+    tracker.start()
+    tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
+    return tracker
+
+
+@contextlib.contextmanager
+def _made(folder: SweepFolder) -> Iterator[None]:
+    """The sweep's folder; taken away again if the sweep could not even begin."""
+    new = [path for path in (folder.root, folder.root.parent) if not path.exists()]
+    folder.make()
+    try:
+        yield
+    except SweepBusy:  # another driver made it at the same time, and has not made its study yet
+        new = []
+        raise
+    finally:
+        if new and not folder.study.exists():
+            shutil.rmtree(folder.root, ignore_errors=True)
+            if folder.root.parent in new:
+                with contextlib.suppress(OSError):  # it has another sweep by now
+                    folder.root.parent.rmdir()
+
+
+def _write_space(folder: SweepFolder, space: Space, study: Study) -> None:
+    if study.space != space:
+        study.set_space(space)
+    try:
+        folder.space.write_text(space.to_yaml())
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(folder.space)) from None

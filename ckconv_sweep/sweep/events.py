@@ -1,0 +1,61 @@
+"""What happens in a sweep, for whoever wants to hear it: the live view, the log, MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.keys import Outcome
+from ckconv_sweep.record.study import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A trial is handed out; `epochs_before` of its epochs were recorded in an earlier session."""
+
+    number: int
+    trial: Trial
+    params: Mapping[str, Any]
+    started_ms: int
+    epochs_before: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded:
+    """An epoch is acknowledged; `best` is the trial's metric at its best epoch so far."""
+
+    number: int
+    epoch: Epoch
+    best: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A trial has ended; `value` is what it is judged by, None without an epoch."""
+
+    number: int
+    outcome: Outcome
+    reason: str
+    error: str
+    epochs: int
+    value: float | None
+    ended_ms: int
+
+
+Event = Started | EpochEnded | Ended
+
+
+class Listener:
+    """Hears of a sweep. Each method does nothing until it is written; none may raise or wait."""
+
+    def begin(self, records: Sequence[TrialRecord]) -> None:
+        """A session begins; `records` is what earlier ones left, without violated constraints."""
+
+    def hear(self, event: Event) -> None:
+        """Something happened to a trial."""
+
+    def say(self, message: str) -> None:
+        """Something that a person should read."""

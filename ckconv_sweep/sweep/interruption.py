@@ -1,0 +1,82 @@
+"""Ctrl-C, and what a cluster sends to end a job.
+
+The first signal ends the work by an exception. Where one must not come from nowhere (Ray's compiled
+code turns it into another, and a write should be finished) the work is shielded, and asks with
+`check` at places of its own. A second signal ends the process at once. Nothing is lost either way:
+what was acknowledged is in the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """A signal asked the sweep to end. Not an `Exception`, so that nobody in between keeps it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.number
+
+
+class Interruption:
+    """Catches the signals of `SIGNALS` while it is entered."""
+
+    def __init__(self) -> None:
+        self._shields = 0
+        self._received: int | None = None
+        self._raised = False
+        self._ignored: set[signal.Signals] = set()
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[Interruption]:
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup: the terminal's end is not to end us
+            self._ignored.add(signal.SIGHUP)
+        try:
+            self.install()
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+
+    def install(self) -> None:
+        """Again after Ray has started, which puts handlers of its own in place."""
+        for number in SIGNALS:
+            if number not in self._ignored:
+                signal.signal(number, self._handle)
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal has come; also inside a shield."""
+        if self._received is not None and not self._raised:
+            self._raised = True
+            raise Interrupted(self._received)
+
+    @contextlib.contextmanager
+    def shielded(self) -> Iterator[None]:
+        """What happens inside is not interrupted, unless it asks `check`; a signal that came
+        meanwhile takes effect at the end."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+        if not self._shields:
+            self.check()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            os._exit(128 + number)
+        self._received = number
+        if not self._shields:
+            self.check()

@@ -1,0 +1,157 @@
+"""What the next trial tries, as a function of the study: never of this process's past.
+
+Random, grid and quasi Monte Carlo are functions of (seed, trial number, setting) alone. They are
+written here because Optuna's own, when reloaded, repeat their first draws (random), lose their
+order (quasi Monte Carlo) or hand out duplicates (grid). TPE is Optuna's, reseeded for every trial.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
+
+from ckconv_sweep.config.domains import Choices, Interval, Scalar
+from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.space import Space, grid
+
+
+def distribution(domain: Interval | Choices) -> BaseDistribution:
+    """A domain in Optuna's words."""
+    if isinstance(domain, Choices):
+        return CategoricalDistribution(domain.options)
+    if domain.whole:
+        step = int(domain.step or 1)
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def draw(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
+    """A trial's parameters, drawn by the study's sampler where the trial does not have them yet."""
+
+    def suggest(name: str, domain: Interval | Choices) -> Scalar:
+        match distribution(domain):
+            case CategoricalDistribution(choices=choices):
+                return trial.suggest_categorical(name, choices)
+            case IntDistribution() as whole:
+                return trial.suggest_int(
+                    name, whole.low, whole.high, step=whole.step, log=whole.log
+                )
+            case FloatDistribution() as real:
+                return trial.suggest_float(name, real.low, real.high, step=real.step, log=real.log)
+        raise AssertionError("a domain has one of three distributions")
+
+    return space.draw(suggest)
+
+
+def from_unit(domain: BaseDistribution, unit: float) -> Any:
+    """The value of a domain at `unit` of its way, 0 <= unit < 1: every value of a counted domain
+    gets an equal share."""
+    if isinstance(domain, CategoricalDistribution):
+        return domain.choices[int(unit * len(domain.choices))]
+    assert isinstance(domain, (IntDistribution, FloatDistribution))
+    whole = isinstance(domain, IntDistribution)
+    if domain.log:
+        # Half a step more at both ends, so that the end values get their share too.
+        half = 0.5 if whole else 0.0
+        low, high = np.log(domain.low - half), np.log(domain.high + half)
+        value = float(np.exp(low + unit * (high - low)))
+        value = min(max(round(value) if whole else value, domain.low), domain.high)
+        return int(value) if whole else value
+    if domain.step is None:
+        return min(domain.low + unit * (domain.high - domain.low), domain.high)
+    # As written: in tenths, three steps of 0.1 make 0.3.
+    low, high, step = (Fraction(repr(x)) for x in (domain.low, domain.high, domain.step))
+    exact = low + int(unit * ((high - low) // step + 1)) * step
+    return int(exact) if whole else float(exact)
+
+
+class PlannedSampler(BaseSampler):
+    """Draws each parameter of a trial as a function of the trial's number and its name."""
+
+    def __init__(self, plan: Callable[[int, str, BaseDistribution], Any]) -> None:
+        self._plan = plan
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._plan(trial.number, param_name, param_distribution)
+
+
+def _random(space: Space, number: int) -> BaseSampler:
+    def plan(number: int, name: str, domain: BaseDistribution) -> Any:
+        seed = [space.sampler.seed, number, zlib.crc32(name.encode())]
+        return from_unit(domain, np.random.default_rng(seed).random())
+
+    return PlannedSampler(plan)
+
+
+def _qmc(space: Space, number: int) -> BaseSampler:
+    """A scrambled Sobol sequence; a trial's number is its place in it."""
+    axes = {name: axis for axis, name in enumerate(space.parameters())}
+    sobol = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(space.sampler.seed))
+    point = sobol.fast_forward(number).random(1)[0] if number else sobol.random(1)[0]
+    return PlannedSampler(lambda _, name, domain: from_unit(domain, point[axes[name]]))
+
+
+def _grid(space: Space, number: int) -> BaseSampler:
+    """A trial's number is its place in the grid."""
+    point = _points(space.to_yaml())[number]
+    return PlannedSampler(lambda _, name, domain: point[name])
+
+
+def _tpe(space: Space, number: int) -> BaseSampler:
+    seed = zlib.crc32(f"{space.sampler.seed}/{number}".encode())
+    return TPESampler(seed=seed)  # multivariate, with constant liar: Optuna 5's defaults
+
+
+@functools.lru_cache(maxsize=4)
+def _points(space_text: str) -> list[Mapping[str, Scalar]]:
+    """All points of a grid, walked once for each space."""
+    return list(grid(parse_space(space_text, "space")))
+
+
+SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": _random,
+    "grid": _grid,
+    "qmc": _qmc,
+}
+
+
+def sampler_for(space: Space, number: int) -> BaseSampler:
+    """The sampler of one trial."""
+    return SAMPLERS[space.sampler.name](space, number)
+
+
+def exhausted(space: Space, number: int) -> bool:
+    """Whether there is nothing left for a trial of this number to try."""
+    return space.sampler.name == "grid" and number >= len(_points(space.to_yaml()))

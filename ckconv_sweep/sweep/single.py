@@ -1,0 +1,160 @@
+"""One trial by itself, in this process: trained, tracked in MLflow, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckconv_sweep import keys
+from ckconv_sweep.config import files
+from ckconv_sweep.config.history import Epoch, best, end_reason, objective
+from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.data.datasets import load
+from ckconv_sweep.errors import CannotWrite, ConfigError, NonFiniteLoss
+from ckconv_sweep.record import lock
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.tracking import RunOfSweep, Tracker, uid
+from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.loop import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleRun:
+    """How it ended: `best` is the epoch that counts, None if there was none."""
+
+    best: Epoch | None
+    weights: Path | None
+    undelivered: int
+    experiment_id: str | None
+    signal_exit_code: int | None = None
+
+
+def run_single(
+    trial: Trial,
+    name: str,
+    folder: Path,
+    *,
+    tracking_uri: str,
+    data_dir: Path | None,
+    device: str,
+    listeners: tuple[Listener, ...] = (),
+) -> SingleRun:
+    """Train a trial in `folder`, or go on with it.
+
+    Raises:
+        ConfigError: the folder holds another trial.
+        SweepBusy: another process trains there.
+        NonFiniteLoss, DamagedData, CannotWrite: it cannot go on.
+    """
+    interruption, history = Interruption(), list[Epoch]()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(folder)) from None
+
+    def say(message: str) -> None:
+        for listener in listeners:
+            listener.say(message)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interruption.caught())
+        stack.enter_context(lock.held(folder / "lock"))
+        task = load(trial.data, data_dir)
+        text, kept = files.write(trial.model_dump(mode="json")), folder / "trial.yaml"
+        if kept.exists() and kept.read_text() != text and checkpoint.checkpoints(folder):
+            raise ConfigError(
+                "the checkpoint here is of a trial with other settings",
+                where=str(folder),
+                hint="take another folder, or delete this one",
+            )
+        kept.write_text(text)
+        tracker = Tracker(
+            tracking_uri,
+            RunOfSweep(
+                name=name,
+                uid=uid(f"{folder}/{trial.model_dump_json()}"),
+                role=keys.ROLE_SINGLE,
+                params=flat(trial.model_dump(mode="json")),
+                artifacts={"trial.yaml": text},
+            ),
+            base=trial,
+            say=say,
+        )
+        tracker.start()
+
+        def tell(event: Event) -> None:
+            for listener in (*listeners, tracker):
+                listener.hear(event)
+
+        def report(epoch: Epoch) -> None:
+            history.append(epoch)
+            at_best = trial.metric.model_copy(update={"at": "best"})
+            tell(EpochEnded(number=0, epoch=epoch, best=objective(history, at_best)))
+
+        tell(Started(number=0, trial=trial, params={}, started_ms=_now_ms()))
+        signal_exit_code = None
+        outcome: keys.Outcome = "completed"
+        reason = message = ""
+        try:
+            train(trial, task, report, folder=folder, device=device, warn=say)
+            reason = end_reason(trial, history) or ""
+        except Interrupted as interrupted:
+            signal_exit_code = interrupted.exit_code
+        except NonFiniteLoss as failure:
+            outcome, reason, message = "failed", failure.reason, str(failure)
+            raise
+        finally:
+            status = "KILLED"
+            if reason:
+                value = objective(history, trial.metric) if history else None
+                tell(
+                    Ended(
+                        number=0,
+                        outcome=outcome,
+                        reason=reason,
+                        error=message,
+                        epochs=len(history),
+                        value=value,
+                        # Not now: told again later, it must be the same point to MLflow.
+                        ended_ms=history[-1].timestamp_ms if history else _now_ms(),
+                    )
+                )
+                status = "FINISHED" if outcome == "completed" else "FAILED"
+            try:
+                undelivered = tracker.close(
+                    status, patience_seconds=30.0 if signal_exit_code is None else 3.0
+                )
+            except Interrupted as interrupted:
+                signal_exit_code, undelivered = interrupted.exit_code, tracker.waiting
+        return SingleRun(
+            best=best(history, trial.metric) if history else None,
+            weights=checkpoint.best(folder),
+            undelivered=undelivered,
+            experiment_id=tracker.experiment_id,
+            signal_exit_code=signal_exit_code,
+        )
+
+
+def _claim(path: Path, text: str) -> None:
+    """Write down which trial is trained in a folder.
+
+    Raises:
+        ConfigError: another one is.
+    """
+    if path.exists() and path.read_text() != text:
+        raise ConfigError(
+            "another trial was trained in this folder",
+            where=str(path.parent),
+            hint="take another --out, or delete the folder",
+        )
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

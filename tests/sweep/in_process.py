@@ -1,0 +1,317 @@
+"""A sweep without Ray: a real coordinator over a real study, and trials that are a formula.
+
+A `Machine` stands for the computer: its disk (study and checkpoints) outlives every session. A
+`Session` stands for a driver with its workers; `Killed` ends one as SIGKILL does, before a chosen
+write to the study. `Clock` hands out the time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from optuna.storages._rdb.storage import _VersionManager
+
+from ckconv_sweep.config.history import Epoch, end_reason
+from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
+from ckconv_sweep.sweep.events import Listener
+
+# Reading Optuna's ten migrations, to know the newest, takes most of the time of opening a study.
+_VersionManager.get_head_version = cache(_VersionManager.get_head_version)
+
+WRITES = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_study_user_attr",
+    "set_study_system_attr",
+)
+"""Everything by which Optuna's storage is changed."""
+
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where hundreds of sweeps need not wait for a disk; what a kill leaves is the same there."""
+
+REAL = """
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+  model.dropout: {low: 0.0, high: 0.3, step: 0.1}
+  schedule:
+    choices:
+      constant: {}
+      plateau: {factor: 0.5, patience: {low: 1, high: 4}}
+"""
+COUNTED = """
+  optimizer.learning_rate: {choices: [0.001, 0.01]}
+  schedule:
+    choices:
+      constant: {}
+      plateau: {factor: 0.5, patience: {low: 1, high: 2}}
+"""
+
+
+def make_space(
+    *,
+    search: str = "",
+    sampler: str = "random",
+    scheduler: str = "{name: none}",
+    trials: int = 4,
+    epochs: int = 3,
+    hours: float | None = None,
+    constraints: Sequence[str] = (),
+    training: str = "",
+    data: str = "digits",
+) -> Space:
+    search = search or (COUNTED if sampler == "grid" else REAL)
+    return parse_space(
+        f"""
+trial:
+  data: {{name: {data}}}
+  model: {{hidden_channels: 4, blocks: 1, kernel: {{hidden_channels: 4, layers: 2}}}}
+  training: {{epochs: {epochs}, seed: 5 {training}}}
+search:
+{search}
+sampler: {{name: {sampler}, seed: 3}}
+scheduler: {scheduler}
+constraints: {list(constraints)}
+budget: {{trials: {trials}{f", hours: {hours}" if hours else ""}}}
+""",
+        "space.yaml",
+    )
+
+
+class Killed(BaseException):
+    """The driver's process is gone."""
+
+
+class Clock:
+    """Seconds since 1970, as a test says."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def formula(trial: Trial, number: int, at: float | None = None) -> Epoch:
+    """An epoch's metrics as a function of (settings, seed, epoch)."""
+    settings = trial.model_dump_json()
+    draw = zlib.crc32(f"{settings}/{number}".encode()) / 2**32
+    base = zlib.crc32(settings.encode()) / 2**32
+    accuracy = 0.5 * base + 0.4 * (1 - 0.6**number) + 0.05 * draw
+    metrics = {"val/accuracy": accuracy, "val/loss": 1 - accuracy + 0.1 * draw}
+    when = 1_700_000_000_000 + zlib.crc32(settings.encode()) + number if at is None else at * 1000
+    return Epoch(number=number, metrics=metrics, timestamp_ms=int(when))
+
+
+@dataclass
+class Machine:
+    """What outlives a driver: the study, the trials' checkpoints, and what the test counted."""
+
+    folder: SweepFolder
+    space: Space
+    concurrency: int = 2
+    fails: Callable[[int, int], str | None] = lambda number, epoch: None
+    """The reason for which an epoch of a trial fails, if so."""
+    work: Callable[[Trial, int], Epoch] = formula
+    listeners: tuple[Listener, ...] = ()
+    clock: Clock = field(default_factory=Clock)
+    checkpoints: dict[int, list[Epoch]] = field(default_factory=dict)
+    executed: Counter[tuple[int, int]] = field(default_factory=Counter)
+    acknowledged: dict[tuple[int, int], float] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    writes: int = 0
+    """Writes to the study over all sessions."""
+    before_write: Callable[[], None] = lambda: None
+
+    @contextlib.contextmanager
+    def session(self, kill_before: int | None = None) -> Iterator[Session]:
+        """A driver over this machine's study. `kill_before`: the number of the write (from 0) in
+        place of which it is killed."""
+        with Study.create_or_open(self.folder, self.space) as study:
+            if study.space != self.space:
+                study.set_space(self.space)
+            left = kill_before
+
+            def killing(write: Callable[..., Any]) -> Callable[..., Any]:
+                def call(*args: Any, **options: Any) -> Any:
+                    nonlocal left
+                    if left is not None:
+                        if left <= 0:
+                            raise Killed
+                        left -= 1
+                    self.before_write()
+                    self.writes += 1
+                    return write(*args, **options)
+
+                return call
+
+            for name in WRITES:
+                setattr(study._storage, name, killing(getattr(study._storage, name)))
+            yield Session(self, study)
+
+    def run_and_photograph(self, into: Path) -> list[Machine]:
+        """A session to its end; this machine as SIGKILL would have left it before each write."""
+        photographs: list[Machine] = []
+
+        def photograph() -> None:
+            folder = SweepFolder.of(into / str(len(photographs)), "sweep")
+            shutil.copytree(self.folder.root, folder.root)
+            kept = {number: list(epochs) for number, epochs in self.checkpoints.items()}
+            photographs.append(
+                replace(
+                    self,
+                    folder=folder,
+                    checkpoints=kept,
+                    executed=self.executed.copy(),
+                    acknowledged=dict(self.acknowledged),
+                    before_write=lambda: None,
+                )
+            )
+
+        self.before_write = photograph
+        assert self.run()
+        return photographs
+
+    def run(self, kill_before: int | None = None) -> bool:
+        """A session to its end; False where it was killed on the way."""
+        try:
+            with self.session(kill_before) as session:
+                session.run()
+        except Killed:
+            return False
+        return True
+
+    def records(self) -> list[TrialRecord]:
+        with Study.open(self.folder) as study:
+            return study.trials()
+
+    def result(self) -> list[dict[str, Any]]:
+        """All that must not depend on interruptions."""
+        with Study.open(self.folder) as study:
+            values = [t.values for t in study._study.get_trials(deepcopy=False)]
+            return [
+                {
+                    "number": r.number,
+                    "outcome": r.outcome,
+                    "reason": r.reason,
+                    "error": r.error,
+                    "params": dict(r.params),
+                    "history": [(e.number, dict(e.metrics), e.timestamp_ms) for e in r.history],
+                    "values": value,
+                }
+                for r, value in zip(study.trials(), values, strict=True)
+            ]
+
+    def everything(self) -> Any:
+        """The study's content, without the note of when drivers ran."""
+        with Study.open(self.folder) as study:
+            notes = {k: v for k, v in study.notes().items() if k != "sessions"}
+            return notes, study._study.get_trials()
+
+
+@dataclass
+class _Worker:
+    assignment: Assignment
+    epoch: int = 0
+
+
+class Session:
+    """A driver: its coordinator, and up to `concurrency` trials that take turns."""
+
+    def __init__(self, machine: Machine, study: Study) -> None:
+        self.machine, self.study = machine, study
+        self.coordinator = Coordinator(
+            study,
+            count_parameters=lambda trial: 100 * trial.model.hidden_channels,
+            listeners=machine.listeners,
+            clock=machine.clock,
+        )
+        self.workers: list[_Worker] = []
+        self.handed_out: list[int] = []
+        self._asking = True
+
+    def run(self) -> None:
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """Hand out what there is room for, then one epoch of the trial whose turn it is. False
+        when nothing is left to do."""
+        while self._asking and len(self.workers) < self.machine.concurrency:
+            assignment = self.coordinator.next()
+            if assignment is None:
+                self._asking = False  # as in Ray Tune, which does not ask again
+                break
+            self.handed_out.append(assignment.number)
+            self.workers.append(_Worker(assignment))
+        if not self.workers:
+            return False
+        worker = self.workers.pop(0)
+        if self._turn(worker):
+            self.workers.append(worker)
+        return True
+
+    def _turn(self, worker: _Worker) -> bool:
+        """An epoch of a trial, or one that it finds in its checkpoint; whether it goes on."""
+        machine, trial = self.machine, worker.assignment.trial
+        number = worker.assignment.number
+        kept = machine.checkpoints.setdefault(number, [])
+        if worker.epoch == len(kept):
+            if end_reason(trial, kept) is not None:
+                self.coordinator.end(number)
+                machine.ended.append(number)
+                return False
+            if reason := machine.fails(number, len(kept) + 1):
+                self.coordinator.end(number, reason=reason, error=f"it was {reason}")
+                machine.ended.append(number)
+                return False
+            machine.executed[number, len(kept) + 1] += 1
+            kept.append(machine.work(trial, len(kept) + 1))
+        epoch = kept[worker.epoch]
+        worker.epoch += 1
+        goes_on = self.coordinator.epoch(number, epoch)
+        machine.acknowledged[number, epoch.number] = epoch.metrics["val/accuracy"]
+        if not goes_on:
+            self.coordinator.end(number)
+        return goes_on
+
+
+@cache
+def _template(space_text: str) -> Path:
+    root = tempfile.mkdtemp(prefix="ckconv-test-", dir=IN_MEMORY)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    folder = SweepFolder.of(Path(root), "sweep")
+    folder.make()
+    with Study.create_or_open(folder, parse_space(space_text, "space")):
+        pass
+    return folder.study
+
+
+def machine(root: Path, space: Space, **others: Any) -> Machine:
+    """A machine with a new study; the empty study is made once for each space."""
+    folder = SweepFolder.of(root, "sweep")
+    folder.make()
+    shutil.copy(_template(space.to_yaml()), folder.study)
+    return Machine(folder, space, **others)
+
+
+def with_trials(space: Space, trials: int) -> Space:
+    return replace(space, budget=space.budget.model_copy(update={"trials": trials}))

@@ -1,0 +1,546 @@
+"""One session of a sweep from the lock to the last word to MLflow; here trials are a formula."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ckconv_sweep import sweep as package
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import CannotWrite, ConfigError, SpaceChanged, SweepBusy
+from ckconv_sweep.record import lock
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.sweep import driver
+from ckconv_sweep.sweep.cluster import Placement
+from ckconv_sweep.sweep.coordinator import Coordinator
+from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, is_finished, run_sweep
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener
+from ckconv_sweep.sweep.interruption import Interruption
+
+from .in_process import formula, machine, make_space, with_trials
+from .mlflow_real import Server, free_port, points_of, runs_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+REPOSITORY = Path(__file__).parents[2]
+SPACE = make_space(trials=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder.of(tmp_path / "sweeps", "digits")
+
+
+@pytest.fixture
+def uri(empty_database: Path, tmp_path: Path) -> str:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+Each = Callable[[Coordinator, Interruption, int, Epoch], None]
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Each], None]:
+    """Instead of Ray: one trial after the other. Returns what takes a function that is called
+    after each epoch."""
+    after: list[Each] = []
+
+    def run(coordinator: Coordinator, interruption: Interruption, **_: Any) -> None:
+        while assignment := coordinator.next():
+            for number in range(1, assignment.trial.training.epochs + 1):
+                epoch = formula(assignment.trial, number)
+                if not coordinator.epoch(assignment.number, epoch):
+                    break
+                for call in after:
+                    call(coordinator, interruption, assignment.number, epoch)
+                interruption.check()
+            coordinator.end(assignment.number)
+
+    monkeypatch.setattr(package, "ray_executor", SimpleNamespace(run=run), raising=False)
+    monkeypatch.setitem(
+        sys.modules,
+        "ckconv_sweep.sweep.ray_executor",
+        SimpleNamespace(run=run),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(driver.cluster, "concurrency", lambda _: 2)
+    return after.append
+
+
+def launch(folder: SweepFolder, uri: str, space: Space = SPACE, *listeners: Listener) -> Session:
+    return run_sweep(
+        folder, space, Placement(), tracking_uri=uri, data_dir=None, listeners=listeners
+    )
+
+
+def content(root: Path) -> dict[Path, bytes]:
+    """Every file but the lock, which says who held it last."""
+    return {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "lock"}
+
+
+def everything(uri: str, name: str) -> Any:
+    """What MLflow holds of a sweep, without the time at which its last session ended."""
+    return {
+        run_name: (
+            run.info.run_id,
+            run.info.status,
+            run.data.params,
+            run.data.tags,
+            points_of(uri, run),
+        )
+        for run_name, run in runs_of(uri, name).items()
+    }
+
+
+# The space
+
+
+def test_another_space_is_refused_with_the_lines_that_differ() -> None:
+    other = make_space(trials=3, epochs=7)
+    with pytest.raises(SpaceChanged) as refused:
+        check_same_space(SPACE, other, "digits")
+    assert "  -    epochs: 3\n  +    epochs: 7" in refused.value.message
+    assert "hidden_channels" not in refused.value.message
+    assert "ckconv-sweep resume digits" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make_space(sampler="qmc"),
+        make_space(scheduler="{name: asha}"),
+        make_space(constraints=["model.parameters < 9"]),
+        make_space(search="  model.dropout: {low: 0.0, high: 0.3}"),
+        make_space(training=", batch_size: 32"),
+    ],
+    ids=["sampler", "scheduler", "constraints", "search", "trial"],
+)
+def test_every_part_of_a_space_but_its_budget_is_compared(other: Space) -> None:
+    with pytest.raises(SpaceChanged):
+        check_same_space(make_space(), other, "digits")
+
+
+def test_the_budget_may_differ() -> None:
+    check_same_space(SPACE, make_space(trials=30, hours=2.0), "digits")
+
+
+# A start that is refused
+
+
+def test_a_start_that_is_refused_leaves_no_folder_behind(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_cluster(_: Placement) -> Iterator[None]:
+        raise ConfigError("no Ray cluster answers")
+
+    monkeypatch.setattr(driver.cluster, "connected", no_cluster)
+    with pytest.raises(ConfigError, match="no Ray cluster"):
+        launch(folder, uri)
+    with pytest.raises(ConfigError, match="ray://"):
+        run_sweep(folder, SPACE, Placement(address="ray://x:1"), tracking_uri=uri, data_dir=None)
+    assert not folder.root.exists()
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_refused_launch_of_an_older_sweep_leaves_it_as_it_was(
+    folder: SweepFolder, uri: str
+) -> None:
+    launch(folder, uri)
+    before = content(folder.root)
+    with pytest.raises(SpaceChanged):
+        launch(folder, uri, make_space(trials=3, epochs=7))
+    assert content(folder.root) == before
+
+
+def test_a_second_driver_is_refused_and_told_who_runs_the_sweep(
+    folder: SweepFolder, uri: str
+) -> None:
+    folder.make()
+    with lock.held(folder.lock):
+        with pytest.raises(SweepBusy) as refused:
+            launch(folder, uri)
+        assert "process " in refused.value.message
+        with pytest.raises(SweepBusy):
+            deliver_there(folder, uri)
+
+
+def deliver_there(folder: SweepFolder, uri: str) -> None:
+    """`deliver`, of a sweep that has a study."""
+    with Study.create_or_open(folder, SPACE):
+        pass
+    deliver(folder, uri)
+
+
+def test_of_two_drivers_that_start_a_sweep_at_once_the_refused_one_does_not_delete_it(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder was new to both; the other one has the lock and has not made the study yet."""
+
+    def others(_: Path) -> Any:
+        raise SweepBusy("process 1 runs this sweep")
+
+    monkeypatch.setattr(lock, "held", others)
+    with pytest.raises(SweepBusy):
+        launch(folder, uri)
+    assert (folder.root / "trials").exists()
+
+
+def test_a_signal_before_anything_began_ends_it_without_a_trace(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def slow_start(_: Placement) -> Iterator[None]:
+        signal.raise_signal(signal.SIGTERM)
+        yield
+
+    monkeypatch.setattr(driver.cluster, "connected", slow_start)
+    before = signal.getsignal(signal.SIGTERM)
+    session = launch(folder, uri)
+    assert (session.signal_exit_code, session.trained, session.records) == (143, False, [])
+    assert not folder.root.exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# A session
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_session_ends_with_the_records_and_all_of_them_in_mlflow(
+    folder: SweepFolder, uri: str
+) -> None:
+    session = launch(folder, uri)
+    assert [r.outcome for r in session.records] == ["completed"] * 3
+    assert (session.trained, session.undelivered, session.time_is_up) == (True, 0, False)
+    runs = runs_of(uri, "digits")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 4
+    assert folder.space.read_text() == SPACE.to_yaml()
+    with Study.open(folder) as study:
+        assert study.note("mlflow")["marks"] == {str(n): [3, True] for n in range(3)}
+        assert study.note("mlflow")["experiment_id"] == session.experiment_id
+
+
+def test_a_signal_ends_the_session_and_the_next_one_goes_on(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    sent: list[int] = []
+
+    def after(_: Coordinator, __: Interruption, number: int, epoch: Epoch) -> None:
+        if (number, epoch.number) == (1, 2) and not sent:
+            sent.append(number)
+            signal.raise_signal(signal.SIGINT)
+
+    without_ray(after)
+    first = launch(folder, uri)
+    assert first.signal_exit_code == 130
+    assert [(r.outcome, len(r.history)) for r in first.records] == [
+        ("completed", 3),
+        ("running", 2),
+    ]
+    assert runs_of(uri, "digits")["digits"].info.status == "KILLED"
+    second = launch(folder, uri)
+    assert second.signal_exit_code is None
+    assert [(r.outcome, len(r.history)) for r in second.records] == [("completed", 3)] * 3
+    runs = runs_of(uri, "digits")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {len(points_of(uri, run)["val/loss"]) for n, run in runs.items() if n != "digits"} == {3}
+    for run, record in zip(sorted(runs)[1:], second.records, strict=True):
+        assert points_of(uri, runs[run])["val/loss"] == [
+            (e.number, e.metrics["val/loss"], e.timestamp_ms) for e in record.history
+        ]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_signal_that_comes_while_mlflow_is_given_the_rest_does_not_lose_the_session(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = driver.Tracker.close
+
+    def close(self: Any, *args: Any, **options: Any) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(driver.Tracker, "close", close)
+    session = launch(folder, uri)
+    assert session.signal_exit_code == 143
+    assert [r.outcome for r in session.records] == ["completed"] * 3
+    assert session.undelivered == 0
+
+
+def test_what_the_sweep_cannot_go_on_without_is_raised_when_all_is_put_away(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    def after(coordinator: Coordinator, *_: Any) -> None:
+        coordinator.stop(CannotWrite("No space left on device"))
+
+    without_ray(after)
+    with pytest.raises(CannotWrite, match="No space left"):
+        launch(folder, uri)
+    runs = runs_of(uri, "digits")
+    assert runs["digits"].info.status == "KILLED"
+    assert len(points_of(uri, runs["t000"])["val/loss"]) == 2
+    with Study.open(folder) as study:
+        assert [r.outcome for r in study.trials()] == ["running"]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_larger_budget_is_written_down_before_it_is_spent(folder: SweepFolder, uri: str) -> None:
+    launch(folder, uri)
+    session = launch(folder, uri, with_trials(SPACE, 5))
+    assert len(session.records) == 5
+    with Study.open(folder) as study:
+        assert study.space.budget.trials == 5
+    assert "trials: 5" in folder.space.read_text()
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_grid_that_is_walked_to_its_end_is_finished_though_the_budget_is_larger(
+    folder: SweepFolder, uri: str
+) -> None:
+    launch(folder, uri, make_space(sampler="grid", trials=50))
+    assert runs_of(uri, "digits")["digits"].info.status == "FINISHED"
+    with Study.open(folder) as study:
+        assert is_finished(study)
+
+
+# MLflow
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_delivering_again_changes_nothing(folder: SweepFolder, uri: str) -> None:
+    launch(folder, uri)
+    before = everything(uri, "digits")
+    assert deliver(folder, uri) == 0
+    assert everything(uri, "digits") == before
+    with Study.create_or_open(folder, SPACE) as study:  # as if nothing had been marked
+        study.set_note("mlflow", {})
+    assert deliver(folder, uri) == 0
+    assert everything(uri, "digits") == before
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_marks_of_one_server_are_not_believed_of_another(
+    folder: SweepFolder, uri: str, empty_database: Path, tmp_path: Path
+) -> None:
+    launch(folder, uri)
+    shutil.copy(empty_database, tmp_path / "other.db")
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert deliver(folder, other) == 0
+
+    def points(where: str) -> Any:
+        return {name: points_of(where, run) for name, run in runs_of(where, "digits").items()}
+
+    assert points(other) == points(uri)
+    assert len(points(other)) == 4
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_what_a_closed_server_missed_is_counted_and_its_password_is_written_nowhere(
+    folder: SweepFolder, server: Server
+) -> None:
+    class Heard(Listener):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.said.append(message)
+
+    heard = Heard()
+    session = launch(folder, f"http://me:S3CR3T@127.0.0.1:{free_port()}", SPACE, heard)
+    assert session.undelivered == 2 + 3 * 5
+    assert [r.outcome for r in session.records] == ["completed"] * 3
+    assert "S3CR3T" not in str(heard.said)
+    with Study.open(folder) as study:
+        assert "me:***@127.0.0.1" in study.note("mlflow")["uri"]
+    for path in folder.root.rglob("*"):
+        assert path.is_dir() or b"S3CR3T" not in path.read_bytes()
+    assert deliver(folder, server.uri) == 0
+    runs = runs_of(server.uri, "digits")
+    assert len(runs) == 4
+    for name, run in runs.items():
+        if name != "digits":
+            assert [step for step, *_ in points_of(server.uri, run)["val/loss"]] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_checkpoints_of_an_ended_trial_are_forgotten_and_those_of_a_running_one_are_kept(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    def after(_: Coordinator, interruption: Interruption, number: int, epoch: Epoch) -> None:
+        place = folder.trial(number)
+        place.mkdir(exist_ok=True)
+        (place / f"checkpoint-{epoch.number:05d}-0123456789abcdef.pt").touch()
+        if (number, epoch.number) == (1, 1):
+            signal.raise_signal(signal.SIGTERM)
+
+    without_ray(after)
+    launch(folder, uri)
+    assert list(folder.trial(0).iterdir()) == []
+    assert len(list(folder.trial(1).iterdir())) == 1
+
+
+def test_a_trial_killed_while_it_was_drawn_does_not_hinder_delivery(
+    folder: SweepFolder, uri: str
+) -> None:
+    one = machine(folder.root.parent, replace(SPACE))
+    one.run(kill_before=3)
+    assert deliver(one.folder, uri) == 0
+    assert list(runs_of(uri, "sweep")) == ["sweep"]
+
+
+# One trial by itself
+
+
+class Stopping(Listener):
+    """Sends a signal after an epoch."""
+
+    def __init__(self, after: int = 0) -> None:
+        self.after, self.events = after, list[Event]()
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, EpochEnded) and event.epoch.number == self.after:
+            signal.raise_signal(signal.SIGINT)
+
+
+TRIAL = make_space(epochs=3, training=", batch_size: 256").trial
+
+
+def single(folder: Path, uri: str, *listeners: Listener, trial: Any = TRIAL) -> Any:
+    from ckconv_sweep.sweep.single import run_single
+
+    return run_single(
+        trial,
+        "alone",
+        folder,
+        tracking_uri=uri,
+        data_dir=None,
+        device="cpu",
+        listeners=listeners,
+    )
+
+
+def run_named(uri: str, name: str) -> Any:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = [
+        run
+        for experiment in client.search_experiments()
+        for run in client.search_runs([experiment.experiment_id])
+        if run.info.run_name == name
+    ]
+    return run
+
+
+def test_a_single_trial_is_resumed_and_tracked_once(tmp_path: Path, uri: str) -> None:
+    whole = single(tmp_path / "whole", "sqlite:///" + uri.removeprefix("sqlite:///") + ".other")
+    place = tmp_path / "alone"
+    first = single(place, uri, Stopping(after=2))
+    assert first.signal_exit_code == 130
+    assert first.weights is None
+    run = run_named(uri, "alone")
+    assert run.info.status == "KILLED"
+    # Whoever raised it stands before MLflow, which has not heard of the second epoch yet.
+    assert [step for step, *_ in points_of(uri, run)["val/loss"]] == [1]
+    second = single(place, uri)
+    assert second.signal_exit_code is None
+    assert second.undelivered == 0
+    assert second.weights is not None
+    assert second.weights.exists()
+
+    def curve(e: Epoch) -> dict[str, float]:
+        return {k: v for k, v in e.metrics.items() if not k.startswith("time/")}
+
+    assert curve(second.best) == curve(whole.best)
+    run = run_named(uri, "alone")
+    assert run.info.status == "FINISHED"
+    points = points_of(uri, run)
+    assert {name: len(found) for name, found in points.items()} == {
+        name: 1 if name.startswith("summary/") else 3 for name in points
+    }
+    assert points["summary/epochs"][0][1] == 3.0
+    # A third time there is nothing left to train, and nothing is told twice.
+    again = Stopping()
+    third = single(place, uri, again)
+    assert third.best.metrics == second.best.metrics
+    assert isinstance(again.events[-1], Ended)
+    assert points_of(uri, run_named(uri, "alone")) == points
+
+
+def test_a_folder_that_holds_another_trial_is_refused_and_left_as_it_is(
+    tmp_path: Path, uri: str
+) -> None:
+    place = tmp_path / "alone"
+    single(place, uri, Stopping(after=1))
+    before = content(place)
+    training = TRIAL.training.model_copy(update={"seed": 77})
+    with pytest.raises(ConfigError, match="other settings"):
+        single(place, uri, trial=TRIAL.model_copy(update={"training": training}))
+    assert content(place) == before
+
+
+def test_a_single_trial_that_diverges_is_failed_in_mlflow_and_raises(
+    tmp_path: Path, uri: str
+) -> None:
+    from ckconv_sweep.config.trial import SGD
+    from ckconv_sweep.errors import NonFiniteLoss
+
+    diverging = TRIAL.model_copy(update={"optimizer": SGD(learning_rate=1e30)})
+    with pytest.raises(NonFiniteLoss):
+        single(tmp_path / "alone", uri, trial=diverging)
+    run = run_named(uri, "alone")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["outcome"] == "failed"
+    assert run.data.tags["reason"] == "nonfinite"
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, uri: str) -> None:
+    place = tmp_path / "alone"
+    place.mkdir()
+    with lock.held(place / "lock"), pytest.raises(SweepBusy):
+        single(place, uri)
+
+
+# The worker
+
+
+def test_a_worker_that_cannot_write_its_trials_folder_does_not_fail_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ckconv_sweep.sweep.worker import _Lease
+
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(CannotWrite, match="cannot be written"):
+        _Lease(blocked / "0000", "1:1").take()
+
+
+def test_only_the_newest_hand_out_of_a_trial_may_write(tmp_path: Path) -> None:
+    from ckconv_sweep.sweep.worker import _Lease
+
+    old, new = _Lease(tmp_path, "1:1"), _Lease(tmp_path, "2:5")
+    old.take()
+    old.check()
+    new.take()
+    new.check()
+    with pytest.raises(RuntimeError, match="handed out again: 2:5, not 1:1"):
+        old.check()
+
+
+def test_the_driver_of_a_sweep_loads_ray_only_when_it_runs_one() -> None:
+    code = "import sys, ckconv_sweep.sweep.driver; assert not {'ray', 'mlflow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

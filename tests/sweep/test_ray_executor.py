@@ -1,0 +1,240 @@
+"""A sweep on a real, local Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.report.summary import winner
+from ckconv_sweep.sweep import driver
+from ckconv_sweep.sweep.cluster import Placement
+from ckconv_sweep.sweep.driver import Session, run_sweep
+from ckconv_sweep.sweep.events import EpochEnded, Event, Listener, Started
+from ckconv_sweep.training import checkpoint
+
+from .in_process import make_space
+from .mlflow_real import points_of, runs_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+
+
+def ledger(folder: SweepFolder, number: int) -> list[dict[str, int]]:
+    path = folder.trial(number) / "ledger.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@dataclass
+class Sweep:
+    folder: SweepFolder
+    space: Space
+    uri: str
+    session: Session
+
+
+@dataclass
+class Watching(Listener):
+    """Hears; and kills, once, the worker of the trial and epoch that it is told."""
+
+    root: SweepFolder
+    kill_after: tuple[int, int] | None = None
+    events: list[Event] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+        if (
+            isinstance(event, EpochEnded)
+            and (event.number, event.epoch.number) == self.kill_after
+            and not self.killed
+        ):
+            pid = ledger(self.root, event.number)[-1]["pid"]
+            self.killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+
+# One after the other, in the order of their numbers, so that a trial that does not end well runs
+# while others wait.
+GRID = """
+  optimizer:
+    choices:
+      adam: {}
+      sgd: {learning_rate: 1.0e+30}
+  model.dropout: {choices: [0.0, 0.1]}
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_of_two() -> Iterator[None]:
+    import ray
+
+    for name, value in driver.cluster._QUIET.items():
+        os.environ.setdefault(name, value)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def launch(root: Path, space: Space, watching: Watching, uri: str) -> Session:
+    return run_sweep(
+        watching.root,
+        space,
+        Placement(concurrency=2),
+        tracking_uri=uri,
+        data_dir=None,
+        listeners=(watching,),
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, ray_of_two: None) -> tuple[Sweep, Watching]:
+    """Four trials of three epochs; trial 0's worker is killed after its first epoch, and the
+    trials 2 and 3 diverge."""
+    root = tmp_path_factory.mktemp("sweeps")
+    space = make_space(sampler="grid", search=GRID, trials=4, epochs=3)
+    watching = Watching(SweepFolder.of(root, "digits"), kill_after=(0, 1))
+    uri = f"sqlite:///{root}/mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
+        session = launch(root, space, watching, uri)
+    return Sweep(watching.root, space, uri, session), watching
+
+
+def test_a_sweep_runs_its_trials_to_their_ends_in_one_session(
+    swept: tuple[Sweep, Watching],
+) -> None:
+    sweep, watching = swept
+    assert sweep.session.trained
+    assert sweep.session.undelivered == 0
+    assert sweep.session.signal_exit_code is None
+    outcomes = {r.number: (r.outcome, r.reason, len(r.history)) for r in sweep.session.records}
+    assert outcomes == {
+        0: ("completed", "epochs", 3),
+        1: ("completed", "epochs", 3),
+        2: ("failed", "nonfinite", 0),
+        3: ("failed", "nonfinite", 0),
+    }
+    best = winner(sweep.session.records, sweep.space)
+    assert best is not None
+    assert best.number in (0, 1)
+    with Study.open(sweep.folder) as study:
+        assert study.trials() == sweep.session.records
+        assert len(study.note("sessions")) == 1
+    handed_out = Counter(e.number for e in watching.events if isinstance(e, Started))
+    assert handed_out == {0: 1, 1: 1, 2: 1, 3: 1}
+
+
+def test_a_trial_whose_worker_was_killed_goes_on_from_its_checkpoint(
+    swept: tuple[Sweep, Watching],
+) -> None:
+    sweep, watching = swept
+    (killed,) = watching.killed
+    lines = ledger(sweep.folder, 0)
+    assert killed in {line["pid"] for line in lines}
+    assert len({line["pid"] for line in lines}) == 2
+    executed = [line["epoch"] for line in lines]
+    assert set(executed) == {1, 2, 3}
+    assert len(executed) - 3 <= 1
+    told = [e.epoch.number for e in watching.events if isinstance(e, EpochEnded) and e.number == 0]
+    assert told == [1, 2, 3]
+    assert [line["epoch"] for line in ledger(sweep.folder, 1)] == [1, 2, 3]
+
+
+def test_its_curve_is_that_of_the_same_trial_trained_alone(
+    swept: tuple[Sweep, Watching], tmp_path: Path
+) -> None:
+    from ckconv_sweep.config.history import Epoch
+    from ckconv_sweep.data.datasets import load
+    from ckconv_sweep.training.loop import train
+
+    sweep, _ = swept
+    record = sweep.session.records[0]
+    alone: list[Epoch] = []
+    trial = sweep.space.resolve(record.params, 0)
+    train(trial, load(trial.data), alone.append)
+
+    def without_time(epochs: list[Epoch]) -> list[dict[str, str]]:
+        return [
+            {k: v.hex() for k, v in e.metrics.items() if not k.startswith("time/")} for e in epochs
+        ]
+
+    assert without_time(list(record.history)) == without_time(alone)
+
+
+def test_what_stays_on_disk_is_the_study_the_best_weights_and_the_ledgers(
+    swept: tuple[Sweep, Watching],
+) -> None:
+    sweep, _ = swept
+    root = sweep.folder.root
+    assert sorted(path.name for path in root.iterdir()) == [
+        "lock",
+        "space.yaml",
+        "study.db",
+        "trials",
+    ]
+    assert not sweep.folder.tune.exists()
+    for number in (0, 1):
+        assert checkpoint.best(sweep.folder.trial(number)) is not None
+    for number in range(4):
+        assert checkpoint.checkpoints(sweep.folder.trial(number)) == []
+        assert not list(sweep.folder.trial(number).glob(".tmp-*"))
+
+
+def test_mlflow_has_every_point_of_every_trial_once(swept: tuple[Sweep, Watching]) -> None:
+    sweep, _ = swept
+    runs = runs_of(sweep.uri, "digits")
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "digits": "FINISHED",
+        "t000": "FINISHED",
+        "t001": "FINISHED",
+        "t002": "FAILED",
+        "t003": "FAILED",
+    }
+    for record in sweep.session.records:
+        points = points_of(sweep.uri, runs[f"t{record.number:03d}"])
+        assert [step for step, _, _ in points.get("val/loss", [])] == [
+            e.number for e in record.history
+        ]
+    assert "nonfinite" in runs["t002"].data.tags["reason"]
+
+
+@pytest.mark.usefixtures("ray_of_two")
+def test_the_same_command_again_trains_nothing_and_leaves_the_results(
+    swept: tuple[Sweep, Watching], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, _ = swept
+    monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
+    watching = Watching(sweep.folder)
+    again = launch(sweep.folder.root.parent, sweep.space, watching, sweep.uri)
+    assert again.records == sweep.session.records
+    assert watching.events == []
+
+
+@pytest.mark.slow
+def test_a_sweep_starts_and_ends_a_ray_of_its_own(tmp_path: Path) -> None:
+    import ray
+
+    ray.shutdown()
+    space = make_space(trials=1, epochs=1)
+    watching = Watching(SweepFolder.of(tmp_path, "alone"))
+    session = launch(tmp_path, space, watching, f"sqlite:///{tmp_path}/mlflow.db")
+    assert [r.outcome for r in session.records] == ["completed"]
+    assert not ray.is_initialized()

@@ -1,0 +1,315 @@
+"""Suggestions are functions of the study, and lie where the space says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from scipy.stats import qmc
+
+from ckconv_sweep.config.domains import Choices, Interval, points
+from ckconv_sweep.config.space import Sampler, Space, grid
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.sweep.sampling import (
+    SAMPLERS,
+    PlannedSampler,
+    distribution,
+    draw,
+    exhausted,
+    from_unit,
+    sampler_for,
+)
+
+from .in_process import Machine, formula, machine, make_space
+
+REPOSITORY = Path(__file__).parents[2]
+TRIALS = 14
+"""More than the ten that TPE draws at random before it begins."""
+
+
+def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[dict[str, Any]]:
+    """Draw trials one by one and give each a value; `reopened`: by a new process each, nearly."""
+    drawn: list[dict[str, Any]] = []
+
+    def draw_one(study: Study) -> None:
+        number = study.next_number()
+        params = draw(study.ask(sampler_for(one.space, number)), one.space)
+        epoch = formula(one.space.resolve(params, number), 1)
+        study.add_epoch(number, epoch, epoch.metrics["val/accuracy"])
+        study.end(number, "completed")
+        drawn.append(params)
+
+    if reopened:
+        for _ in numbers:
+            with Study.create_or_open(one.folder, one.space) as study:
+                draw_one(study)
+    else:
+        with Study.create_or_open(one.folder, one.space) as study:
+            for _ in numbers:
+                draw_one(study)
+    return drawn
+
+
+def space_for(name: str, trials: int = TRIALS) -> Space:
+    search = """
+  optimizer.learning_rate: {choices: [0.001, 0.003, 0.01]}
+  model.dropout: {low: 0.0, high: 0.3, step: 0.1}
+  schedule:
+    choices:
+      constant: {}
+      plateau: {factor: 0.5, patience: {low: 1, high: 2}}
+"""
+    return make_space(sampler=name, trials=trials, search=search if name == "grid" else "")
+
+
+def test_the_table_of_samplers_has_the_names_that_a_space_may_say() -> None:
+    assert set(SAMPLERS) == set(get_args(Sampler.model_fields["name"].annotation))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws_values_of_the_domains_and_only_the_parameters_that_exist(
+    name: str, disk: Path
+) -> None:
+    space = space_for(name)
+    domains = {key: distribution(domain) for key, domain in space.parameters().items()}
+    seen = set()
+    for params in draw_some(machine(disk, space), range(TRIALS)):
+        assert ("schedule.plateau.patience" in params) == (params["schedule"] == "plateau")
+        assert params.keys() <= domains.keys()
+        for key, value in params.items():
+            assert domains[key]._contains(domains[key].to_internal_repr(value))
+        seen.add(params["schedule"])
+    assert seen == {"constant", "plateau"}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_suggests_after_a_restart_what_it_would_have_without_one(
+    name: str, disk: Path
+) -> None:
+    space = space_for(name)
+    straight = draw_some(machine(disk / "straight", space), range(TRIALS))
+    assert draw_some(machine(disk / "halting", space), range(TRIALS), reopened=True) == straight
+    assert len({tuple(params.items()) for params in straight}) > TRIALS // 2
+
+
+SUGGEST = """
+import json, sys
+from pathlib import Path
+from ckconv_sweep.record.folder import SweepFolder
+from tests.sweep.in_process import Machine
+from tests.sweep.test_sampling import SAMPLERS, draw_some, space_for
+for name in SAMPLERS:
+    one = Machine(SweepFolder.of(Path(sys.argv[1]) / name, "sweep"), space_for(name))
+    print(json.dumps(draw_some(one, range(2))))
+"""
+
+
+def test_every_sampler_suggests_the_same_for_the_same_study_in_another_process(
+    disk: Path,
+) -> None:
+    here, there = (
+        {name: machine(disk / place / name, space_for(name)) for name in SAMPLERS}
+        for place in ("here", "there")
+    )
+    for one in (*here.values(), *there.values()):
+        draw_some(one, range(11))
+    answer = subprocess.run(
+        [sys.executable, "-c", SUGGEST, str(disk / "there")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "77"},
+    )
+    suggested = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert suggested == [draw_some(one, range(2)) for one in here.values()]
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe"])
+def test_another_seed_of_the_sampler_suggests_something_else(name: str, disk: Path) -> None:
+    from dataclasses import replace
+
+    space = space_for(name)
+    other = replace(space, sampler=space.sampler.model_copy(update={"seed": 4}))
+    assert draw_some(machine(disk / "3", space), range(3)) != draw_some(
+        machine(disk / "4", other), range(3)
+    )
+
+
+def plan_of(space: Space, number: int) -> Any:
+    sampler = sampler_for(space, number)
+    assert isinstance(sampler, PlannedSampler)
+    return space.draw(lambda name, domain: sampler._plan(number, name, distribution(domain)))
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "grid"])
+def test_what_a_planned_trial_tries_does_not_depend_on_the_order_of_asking(name: str) -> None:
+    space = space_for(name)
+    forwards = {number: plan_of(space, number) for number in range(9)}
+    assert {number: plan_of(space, number) for number in reversed(range(9))} == forwards
+
+
+def test_random_parameters_do_not_depend_on_which_others_are_drawn() -> None:
+    one = make_space(search="  model.dropout: {low: 0.0, high: 0.5}")
+    two = make_space(
+        search="  optimizer.learning_rate: {low: 0.1, high: 0.5}\n"
+        "  model.dropout: {low: 0.0, high: 0.5}"
+    )
+    for number in range(5):
+        assert plan_of(one, number)["model.dropout"] == plan_of(two, number)["model.dropout"]
+
+
+def test_quasi_monte_carlo_takes_the_points_of_scipys_sobol_sequence() -> None:
+    space = space_for("qmc")
+    sequence = qmc.Sobol(4, scramble=True, rng=np.random.default_rng(3)).random_base2(4)
+    names = list(space.parameters())
+    for number, point in enumerate(sequence):
+        expected = space.draw(
+            lambda name, domain, at=point: from_unit(distribution(domain), at[names.index(name)])
+        )
+        assert plan_of(space, number) == expected
+
+
+def test_quasi_monte_carlo_fills_each_sixteenth_of_a_range_once_in_sixteen_trials() -> None:
+    space = make_space(sampler="qmc", search="  model.dropout: {low: 0.0, high: 0.5}")
+    values = [plan_of(space, number)["model.dropout"] for number in range(16)]
+    assert sorted(int(value * 32) for value in values) == list(range(16))
+
+
+def test_a_grid_is_walked_in_the_order_of_its_file_to_its_end() -> None:
+    space = space_for("grid")
+    expected = list(grid(space))
+    assert [plan_of(space, number) for number in range(len(expected))] == expected
+    assert [exhausted(space, n) for n in (0, len(expected) - 1, len(expected))] == [
+        False,
+        False,
+        True,
+    ]
+    assert not exhausted(space_for("random"), 10**6)
+
+
+def test_a_trial_that_was_half_drawn_is_drawn_as_if_it_had_not_been_interrupted(
+    disk: Path,
+) -> None:
+    for name in ("random", "qmc", "grid"):
+        space = space_for(name)
+        one = machine(disk / name, space)
+        with Study.create_or_open(one.folder, space) as study:
+            half = study.ask(sampler_for(space, 0))
+            half.suggest_categorical("schedule", ["constant", "plateau"])
+        with Study.create_or_open(one.folder, space) as study:
+            assert draw(study.ask_again(0, sampler_for(space, 0)), space) == plan_of(space, 0)
+
+
+# from_unit
+
+ALMOST_ONE = float(np.nextafter(1.0, 0.0))
+units = st.one_of(st.floats(0.0, ALMOST_ONE), st.sampled_from([0.0, 0.5, ALMOST_ONE]))
+examples = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")), deadline=None)
+
+
+@st.composite
+def counted(draw: st.DrawFn) -> Interval:
+    """Whole numbers or decimals with a step, as a space that was read holds them."""
+    digits = draw(st.integers(0, 4))
+    low, step = draw(st.integers(-10_000, 10_000)), draw(st.integers(1, 500))
+    high = low + step * draw(st.integers(0, 200))
+    if digits == 0:
+        return Interval(low=low, high=high, whole=True, step=step)
+    scale = 10**digits
+    return Interval(low=low / scale, high=high / scale, whole=False, step=step / scale)
+
+
+@given(counted())
+@examples
+def test_every_value_of_a_counted_range_has_an_equal_share(domain: Interval) -> None:
+    values = list(points(domain) or ())
+    found = [from_unit(distribution(domain), (i + 0.5) / len(values)) for i in range(len(values))]
+    assert found == values
+    assert {type(value) for value in found} == {int if domain.whole else float}
+
+
+@given(st.lists(st.integers(), min_size=2, max_size=9, unique=True), units)
+@examples
+def test_every_choice_has_an_equal_share(options: list[int], unit: float) -> None:
+    domain = distribution(Choices(options=tuple(options)))
+    assert from_unit(domain, unit) == options[int(unit * len(options))]
+
+
+@given(counted(), units)
+@examples
+def test_no_point_of_a_counted_range_falls_outside(domain: Interval, unit: float) -> None:
+    assert from_unit(distribution(domain), unit) in list(points(domain) or ())
+
+
+@given(st.floats(-1e9, 1e9), st.floats(0.0, 1e9), units)
+@examples
+def test_no_point_of_a_range_falls_outside(low: float, width: float, unit: float) -> None:
+    domain = FloatDistribution(low, low + width)
+    assert low <= from_unit(domain, unit) <= low + width
+
+
+@given(st.floats(1e-12, 1e6), st.floats(1.0, 1e6), units)
+@examples
+def test_no_point_of_a_logarithmic_range_falls_outside(
+    low: float, factor: float, unit: float
+) -> None:
+    domain = FloatDistribution(low, low * factor, log=True)
+    assert low <= from_unit(domain, unit) <= low * factor
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10_000), units)
+@examples
+def test_logarithmic_whole_numbers_stay_whole_and_inside(low: int, more: int, unit: float) -> None:
+    value = from_unit(IntDistribution(low, low + more, log=True), unit)
+    assert isinstance(value, int)
+    assert low <= value <= low + more
+
+
+def shares(domain: BaseDistribution, steps: int = 20_000) -> Counter[Any]:
+    return Counter(from_unit(domain, (i + 0.5) / steps) for i in range(steps))
+
+
+def test_the_ends_of_a_logarithmic_range_of_whole_numbers_get_their_share() -> None:
+    found = shares(IntDistribution(1, 8, log=True))
+    assert set(found) == set(range(1, 9))
+    for value, times in found.items():
+        expected = np.log((value + 0.5) / (value - 0.5)) / np.log(8.5 / 0.5)
+        assert times / 20_000 == pytest.approx(expected, abs=2e-4)
+
+
+def test_half_of_a_logarithmic_range_lies_below_its_geometric_mean() -> None:
+    domain = FloatDistribution(1e-4, 1e-2, log=True)
+    assert from_unit(domain, 0.5) == pytest.approx(1e-3)
+    assert from_unit(domain, 0.0) == pytest.approx(1e-4)
+
+
+def test_decimals_come_out_as_they_are_written() -> None:
+    domain = FloatDistribution(0.0, 0.3, step=0.1)
+    assert sorted(shares(domain, 40)) == [0.0, 0.1, 0.2, 0.3]
+    long = FloatDistribution(123456.1234567, 123457.1234567, step=0.5)
+    assert sorted(shares(long, 30)) == [123456.1234567, 123456.6234567, 123457.1234567]
+
+
+def test_a_domain_becomes_optunas_of_the_same_values() -> None:
+    assert distribution(Choices(options=(1, 2))) == CategoricalDistribution((1, 2))
+    assert distribution(Interval(low=1, high=9, whole=True, step=2)) == IntDistribution(
+        1, 9, step=2
+    )
+    assert distribution(Interval(low=1, high=9, whole=False, log=True)) == FloatDistribution(
+        1, 9, log=True
+    )
