@@ -1,0 +1,1 @@
+"""What came out, from the study. Knows no Ray and no torch."""

@@ -1,0 +1,112 @@
+"""How a table looks: on a terminal, as CSV, Markdown or JSON. Knows nothing of trials."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from ckconv_sweep.config.trial import short_names
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def to_terminal(
+    table: pd.DataFrame, *, title: str = "", settings: Sequence[str] = (), width: int = 80
+) -> Table:
+    """Short numbers, right-aligned; columns without a single value are left out. Where the columns
+    of `settings` do not fit in `width` characters they become one."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = _without_empty_columns(table)
+    names = short_names(settings)
+    cells = shown.map(_short).rename(columns=names)
+    if _width(cells) > width:
+        inside = [names[path] for path in settings if path in shown]
+        together = [
+            " ".join(f"{name}={row[name]}" for name in inside if row[name])
+            for row in cells.to_dict(orient="records")
+        ]
+        cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
+        cells = cells.assign(settings=together)
+    out = Table(title=title or None, title_justify="left", title_style="", header_style="bold")
+    for name in map(str, cells):
+        if name == "settings":
+            out.add_column(name, justify="left", overflow="fold")
+        else:
+            justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
+            out.add_column(Text(name), justify=justify, no_wrap=True)
+    for row in cells.itertuples(index=False):
+        out.add_row(*map(Text, row))
+    return out
+
+
+_TEXTS = {"outcome"}
+_LESS_IMPORTANT = ["at epoch", "seconds"]
+
+
+def _width(cells: pd.DataFrame) -> int:
+    """Of the table with its frame, in characters."""
+    columns = [[str(name), *cells[name]] for name in cells]
+    return 1 + sum(3 + max(map(len, column)) for column in columns)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Full precision. A text that a spreadsheet would take for a formula gets a quote before it."""
+    buffer = io.StringIO()
+    table.map(_no_formula).to_csv(buffer, index=False)
+    return buffer.getvalue()
+
+
+def to_json(table: pd.DataFrame) -> str:
+    """A list of objects, full precision, `null` where there is no value."""
+    rows = [
+        {name: _plain(value) for name, value in row.items()}
+        for row in table.to_dict(orient="records")
+    ]
+    return json.dumps(rows, indent=2, allow_nan=False)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    shown = _without_empty_columns(table)
+    lines = [list(map(str, shown.columns)), ["---"] * len(shown.columns)]
+    lines += [[_short(value) for value in row] for row in shown.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(_no_bars(cell) for cell in line)} |" for line in lines)
+
+
+def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table.dropna(axis="columns", how="all") if len(table) else table
+
+
+def _short(value: Any) -> str:
+    if _is_missing(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if _is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _no_formula(value: Any) -> Any:
+    dangerous = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if dangerous else value
+
+
+def _no_bars(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+FORMATS = {"csv": to_csv, "markdown": to_markdown, "json": to_json}
+"""What `table --format` writes for other programs."""

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.keys import REASON_CONSTRAINT
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.report.leaderboard import leaderboard
+
+from .records import BLOCKS, MAX, MIN, record, space
+
+
+def ranking(table: pd.DataFrame) -> list[tuple[int, int]]:
+    """(rank, trial) of the ranked rows, from the top."""
+    ranked = table.dropna(subset="rank")
+    return list(zip(ranked["rank"].tolist(), ranked["trial"].tolist(), strict=True))
+
+
+def test_only_completed_trials_are_ranked() -> None:
+    records = [
+        record(0, [0.9], "running"),
+        record(1, [0.8], "pruned"),
+        record(2, [0.7], "failed", reason="nonfinite"),
+        record(3, [0.1], "completed"),
+    ]
+    assert ranking(leaderboard(records, space())) == [(1, 3)]
+
+
+def test_the_others_follow_running_before_pruned_before_failed() -> None:
+    records = [
+        record(0, [0.9], "failed", reason="nonfinite"),
+        record(1, [0.8], "pruned"),
+        record(2, [0.7], "running"),
+        record(3, [0.1], "completed"),
+        record(4, [0.95], "pruned"),
+    ]
+    assert leaderboard(records, space())["trial"].tolist() == [3, 2, 4, 1, 0]
+
+
+def test_the_highest_is_first_where_the_metric_is_maximised() -> None:
+    records = [record(0, [0.1]), record(1, [0.3]), record(2, [0.2])]
+    assert leaderboard(records, space(MAX))["trial"].tolist() == [1, 2, 0]
+
+
+def test_the_lowest_is_first_where_the_metric_is_minimised() -> None:
+    records = [record(i, [v], metric="val/loss") for i, v in enumerate([0.1, 0.3, 0.2])]
+    assert leaderboard(records, space(MIN))["trial"].tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(("metric", "name"), [(MAX, "val/accuracy"), (MIN, "val/loss")])
+def test_of_equals_the_earlier_trial_is_first(metric: str, name: str) -> None:
+    records = [record(i, [0.5], metric=name) for i in (3, 1, 2)]
+    assert leaderboard(records, space(metric))["trial"].tolist() == [1, 2, 3]
+
+
+def test_a_trial_is_judged_by_its_best_epoch_the_earlier_of_equals() -> None:
+    row = leaderboard([record(0, [0.1, 0.7, 0.3, 0.7])], space()).iloc[0]
+    assert (row["val/accuracy"], row["at epoch"], row["epochs"]) == (0.7, 2, 4)
+
+
+def test_a_trial_is_judged_by_its_last_epoch_where_the_space_says_so() -> None:
+    last = space("{name: val/accuracy, mode: max, at: last}")
+    row = leaderboard([record(0, [0.1, 0.7, 0.3])], last).iloc[0]
+    assert (row["val/accuracy"], row["at epoch"]) == (0.3, 3)
+
+
+def test_seconds_are_the_sum_over_the_epochs() -> None:
+    assert leaderboard([record(0, [0.1, 0.2, 0.3])], space())["seconds"].tolist() == [1.5]
+
+
+def test_a_trial_that_violated_a_constraint_is_left_out() -> None:
+    records = [record(0, [], "failed", reason=REASON_CONSTRAINT), record(1, [0.2])]
+    assert leaderboard(records, space())["trial"].tolist() == [1]
+
+
+def test_the_outcome_of_a_failed_trial_says_its_reason() -> None:
+    failed = record(0, [], "failed", reason="out_of_memory")
+    assert leaderboard([failed], space())["outcome"].tolist() == ["failed (out_of_memory)"]
+
+
+def test_a_trial_without_an_epoch_is_last_of_its_kind() -> None:
+    records = [record(0, [], "running"), record(1, [0.1], "running")]
+    table = leaderboard(records, space())
+    assert table["trial"].tolist() == [1, 0]
+    assert pd.isna(table["val/accuracy"][1])
+    assert pd.isna(table["at epoch"][1])
+
+
+@pytest.mark.parametrize("records", [[], [record(0, [], "failed", reason=REASON_CONSTRAINT)]])
+def test_a_sweep_without_trials_has_the_columns_and_no_row(records: list[TrialRecord]) -> None:
+    table = leaderboard(records, space())
+    assert len(table) == 0
+    assert list(table) == [
+        "rank",
+        "trial",
+        "outcome",
+        "val/accuracy",
+        "at epoch",
+        "epochs",
+        "seconds",
+        "optimizer.learning_rate",
+    ]
+
+
+PLATEAU = {
+    "schedule": "plateau",
+    "schedule.plateau.patience": 7,
+    "model.hidden_channels": 12,
+    "model.dropout": 0.25,
+}
+COSINE = {
+    "schedule": "cosine",
+    "schedule.cosine.warmup_epochs": 2,
+    "model.hidden_channels": 2**53 + 1,
+    "model.dropout": 0.0,
+}
+
+
+def test_whole_numbers_stay_whole_where_other_rows_have_none() -> None:
+    """A setting of a block that was not chosen, and a trial whose draw was cut off."""
+    records = [
+        record(0, [0.1], params=PLATEAU),
+        record(1, [0.2], params=COSINE),
+        record(2, [], "running", params={"schedule": "cosine"}),
+    ]
+    table = leaderboard(records, space(search=BLOCKS)).sort_values("trial")
+    expected: dict[str, list[Any]] = {
+        "rank": [2, 1, None],
+        "at epoch": [1, 1, None],
+        "epochs": [1, 1, 0],
+        "schedule.plateau.patience": [7, None, None],
+        "schedule.cosine.warmup_epochs": [None, 2, None],
+        "model.hidden_channels": [12, 2**53 + 1, None],
+    }
+    for name, values in expected.items():
+        got = [None if pd.isna(value) else value for value in table[name].tolist()]
+        assert got == values, name
+        assert not any(isinstance(value, float) for value in got), name
+
+
+def test_a_column_without_any_value_is_there() -> None:
+    table = leaderboard([record(0, [0.1], params=PLATEAU)], space(search=BLOCKS))
+    assert table["schedule.cosine.warmup_epochs"].isna().tolist() == [True]
+
+
+_values = st.lists(st.sampled_from([0.1, 0.2, 0.3]) | st.floats(-1e3, 1e3), min_size=1, max_size=4)
+_outcomes = st.sampled_from(["completed", "completed", "pruned", "failed", "running"])
+_reasons = st.sampled_from(["nonfinite", REASON_CONSTRAINT])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(_outcomes, _values, _reasons), max_size=8), st.booleans())
+def test_the_ranking_is_the_plain_one(drawn: list[tuple[Any, list[float], str]], up: bool) -> None:
+    name, metric = ("val/accuracy", MAX) if up else ("val/loss", MIN)
+    asked: Space = space(metric)
+    records = [
+        record(i, values, outcome, reason=reason if outcome == "failed" else "", metric=name)
+        for i, (outcome, values, reason) in enumerate(drawn)
+    ]
+    table = leaderboard(records, asked)
+
+    best = max if up else min
+    scores = {i: best(v) for i, (o, v, _) in enumerate(drawn) if o == "completed"}
+    order = sorted(scores, key=lambda i: (-scores[i] if up else scores[i], i))
+    assert ranking(table) == [(rank, trial) for rank, trial in enumerate(order, start=1)]
+    assert table[name].tolist()[: len(order)] == [scores[i] for i in order]
+    assert len(table) == sum(r.counts for r in records)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.render import to_csv, to_json, to_markdown, to_terminal
+
+from .records import BLOCKS, record, space
+from .test_leaderboard import COSINE, PLATEAU
+
+
+def printed(table: pd.DataFrame, width: int, **options: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(to_terminal(table, width=width, **options))
+    return console.export_text().splitlines()
+
+
+def many_settings() -> tuple[pd.DataFrame, list[str]]:
+    asked = space(search=BLOCKS)
+    records = [
+        record(0, [0.5], params=PLATEAU),
+        record(1, [0.6], params=COSINE | {"model.hidden_channels": 40}),
+        record(2, [], "failed", reason="out_of_memory", params=PLATEAU),
+    ]
+    return leaderboard(records, asked), list(asked.parameters())
+
+
+def test_in_80_columns_the_settings_become_one_column() -> None:
+    table, searched = many_settings()
+    lines = printed(table, 80, settings=searched, title="digits")
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "settings" in lines[2]
+    assert "patience=7" in text
+    assert "…" not in text
+
+
+def test_in_80_columns_no_cell_but_the_settings_is_broken() -> None:
+    table, searched = many_settings()
+    rows = [line for line in printed(table, 80, settings=searched) if "completed" in line]
+    assert len(rows) == 2
+    text = "\n".join(printed(table, 80, settings=searched))
+    assert "failed (out_of_memory)" in text
+
+
+def test_merged_settings_leave_out_what_a_trial_has_not() -> None:
+    table, searched = many_settings()
+    rows = printed(table.head(1), 80, settings=searched)
+    assert "patience" not in "\n".join(rows)
+
+
+def test_in_200_columns_every_setting_has_a_column() -> None:
+    table, searched = many_settings()
+    lines = printed(table, 200, settings=searched)
+    heading = lines[1]
+    for name in ("schedule", "patience", "warmup_epochs", "hidden_channels", "dropout", "seconds"):
+        assert name in heading
+    assert "=" not in "\n".join(lines)
+
+
+def test_a_column_without_a_single_value_is_left_out() -> None:
+    asked = space(search=BLOCKS)
+    table = leaderboard([record(0, [0.5], params=PLATEAU)], asked)
+    text = "\n".join(printed(table, 200, settings=list(asked.parameters())))
+    assert "warmup_epochs" not in text
+
+
+def test_a_terminal_shows_four_digits_and_whole_numbers_in_full() -> None:
+    table = pd.DataFrame({"a": [0.123456789], "b": [123456789]})
+    row = printed(table, 80)[3]
+    assert "0.1235" in row
+    assert "0.12345" not in row
+    assert "123456789" in row
+
+
+def test_huge_and_tiny_numbers_stand_right_aligned_in_80_columns() -> None:
+    values = [1e308, -1e-308, 5e-324, -0.0, 0.5, 12345.678]
+    lines = printed(pd.DataFrame({"metric": values}), 80)
+    rows = [line for line in lines if line.startswith("│")]
+    assert len({len(row) for row in rows}) == 1
+    assert [row[-3] != " " for row in rows] == [True] * len(values)
+    assert [float(row.strip("│ ")) for row in rows] == pytest.approx(values, rel=1e-3, abs=1e-320)
+
+
+@pytest.mark.parametrize(
+    "text", ["[bold]x[/bold]", "[/]", "größer", "日本", "\N{SNAKE}", "a|b", "a\\b"]
+)
+def test_odd_names_are_printed_as_they_are(text: str) -> None:
+    lines = printed(pd.DataFrame({"outcome": [text], text: [1.5]}), 80)
+    assert sum(text in line for line in lines) == 2
+
+
+def test_an_empty_sweep_keeps_its_headings_on_a_terminal() -> None:
+    asked = space()
+    lines = printed(leaderboard([], asked), 80, settings=list(asked.parameters()), title="digits")
+    assert lines[0].strip() == "digits"
+    assert "trial" in lines[2]
+
+
+def test_an_empty_sweep_is_an_empty_list_in_json() -> None:
+    assert json.loads(to_json(leaderboard([], space()))) == []
+
+
+def test_an_empty_sweep_is_a_line_of_headings_in_csv() -> None:
+    (heading,) = to_csv(leaderboard([], space())).splitlines()
+    assert heading.startswith("rank,trial,outcome,val/accuracy")
+
+
+def test_an_empty_sweep_is_two_lines_in_markdown() -> None:
+    first, second = to_markdown(leaderboard([], space())).splitlines()
+    assert first.startswith("| rank | trial | outcome |")
+    assert second.count("---") == first.count("|") - 1
+
+
+# CSV
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5))
+def test_csv_gives_every_number_back_to_the_last_bit(values: list[float]) -> None:
+    _, *rows = rows_of(to_csv(pd.DataFrame({"a": values})))
+    assert [float(row[0]).hex() for row in rows] == [value.hex() for value in values]
+
+
+@pytest.mark.parametrize("text", ["=cmd|x", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=1+1"])
+def test_csv_quotes_a_text_that_a_spreadsheet_would_run(text: str) -> None:
+    _, _, after = to_csv(pd.DataFrame({"a": [text]})).partition("\n")
+    assert after.strip('"\n') == "'" + text
+
+
+def test_csv_never_quotes_a_number() -> None:
+    table = pd.DataFrame({"a": [-0.5, 1e-300], "b": pd.array([-3, None], dtype="Int64")})
+    assert rows_of(to_csv(table)) == [["a", "b"], ["-0.5", "-3"], ["1e-300", ""]]
+
+
+@pytest.mark.parametrize("text", ["plain", 'a,b "c"', "two\nlines", "größer 日本", "a=b"])
+def test_csv_gives_a_harmless_text_back(text: str) -> None:
+    assert rows_of(to_csv(pd.DataFrame({"a": [text]})))[1] == [text]
+
+
+def test_csv_writes_whole_numbers_whole_beside_a_gap() -> None:
+    table, _ = many_settings()
+    heading, *rows = rows_of(to_csv(table))
+    at = {name: heading.index(name) for name in heading}
+    assert [row[at["rank"]] for row in rows] == ["1", "2", ""]
+    assert [row[at["schedule.cosine.warmup_epochs"]] for row in rows] == ["2", "", ""]
+
+
+# JSON
+
+
+def test_json_has_null_and_never_nan() -> None:
+    table = leaderboard([record(0, [], "running", params={})], space())
+    text = to_json(table)
+    assert "NaN" not in text
+    (row,) = json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    assert row == {
+        "rank": None,
+        "trial": 0,
+        "outcome": "running",
+        "val/accuracy": None,
+        "at epoch": None,
+        "epochs": 0,
+        "seconds": 0.0,
+        "optimizer.learning_rate": None,
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+def test_json_gives_every_number_back_to_the_last_bit(values: list[float]) -> None:
+    rows = json.loads(to_json(pd.DataFrame({"a": values})))
+    assert [float(row["a"]).hex() for row in rows] == [value.hex() for value in values]
+
+
+def test_json_keeps_whole_numbers_and_true_and_false() -> None:
+    table = pd.DataFrame(
+        {"a": pd.array([2**53 + 1, None], dtype="Int64"), "b": [True, None], "c": [False, True]}
+    )
+    rows = json.loads(to_json(table))
+    assert rows == [{"a": 2**53 + 1, "b": True, "c": False}, {"a": None, "b": None, "c": True}]
+
+
+# Markdown
+
+
+def test_markdown_escapes_bars_and_line_breaks() -> None:
+    _, _, row = to_markdown(pd.DataFrame({"a": ["x|y\\z\nw"]})).splitlines()
+    assert row == "| x\\|y\\\\z w |"
+
+
+def test_markdown_rows_have_one_cell_for_each_heading() -> None:
+    table, _ = many_settings()
+    lines = to_markdown(table).splitlines()
+    assert len({line.count(" | ") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("write", [to_csv, to_json, to_markdown])
+def test_the_table_given_is_not_changed(write: Any) -> None:
+    table, _ = many_settings()
+    before = table.copy()
+    write(table)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_infinity_is_refused_in_json_rather_than_written_as_no_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json(pd.DataFrame({"a": [math.inf]}))

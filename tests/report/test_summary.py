@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from ckconv_sweep.keys import REASON_CONSTRAINT
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.summary import Summary, summarize, winner
+
+from .records import MAX, MIN, record, space
+
+
+def test_a_sweep_whose_lock_is_held_is_running() -> None:
+    assert summarize("s", [record(0, [0.1])], space(trials=1), held=True).state == "running"
+
+
+def test_a_sweep_with_its_budget_ended_is_finished() -> None:
+    records = [record(0, [0.1]), record(1, [0.1], "pruned"), record(2, [], "failed", reason="x")]
+    assert summarize("s", records, space(trials=3), held=False).state == "finished"
+
+
+@pytest.mark.parametrize(
+    "last", [(), (record(2, [0.1], "running"),)], ids=["too few", "one of them unfinished"]
+)
+def test_any_other_sweep_is_interrupted(last: tuple[()]) -> None:
+    records = [record(0, [0.1]), record(1, [0.1]), *last]
+    assert summarize("s", records, space(trials=3), held=False).state == "interrupted"
+
+
+def test_a_sweep_that_was_extended_is_not_finished_while_a_trial_runs() -> None:
+    records = [record(0, [0.1]), record(1, [0.1], "running")]
+    assert summarize("s", records, space(trials=1), held=False).state == "interrupted"
+
+
+def test_violated_constraints_are_counted_nowhere() -> None:
+    rejected = [record(i, [], "failed", reason=REASON_CONSTRAINT) for i in range(3)]
+    summary = summarize("s", [*rejected, record(3, [0.1])], space(trials=2), held=False)
+    assert (summary.completed, summary.failed, summary.state) == (1, 0, "interrupted")
+
+
+def test_a_summary_counts_each_outcome_and_names_the_best() -> None:
+    records = [
+        record(0, [0.1, 0.5, 0.2]),
+        record(1, [0.9], "pruned"),
+        record(2, [0.9], "failed", reason="nonfinite"),
+        record(3, [0.9], "running"),
+        record(4, [0.4]),
+    ]
+    assert summarize("s", records, space(trials=6), held=False) == Summary(
+        name="s",
+        state="interrupted",
+        asked=6,
+        completed=2,
+        pruned=1,
+        failed=1,
+        unfinished=1,
+        metric="val/accuracy",
+        best_trial=0,
+        best_value=0.5,
+        best_epoch=2,
+    )
+
+
+def test_without_a_completed_trial_there_is_no_best() -> None:
+    records = [record(0, [0.9], "pruned"), record(1, [0.9], "failed", reason="nonfinite")]
+    summary = summarize("s", records, space(trials=2), held=False)
+    assert (summary.best_trial, summary.best_value, summary.best_epoch) == (None, None, None)
+    assert winner(records, space()) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "expected"), [(MAX, "val/accuracy", 1), (MIN, "val/loss", 0)]
+)
+def test_the_winner_is_the_earlier_of_the_best(metric: str, name: str, expected: int) -> None:
+    records = [record(i, [v], metric=name) for i, v in enumerate([0.1, 0.7, 0.7, 0.1])]
+    won = winner(records, space(metric))
+    assert won is not None
+    assert won.number == expected
+
+
+def test_the_winner_is_the_first_row_of_the_leaderboard() -> None:
+    records = [record(i, [v]) for i, v in enumerate([0.3, 0.8, 0.2, 0.8])]
+    won = winner(records, space())
+    assert won is not None
+    assert won.number == leaderboard(records, space())["trial"][0]
