@@ -1,0 +1,52 @@
+"""One function a command. Whatever is heavy is imported inside its body, so that `--help` and
+mistakes answer at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ckconv_sweep.cli import look, run, serve, single
+from ckconv_sweep.cli.output import Output
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError
+
+app = typer.Typer(
+    name="ckconv-sweep",
+    help="Find good settings for a CKCNN: sweeps that can be stopped, resumed and believed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    run.launch,
+    run.resume,
+    look.status,
+    look.list_sweeps,
+    look.table,
+    look.best,
+    single.train,
+    single.evaluate,
+    single.validate,
+    serve.ui,
+    serve.sync,
+):
+    app.command(name={"list_sweeps": "list"}.get(command.__name__))(command)
+
+
+def main() -> None:
+    """The program. What we raise on purpose becomes one message and an exit code."""
+    output = Output.install()
+    try:
+        app()
+    except CkconvSweepError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if output is not None:
+            output.flush()
+            if output.lost and not end.code:
+                print(f"error: standard output: {output.lost}", file=sys.stderr)  # noqa: T201
+                sys.exit(CannotWrite.exit_code)
+        raise

@@ -1,0 +1,180 @@
+"""`status`, `list`, `table` and `best`: the commands that only read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir
+
+if TYPE_CHECKING:
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.report.summary import Summary
+
+Json = Annotated[bool, typer.Option("--json", help="For a script.")]
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    terminal = "terminal"
+    csv = "csv"
+    markdown = "markdown"
+    json = "json"
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
+    json: Json = False,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """How far a sweep is, also while it runs."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.record.folder import SweepFolder, all_sweeps
+
+    if name is None and not json:
+        list_sweeps(sweeps_dir)
+        return
+    folders = [SweepFolder.existing(sweeps_dir, name)] if name else all_sweeps(sweeps_dir)
+    summaries = [_summary(folder) for folder in folders]
+    if json:
+        said = [asdict(summary) for summary in summaries]
+        typer.echo(dumps(said[0] if name else said, indent=2))
+        return
+    for s in summaries:
+        typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} asked")
+        typer.echo(
+            f"  {s.completed} completed, {s.pruned} stopped early, {s.failed} failed, "
+            f"{s.unfinished} {'running' if s.state == 'running' else 'unfinished'}"
+        )
+        if s.best_value is not None:
+            typer.echo(
+                f"  best {s.metric}: {s.best_value:.4f} (trial {s.best_trial}, "
+                f"epoch {s.best_epoch})"
+            )
+        if s.state == "interrupted":
+            typer.echo(f"  go on with: ckconv-sweep resume {s.name}")
+
+
+def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
+    """All sweeps of a folder."""
+    from rich.table import Table
+
+    from ckconv_sweep.cli import words
+    from ckconv_sweep.record.folder import all_sweeps
+
+    folders = all_sweeps(sweeps_dir)
+    if not folders:
+        typer.echo(f"no sweeps in {sweeps_dir}")
+        return
+    table = Table()
+    for heading in ("sweep", "state", "ended", "asked", "metric", "best", "trial"):
+        table.add_column(
+            heading, justify="left" if heading in ("sweep", "state", "metric") else "right"
+        )
+    for folder in folders:
+        s = _summary(folder)
+        best = "" if s.best_value is None else f"{s.best_value:.4f}"
+        table.add_row(
+            s.name,
+            s.state,
+            str(s.completed + s.pruned + s.failed),
+            str(s.asked),
+            s.metric,
+            best,
+            "" if s.best_trial is None else str(s.best_trial),
+        )
+    words.console().print(table)
+
+
+def table(
+    name: Name,
+    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.terminal,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """The trials of a sweep, best first. Every number is a validation number, unless the metric
+    says train/."""
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.report.leaderboard import leaderboard
+    from ckconv_sweep.report.render import FORMATS, to_terminal
+
+    with Study.open(SweepFolder.existing(sweeps_dir, name)) as study:
+        rows, searched = leaderboard(study.trials(), study.space), list(study.space.parameters())
+    if top is not None:
+        rows = rows.head(top)
+    if format is Format.terminal:
+        from ckconv_sweep.cli import words
+
+        console = words.console()
+        console.print(to_terminal(rows, title=name, settings=searched, width=console.width))
+    else:
+        typer.echo(FORMATS[format.value](rows).rstrip("\n"))
+
+
+def best(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="Write the best trial here.")] = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """The best completed trial, as a trial file whose training gives its curve again."""
+    from ckconv_sweep.config import files
+    from ckconv_sweep.config.history import best as best_epoch
+    from ckconv_sweep.errors import CannotWrite, NoResult
+    from ckconv_sweep.keys import trial_name
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.report.summary import winner
+
+    folder = SweepFolder.existing(sweeps_dir, name)
+    with Study.open(folder) as study:
+        records, space = study.trials(), study.space
+    record = winner(records, space)
+    if record is None:
+        raise NoResult(
+            "no trial has completed yet",
+            where=name,
+            hint=f"see what became of them: ckconv-sweep table {name}",
+        )
+    trial = space.resolve(record.params, record.number)
+    epoch = best_epoch(record.history, space.metric)
+    value = epoch.metrics[space.metric.name]
+    weights = next(iter(folder.trial(record.number).glob("best-*.pt")), None)
+    text = files.write(trial.model_dump(mode="json"))
+    comment = (
+        f"# The best trial ({trial_name(record.number)}) of the sweep {name}: "
+        f"{space.metric.name} {value:.6g} at epoch {epoch.number} of "
+        f"{len(record.history)}.\n"
+    )
+    if out is None:
+        typer.echo(comment + text, nl=False)
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(comment + text)
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(out)) from None
+    typer.echo(
+        f"{space.metric.name} {value:.6g} ({trial_name(record.number)}, epoch {epoch.number})"
+    )
+    typer.echo(f"train it again, to the same numbers: ckconv-sweep train {out}")
+    if weights is not None:
+        typer.echo(f"its weights: {weights}")
+
+
+def _summary(folder: SweepFolder) -> Summary:
+    from ckconv_sweep.record.lock import holder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.report.summary import summarize
+
+    with Study.open(folder) as study:
+        return summarize(
+            folder.name, study.trials(), study.space, held=holder(folder.lock) is not None
+        )

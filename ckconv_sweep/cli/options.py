@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SweepsDir = Annotated[
+    Path, typer.Option(help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS")
+]
+SWEEPS_DIR = Path("sweeps")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where data sets lie, or are downloaded to.", envvar="CKCONV_DATA"),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in model.dropout=0.1."),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        help="MLflow's address.",
+        envvar="MLFLOW_TRACKING_URI",
+        show_default="sqlite:///mlflow.db in the sweeps folder",
+    ),
+]
+Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
+
+
+def absolute(path: Path | None) -> Path | None:
+    """Workers have another current folder than the user."""
+    return None if path is None else path.expanduser().resolve()

@@ -1,0 +1,46 @@
+"""Standard output that may go away: its reader leaves (`| head -1`), its disk becomes full."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+
+class Output(io.TextIOWrapper):
+    """From the first failure on, everything that is written goes nowhere, because a sweep must
+    not end because `head` did. `lost` says why, unless only the reader has gone."""
+
+    lost: str = ""
+
+    @classmethod
+    def install(cls) -> Output | None:
+        """In the place of `sys.stdout`; None where that is closed or no plain file."""
+        old = sys.stdout
+        if not isinstance(old, io.TextIOWrapper):
+            return None
+        sys.stdout = cls(old.buffer, old.encoding, old.errors, line_buffering=old.line_buffering)
+        return sys.stdout
+
+    def write(self, text: str, /) -> int:
+        """As ever, but never fails for want of a reader or of room."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """As ever, but never fails for want of a reader or of room."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if error.errno != errno.EPIPE:
+            self.lost = error.strerror or str(error)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)

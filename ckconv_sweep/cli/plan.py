@@ -1,0 +1,79 @@
+"""`launch --dry-run`: what would run."""
+
+from __future__ import annotations
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ckconv_sweep.cli import words
+from ckconv_sweep.cli.words import number
+from ckconv_sweep.config.domains import Choices, Interval, count
+from ckconv_sweep.config.space import Space, grid
+from ckconv_sweep.config.trial import short_names
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.sweep.driver import check_same_space, parameters_of
+from ckconv_sweep.sweep.sampling import draw, sampler_for
+
+_FIRST = 5
+
+
+def show_plan(space: Space, folder: SweepFolder) -> None:
+    """Print the space as understood and the first trials that it draws; write nothing.
+
+    Raises:
+        SpaceChanged: a sweep of this name was started with another space.
+    """
+    console = words.console()
+    hours = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
+    console.print(
+        f"{folder.name}: {words.count(space.budget.trials, 'trial')}{hours} of up to "
+        f"{words.count(space.trial.training.epochs, 'epoch')} on {space.trial.data.name}, "
+        f"sampler {space.sampler.name} (seed {space.sampler.seed}), "
+        f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
+    )
+    for constraint in space.constraints:
+        console.print(f"constraint: {constraint}")
+    table = Table(title="searched", title_justify="left")
+    for heading in ("setting", "range", "points"):
+        table.add_column(heading)
+    for name, domain in space.parameters().items():
+        points = count(domain)
+        table.add_row(Text(name), Text(_range(domain)), "" if points is None else str(points))
+    console.print(table)
+    _show_first_trials(space, console)
+    if folder.study.exists():
+        from ckconv_sweep.record.study import Study
+
+        with Study.open(folder) as study:
+            check_same_space(study.space, space, folder.name)
+        console.print(f"the sweep {folder.name} exists: launch would go on with it")
+    else:
+        console.print(f"nothing was started; it would be kept in {folder.root}", soft_wrap=True)
+
+
+def _range(domain: Interval | Choices) -> str:
+    if isinstance(domain, Choices):
+        return " | ".join(map(str, domain.options))
+    written = domain.written()
+    step = f", steps of {written['step']:g}" if "step" in written else ""
+    return f"{written['low']:g} to {written['high']:g}{', log' if written.get('log') else ''}{step}"
+
+
+def _show_first_trials(space: Space, console: Console) -> None:
+    amount = min(_FIRST, space.budget.trials)
+    if space.sampler.name == "grid":
+        amount = min(amount, sum(1 for _ in grid(space)))
+    study = optuna.create_study()
+    table = Table(title="the first trials", title_justify="left")
+    names = list(space.parameters())
+    for heading in ("trial", *short_names(names).values(), "parameters"):
+        table.add_column(Text(heading), justify="right")
+    for index in range(amount):
+        study.sampler = sampler_for(space, index)
+        params = draw(study.ask(), space)
+        parameters = parameters_of(space.resolve(params, index))
+        cells = [number(params[n]) if n in params else "" for n in names]
+        table.add_row(str(index), *cells, f"{parameters:,}")
+    console.print(table)

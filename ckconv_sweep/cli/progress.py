@@ -1,0 +1,222 @@
+"""What a person sees while trials run: a live view on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ckconv_sweep.cli.words import count, duration, number, settings
+from ckconv_sweep.config.history import Epoch, best
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric, Trial
+from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+
+
+@contextlib.contextmanager
+def progress(name: str, space: Space) -> Iterator[Listener]:
+    """The view of a sweep that fits where the output goes."""
+    console = Console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield PlainLines(space.metric)
+        return
+    view = LiveView(name, space.metric, space.budget.trials, console)
+    with view.shown():
+        yield view
+
+
+class PlainLines(Listener):
+    """One line an event."""
+
+    def __init__(self, metric: Metric, *, alone: bool = False) -> None:
+        self._metric, self._alone = metric, alone
+        self._epochs: dict[int, int] = {}
+
+    def begin(self, records: Sequence[TrialRecord]) -> None:
+        if records:
+            unfinished = sum(r.outcome == "running" for r in records)
+            self.say(
+                f"going on: {count(len(records) - unfinished, 'trial')} ended before, "
+                f"{unfinished} unfinished"
+            )
+
+    def hear(self, event: Event) -> None:
+        name = "" if self._alone else trial_name(event.number) + " "
+        match event:
+            case Started():
+                self._epochs[event.number] = event.trial.training.epochs
+                if not self._alone:
+                    again = f" again after epoch {event.epochs_before}"
+                    self.say(
+                        f"{name}started{again if event.epochs_before else ''}: "
+                        f"{settings(event.params)}"
+                    )
+            case EpochEnded():
+                metrics = event.epoch.metrics
+                of = f"{event.epoch.number}/{self._epochs[event.number]}"
+                self.say(
+                    f"{name}epoch {of}: {self._metric.name} {metrics[self._metric.name]:.4f} "
+                    f"(best {event.best:.4f}), train/loss {metrics['train/loss']:.4f}, "
+                    f"{metrics['time/epoch_seconds']:.2f} s"
+                )
+            case Ended():
+                self.say(f"{name}{ended_in_words(event, self._metric)}")
+
+    def say(self, message: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)  # noqa: T201
+
+
+def ended_in_words(event: Ended, metric: Metric) -> str:
+    """What became of a trial, in a line."""
+    value = "" if event.value is None else f", {metric.name} {event.value:.4f}"
+    match event.outcome:
+        case "completed":
+            why = " (early stopping)" if event.reason == "early_stopping" else ""
+            return f"completed after {event.epochs} epochs{why}{value}"
+        case "pruned":
+            return f"stopped early by the scheduler after epoch {event.epochs}{value}"
+    last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
+    return f"failed ({event.reason}) after {event.epochs} epochs: {last}"
+
+
+@dataclass
+class _Row:
+    trial: Trial
+    params: Mapping[str, Any]
+    epoch: Epoch | None = None
+    best: float | None = None
+
+
+class LiveView(Listener):
+    """Counts, the best so far and a line for each running trial, redrawn in place.
+
+    Args:
+        asked: how many trials the sweep has in all; None for a trial that runs alone.
+    """
+
+    def __init__(self, name: str, metric: Metric, asked: int | None, console: Console) -> None:
+        self._name, self._metric, self._asked, self._console = name, metric, asked, console
+        self._rows: dict[int, _Row] = {}
+        self._counts: Counter[str] = Counter()
+        self._best: tuple[float, int, int, str] | None = None
+        self._start = time.monotonic()
+        self._epochs = self._ended_before = 0
+        self._live = Live(
+            console=console, get_renderable=self._draw, transient=True, refresh_per_second=4
+        )
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        with self._live:
+            yield
+
+    def begin(self, records: Sequence[TrialRecord]) -> None:
+        self._counts.update(r.outcome for r in records if r.outcome != "running")
+        self._ended_before = sum(self._counts.values())
+        for record in records:
+            if record.history:
+                chosen = best(record.history, self._metric.model_copy(update={"at": "best"}))
+                self._offer(
+                    chosen.metrics[self._metric.name], record.number, chosen.number, record.params
+                )
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._rows[event.number] = _Row(event.trial, event.params)
+            case EpochEnded():
+                row = self._rows[event.number]
+                row.epoch, row.best = event.epoch, event.best
+                self._epochs += 1
+                self._offer(event.best, event.number, event.epoch.number, row.params)
+            case Ended():
+                self._rows.pop(event.number, None)
+                self._counts[event.outcome] += 1
+                if event.outcome == "failed":
+                    self.say(f"{trial_name(event.number)} {ended_in_words(event, self._metric)}")
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)
+
+    def _offer(self, value: float, trial: int, epoch: int, params: Mapping[str, Any]) -> None:
+        if self._best is None or self._metric.better(value, self._best[0]):
+            self._best = (value, trial, epoch, settings(params))
+
+    def _draw(self) -> RenderableType:
+        return Group(*self._headlines(), self._best_line(), self._table())
+
+    def _headlines(self) -> Iterator[Text]:
+        """A line that does not fit is cut: a wrapped one would be left behind on the screen."""
+        done = sum(self._counts.values())
+        elapsed = time.monotonic() - self._start
+        counts = self._name
+        if self._asked is not None:
+            counts += (
+                f": {done} of {self._asked} trials ended ({self._counts['completed']} completed, "
+                f"{self._counts['pruned']} stopped early, {self._counts['failed']} failed), "
+                f"{len(self._rows)} running"
+            )
+        yield _line(counts, "bold")
+        pace = f"{60 * self._epochs / elapsed:.0f} epochs a minute, " if self._epochs else ""
+        yield _line(f"{pace}{duration(elapsed)} elapsed{self._time_left(done, elapsed)}", "dim")
+
+    def _time_left(self, done: int, elapsed: float) -> str:
+        """From the pace of this session's epochs, early stopping included."""
+        if self._asked is None:
+            row = next(iter(self._rows.values()), None)
+            if row is None or row.epoch is None:
+                return ""
+            epochs_left = row.trial.training.epochs - row.epoch.number
+            return f", about {duration(elapsed / self._epochs * epochs_left)} left"
+        rows = self._rows.copy().values()
+        share = sum(r.epoch.number / r.trial.training.epochs for r in rows if r.epoch)
+        through = done - self._ended_before + share
+        if not self._epochs or through <= 0:
+            return ""
+        left = self._asked - done - share
+        return f", about {duration(elapsed * left / through)} left"
+
+    def _best_line(self) -> Text:
+        if self._best is None:
+            return _line("no epoch has ended yet", "dim")
+        value, trial, epoch, changed = self._best
+        which = "" if self._asked is None else f"{trial_name(trial)}, "
+        said = f"best {self._metric.name} so far: {value:.4f} ({which}epoch {epoch})"
+        return _line(f"{said}  {changed}", "green")
+
+    def _table(self) -> Table:
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for heading in ("trial", "epoch", self._metric.name, "best", "train/loss", "s/epoch"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=max(6, len(heading)))
+        table.add_column("settings", overflow="ellipsis", no_wrap=True, ratio=1)
+        for trial, row in sorted(self._rows.copy().items()):
+            epochs = row.trial.training.epochs
+            if row.epoch is None:
+                cells = [f"0/{epochs}", "", "", "", ""]
+            else:
+                metrics = row.epoch.metrics
+                cells = [
+                    f"{row.epoch.number}/{epochs}",
+                    f"{metrics[self._metric.name]:.4f}",
+                    f"{row.best:.4f}" if row.best is not None else "",
+                    number(metrics["train/loss"]),
+                    f"{metrics['time/epoch_seconds']:.2f}",
+                ]
+            table.add_row(
+                "" if self._asked is None else trial_name(trial), *cells, settings(row.params)
+            )
+        return table
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,112 @@
+"""What is printed when a session has ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ckconv_sweep.cli import words
+from ckconv_sweep.cli.words import count
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import NoResult
+from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.render import to_terminal
+from ckconv_sweep.report.summary import summarize, winner
+
+if TYPE_CHECKING:
+    from ckconv_sweep.sweep.driver import Session
+
+SHOWN = 10
+
+
+def show_result(
+    folder: SweepFolder,
+    records: Sequence[TrialRecord],
+    space: Space,
+    tracking_uri: str | None,
+    session: Session | None = None,
+) -> None:
+    """The best trials, what became of the others, and the commands that come next.
+
+    Raises:
+        typer.Exit: with a signal's exit code, if one ended the session.
+        NoResult: the sweep is over and no trial completed.
+    """
+    console = words.console()
+    again = _command("resume", folder)
+    if session is not None and session.signal_exit_code is not None:
+        if not session.trained:
+            typer.echo("stopped before the first trial; nothing was begun")
+            raise typer.Exit(session.signal_exit_code)
+        summary = summarize(folder.name, records, space, held=False)
+        ended = summary.completed + summary.pruned + summary.failed
+        # One line: what is kept, and how to go on.
+        typer.echo(
+            f"stopped: {count(ended, 'ended trial')} and every recorded epoch are kept, "
+            f"{summary.unfinished} will go on; resume with: {again}"
+        )
+        raise typer.Exit(session.signal_exit_code)
+
+    summary = summarize(folder.name, records, space, held=False)
+    table = leaderboard(records, space).head(SHOWN)
+    title = (
+        f"{folder.name}: {count(summary.completed, 'trial')} completed, "
+        f"{summary.pruned} stopped early, {summary.failed} failed"
+        + (f", {summary.unfinished} unfinished" if summary.unfinished else "")
+        + f" (every number is a validation number: {space.metric.name})"
+        * space.metric.name.startswith("val/")
+    )
+    console.print(
+        to_terminal(table, title=title, settings=list(space.parameters()), width=console.width)
+    )
+    if session is not None and session.time_is_up:
+        console.print(f"the {space.budget.hours:g} hours are up; go on with: {again} --hours MORE")
+    if session is not None and session.undelivered:
+        console.print(
+            f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers "
+            f"again: {_command('sync', folder)}"
+        )
+    best = winner(records, space)
+    if best is not None:
+        console.print(
+            f"best settings ({trial_name(best.number)}) as a trial file: "
+            f"{_command('best', folder)} --out {folder.name}_best.yaml",
+            soft_wrap=True,
+        )
+    console.print(f"compare all trials in MLflow:  {_see(folder, tracking_uri)}", soft_wrap=True)
+    if best is None and summary.state == "finished":
+        reasons = Counter(r.reason or r.outcome for r in records if r.counts)
+        told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+        errors = [r.error.strip().splitlines()[-1] for r in records if r.error and r.counts]
+        raise NoResult(
+            f"no trial completed ({told})",
+            where=folder.name,
+            hint=f"the last error: {errors[-1]}" if errors else None,
+        )
+
+
+def _command(name: str, folder: SweepFolder) -> str:
+    return f"ckconv-sweep {name} {folder.name}{_sweeps_dir(folder)}"
+
+
+def _sweeps_dir(folder: SweepFolder) -> str:
+    """Nothing where the sweep lies in the default folder."""
+    if folder.root.parent == Path("sweeps").resolve():
+        return ""
+    return f" --sweeps-dir {shlex.quote(str(folder.root.parent))}"
+
+
+def _see(folder: SweepFolder, tracking_uri: str | None) -> str:
+    if tracking_uri and tracking_uri.startswith("http"):
+        from ckconv_sweep.sweep.mlflow_store import without_password
+
+        return without_password(tracking_uri)
+    return f"ckconv-sweep ui {folder.name}{_sweeps_dir(folder)}"

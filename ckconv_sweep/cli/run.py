@@ -1,0 +1,188 @@
+"""`launch` and `resume`: the commands that run a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ckconv_sweep.cli.options import (
+    SWEEPS_DIR,
+    Changes,
+    DataDir,
+    Name,
+    SweepsDir,
+    TrackingUri,
+    absolute,
+)
+
+if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.sweep.cluster import Placement
+
+Trials = Annotated[int | None, typer.Option(min=1, help="How many trials the sweep has in all.")]
+Hours = Annotated[
+    float | None,
+    typer.Option(min=1e-6, help="Hours after which the sweep ends, all its sessions together."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at a time.", show_default="as many as there is room for"),
+]
+Cpus = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="CPUs that a trial gets.", show_default="training.threads"),
+]
+Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs that a trial gets; 0.25 shares one.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster: auto, or host:port.", show_default="this machine alone"),
+]
+
+
+def launch(
+    space: Annotated[str, typer.Argument(help="A space: a file, or the name of a bundled one.")],
+    name: Annotated[
+        str | None, typer.Option(help="The sweep's name.", show_default="the file's")
+    ] = None,
+    trials: Trials = None,
+    hours: Hours = None,
+    concurrency: Concurrency = None,
+    cpus_per_trial: Cpus = None,
+    gpus_per_trial: Gpus = 0.0,
+    address: Address = None,
+    set_: Changes = None,
+    data_dir: DataDir = None,
+    tracking_uri: TrackingUri = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
+    ] = False,
+) -> None:
+    """Start a sweep, or go on with one that was interrupted.
+
+    The same command again resumes it; for a finished sweep it shows the table.
+
+        ckconv-sweep launch quickstart
+    """
+    from ckconv_sweep.config.read import read_space
+    from ckconv_sweep.record.folder import SweepFolder
+
+    asked = _with_budget(read_space(space, set_ or ()), trials, hours)
+    folder = SweepFolder.of(sweeps_dir, name or Path(space).stem)
+    if dry_run:
+        from ckconv_sweep.cli.plan import show_plan
+
+        show_plan(asked, folder)
+        return
+    if folder.study.exists():
+        asked = _extended(folder, asked, trials, hours)
+    placement = _placement(asked, address, concurrency, cpus_per_trial, gpus_per_trial)
+    _run(folder, asked, placement, tracking_uri, absolute(data_dir))
+
+
+def resume(
+    name: Name,
+    trials: Trials = None,
+    hours: Hours = None,
+    concurrency: Concurrency = None,
+    cpus_per_trial: Cpus = None,
+    gpus_per_trial: Gpus = 0.0,
+    address: Address = None,
+    data_dir: DataDir = None,
+    tracking_uri: TrackingUri = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """Go on with a sweep; with more --trials also with a finished one.
+
+    ckconv-sweep resume quickstart --trials 40
+    """
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+
+    folder = SweepFolder.existing(sweeps_dir, name)
+    with Study.open(folder) as study:
+        asked = study.space
+    asked = _extended(folder, _with_budget(asked, trials, hours), trials, hours)
+    placement = _placement(asked, address, concurrency, cpus_per_trial, gpus_per_trial)
+    _run(folder, asked, placement, tracking_uri, absolute(data_dir))
+
+
+def _with_budget(space: Space, trials: int | None, hours: float | None) -> Space:
+    from dataclasses import replace
+
+    changes = {k: v for k, v in (("trials", trials), ("hours", hours)) if v is not None}
+    return replace(space, budget=space.budget.model_copy(update=changes))
+
+
+def _extended(folder: SweepFolder, asked: Space, trials: int | None, hours: float | None) -> Space:
+    """A sweep keeps the budget to which it was extended, unless an option says another."""
+    from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.record.study import Study
+
+    with Study.open(folder) as study:
+        stored, count = study.space.budget, sum(r.counts for r in study.trials())
+    if trials is not None and trials < count:
+        raise ConfigError(
+            f"the sweep has {count} trials already, so it cannot have {trials}",
+            where="--trials",
+            hint=f"ask for {count} or more, or leave it out",
+        )
+    kept = {} if trials is not None else {"trials": max(stored.trials, asked.budget.trials)}
+    if hours is None and asked.budget.hours is None:
+        kept["hours"] = stored.hours  # type: ignore[assignment]
+    from dataclasses import replace
+
+    return replace(asked, budget=asked.budget.model_copy(update=kept))
+
+
+def _placement(
+    space: Space, address: str | None, concurrency: int | None, cpus: float | None, gpus: float
+) -> Placement:
+    from ckconv_sweep.sweep.cluster import Placement
+
+    threads = space.trial.training.threads
+    placement = Placement(
+        address=address,
+        concurrency=concurrency,
+        gpus_per_trial=gpus,
+        cpus_per_trial=float(threads) if cpus is None else cpus,
+    )
+    placement.check()
+    return placement
+
+
+def _run(
+    folder: SweepFolder,
+    space: Space,
+    placement: Placement,
+    tracking_uri: str | None,
+    data_dir: Path | None,
+) -> None:
+    from ckconv_sweep.cli.progress import progress
+    from ckconv_sweep.cli.result import show_result
+    from ckconv_sweep.record.study import Study
+
+    if folder.study.exists():
+        from ckconv_sweep.report.summary import summarize
+
+        with Study.open(folder) as study:
+            records, stored = study.trials(), study.space
+        if summarize(folder.name, records, space, held=False).state == "finished":
+            from ckconv_sweep.sweep.driver import check_same_space
+
+            check_same_space(stored, space, folder.name)
+            show_result(folder, records, space, tracking_uri)
+            return
+
+    from ckconv_sweep.sweep.driver import run_sweep
+    from ckconv_sweep.sweep.mlflow_store import default_uri
+
+    uri = tracking_uri or default_uri(folder.root.parent)
+    with progress(folder.name, space) as listener:
+        session = run_sweep(
+            folder, space, placement, tracking_uri=uri, data_dir=data_dir, listeners=(listener,)
+        )
+    show_result(folder, session.records, space, tracking_uri, session)

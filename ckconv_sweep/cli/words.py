@@ -1,0 +1,38 @@
+"""How numbers, settings and times are said on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from ckconv_sweep.config.trial import short_names
+
+
+def settings(params: Mapping[str, Any]) -> str:
+    """`hidden_channels=36 omega_0=8.37`."""
+    names = short_names(params)
+    return " ".join(f"{names[path]}={number(value)}" for path, value in params.items())
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
+def console() -> Console:
+    """Where tables are printed. A file or a pipe has no width that they would have to fit in."""
+    plain = Console(highlight=False, markup=False)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=200)

@@ -1,0 +1,74 @@
+"""The program as a user starts it: another process, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = str(Path(sys.executable).with_name("ckconv-sweep"))
+NOBODY = "http://127.0.0.1:1"
+"""A tracking server that never answers; nothing waits for it."""
+
+TRIAL = """\
+data: {name: digits}
+model: {hidden_channels: 4, blocks: 1, kernel: {hidden_channels: 8}}
+optimizer: {name: adam, learning_rate: 5.0e-3}
+training: {epochs: 3}
+"""
+SPACE = """\
+trial: trial.yaml
+search:
+  optimizer.learning_rate: {low: 1.0e-3, high: 1.0e-2, log: true}
+  model.dropout: {low: 0.0, high: 0.2, step: 0.1}
+sampler: {name: random}
+budget: {trials: 3}
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without what would lead to the user's own data, sweeps and servers."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CKCONV_", "MLFLOW_"))}
+    return kept | {"OMP_NUM_THREADS": "1"} | more
+
+
+def ckconv_sweep(
+    *args: object, cwd: Path, timeout: float = 120, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [PROGRAM, *map(str, args)],
+        cwd=cwd,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """What the program said when it refused: one message, and no more."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.lower().startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return done.stderr
+
+
+def ended(done: subprocess.CompletedProcess[str]) -> str:
+    """What the program said when all went well."""
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

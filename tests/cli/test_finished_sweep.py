@@ -1,0 +1,245 @@
+"""The commands that look at a sweep, on one that has ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ckconv_sweep.config.read import read_space, read_trial
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.report.summary import winner
+from ckconv_sweep.training import checkpoint
+
+from .commands import NOBODY, PROGRAM, ckconv_sweep, ended, environment, files_in, refused
+
+pytestmark = pytest.mark.ray  # the sweep is a real one
+
+
+def best_of(finished: Path) -> TrialRecord:
+    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+        record = winner(study.trials(), study.space)
+    assert record is not None
+    return record
+
+
+def test_launch_says_every_event_on_a_line_and_then_the_table(finished: Path) -> None:
+    lines = (finished / "said").read_text().splitlines()
+    stamped = [line[9:] for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
+    for trial in ("t000", "t001", "t002"):
+        mine = [line for line in stamped if line.startswith(trial)]
+        assert re.match(rf"{trial} started: learning_rate=\S+ dropout=\S+$", mine[0])
+        for i in (1, 2, 3):
+            assert mine[i].startswith(f"{trial} epoch {i}/3: val/accuracy 0.")
+        assert mine[4].startswith(f"{trial} completed after 3 epochs, val/accuracy 0.")
+        assert len(mine) == 5
+    text = "\n".join(lines)
+    assert "small: 3 trials completed, 0 stopped early, 0 failed" in text
+    assert "every number is a validation number" in text
+    assert "\x1b" not in text
+
+
+def test_the_command_that_launch_names_writes_over_no_file_of_the_user(finished: Path) -> None:
+    said = (finished / "said").read_text()
+    (out,) = re.findall(r"ckconv-sweep best small --out (\S+)", said)
+    assert not (finished / out).exists()
+
+
+def test_a_sweep_leaves_its_files_and_no_others(finished: Path) -> None:
+    names = {re.sub(r"-[0-9a-f]{16}", "", name) for name in files_in(finished / "sweeps" / "small")}
+    trials = {f"trials/{n:04d}/{f}" for n in range(3) for f in ("best.pt", "ledger.jsonl", "lease")}
+    assert names == {"lock", "space.yaml", "study.db"} | trials
+
+
+def test_the_same_launch_again_shows_the_table_and_trains_nothing(finished: Path) -> None:
+    before = files_in(finished / "sweeps" / "small")
+    said = ended(ckconv_sweep("launch", "small.yaml", cwd=finished))
+    assert "small: 3 trials completed" in said
+    assert "started" not in said
+    assert files_in(finished / "sweeps" / "small") == before
+
+
+def test_mlflow_has_a_finished_run_of_the_sweep_and_one_of_each_trial(finished: Path) -> None:
+    with sqlite3.connect(finished / "sweeps" / "mlflow.db") as database:
+        rows = database.execute(
+            "select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid "
+            "where t.key = 'role' order by 1"
+        ).fetchall()
+    assert rows == [("sweep", "FINISHED")] + [("trial", "FINISHED")] * 3
+
+
+def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
+    record = best_of(finished)
+    said = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=finished)))
+    value = max(e.metrics["val/accuracy"] for e in record.history)
+    assert said == {
+        "name": "small",
+        "state": "finished",
+        "asked": 3,
+        "completed": 3,
+        "pruned": 0,
+        "failed": 0,
+        "unfinished": 0,
+        "metric": "val/accuracy",
+        "best_trial": record.number,
+        "best_value": value,
+        "best_epoch": next(e.number for e in record.history if e.metrics["val/accuracy"] == value),
+    }
+    every = json.loads(ended(ckconv_sweep("status", "--json", cwd=finished)))
+    assert every == [said]
+
+
+def test_status_and_list_name_the_sweep_and_its_state(finished: Path) -> None:
+    said = ended(ckconv_sweep("status", "small", cwd=finished))
+    assert said.splitlines()[:2] == [
+        "small: finished, 3 trials asked",
+        "  3 completed, 0 stopped early, 0 failed, 0 unfinished",
+    ]
+    row = next(x for x in ended(ckconv_sweep("list", cwd=finished)).splitlines() if "small" in x)
+    assert [cell.strip() for cell in row.split("│")][1:5] == ["small", "finished", "3", "3"]
+
+
+def test_list_and_status_in_an_empty_folder_say_that_there_is_none(tmp_path: Path) -> None:
+    assert ended(ckconv_sweep("list", cwd=tmp_path)) == "no sweeps in sweeps\n"
+    assert ended(ckconv_sweep("status", cwd=tmp_path)) == "no sweeps in sweeps\n"
+    assert json.loads(ended(ckconv_sweep("status", "--json", cwd=tmp_path))) == []
+    assert files_in(tmp_path) == {}
+
+
+def test_every_format_of_the_table_tells_the_same_numbers(finished: Path) -> None:
+    as_json = json.loads(ended(ckconv_sweep("table", "small", "--format", "json", cwd=finished)))
+    as_csv = ended(ckconv_sweep("table", "small", "--format", "csv", cwd=finished))
+    markdown = ended(ckconv_sweep("table", "small", "--format", "markdown", cwd=finished))
+    terminal = ended(ckconv_sweep("table", "small", cwd=finished))
+    assert [row["rank"] for row in as_json] == [1, 2, 3]
+    read = list(csv.DictReader(io.StringIO(as_csv)))
+    assert [{k: str(v) for k, v in row.items()} for row in as_json] == read
+    for row in as_json:
+        shown = f"{row['val/accuracy']:.4g}"
+        assert sum(f"| {shown} |" in line for line in markdown.splitlines()) >= 1
+        assert sum(f" {shown} " in line for line in terminal.splitlines()) >= 1
+    top = ended(ckconv_sweep("table", "small", "--top", 1, "--format", "json", cwd=finished))
+    assert json.loads(top) == as_json[:1]
+
+
+@pytest.mark.parametrize("command", ["table small", "table small --format csv", "list", "--help"])
+def test_a_reader_that_has_gone_is_no_failure(command: str, finished: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [PROGRAM, *command.split()],
+        cwd=finished,
+        env=environment(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["table small", "table small --format csv", "--help"])
+def test_a_full_disk_under_the_output_is_one_message(command: str, finished: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [PROGRAM, *command.split()],
+            cwd=finished,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (
+        73,
+        "error: standard output: No space left on device\n",
+    )
+
+
+def test_a_closed_output_is_no_failure(finished: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", PROGRAM, "table", "small"],
+        cwd=finished,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_best_trained_again_gives_its_curve_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.yaml"
+    said = ended(ckconv_sweep("best", "small", "--out", out, cwd=finished))
+    assert f"ckconv-sweep train {out}" in said
+    record = best_of(finished)
+    space = read_space(str(finished / "small.yaml"))
+    assert read_trial(str(out)) == space.resolve(record.params, record.number)
+    printed = ended(ckconv_sweep("best", "small", cwd=finished))
+    assert printed == out.read_text()
+
+    ended(ckconv_sweep("train", out, "--tracking-uri", NOBODY, cwd=tmp_path))
+    state, _ = checkpoint.newest(tmp_path / "runs" / "again")
+    assert state is not None
+    curves = [
+        [{k: v for k, v in metrics.items() if not k.startswith("time/")} for metrics in several]
+        for several in (
+            [epoch["metrics"] for epoch in state["history"]],
+            [dict(epoch.metrics) for epoch in record.history],
+        )
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_dry_run_writes_nothing_and_names_the_first_trials(here: Path) -> None:
+    before = files_in(here)
+    said = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=here))
+    assert "small: 3 trials of up to 3 epochs on digits, sampler random (seed 0)" in said
+    assert f"nothing was started; it would be kept in {here / 'sweeps' / 'small'}" in said
+    assert files_in(here) == before
+    assert not (here / "sweeps").exists()
+
+
+def test_a_dry_run_draws_what_the_sweep_draws(finished: Path) -> None:
+    said = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=finished))
+    assert "the sweep small exists: launch would go on with it" in said
+    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+        records = study.trials()
+    rows = [[c.strip() for c in x.split("│")] for x in said.splitlines() if x.startswith("│")]
+    drawn = {row[1]: row[2:4] for row in rows if row[1].isdigit()}
+    assert drawn == {
+        str(r.number): [
+            f"{r.params['optimizer.learning_rate']:.4g}",
+            f"{r.params['model.dropout']:.4g}",
+        ]
+        for r in records
+    }
+
+
+def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> None:
+    folder = SweepFolder.of(here / "sweeps", "small")
+    folder.make()
+    with Study.create_or_open(folder, read_space(str(here / "small.yaml"))):
+        pass
+    said = refused(ckconv_sweep("best", "small", cwd=here), 3)
+    assert said.startswith("error: small: no trial has completed yet\n")
+    status = ended(ckconv_sweep("status", "small", cwd=here))
+    assert status.startswith("small: interrupted, 3 trials asked\n")
+    assert status.endswith("  go on with: ckconv-sweep resume small\n")
+    assert json.loads(ended(ckconv_sweep("table", "small", "--format", "json", cwd=here))) == []
+
+
+def test_a_sweep_that_was_copied_elsewhere_is_read_there(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "sweeps", tmp_path / "copied")
+    for how in ({"CKCONV_SWEEPS": "copied"}, {}):
+        option = [] if how else ["--sweeps-dir", "copied"]
+        said = ended(ckconv_sweep("status", "small", *option, cwd=tmp_path, **how))
+        assert said.startswith("small: finished")

@@ -1,0 +1,273 @@
+"""Whatever a user can get wrong: exit code 2, one message with its place, nothing left on disk."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ckconv_sweep.data.mnist import SHA256
+
+from .commands import SPACE, TRIAL, ckconv_sweep, files_in, refused
+
+MNIST = "data: {name: smnist}\nmodel: {hidden_channels: 4}\ntraining: {epochs: 1}\n"
+
+
+def space(old: str, new: str) -> dict[str, str]:
+    """The small space with one thing changed."""
+    assert old in SPACE
+    return {"bad.yaml": SPACE.replace(old, new)}
+
+
+RATE = "{low: 1.0e-3, high: 1.0e-2, log: true}"
+# What is wrong -> files, command, what the message must hold.
+MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
+    "missing file": ({}, "launch bad.yaml", "bad.yaml: no such file\n  bundled spaces: quick"),
+    "missing trial": ({}, "train bad.yaml", "bad.yaml: no such file\n  bundled trials: digits"),
+    "misspelt bundled": ({}, "launch quickstrt", "did you mean 'quickstart'?"),
+    "a folder": ({}, "launch .", ".: this is a folder, not a file"),
+    "no YAML": ({"bad.yaml": "a: [1\nb: 2"}, "launch bad.yaml", "bad.yaml:2: this is not YAML"),
+    "not UTF-8": ({"bad.yaml": "a: \udcff"}, "launch bad.yaml", "bad.yaml:1: must be UTF-8"),
+    "a list": ({"bad.yaml": "[1]"}, "launch bad.yaml", "a space must be a block of settings"),
+    "empty": ({"bad.yaml": ""}, "train bad.yaml", "a trial must be a block of settings"),
+    "unknown key": (
+        space("sampler:", "smapler:"),
+        "launch bad.yaml",
+        "bad.yaml:5: no setting is called 'smapler'\n  did you mean 'sampler'?",
+    ),
+    "unknown setting": (
+        space("model.dropout", "model.dropuot"),
+        "launch bad.yaml",
+        "bad.yaml:4: search: no setting is called 'model.dropuot'\n  did you mean 'model.dropout'?",
+    ),
+    "unknown key of a trial": (
+        {"bad.yaml": TRIAL.replace("epochs", "epoch")},
+        "train bad.yaml",
+        "bad.yaml:4: no setting is called 'epoch' in training\n  did you mean 'epochs'?",
+    ),
+    "low > high": (
+        space(RATE, "{low: 2.0, high: 1.0}"),
+        "launch bad.yaml",
+        "bad.yaml:3: search: optimizer.learning_rate: low <= high must hold, got low=2.0 and high",
+    ),
+    "log from zero": (
+        space("low: 1.0e-3", "low: 0.0"),
+        "launch bad.yaml",
+        "bad.yaml:3: search: optimizer.learning_rate: low > 0 must hold where log is true, got",
+    ),
+    "log below zero": (
+        space("low: 1.0e-3", "low: -1.0"),
+        "launch bad.yaml",
+        "low > 0 must hold where log is true, got low=-1.0",
+    ),
+    "unknown sampler": (
+        space("name: random", "name: randon"),
+        "launch bad.yaml",
+        "bad.yaml:5: sampler.name: must be one of tpe, random, grid, qmc, got 'randon'",
+    ),
+    "unknown scheduler": (
+        {"bad.yaml": SPACE + "scheduler: {name: asah}\n"},
+        "launch bad.yaml",
+        "bad.yaml:7: scheduler: no scheduler is called 'asah'\n  did you mean 'asha'?",
+    ),
+    "no trials in the file": (
+        space("trials: 3", "trials: 0"),
+        "launch bad.yaml",
+        "bad.yaml:6: budget.trials: trials >= 1 must hold, got 0",
+    ),
+    "no trials": ({}, "launch small.yaml --trials 0", "'--trials'"),
+    "trials in words": ({}, "launch small.yaml --trials many", "'--trials'"),
+    "no base trial": (
+        space("trial.yaml", "other.yaml"),
+        "launch bad.yaml",
+        "bad.yaml:1: trial: there is no base trial 'other.yaml'\n  looked at other.yaml",
+    ),
+    "a name with a way out": ({}, "launch small.yaml --name ../x", "--name: '../x' cannot be"),
+    "a name with a folder": ({}, "launch small.yaml --name a/b", "--name: 'a/b' cannot be"),
+    "a name with a way out in status": ({}, "status ../x", "'../x' cannot be the name of a sweep"),
+    "a trial as a space": (
+        {},
+        "launch trial.yaml",
+        "trial.yaml: this is a trial, not a search space\n  train it: ckconv-sweep train trial",
+    ),
+    "a space as a trial": (
+        {},
+        "train small.yaml",
+        "small.yaml: this is a search space, not a trial\n  launch it: ckconv-sweep launch small",
+    ),
+    "a bundled trial as a space": ({}, "launch digits", "digits: this is a bundled trial, not a"),
+    "a bundled space as a trial": ({}, "train quickstart", "this is a bundled space, not a trial"),
+    "unknown data set in train": (
+        {"bad.yaml": TRIAL.replace("digits", "digit")},
+        "train bad.yaml",
+        "bad.yaml:1: data.name: must be one of digits, smnist, pmnist, got 'digit'\n  did you mean",
+    ),
+    "unknown data set in validate": (
+        {"bad.yaml": TRIAL.replace("digits", "digit")},
+        "validate bad.yaml",
+        "did you mean 'digits'?",
+    ),
+    "unknown data set in launch": (
+        {"trial.yaml": TRIAL.replace("digits", "digit")},
+        "launch small.yaml",
+        "trial.yaml:1: data.name: must be one of",
+    ),
+    "unknown data set in a dry run": (
+        {"trial.yaml": TRIAL.replace("digits", "digit")},
+        "launch small.yaml --dry-run",
+        "did you mean 'digits'?",
+    ),
+    "--set without a value": (
+        {},
+        "train trial.yaml --set model.dropout",
+        "--set model.dropout: a change is written key=value, as in model.dropout=0.1",
+    ),
+    "--set of nothing": (
+        {},
+        "train trial.yaml --set modle.dropout=0.1",
+        "--set modle.dropout=0.1: no setting is called 'modle.dropout'\n  did you mean 'model.dro",
+    ),
+    "--set out of range": (
+        {},
+        "train trial.yaml --set model.dropout=1.5",
+        "--set model.dropout=1.5: model.dropout: dropout < 1.0 must hold, got 1.5",
+    ),
+    "--set of a word": (
+        {},
+        "launch small.yaml --set training.epochs=few",
+        "--set training.epochs=few: training.epochs: a whole number must stand here, got 'few'",
+    ),
+    "--set of a block": (
+        {},
+        "launch small.yaml --set model.kernel=3",
+        "--set model.kernel=3: model.kernel: a block of settings must stand here, got 3",
+    ),
+    "one and a half GPUs": (
+        {},
+        "launch small.yaml --gpus-per-trial 1.5",
+        "--gpus-per-trial: more than one GPU must be a whole number, got 1.5",
+    ),
+    "a client address": (
+        {},
+        "launch small.yaml --address ray://head:10001",
+        "--address: ray:// addresses are not supported",
+    ),
+    "no such device": ({}, "train trial.yaml --device tpu", "--device: must be auto, cpu or cuda"),
+    "status of no sweep": ({}, "status none", "there is no sweep 'none'\n  no sweep was launched"),
+    "resume of no sweep": ({}, "resume none", "there is no sweep 'none'"),
+    "table of no sweep": ({}, "table none", "there is no sweep 'none'"),
+    "best of no sweep": ({}, "best none", "there is no sweep 'none'"),
+    "sync of no sweep": ({}, "sync none", "there is no sweep 'none'"),
+    "ui without a sweep": ({}, "ui", "no MLflow database here\n  launch a sweep first"),
+    "no weights": ({}, "evaluate trial.yaml --weights none.pt", "none.pt: no such file"),
+    "unknown command": ({}, "lunch", "No such command 'lunch'"),
+    "unknown option": ({}, "launch small.yaml --trial 3", "--trial"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_message_and_leaves_nothing(mistake: str, here: Path) -> None:
+    files, command, message = MISTAKES[mistake]
+    for name, text in files.items():
+        (here / name).write_bytes(text.encode(errors="surrogateescape"))
+    before = files_in(here)
+    said = refused(ckconv_sweep(*command.split(), cwd=here))
+    assert message in said
+    assert files_in(here) == before
+
+
+def test_another_space_under_the_same_name_is_refused_with_the_difference(finished: Path) -> None:
+    before = files_in(finished / "sweeps" / "small")
+    said = refused(ckconv_sweep("launch", "small.yaml", "--set", "model.blocks=2", cwd=finished))
+    assert said.startswith("error: the sweep 'small' was started with another space\n")
+    assert "\n  -    blocks: 1\n  +    blocks: 2\n" in said
+    assert "ckconv-sweep resume small" in said
+    assert files_in(finished / "sweeps" / "small") == before
+
+
+@pytest.mark.parametrize("command", ["launch small.yaml", "resume small"])
+def test_fewer_trials_than_there_are_already_are_refused(command: str, finished: Path) -> None:
+    said = refused(ckconv_sweep(*command.split(), "--trials", 2, cwd=finished))
+    assert said == (
+        "error: --trials: the sweep has 3 trials already, so it cannot have 2\n"
+        "  ask for 3 or more, or leave it out\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "table", "best"])
+def test_a_misspelt_sweep_is_answered_with_the_nearest(command: str, finished: Path) -> None:
+    said = refused(ckconv_sweep(command, "smal", cwd=finished))
+    assert "there is no sweep 'smal'\n  did you mean 'small'?" in said
+
+
+@pytest.mark.ray
+def test_gpus_that_the_cluster_has_not_are_refused_with_what_it_has(here: Path) -> None:
+    said = refused(ckconv_sweep("launch", "small.yaml", "--gpus-per-trial", 99, cwd=here))
+    assert re.search(
+        r"--gpus-per-trial: a trial asks for 1 CPUs and 99 GPUs, and no node has them\n"
+        r"  the cluster has 1 node: \d+ CPUs and \d+ GPUs\n",
+        said,
+    )
+    assert files_in(here).keys() == {"small.yaml", "trial.yaml"}
+    assert not (here / "sweeps" / "small").exists()
+
+
+def test_a_data_set_that_cannot_be_downloaded_is_one_message_before_any_trial(here: Path) -> None:
+    (here / "trial.yaml").write_text(MNIST)
+    (here / "data").mkdir()
+    nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:1")
+    said = refused(
+        ckconv_sweep("launch", "small.yaml", "--data-dir", "data", cwd=here, **nowhere, no_proxy="")
+    )
+    assert str(here / "data" / "mnist") in said
+    assert not (here / "sweeps" / "small").exists()
+
+
+def test_a_damaged_data_file_is_one_message_before_any_trial(here: Path) -> None:
+    (here / "trial.yaml").write_text(MNIST)
+    (here / "data" / "mnist").mkdir(parents=True)
+    for name in SHA256:
+        (here / "data" / "mnist" / name).write_bytes(b"damaged")
+    said = refused(ckconv_sweep("launch", "small.yaml", "--data-dir", "data", cwd=here), 65)
+    assert "train-images-idx3-ubyte: expected content with SHA-256 ba891046e6505d7a" in said
+    assert not (here / "sweeps" / "small").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["launch small.yaml --sweeps-dir file/sweeps", "train trial.yaml --out file/run"]
+)
+def test_a_folder_that_cannot_be_made_ends_with_73(command: str, here: Path) -> None:
+    (here / "file").write_text("")
+    said = refused(ckconv_sweep(*command.split(), cwd=here), 73)
+    assert "cannot be made: Not a directory" in said
+
+
+def test_a_file_that_best_cannot_write_ends_with_73(finished: Path) -> None:
+    said = refused(ckconv_sweep("best", "small", "--out", "said/best.yaml", cwd=finished), 73)
+    assert said.startswith("error: said/best.yaml: cannot be written: ")
+
+
+def test_a_second_driver_ends_with_75_and_says_who_runs_it(finished: Path, here: Path) -> None:
+    shutil.copytree(finished / "sweeps", here / "sweeps")
+    lock = here / "sweeps" / "small" / "lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write('{"pid": 4711, "host": "elsewhere", "since": "2026-01-01 00:00:00"}')
+        file.flush()
+        before = files_in(here)
+        said = refused(ckconv_sweep("resume", "small", "--trials", 9, cwd=here), 75)
+        assert files_in(here) == before
+    assert "small: process 4711 on elsewhere (since 2026-01-01 00:00:00) runs this sweep" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(5_000)])
+def test_a_damaged_study_ends_with_65(content: bytes, here: Path) -> None:
+    study = here / "sweeps" / "small" / "study.db"
+    study.parent.mkdir(parents=True)
+    study.write_bytes(content)
+    said = refused(ckconv_sweep("status", "small", cwd=here), 65)
+    assert f"{study}: the study cannot be read: " in said
+    assert study.read_bytes() == content

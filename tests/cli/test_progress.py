@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from ckconv_sweep.cli.progress import LiveView, PlainLines
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Metric, Trial
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+
+TRIAL = Trial.model_validate(
+    {"data": {"name": "digits"}, "model": {"hidden_channels": 4}, "training": {"epochs": 5}}
+)
+
+
+def started(number: int, before: int = 0, **params: object) -> Event:
+    named = {f"model.{key}": value for key, value in params.items()}
+    return Started(number=number, trial=TRIAL, params=named, started_ms=0, epochs_before=before)
+
+
+def epoch_ended(number: int, epoch: int, value: float, best: float) -> Event:
+    metrics = {"val/accuracy": value, "train/loss": 1.23456, "time/epoch_seconds": 0.5}
+    return EpochEnded(
+        number=number, epoch=Epoch(number=epoch, metrics=metrics, timestamp_ms=0), best=best
+    )
+
+
+def ended(number: int, outcome: str, epochs: int, reason: str = "", error: str = "") -> Event:
+    value = 0.75 if epochs else None
+    return Ended(  # type: ignore[arg-type]
+        number=number,
+        outcome=outcome,
+        reason=reason,
+        error=error,
+        epochs=epochs,
+        value=value,
+        ended_ms=0,
+    )
+
+
+LINES: list[tuple[Event, str]] = [
+    (started(0, hidden_channels=8, dropout=0.125), "t000 started: hidden_channels=8 dropout=0.125"),
+    (started(3, 4, dropout=0.1), "t003 started again after epoch 4: dropout=0.1"),
+    (
+        epoch_ended(0, 2, 0.5, 0.625),
+        "t000 epoch 2/5: val/accuracy 0.5000 (best 0.6250), train/loss 1.2346, 0.50 s",
+    ),
+    (ended(0, "completed", 5, "epochs"), "t000 completed after 5 epochs, val/accuracy 0.7500"),
+    (
+        ended(0, "completed", 4, "early_stopping"),
+        "t000 completed after 4 epochs (early stopping), val/accuracy 0.7500",
+    ),
+    (
+        ended(12, "pruned", 2),
+        "t012 stopped early by the scheduler after epoch 2, val/accuracy 0.7500",
+    ),
+    (
+        ended(0, "failed", 0, "error", "Traceback ...\nValueError: no\n"),
+        "t000 failed (error) after 0 epochs: ValueError: no",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "line"), LINES, ids=[line[:24] for _, line in LINES])
+def test_elsewhere_than_on_a_terminal_an_event_is_one_line(
+    event: Event, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = PlainLines(Metric())
+    view.hear(started(0))
+    capsys.readouterr()
+    view.hear(event)
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"\d\d:\d\d:\d\d (.*)\n", said)
+    assert said[9:-1] == line
+
+
+def test_a_trial_alone_is_said_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainLines(Metric(), alone=True)
+    view.hear(started(0))
+    view.hear(epoch_ended(0, 1, 0.5, 0.5))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line[9:].startswith("epoch 1/5: val/accuracy 0.5000")
+
+
+def drawn(events: list[Event], asked: int | None, width: int = 120) -> str:
+    """The last picture of the live view, as plain text."""
+    console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True)
+    view = LiveView("digits", Metric(), asked, console)
+    with view.shown():
+        for event in events:
+            view.hear(event)
+    assert isinstance(console.file, io.StringIO)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    return text[text.rindex("digits") :]
+
+
+SCRIPT = [
+    started(0, dropout=0.1),
+    started(1, dropout=0.2),
+    epoch_ended(0, 1, 0.25, 0.25),
+    epoch_ended(1, 1, 0.875, 0.875),
+    epoch_ended(0, 2, 0.5, 0.5),
+    ended(1, "pruned", 1),
+    started(2, dropout=0.3),
+    ended(2, "failed", 0, "nonfinite", "train/loss became nan"),
+    started(3, dropout=0.4),
+]
+
+
+def test_the_live_view_counts_what_ended_and_what_runs() -> None:
+    text = drawn(SCRIPT, asked=8)
+    assert "2 of 8 trials ended" in text
+    assert "0 completed, 1 stopped early, 1 failed" in text
+    assert "2 running" in text
+
+
+def test_the_live_view_names_the_best_so_far_and_its_settings() -> None:
+    assert "best val/accuracy so far: 0.8750 (t001, epoch 1)  dropout=0.2" in drawn(SCRIPT, asked=8)
+
+
+def test_the_live_view_has_a_row_for_each_running_trial() -> None:
+    rows = [line.split() for line in drawn(SCRIPT, asked=8).splitlines() if " dropout=" in line]
+    rows = [row for row in rows if row[0].startswith("t0")]
+    assert rows == [
+        ["t000", "2/5", "0.5000", "0.5000", "1.235", "0.50", "dropout=0.1"],
+        ["t003", "0/5", "dropout=0.4"],
+    ]
+
+
+def test_the_live_view_of_a_trial_alone_has_no_counts() -> None:
+    text = drawn([started(0), epoch_ended(0, 1, 0.5, 0.5)], asked=None)
+    assert "trials" not in text
+    assert "t000" not in text
+    assert "best val/accuracy so far: 0.5000 (epoch 1)" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_live_view_never_wraps(width: int) -> None:
+    lines = drawn(SCRIPT, asked=8, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_before_the_first_epoch_the_live_view_says_so() -> None:
+    assert "no epoch has ended yet" in drawn([started(0)], asked=3)

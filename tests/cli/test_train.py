@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckconv_sweep.config.read import read_trial
+from ckconv_sweep.data.datasets import load
+from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.weights import model_with
+
+from .commands import NOBODY, PROGRAM, ckconv_sweep, ended, environment, files_in, refused
+
+
+def epochs_executed(folder: Path) -> list[int]:
+    lines = (folder / "ledger.jsonl").read_text().splitlines()
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The metrics of each epoch, without those that tell of time."""
+    state, damaged = checkpoint.newest(folder)
+    assert state is not None
+    assert damaged == []
+    return [
+        {k: v for k, v in e["metrics"].items() if not k.startswith("time/")}
+        for e in state["history"]
+    ]
+
+
+def weights_of(folder: Path) -> Path:
+    (path,) = folder.glob("best-*.pt")
+    return path
+
+
+def test_train_says_every_epoch_then_the_best_one_and_where_its_weights_are(trained: Path) -> None:
+    said = (trained / "said").read_text()
+    folder = trained / "runs" / "trial"
+    for number, metrics in enumerate(curve(folder), start=1):
+        value = metrics["val/accuracy"]
+        assert re.search(rf"epoch {number}/3: val/accuracy {value:.4f} \(best 0\.\d+\)", said)
+    best = max(curve(folder), key=lambda metrics: metrics["val/accuracy"])
+    assert (
+        f"best epoch {curve(folder).index(best) + 1}: val/accuracy {best['val/accuracy']:.4f}"
+        in (said)
+    )
+    assert "the test split was not touched" in said
+    assert f"weights: {weights_of(folder)}\n" in said
+    assert epochs_executed(folder) == [1, 2, 3]
+
+
+def test_a_tracking_server_that_does_not_answer_is_said_and_stops_nothing(trained: Path) -> None:
+    said = (trained / "said").read_text()
+    assert f"MLflow at {NOBODY} does not answer; training goes on" in said
+    assert "not delivered to MLflow" in said
+    assert "completed after 3 epochs" in said
+
+
+def test_the_same_command_again_trains_nothing(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    folder = tmp_path / "copy" / "runs" / "trial"
+    before = curve(folder), weights_of(folder).read_bytes()
+    said = ended(
+        ckconv_sweep("train", "trial.yaml", "--tracking-uri", NOBODY, cwd=tmp_path / "copy")
+    )
+    assert "best epoch" in said
+    assert epochs_executed(folder) == [1, 2, 3]
+    assert (curve(folder), weights_of(folder).read_bytes()) == before
+
+
+def test_another_trial_in_the_same_folder_is_refused(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    folder = tmp_path / "copy" / "runs" / "trial"
+    before = files_in(folder)
+    done = ckconv_sweep(
+        *("train", "trial.yaml", "--set", "model.dropout=0.1", "--tracking-uri", NOBODY),
+        cwd=tmp_path / "copy",
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"error: {folder}: the checkpoint here is of a trial with other settings" in done.stderr
+    after = files_in(folder)
+    assert [after[k] for k in before if k.endswith((".pt", ".jsonl"))] == [
+        content for k, content in before.items() if k.endswith((".pt", ".jsonl"))
+    ]
+
+
+def test_ctrl_c_in_the_middle_and_the_same_command_again_give_the_same_numbers(here: Path) -> None:
+    command = [
+        *("train", "trial.yaml", "--set", "training.epochs=20", "--set", "model.dropout=0.1"),
+        *("--tracking-uri", NOBODY, "--out"),
+    ]
+    ended(ckconv_sweep(*command, "whole", cwd=here))
+    process = subprocess.Popen(
+        [PROGRAM, *command, "broken"],
+        cwd=here,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = ""
+    while "epoch 2/20" not in said:
+        line = process.stdout.readline()
+        assert line, "it ended too early"
+        said += line
+    process.send_signal(signal.SIGINT)
+    rest, complaint = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert complaint == ""
+    last = rest.splitlines()[-1]
+    assert last == (
+        f"stopped: every ended epoch is kept in {here / 'broken'}; go on with the same command: "
+        "ckconv-sweep train trial.yaml --set training.epochs=20 --set model.dropout=0.1 "
+        "--out broken"
+    )
+    assert 2 <= len(epochs_executed(here / "broken")) < 20
+
+    ended(ckconv_sweep(*command, "broken", cwd=here))
+    assert epochs_executed(here / "broken") == list(range(1, 21))
+    assert curve(here / "broken") == curve(here / "whole")
+    one, other = (checkpoint.load(weights_of(here / name)) for name in ("broken", "whole"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_evaluate_scores_the_test_split(trained: Path) -> None:
+    path = weights_of(trained / "runs" / "trial")
+    said = ended(ckconv_sweep("evaluate", "trial.yaml", "--weights", path, cwd=trained))
+    trial = read_trial(str(trained / "trial.yaml"))
+    task = load(trial.data)
+    model, test = model_with(path, trial, task.description), task.read_test()
+    model.eval()
+    with torch.no_grad():
+        logits = model(test.inputs)
+    right = int((logits.argmax(dim=1) == test.targets).sum())
+    loss = torch.nn.functional.cross_entropy(logits, test.targets).item()
+    match = re.fullmatch(r"test/accuracy (\S+) \((\d+) of (\d+) right\), test/loss (\S+)\n", said)
+    assert match is not None, said
+    assert (int(match[2]), int(match[3])) == (right, len(test))
+    assert match[1] == f"{right / len(test):.4f}"
+    assert float(match[4]) == pytest.approx(loss, abs=1e-5)
+
+
+def damaged(content: bytes) -> bytes:
+    return content[:-100] + bytes(100)
+
+
+WRONG: list[Any] = [
+    pytest.param(
+        ["--set", "model.hidden_channels=5"], "{}", None, 2, "these weights are of another model: "
+    ),
+    pytest.param([], "{}", damaged, 65, "damaged: its SHA-256 begins with "),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "change", "code", "message"),
+    WRONG,
+    ids=["of another model", "damaged"],
+)
+def test_evaluate_refuses_weights_that_are_wrong(
+    options: list[str],
+    name: str,
+    change: Any,
+    code: int,
+    message: str,
+    trained: Path,
+    tmp_path: Path,
+) -> None:
+    path = weights_of(trained / "runs" / "trial")
+    copy = tmp_path / name.format(path.name)
+    copy.write_bytes(change(path.read_bytes()) if change else path.read_bytes())
+    done = ckconv_sweep("evaluate", "trial.yaml", *options, "--weights", copy, cwd=trained)
+    said = refused(done, code)
+    assert f"error: {copy}: {message}" in said
+    assert len(said.splitlines()) <= 2
