@@ -258,6 +258,13 @@ def grid(space: Space) -> Iterator[dict[str, Scalar]]:
     yield from walk([])
 
 
+def exhausted(space: Space, number: int) -> bool:
+    """Whether a grid has no point for a trial of this number. Other samplers have no end."""
+    if space.sampler.name != "grid":
+        return False
+    return next(itertools.islice(grid(space), number, None), None) is None
+
+
 def _settings_shared_with_base(tree: dict[str, Any], key: Key, name: str) -> dict[str, Any]:
     """What the base trial's block has under the same names: not searched, so kept."""
     fields = blocks(annotation_at(Trial, tree, key))[name].model_fields.keys() - {"name"}

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ckconv_sweep.config.history import Epoch, objective
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.space import Space, exhausted
 from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.filesystem import is_local
@@ -67,6 +67,13 @@ class TrialRecord:
     def counts(self) -> bool:
         """Whether it is part of the budget; a trial that violated a constraint is not."""
         return self.reason != REASON_CONSTRAINT
+
+
+def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
+    """Whether the budget of trials, or the grid, is spent and every trial has ended."""
+    counted = [record for record in records if record.counts]
+    spent = len(counted) >= space.budget.trials or exhausted(space, len(records))
+    return spent and all(record.outcome != "running" for record in counted)
 
 
 class Study:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.study import TrialRecord, is_finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,11 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     """A sweep in a few numbers; `held` says whether a driver holds its lock."""
     counted = [r for r in records if r.counts]
     outcomes = Counter(r.outcome for r in counted)
-    ended = len(counted) - outcomes["running"]
-    over = ended >= space.budget.trials and not outcomes["running"]
     best_record = winner(counted, space)
     chosen = best(best_record.history, space.metric) if best_record else None
     return Summary(
         name=name,
-        state="running" if held else "finished" if over else "interrupted",
+        state="running" if held else "finished" if is_finished(records, space) else "interrupted",
         asked=space.budget.trials,
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],

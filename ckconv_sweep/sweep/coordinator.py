@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckconv_sweep.config.history import Epoch, end_reason, objective
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
 from ckconv_sweep.config.trial import Trial, flat
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
-from ckconv_sweep.sweep.sampling import draw, exhausted, sampler_for
+from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.sweep.stopping import pruner_for
 
 MOST_VIOLATIONS = 200

@@ -17,13 +17,12 @@ from ckconv_sweep.errors import CannotWrite, SpaceChanged, SweepBusy
 from ckconv_sweep.models.parameters import count_parameters
 from ckconv_sweep.record import lock
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study, TrialRecord, is_finished
 from ckconv_sweep.sweep import cluster
 from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Ended, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
-from ckconv_sweep.sweep.sampling import exhausted
 from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
 
 
@@ -60,15 +59,6 @@ def check_same_space(stored: Space, given: Space, name: str) -> None:
         f"the sweep {name!r} was started with another space\n" + "\n".join(f"  {x}" for x in lines),
         hint="take another --name for the new space, or go on with the old one: "
         f"ckconv-sweep resume {name}",
-    )
-
-
-def is_finished(study: Study) -> bool:
-    """Whether the budget of trials (or the grid) is spent and every trial has ended."""
-    records = [r for r in study.trials() if r.counts]
-    spent = len(records) >= study.space.budget.trials
-    return (spent or exhausted(study.space, study.next_number())) and all(
-        r.outcome != "running" for r in records
     )
 
 
@@ -139,7 +129,7 @@ def run_sweep(
             )
         except Interrupted as interrupted:
             signal_exit_code = interrupted.exit_code
-        finished = is_finished(study)
+        finished = is_finished(study.trials(), study.space)
         status = "FINISHED" if finished else "KILLED"
         undelivered = tracker.close(
             status, patience_seconds=60.0 if signal_exit_code is None else 3.0
@@ -169,7 +159,9 @@ def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, .
     """
     with lock.held(folder.lock), Study.open(folder) as study:
         tracker = _tracker(folder, study, tracking_uri, listeners)
-        undelivered = tracker.close("FINISHED" if is_finished(study) else "KILLED")
+        undelivered = tracker.close(
+            "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
+        )
         keep_marks(study, tracker)
         return undelivered
 

@@ -150,8 +150,3 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 def sampler_for(space: Space, number: int) -> BaseSampler:
     """The sampler of one trial."""
     return SAMPLERS[space.sampler.name](space, number)
-
-
-def exhausted(space: Space, number: int) -> bool:
-    """Whether there is nothing left for a trial of this number to try."""
-    return space.sampler.name == "grid" and number >= len(_points(space.to_yaml()))

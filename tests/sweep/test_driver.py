@@ -21,11 +21,12 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import CannotWrite, ConfigError, SpaceChanged, SweepBusy
 from ckconv_sweep.record import lock
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.study import Study, is_finished
+from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
-from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, is_finished, run_sweep
+from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.sweep.interruption import Interruption
 
@@ -313,7 +314,9 @@ def test_a_grid_that_is_walked_to_its_end_is_finished_though_the_budget_is_large
     launch(folder, uri, make_space(sampler="grid", trials=50))
     assert runs_of(uri, "digits")["digits"].info.status == "FINISHED"
     with Study.open(folder) as study:
-        assert is_finished(study)
+        assert is_finished(study.trials(), study.space)
+        summary = summarize("grid", study.trials(), study.space, held=False)
+        assert summary.state == "finished"
 
 
 # MLflow

@@ -23,14 +23,13 @@ from optuna.distributions import (
 from scipy.stats import qmc
 
 from ckconv_sweep.config.domains import Choices, Interval, points
-from ckconv_sweep.config.space import Sampler, Space, grid
+from ckconv_sweep.config.space import Sampler, Space, exhausted, grid
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.sweep.sampling import (
     SAMPLERS,
     PlannedSampler,
     distribution,
     draw,
-    exhausted,
     from_unit,
     sampler_for,
 )
