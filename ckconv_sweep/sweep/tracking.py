@@ -142,11 +142,9 @@ class Tracker(Listener):
         """How many records are not delivered yet."""
         return len(self._queue)
 
-    def close(self, status: str, *, note: str = "", patience_seconds: float = 60.0) -> int:
+    def close(self, status: str, *, patience_seconds: float = 60.0) -> int:
         """Deliver what is left and end the parent run; returns how many records are not delivered,
         those that MLflow refused among them. A server that does not answer is not waited for."""
-        if note:
-            self._put("note:" + note)
         self._put(status)
         with self._wake:
             self._closing = True
@@ -253,9 +251,7 @@ class Tracker(Listener):
 
     def _deliver_to_sweep(self, word: str) -> None:
         run_id = self._run_of_sweep()
-        if word.startswith("note:"):
-            self._client.set_tag(run_id, "mlflow.note.content", word.removeprefix("note:")[:8000])
-        elif word == "RUNNING":
+        if word == "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
         else:
             self._client.set_terminated(run_id, status=word)
