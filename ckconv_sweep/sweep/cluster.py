@@ -57,13 +57,13 @@ def connected(placement: Placement) -> Iterator[None]:
     Raises:
         ConfigError: nothing answers at the address.
     """
-    if placement.address not in (None, "auto", "local"):
-        _check_answers(placement.address)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
 
     try:
+        if placement.address not in (None, "local"):
+            _check_answers(placement.address)
         if placement.address:
             ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
         else:
@@ -89,14 +89,27 @@ def connected(placement: Placement) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself tries a wrong address for minutes, and cannot be interrupted meanwhile."""
+    """Ray itself tries a wrong address for minutes, and cannot be interrupted meanwhile.
+
+    Raises:
+        ConfigError: nothing listens there.
+        ConnectionError: `auto`, and Ray knows of no cluster on this machine.
+    """
+    named = address
+    if address == "auto":
+        # RAY_ADDRESS, or the note of the last `ray start` here, which outlives its cluster. Ray
+        # has no public word for where `auto` leads to.
+        from ray._private.services import get_ray_address_from_environment
+
+        address = get_ray_address_from_environment("auto", None)
+        named = f"{address}, which `auto` means here"
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:
         why = str(error) if isinstance(error, OSError) else "it is not written as host:port"
         raise ConfigError(
-            f"no Ray cluster answers at {address}: {why}",
+            f"no Ray cluster answers at {named}: {why}",
             where="--address",
             hint="write host:port as `ray start --head` says it, or auto on a node of the cluster",
         ) from None

@@ -25,13 +25,48 @@ def test_an_address_where_no_ray_answers_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "127.0.0.1:no", "127.0.0.1:70000", "[::1]:1", ":1", "auto"]
+    "address", ["nonsense", "127.0.0.1:no", "127.0.0.1:70000", "[::1]:1", ":1"]
 )
 def test_an_address_that_is_none_is_refused_too(address: str) -> None:
     with pytest.raises(ConfigError) as refused, cluster.connected(Placement(address=address)):
         pass
     assert refused.value.where == "--address"
     assert address in str(refused.value)
+
+
+@pytest.fixture
+def last_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `ray start` would note its cluster; no other cluster of this machine is seen."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+def refused_auto() -> ConfigError:
+    with pytest.raises(ConfigError) as refused, cluster.connected(Placement(address="auto")):
+        pass
+    assert refused.value.where == "--address"
+    return refused.value
+
+
+def test_auto_where_no_cluster_was_ever_started_is_refused(last_started: Path) -> None:
+    assert not last_started.exists()
+    assert "no Ray cluster answers at auto" in refused_auto().message
+
+
+def test_auto_does_not_wait_for_a_cluster_that_has_ended(last_started: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    last_started.write_text(address)
+    assert f"{address}, which `auto` means here" in refused_auto().message
+
+
+def test_auto_follows_the_environment_and_says_where_it_led(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert f"{address}, which `auto` means here" in refused_auto().message
 
 
 @pytest.fixture(scope="module")
