@@ -63,14 +63,8 @@ def run_single(
         stack.enter_context(interruption.caught())
         stack.enter_context(lock.held(folder / "lock"))
         task = load(trial.data, data_dir)
-        text, kept = files.write(trial.model_dump(mode="json")), folder / "trial.yaml"
-        if kept.exists() and kept.read_text() != text and checkpoint.checkpoints(folder):
-            raise ConfigError(
-                "the checkpoint here is of a trial with other settings",
-                where=str(folder),
-                hint="take another folder, or delete this one",
-            )
-        kept.write_text(text)
+        text = files.write(trial.model_dump(mode="json"))
+        _claim(folder, text)
         tracker = Tracker(
             tracking_uri,
             RunOfSweep(
@@ -138,19 +132,21 @@ def run_single(
         )
 
 
-def _claim(path: Path, text: str) -> None:
+def _claim(folder: Path, text: str) -> None:
     """Write down which trial is trained in a folder.
 
     Raises:
-        ConfigError: another one is.
+        ConfigError: another one was begun there.
+        CannotWrite: the folder cannot be written.
     """
-    if path.exists() and path.read_text() != text:
-        raise ConfigError(
-            "another trial was trained in this folder",
-            where=str(path.parent),
-            hint="take another --out, or delete the folder",
-        )
+    path = folder / "trial.yaml"
     try:
+        if path.exists() and path.read_text() != text and checkpoint.checkpoints(folder):
+            raise ConfigError(
+                "the checkpoint here is of a trial with other settings",
+                where=str(folder),
+                hint="take another --out, or delete this folder",
+            )
         path.write_text(text)
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from None

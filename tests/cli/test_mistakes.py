@@ -245,6 +245,12 @@ def test_a_folder_that_cannot_be_made_ends_with_73(command: str, here: Path) -> 
     assert "cannot be made: Not a directory" in said
 
 
+def test_a_trial_that_cannot_be_written_down_ends_with_73(here: Path) -> None:
+    (here / "run" / "trial.yaml").mkdir(parents=True)
+    said = refused(ckconv_sweep("train", "trial.yaml", "--out", "run", cwd=here), 73)
+    assert f"{here / 'run' / 'trial.yaml'}: cannot be written: Is a directory" in said
+
+
 def test_a_file_that_best_cannot_write_ends_with_73(finished: Path) -> None:
     said = refused(ckconv_sweep("best", "small", "--out", "said/best.yaml", cwd=finished), 73)
     assert said.startswith("error: said/best.yaml: cannot be written: ")
