@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
 from rich.console import Console
 from rich.table import Table
@@ -10,8 +12,8 @@ from rich.text import Text
 from ckconv_sweep.cli import words
 from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.domains import Choices, Interval, count
+from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space, grid
-from ckconv_sweep.config.trial import short_names
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.driver import check_same_space, parameters_of
 from ckconv_sweep.sweep.sampling import draw, sampler_for
@@ -19,7 +21,7 @@ from ckconv_sweep.sweep.sampling import draw, sampler_for
 _FIRST = 5
 
 
-def show_plan(space: Space, folder: SweepFolder) -> None:
+def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     """Print the space as understood and the first trials that it draws; write nothing.
 
     Raises:
@@ -42,7 +44,7 @@ def show_plan(space: Space, folder: SweepFolder) -> None:
         points = count(domain)
         table.add_row(Text(name), Text(_range(domain)), "" if points is None else str(points))
     console.print(table)
-    _show_first_trials(space, console)
+    _show_first_trials(space, console, data_dir)
     if folder.study.exists():
         from ckconv_sweep.record.study import Study
 
@@ -61,7 +63,7 @@ def _range(domain: Interval | Choices) -> str:
     return f"{written['low']:g} to {written['high']:g}{', log' if written.get('log') else ''}{step}"
 
 
-def _show_first_trials(space: Space, console: Console) -> None:
+def _show_first_trials(space: Space, console: Console, data_dir: Path | None) -> None:
     amount = min(_FIRST, space.budget.trials)
     if space.sampler.name == "grid":
         amount = min(amount, sum(1 for _ in grid(space)))
@@ -73,7 +75,7 @@ def _show_first_trials(space: Space, console: Console) -> None:
     for index in range(amount):
         study.sampler = sampler_for(space, index)
         params = draw(study.ask(), space)
-        parameters = parameters_of(space.resolve(params, index))
+        parameters = parameters_of(space.resolve(params, index), data_dir)
         cells = [number(params[n]) if n in params else "" for n in names]
         table.add_row(str(index), *cells, f"{parameters:,}")
     console.print(table)

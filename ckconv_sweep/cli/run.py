@@ -75,7 +75,7 @@ def launch(
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
-        show_plan(asked, folder)
+        show_plan(asked, folder, absolute(data_dir))
         return
     if folder.study.exists():
         asked = _extended(folder, asked, trials, hours)

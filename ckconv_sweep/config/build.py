@@ -5,6 +5,7 @@ Also answers what stands at a path such as `model.kernel.omega_0`, from the type
 
 from __future__ import annotations
 
+import difflib
 import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -12,10 +13,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ckconv_sweep.config.files import Document, Key
-from ckconv_sweep.config.trial import Settings
+from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 S = TypeVar("S", bound=Settings)
+
+_KINDS: dict[str | int, str] = {"data": "data set", "kernel": "kernel net"}
+"""What a block's name names, where its key does not say it."""
 
 
 def build(kind: type[S], document: Document) -> S:
@@ -46,7 +50,7 @@ def blocks(annotation: Any) -> dict[str, type[Settings]]:
 
 def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None:
     """The settings class at `key`; where several may stand there, the one that `tree` names, or
-    the default one where `tree` has nothing there."""
+    the default one where `tree` names none."""
     current: type[Settings] | None = kind
     for word in key:
         if current is None or word not in current.model_fields:
@@ -56,10 +60,9 @@ def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None
         options = blocks(field.annotation)
         if len(options) == 1:
             (current,) = options.values()
-        elif tree is None and isinstance(field.default, Settings):
-            current = type(field.default)
         else:
-            named = tree.get("name") if isinstance(tree, dict) else None
+            default = getattr(field.default, "name", None)
+            named = tree.get("name", default) if isinstance(tree, dict) else default
             current = options.get(named) if isinstance(named, str) else None
     return current
 
@@ -136,13 +139,19 @@ def _said_for_the_user(
             return ConfigError(f"{path} is missing: {wanted} must stand here", where=where)
         case "union_tag_not_found":
             there = blocks(annotation_at(kind, document.value, key))
+            if misspelt := difflib.get_close_matches("name", map(str, read), n=1):
+                return ConfigError(
+                    f"no setting is called {misspelt[0]!r} in {path}",
+                    where=document.where((*key, misspelt[0])),
+                    hint="did you mean 'name'?",
+                )
             return ConfigError(
                 f"{path}.name is missing", where=where, hint=f"there are: {', '.join(there)}"
             )
         case "union_tag_invalid":
             names = [t.strip(" '") for t in context["expected_tags"].split(",")]
             return ConfigError(
-                f"{path}: no {key[-1]} is called {context['tag']!r}",
+                f"{path}: no {_KINDS.get(key[-1], key[-1])} is called {context['tag']!r}",
                 where=document.where((*key, "name")),
                 hint=nearest_or_all(context["tag"], names),
             )

@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from ckconv_sweep.config.build import annotation_at, blocks, paths, short, type_name
 from ckconv_sweep.config.files import Document, Key
-from ckconv_sweep.config.trial import Settings, Trial
+from ckconv_sweep.config.settings import Settings
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 Scalar = int | float | str | bool | None
@@ -287,22 +288,54 @@ def _block(
             where=where,
             hint=nearest_or_all(str(name), options),
         )
-    fields = {k: f for k, f in options[name].model_fields.items() if k != "name"}
-    fixed: dict[str, Any] = {}
+    option = options[name]
+    fixed = {key: value for key, value in inner.items() if not isinstance(value, dict)}
+    tree = nested(fixed)
     search: dict[str, Interval | Choices] = {}
     for key, value in inner.items():
         at = document.where(("search", path, "choices", label, key))
-        if key not in fields:
+        annotation = annotation_at(option, tree, tuple(str(key).split(".")))
+        names_a_block = key in fixed and key.endswith(".name")
+        if annotation is None and not names_a_block:
+            known = [known for known in paths(option, tree) if known != "name"]
             raise ConfigError(
                 f"search: no setting of {name} is called {key!r}",
                 where=at,
-                hint=nearest_or_all(key, fields),
+                hint=nearest_or_all(key, known),
             )
         if isinstance(value, dict):
-            search[key] = _plain_domain(f"{path}.{label}.{key}", value, fields[key].annotation, at)
-        else:
-            fixed[key] = value
+            if blocks(annotation):
+                raise ConfigError(
+                    f"search: {path}.{label}.{key} is a block of settings",
+                    where=at,
+                    hint=f"write its settings one by one, as in {key}.{_first(annotation)}",
+                )
+            search[key] = _plain_domain(f"{path}.{label}.{key}", value, annotation, at)
     return Block(name=name, fixed=fixed, search=search)
+
+
+def nested(flat_tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"kernel.omega_0": 9.0}` -> `{"kernel": {"omega_0": 9.0}}`."""
+    tree: dict[str, Any] = {}
+    for path, value in flat_tree.items():
+        put(tree, tuple(str(path).split(".")), value)
+    return tree
+
+
+def put(tree: dict[str, Any], key: Key, value: Any) -> None:
+    """Set one value of a nested tree, in place."""
+    for word in key[:-1]:
+        below = tree.setdefault(str(word), {})
+        if not isinstance(below, dict):
+            below = tree[str(word)] = {}
+        tree = below
+    tree[str(key[-1])] = value
+
+
+def _first(annotation: Any) -> str:
+    """The first setting of a block, for an example."""
+    option = next(iter(blocks(annotation).values()))
+    return next(name for name in option.model_fields if name != "name")
 
 
 def _below_a_searched_block(key: Key, document: Document) -> bool:

@@ -26,6 +26,11 @@ def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
     return build(Trial, _changed(_trial_document(bundled.locate("trials", given)), changes))
 
 
+def trial_from(tree: dict[str, Any], where: str, changes: Sequence[str] = ()) -> Trial:
+    """A trial of plain values, with `--set` changes. Raises as `read_trial`."""
+    return build(Trial, _changed(Document(where, tree), changes))
+
+
 def read_space(given: str, changes: Sequence[str] = ()) -> Space:
     """A space, by file or bundled name. A change of `sampler.*`, `scheduler.*` or `budget.*` is
     one of the space; any other is one of its base trial.

@@ -29,10 +29,12 @@ from ckconv_sweep.config.domains import (
     count,
     extremes,
     points,
+    put,
     read_domain,
 )
 from ckconv_sweep.config.files import Document, Key
-from ckconv_sweep.config.trial import Metric, NotNegative, Positive, Seed, Settings, Trial, flat
+from ckconv_sweep.config.settings import NotNegative, Positive, Seed, Settings, flat
+from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 MAX_GRID = 1_000_000
@@ -188,13 +190,24 @@ class Space:
         for path, domain in self.search.items():
             key = tuple(path.split("."))
             if not isinstance(domain, Blocks):
-                _set(tree, key, params[path])
+                put(tree, key, params[path])
                 continue
             label = str(params[path])
             block = domain.options[label]
-            kept = _settings_shared_with_base(tree, key, block.name)
-            inner = {name: params[f"{path}.{label}.{name}"] for name in block.search}
-            _set(tree, key, {"name": block.name, **kept, **block.fixed, **inner})
+            _put_block(tree, key, block.name)
+            drawn: dict[str, Any] = {
+                name: params[f"{path}.{label}.{name}"] for name in block.search
+            }
+            # What names a block inside this one comes first: its settings are put into it.
+            inner = sorted(
+                {**block.fixed, **drawn}.items(), key=lambda i: not i[0].endswith(".name")
+            )
+            for name, value in inner:
+                place = (*key, *name.split("."))
+                if place[-1] == "name":
+                    _put_block(tree, place[:-1], value)
+                else:
+                    put(tree, place, value)
         return tree
 
 
@@ -265,19 +278,15 @@ def exhausted(space: Space, number: int) -> bool:
     return next(itertools.islice(grid(space), number, None), None) is None
 
 
-def _settings_shared_with_base(tree: dict[str, Any], key: Key, name: str) -> dict[str, Any]:
-    """What the base trial's block has under the same names: not searched, so kept."""
-    fields = blocks(annotation_at(Trial, tree, key))[name].model_fields.keys() - {"name"}
+def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:
+    """Put the named block where another may be. What has the same name in both is kept."""
+    options = blocks(annotation_at(Trial, tree, key))
     block: Any = tree
     for word in key:
-        block = block[word]
-    return {k: v for k, v in block.items() if k in fields}
-
-
-def _set(tree: dict[str, Any], key: Key, value: Any) -> None:
-    for word in key[:-1]:
-        tree = tree[str(word)]
-    tree[str(key[-1])] = value
+        block = block.get(word) if isinstance(block, dict) else None
+    fields = options[name].model_fields if isinstance(name, str) and name in options else {}
+    kept = {k: v for k, v in (block or {}).items() if k in fields}
+    put(tree, key, kept | {"name": name})
 
 
 def _constraint(text: str, trial: Trial, where: str) -> Constraint:
@@ -337,7 +346,7 @@ def _places(space: Space, params: Mapping[str, Scalar], document: Document) -> d
             continue
         label = str(params[path])
         for name in [*domain.options[label].fixed, *domain.options[label].search]:
-            out[(*key, name)] = document.where((*place, "choices", label, name))
+            out[(*key, *name.split("."))] = document.where((*place, "choices", label, name))
     return out
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from ckconv_sweep.config.trial import short_names
+from ckconv_sweep.config.settings import short_names
 
 if TYPE_CHECKING:
     from rich.table import Table

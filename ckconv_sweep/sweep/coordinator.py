@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckconv_sweep.config.history import Epoch, end_reason, objective
+from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
-from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.study import Study, TrialRecord

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckconv_sweep import keys
+from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe, load
 from ckconv_sweep.errors import CannotWrite, SpaceChanged, SweepBusy
 from ckconv_sweep.models.parameters import count_parameters
@@ -112,7 +114,11 @@ def run_sweep(
             listener.say(f"trials at a time: {at_a_time}")
         tracker = _tracker(folder, study, tracking_uri, listeners)
         heard = (*listeners, tracker, _AfterTrial(folder, study, tracker))
-        coordinator = Coordinator(study, count_parameters=parameters_of, listeners=heard)
+        coordinator = Coordinator(
+            study,
+            count_parameters=functools.partial(parameters_of, data_dir=data_dir),
+            listeners=heard,
+        )
         signal_exit_code = None
         try:
             # Not before `connected` has told Ray Tune, through the environment, to be quiet.
@@ -166,10 +172,9 @@ def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, .
         return undelivered
 
 
-def parameters_of(trial: Trial) -> int:
+def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:
     """The number of trainable numbers of a trial's model, counted without making it."""
-    description = describe(trial.data.name)
-    return count_parameters(trial.model, description.in_channels, description.classes)
+    return count_parameters(trial.model, describe(trial.data, data_dir))
 
 
 def keep_marks(study: Study, tracker: Tracker) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from ckconv_sweep import keys
 from ckconv_sweep.config import files
 from ckconv_sweep.config.history import Epoch, best, end_reason, objective
-from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.errors import CannotWrite, ConfigError, NonFiniteLoss
 from ckconv_sweep.record import lock

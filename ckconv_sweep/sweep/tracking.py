@@ -24,7 +24,8 @@ from typing import Any
 
 from ckconv_sweep import __version__, keys
 from ckconv_sweep.config.history import objective
-from ckconv_sweep.config.trial import Trial, flat
+from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.sweep.mlflow_store import artifact_location, first_to_open, without_password

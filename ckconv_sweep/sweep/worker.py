@@ -48,7 +48,7 @@ def train_assignment(config: dict[str, Any]) -> None:
 
     try:
         lease.take()
-        task = _task(trial.data.model_dump_json(), config["data_dir"])
+        task = _task(trial.data, config["data_dir"])
         device = "cuda" if torch.cuda.is_available() and config["gpus"] else "cpu"
         train(
             trial,
@@ -99,9 +99,8 @@ class _Lease:
 
 
 @lru_cache(maxsize=1)
-def _task(data: str, data_dir: str | None) -> Any:
+def _task(data: Any, data_dir: str | None) -> Any:
     """Read once a process, because its trials mostly share their data."""
-    from ckconv_sweep.config.trial import Data
     from ckconv_sweep.data.datasets import load
 
-    return load(Data.model_validate_json(data), Path(data_dir) if data_dir else None)
+    return load(data, Path(data_dir) if data_dir else None)

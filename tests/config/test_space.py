@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ckconv_sweep.config import bundled, files
 from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
 from ckconv_sweep.config.read import is_space, parse_space, read_space, read_trial
+from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Asha, Constraint, Median, NoScheduler, Space, grid
-from ckconv_sweep.config.trial import Metric, Trial, flat
+from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
 from .conftest import SMALL, Write, examples, outcome, space_of, space_text
@@ -63,7 +64,7 @@ def settings_of(trial: Trial) -> dict[str, Any]:
         ("model.hidden_channels: {low: 4.0, high: 1e1}", Interval(low=4, high=10, whole=True)),
         ("model.dropout: {choices: [0, 0.5]}", Choices(options=(0.0, 0.5))),
         ("model.bias: {choices: [true, false]}", Choices(options=(True, False))),
-        ("data.name: {choices: [smnist, 'digits']}", Choices(options=("smnist", "digits"))),
+        ("model.norm: {choices: [layer, 'none']}", Choices(options=("layer", "none"))),
         ("model.blocks: {choices: [2]}", Choices(options=(2,))),
     ],
 )
@@ -187,8 +188,8 @@ def test_steps_of_a_tenth_are_tenths() -> None:
         ),
         ("model.bias: {choices: [true, 1]}", "search: model.bias: true or false must stand here"),
         (
-            "model.kernel: {choices: [1]}",
-            "search: model.kernel is a block of settings\n  search one",
+            "training: {choices: [1]}",
+            "search: training is a block of settings\n  search one",
         ),
         ("schedule: {choices: [cosine]}", "search: schedule is a block of settings, got"),
         (
@@ -742,7 +743,7 @@ WHOLE = {
     "training.seed": (0, 2**62),
 }
 WORDS: dict[str, st.SearchStrategy[Scalar]] = {
-    "data.name": st.sampled_from(["digits", "smnist", "pmnist"]),
+    "model.activation": st.sampled_from(["relu", "gelu"]),
     "model.bias": st.booleans(),
     "model.kernel.initialization": st.sampled_from(["authors_effective", "siren"]),
 }
@@ -947,8 +948,7 @@ def test_junk_in_place_of_a_value_is_refused_on_its_line(index: int, junk: str) 
 
 @pytest.mark.parametrize("index", KEYS, ids=lambda i: LINES[i].strip().split(":")[0])
 def test_a_misspelled_key_is_refused_on_its_line(index: int) -> None:
-    # Without its name, or the word `choices`, the block above is what is wrong.
-    above = LINES[index].strip() in ("name: sgd", "name: asha", "choices:")
+    above = LINES[index].strip() == "choices:"  # without it, the block above is what is wrong
     mutated = LINES[index].replace(":", "_:", 1)
     assert refused_line([*LINES[:index], mutated, *LINES[index + 1 :]]) == index + (not above)
 
@@ -988,3 +988,84 @@ def test_comments_and_the_order_of_blocks_change_nothing() -> None:
     head, tail = VALID.split("metric:\n")
     swapped = f"# first\nmetric:\n{tail}{head}"
     assert parse_space(swapped, "space.yaml") == parse_space(VALID, "space.yaml")
+
+
+ARCHITECTURES = """\
+model:
+  choices:
+    ckcnn:
+      hidden_channels: {low: 8, high: 20}
+      kernel.name: magnet
+      kernel.omega_0: {low: 50.0, high: 500.0, log: true}
+    small:
+      name: gru
+      hidden_channels: {low: 2, high: 4}
+optimizer.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+"""
+
+
+def test_a_block_may_search_and_fix_what_lies_deeper_in_it() -> None:
+    space = space_of(ARCHITECTURES, base="schedule: {name: cosine}")
+    assert list(space.parameters()) == [
+        "model",
+        "model.ckcnn.hidden_channels",
+        "model.ckcnn.kernel.omega_0",
+        "model.small.hidden_channels",
+        "optimizer.learning_rate",
+    ]
+    params: dict[str, Scalar] = {
+        "model": "ckcnn",
+        "model.ckcnn.hidden_channels": 9,
+        "model.ckcnn.kernel.omega_0": 99.0,
+        "optimizer.learning_rate": 1e-3,
+    }
+    drawn = settings_of(space.resolve(params))
+    assert drawn["model.name"] == "ckcnn"
+    assert drawn["model.hidden_channels"] == 9
+    assert drawn["model.kernel.name"] == "magnet"
+    assert drawn["model.kernel.omega_0"] == 99.0
+    assert drawn["model.kernel.layers"] == space.trial.model.model_dump()["kernel"]["layers"]
+    other: dict[str, Scalar] = {
+        "model": "small",
+        "model.small.hidden_channels": 3,
+        "optimizer.learning_rate": 1e-3,
+    }
+    drawn = settings_of(space.resolve(other))
+    assert (drawn["model.name"], drawn["model.hidden_channels"]) == ("gru", 3)
+    assert not any(name.startswith("model.kernel") for name in drawn)
+    assert parse_space(space.to_yaml(), "again") == space
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "kernel.omga_0: {low: 1, high: 2}",
+            "space.yaml:11: search: no setting of ckcnn is called 'kernel.omga_0'\n"
+            "  did you mean 'kernel.omega_0'?",
+        ),
+        (
+            "kernel: {low: 1, high: 2}",
+            "space.yaml:11: search: model.ckcnn.kernel is a block of settings\n"
+            "  write its settings one by one, as in kernel.hidden_channels",
+        ),
+        ("kernel.name: magnit", "search: model.kernel: no kernel net is called 'magnit'\n  did"),
+        ("kernel.layers: 1", "space.yaml:11: search: model.kernel.layers: layers >= 2 must hold"),
+        (
+            "kernel.omega_0: {low: 0, high: 2}",
+            "space.yaml:11: search: model.kernel.omega_0: omega_0 > 0.0 must hold, got 0",
+        ),
+    ],
+)
+def test_a_mistake_deeper_in_a_block_is_told_on_its_line(line: str, message: str) -> None:
+    refusal = refusal_of(f"model:\n  choices:\n    gru: {{}}\n    ckcnn:\n      {line}")
+    assert message in refusal
+
+
+def test_a_setting_that_one_of_the_searched_blocks_has_not_is_refused_with_the_right_place() -> (
+    None
+):
+    refusal = refusal_of(
+        "model: {choices: {ckcnn: {}, gru: {}}}\nmodel.kernel.omega_0: {low: 1, high: 70}"
+    )
+    assert "no setting is called 'kernel' in model" in refusal

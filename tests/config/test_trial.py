@@ -9,18 +9,10 @@ from pydantic import ValidationError
 
 from ckconv_sweep.config import files
 from ckconv_sweep.config.build import build
+from ckconv_sweep.config.optimization import Adam, Constant, Cosine, MultiStep, Plateau
 from ckconv_sweep.config.read import read_trial
-from ckconv_sweep.config.trial import (
-    METRICS,
-    Adam,
-    Constant,
-    Cosine,
-    Metric,
-    MultiStep,
-    Plateau,
-    Trial,
-    flat,
-)
+from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import METRICS, Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
 from .conftest import SMALL, MakeTrial, Write, examples, outcome
@@ -86,7 +78,8 @@ def test_a_trial_is_frozen() -> None:
             "omega_0",
             "zzz",
             "trial.yaml:5: no setting is called 'zzz' in model.kernel\n  there are: activation, "
-            "hidden_channels, initialization, layers, norm, omega_0",
+            "hidden_channels, initialization, layers, learn_omega_0, name, norm, "
+            "normalize_variance, omega_0, omega_0_learning_rate_factor",
         ),
         (
             "epochs: 4",
@@ -105,9 +98,8 @@ def test_a_trial_is_frozen() -> None:
         ),
         (
             "smnist",
-            "5",
-            "trial.yaml:1: data.name: must be one of digits, smnist, pmnist, got 5\n"
-            "  there are: digits, pmnist, smnist",
+            "smnits",
+            "trial.yaml:1: data: no data set is called 'smnits'\n  did you mean 'smnist'?",
         ),
         (
             "omega_0: 20",
@@ -374,3 +366,66 @@ def test_any_change_gives_a_trial_or_a_refusal(
     file.write_text(TEXT)
     trial = outcome(lambda: read_trial(str(file), [f"{path}={value}"]))
     assert isinstance(trial, Trial) or "--set" in str(trial)
+
+
+COPY = {"name": "copy_memory"}
+TEXT_DATA = {"name": "ptb_characters"}
+LESS_BITS = {"name": "val/bits_per_character", "mode": "min"}
+WITH_TIMES = {"name": "character_trajectories", "dropped_fraction": 0.3, "dropped_as": "times"}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "rule"),
+    [
+        (
+            {"metric": {"name": "val/auc"}},
+            "metric.name: smnist is not scored by val/auc; there are: val/loss, val/accuracy",
+        ),
+        ({"data": {"name": "adding"}}, "metric.name: adding is not scored by val/accuracy"),
+        ({"data": COPY}, "model.readout must be every_step for copy_memory, got last"),
+        ({"model": {"readout": "every_step"}}, "model.readout must be last or mean for smnist"),
+        ({"model": {"readout": "tied"}}, "model.readout must be last or mean for smnist, got tied"),
+        (
+            {"data": TEXT_DATA, "metric": LESS_BITS, "model": {"readout": "tied"}},
+            "model.norm must be channel or none and model.causal true for ptb_characters",
+        ),
+        (
+            {
+                "data": TEXT_DATA,
+                "metric": LESS_BITS,
+                "model": {"readout": "tied", "norm": "channel", "causal": False},
+            },
+            "model.norm must be channel or none and model.causal true for ptb_characters",
+        ),
+        ({"data": WITH_TIMES, "model": {"name": "gru"}}, "data.dropped_as: a gru reads no times"),
+        (
+            {"data": WITH_TIMES, "model": {"weight_dropout": 0.1}},
+            "model.weight_dropout must be 0 where data.dropped_as is times",
+        ),
+        (
+            {"model": {"name": "lstm"}, "training": {"epochs": 2, "kernel_penalty": 0.1}},
+            "training.kernel_penalty must be 0 for a lstm: it has no kernel net",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_with_the_rule(
+    blocks: dict[str, Any], rule: str, make_trial: MakeTrial
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_trial(**blocks)
+    assert refused.value.message.startswith(rule)
+
+
+def test_settings_that_do_fit_together_are_taken(make_trial: MakeTrial) -> None:
+    model = {"readout": "tied", "norm": "channel"}
+    assert make_trial(data=TEXT_DATA, metric=LESS_BITS, model=model).data.kind == "text"
+    assert make_trial(data=COPY, model={"readout": "every_step"}).data.kind == "per_step"
+    assert make_trial(data=WITH_TIMES).data.has_times
+    auc = {"name": "val/auc", "mode": "max"}
+    assert make_trial(data={"name": "physionet2019"}, metric=auc).metric.mode == "max"
+
+
+def test_a_model_and_a_kernel_without_a_name_are_the_published_kind(make_trial: MakeTrial) -> None:
+    trial = make_trial(model={"hidden_channels": 9, "kernel": {"omega_0": 3.0}})
+    assert (trial.model.name, trial.model.kernel.name) == ("ckcnn", "mlp")
+    assert make_trial(model={"mask": {"name": "gaussian"}}).model.mask.width == 0.075

@@ -499,7 +499,7 @@ def test_a_folder_that_holds_another_trial_is_refused_and_left_as_it_is(
 def test_a_single_trial_that_diverges_is_failed_in_mlflow_and_raises(
     tmp_path: Path, uri: str
 ) -> None:
-    from ckconv_sweep.config.trial import SGD
+    from ckconv_sweep.config.optimization import SGD
     from ckconv_sweep.errors import NonFiniteLoss
 
     diverging = TRIAL.model_copy(update={"optimizer": SGD(learning_rate=1e30)})

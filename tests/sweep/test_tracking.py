@@ -18,8 +18,8 @@ import pytest
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch, best, objective
+from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import flat
 from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.sweep.events import Event
 from ckconv_sweep.sweep.mlflow_store import comparison_path, default_uri, without_password

@@ -1,0 +1,255 @@
+"""Which sequences a trial sees, how they are split, and in which form.
+
+One class a data set; `data.datasets.DATASETS` has a row for each. What each data set is, its shape,
+its source and its split, stands in its file in `data/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ckconv_sweep.config.settings import (
+    Fraction,
+    ListAsTuple,
+    OpenFraction,
+    Positive,
+    Seed,
+    Settings,
+)
+
+Kind = Literal["classification", "binary", "per_step", "regression", "text"]
+"""What is asked of a model. `classification`: one class a sequence. `binary`: one yes or no a
+sequence. `per_step`: one class a step. `regression`: one number a sequence. `text`: the next
+character, at every step."""
+
+METRICS_OF: dict[Kind, tuple[str, ...]] = {
+    "classification": ("loss", "accuracy"),
+    "binary": ("loss", "accuracy", "auc"),
+    "per_step": ("loss", "accuracy"),
+    "regression": ("loss", "mean_squared_error"),
+    "text": ("loss", "accuracy", "bits_per_character", "perplexity"),
+}
+"""What a split is scored by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is known of a data set before it is read: enough to count a model's parameters."""
+
+    name: str
+    kind: Kind = "classification"
+    in_channels: int
+    """Channels of a sequence; for `text` the number of different characters."""
+    length: int
+    """Time steps in every sequence of the training and validation splits; where they have times,
+    the steps of the whole sequence, in which these are counted."""
+    outputs: int
+    """Values that a model gives, for a sequence or for a step: one for each class, or one."""
+
+
+class Data(Settings):
+    """What all data sets share."""
+
+    kind: ClassVar[Kind] = "classification"
+    split_seed: Seed = 0
+    """Decides which sequences are held out for validation: the same for every trial of a sweep."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether every sequence brings the time of each of its steps."""
+        return False
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether every second step would be the same sequence, seen more coarsely."""
+        return True
+
+
+class HeldOut(Data):
+    """A data set without a validation split of its own."""
+
+    validation_fraction: OpenFraction = 0.1
+    """Share of the training sequences held out for validation, stratified by class."""
+
+
+class Resampled(Data):
+    """Sequences sampled from something continuous: they can be sampled more coarsely, and steps can
+    be missing."""
+
+    sampling_rate: Positive = 1
+    """Every n-th step is kept, in all splits."""
+    test_sampling_rate: Positive | None = None
+    """Every n-th step is kept in the test split, where that differs."""
+    dropped_fraction: Fraction = 0.0
+    """Share of steps that each sequence lacks, drawn once for the data set."""
+    dropped_as: Literal["mask", "times"] = "mask"
+    """How a model sees what is missing. `mask`: zeros, and one more channel that is 1 where a step
+    is there, as published. `times`: missing steps are left out, and the kernel is sampled at the
+    true distances between the others."""
+    normalization: Literal["per_channel", "per_time_step"] = "per_channel"
+    """Over which values mean and standard deviation are taken. The published code takes them over
+    all channels and sequences, for each time step apart."""
+
+    @property
+    def has_times(self) -> bool:
+        return self.dropped_fraction > 0.0 and self.dropped_as == "times"
+
+    @property
+    def is_continuous(self) -> bool:
+        return not self.has_times
+
+
+class DigitsData(HeldOut):
+    """scikit-learn's small handwritten digits."""
+
+    name: Literal["digits"] = "digits"
+
+
+class SmnistData(HeldOut):
+    """MNIST, pixel by pixel."""
+
+    name: Literal["smnist"] = "smnist"
+
+
+class PmnistData(HeldOut):
+    """MNIST, pixel by pixel, in one fixed shuffled order."""
+
+    name: Literal["pmnist"] = "pmnist"
+
+    @property
+    def is_continuous(self) -> bool:
+        return False
+
+
+class Scifar10Data(HeldOut):
+    """CIFAR-10, pixel by pixel."""
+
+    name: Literal["scifar10"] = "scifar10"
+    normalization: Literal["per_channel", "imagenet"] = "per_channel"
+    """`imagenet`: by the mean and standard deviation of ImageNet's colours, as published."""
+
+
+class CharacterTrajectoriesData(Resampled):
+    """Pen strokes of twenty letters."""
+
+    name: Literal["character_trajectories"] = "character_trajectories"
+
+
+TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+
+
+class SpeechCommandsData(Resampled):
+    """Spoken words of one second."""
+
+    name: Literal["speech_commands"] = "speech_commands"
+    features: Literal["raw", "mfcc"] = "raw"
+    words: Annotated[tuple[str, ...], Field(min_length=2), ListAsTuple] = TEN_WORDS
+    """The classes, each a folder of the data set, in the order in which they are numbered."""
+
+    @property
+    def is_continuous(self) -> bool:
+        return self.features == "raw" and super().is_continuous
+
+    @model_validator(mode="after")
+    def _check(self) -> SpeechCommandsData:
+        if len(set(self.words)) < len(self.words):
+            raise ValueError(f"a word stands twice in words: {', '.join(self.words)}")
+        if self.features == "mfcc" and (
+            self.sampling_rate != 1 or self.test_sampling_rate or self.dropped_fraction
+        ):
+            raise ValueError(
+                "features mfcc are computed from every sample: no sampling_rate, no "
+                "test_sampling_rate and no dropped_fraction"
+            )
+        return self
+
+
+class PhysioNetData(Data):
+    """Intensive care stays: does a sepsis come?"""
+
+    kind: ClassVar[Kind] = "binary"
+    name: Literal["physionet2019"] = "physionet2019"
+
+
+class CopyMemoryData(Data):
+    """Symbols to be repeated after a long pause."""
+
+    kind: ClassVar[Kind] = "per_step"
+    name: Literal["copy_memory"] = "copy_memory"
+    blank_steps: Positive = 1000
+    """Steps from the last symbol to the signal to repeat them (T in the literature)."""
+    memory: Positive = 10
+    """Symbols to be remembered."""
+    train_sequences: Positive = 10_000
+    test_sequences: Positive = 1_000
+    """Also so many for validation."""
+
+    @property
+    def is_continuous(self) -> bool:
+        return False
+
+
+class AddingData(Data):
+    """Two marked numbers of a long sequence to be added."""
+
+    kind: ClassVar[Kind] = "regression"
+    name: Literal["adding"] = "adding"
+    length: Annotated[int, Field(ge=2)] = 1000
+    train_sequences: Positive = 50_000
+    test_sequences: Positive = 1_000
+    """Also so many for validation."""
+
+    @property
+    def is_continuous(self) -> bool:
+        return False
+
+
+class PennTreebankData(Data):
+    """The characters of the Penn Treebank: the next one is asked for."""
+
+    kind: ClassVar[Kind] = "text"
+    name: Literal["ptb_characters"] = "ptb_characters"
+    sequence_length: Annotated[int, Field(ge=2)] = 400
+    predicted_steps: Positive = 320
+    """Only so many of the last steps of a sequence count; those before are context."""
+
+    @property
+    def is_continuous(self) -> bool:
+        return False
+
+    @model_validator(mode="after")
+    def _check(self) -> PennTreebankData:
+        if self.predicted_steps > self.sequence_length:
+            raise ValueError(
+                f"predicted_steps <= sequence_length must hold, got {self.predicted_steps} and "
+                f"{self.sequence_length}"
+            )
+        return self
+
+
+class UeaData(HeldOut):
+    """A time series classification problem in the UEA and UCR archives' format."""
+
+    name: Literal["uea"] = "uea"
+    problem: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
+    """Name of the problem: `<problem>_TRAIN.ts` and `<problem>_TEST.ts` are its files."""
+    normalization: Literal["per_channel", "per_time_step"] = "per_channel"
+
+
+AnyData = Annotated[
+    DigitsData
+    | SmnistData
+    | PmnistData
+    | Scifar10Data
+    | CharacterTrajectoriesData
+    | SpeechCommandsData
+    | PhysioNetData
+    | CopyMemoryData
+    | AddingData
+    | PennTreebankData
+    | UeaData,
+    Field(discriminator="name"),
+]

@@ -1,0 +1,204 @@
+"""What a model is made of. One class an architecture, a kernel net, a mask; the tables in `models/`
+have a row for each."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ckconv_sweep.config.settings import (
+    Fraction,
+    NotNegativeReal,
+    OpenFraction,
+    Positive,
+    PositiveReal,
+    Settings,
+    unnamed_is,
+)
+
+Readout = Literal["last", "mean", "every_step", "tied"]
+
+
+class KernelConfig(Settings):
+    """What all kernel nets share: the small network that is the convolution's kernel."""
+
+    hidden_channels: Positive = 32
+    layers: Annotated[int, Field(ge=2, le=16)] = 3
+    """Linear layers, the first and the last counted."""
+    omega_0: PositiveReal = 30.0
+    """Frequency of the kernel net; what it multiplies says each net's file."""
+    learn_omega_0: bool = False
+    """Whether omega_0 is trained too, from this value on."""
+    omega_0_learning_rate_factor: PositiveReal = 1.0
+    """Its learning rate, in learning rates of the other weights."""
+    normalize_variance: bool = False
+    """Divide the last layer's initial weights by the square root of the number of values that the
+    convolution sums, so that its output starts with the variance of its input (Romero et al. 2022,
+    CCNN, arXiv:2206.03398)."""
+
+
+class MLPConfig(KernelConfig):
+    """Linear layers, one activation between them; with sine it is a SIREN (CKConv, sec. 4.1)."""
+
+    name: Literal["mlp"] = "mlp"
+    activation: Literal["sine", "relu", "leaky_relu", "swish"] = "sine"
+    norm: Literal["none", "layer", "batch"] = "none"
+    """Between linear layer and activation; not with sine."""
+    initialization: Literal["authors_effective", "siren"] = "authors_effective"
+    """`siren` is what the papers say; `authors_effective` what the published code trained with
+    (docs/decisions.md)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> MLPConfig:
+        if self.activation == "sine" and self.norm != "none":
+            raise ValueError("norm must be none when activation is sine")
+        if self.activation != "sine" and self.initialization == "siren":
+            raise ValueError("initialization siren needs activation sine")
+        if self.activation != "sine" and self.learn_omega_0:
+            raise ValueError("learn_omega_0 needs activation sine: the others have no omega_0")
+        return self
+
+
+class RandomFourierConfig(KernelConfig):
+    """Cosine and sine of fixed random frequencies, then linear layers with ReLU."""
+
+    name: Literal["random_fourier"] = "random_fourier"
+
+    @model_validator(mode="after")
+    def _check(self) -> RandomFourierConfig:
+        if self.hidden_channels % 2:
+            raise ValueError(
+                f"hidden_channels must be even (a cosine and a sine for each frequency), got "
+                f"{self.hidden_channels}"
+            )
+        return self
+
+
+class MagnetConfig(KernelConfig):
+    """A multiplicative network of Gabor filters (FlexConv, arXiv:2110.08059)."""
+
+    name: Literal["magnet"] = "magnet"
+
+
+AnyKernel = Annotated[MLPConfig | RandomFourierConfig | MagnetConfig, Field(discriminator="name")]
+
+
+class NoMask(Settings):
+    """The kernel reaches back over the whole sequence."""
+
+    name: Literal["none"] = "none"
+
+
+class GaussianMask(Settings):
+    """The kernel is multiplied by a Gaussian of learned width around the present (FlexConv)."""
+
+    name: Literal["gaussian"] = "gaussian"
+    width: PositiveReal = 0.075
+    """Initial standard deviation, where the kernel spans [-1, 1]."""
+    learning_rate_factor: PositiveReal = 1.0
+    """Learning rate of the width, in learning rates of the other weights."""
+    crop_below: Fraction = 0.1
+    """Where the mask is smaller than this the kernel is cut off; 0 cuts nothing."""
+
+
+AnyMask = Annotated[NoMask | GaussianMask, Field(discriminator="name")]
+
+
+class ModelConfig(Settings):
+    """What all architectures share."""
+
+    resamples: ClassVar[bool] = False
+    """Whether sequences of another sampling rate, or with times of their own, can be read."""
+    hidden_channels: Positive = 30
+    dropout: Fraction = 0.0
+    input_dropout: Fraction = 0.0
+    """For text: of the embedded characters."""
+    readout: Readout = "last"
+    """What becomes the answer. `last`: the last step. `mean`: the mean over steps. `every_step`:
+    each step by itself. `tied`: each step by the weights that embed characters (text only)."""
+
+
+class CKCNNConfig(ModelConfig):
+    """A CKCNN: blocks of convolutions with continuous kernels."""
+
+    resamples: ClassVar[bool] = True
+    name: Literal["ckcnn"] = "ckcnn"
+    blocks: Positive = 2
+    block: Literal["residual", "preactivation", "s4"] = "residual"
+    """`residual` is the published one."""
+    norm: Literal["layer", "instance", "channel", "none"] = "layer"
+    """Over which values of a sequence mean and variance are taken. `layer`: channels and steps
+    together, as published. `instance`: the steps of each channel. `channel`: the channels of each
+    step."""
+    activation: Literal["relu", "gelu"] = "relu"
+    dropout_kind: Literal["element", "channel"] = "element"
+    """Whether each value or each channel of a sequence is dropped by itself."""
+    bias: bool = True
+    """Whether each CKConv adds a learned constant to each output channel."""
+    causal: bool = True
+    """Whether a step sees only the steps before it. Otherwise the kernel reaches both ways."""
+    separable: bool = False
+    """One kernel a channel and a linear map among channels, instead of one kernel for each pair."""
+    weight_dropout: Fraction = 0.0
+    """Share of the sampled kernel's values that are dropped in training."""
+    mask: Annotated[AnyMask, unnamed_is("none")] = NoMask()
+    kernel: Annotated[AnyKernel, unnamed_is("mlp")] = MLPConfig()
+    legacy_odd_fft: bool = False
+    """Convolve as the published code does, wrongly for an odd length: only for weights that were
+    trained so (docs/decisions.md)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CKCNNConfig:
+        if self.legacy_odd_fft and not (self.causal and not self.separable):
+            raise ValueError("legacy_odd_fft is a fault of causal, dense convolutions only")
+        return self
+
+
+class TCNConfig(ModelConfig):
+    """A temporal convolutional network (Bai et al. 2018, arXiv:1803.01271)."""
+
+    name: Literal["tcn"] = "tcn"
+    blocks: Positive = 8
+    kernel_size: Annotated[int, Field(ge=2)] = 7
+
+
+class GRUConfig(ModelConfig):
+    """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
+
+    name: Literal["gru"] = "gru"
+    layers: Positive = 1
+
+
+class LSTMConfig(ModelConfig):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
+
+    name: Literal["lstm"] = "lstm"
+    layers: Positive = 1
+
+
+class LRUConfig(ModelConfig):
+    """Linear recurrent units (Orvieto et al. 2023, arXiv:2303.06349)."""
+
+    name: Literal["lru"] = "lru"
+    blocks: Positive = 2
+    state_channels: Positive = 64
+    radius_min: Fraction = 0.9
+    """Smallest modulus of the initial eigenvalues."""
+    radius_max: OpenFraction = 0.999
+    """Largest modulus of the initial eigenvalues."""
+    phase_max: NotNegativeReal = 6.283185307179586
+    """Largest phase of the initial eigenvalues, in radians."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LRUConfig:
+        if self.radius_min >= self.radius_max:
+            raise ValueError(
+                f"radius_min < radius_max must hold, got {self.radius_min} and {self.radius_max}"
+            )
+        return self
+
+
+AnyModel = Annotated[
+    CKCNNConfig | TCNConfig | GRUConfig | LSTMConfig | LRUConfig, Field(discriminator="name")
+]

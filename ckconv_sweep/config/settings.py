@@ -1,0 +1,64 @@
+"""What every block of settings is made of: frozen, closed, and its numbers bounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Frozen and closed: an unknown key is refused, and `1` is not `"1"` nor `1.5`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+ListAsTuple = BeforeValidator(_as_tuple)
+"""A YAML list becomes a tuple, so that settings can be compared and hashed."""
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+PositiveReal = Annotated[float, Field(gt=0.0)]
+NotNegativeReal = Annotated[float, Field(ge=0.0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def unnamed_is(name: str) -> BeforeValidator:
+    """Where one of several blocks may stand and `name` is left out, this one is meant."""
+
+    def named(value: Any) -> Any:
+        return {"name": name} | value if isinstance(value, dict) else value
+
+    return BeforeValidator(named)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"dropout": 0.1}}` -> `{"model.dropout": 0.1}`."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Each path's shortest ending that no other path has: `model.kernel.omega_0` -> `omega_0`."""
+    paths = list(paths)
+    endings = {
+        path: [path.split(".", skip)[-1] for skip in range(path.count("."), -1, -1)]
+        for path in paths
+    }
+    all_endings = Counter(ending for several in endings.values() for ending in several)
+    return {path: next((e for e in endings[path] if all_endings[e] == 1), path) for path in paths}
