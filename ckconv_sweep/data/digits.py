@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from ckconv_sweep.config.trial import Data
+from ckconv_sweep.config.data import Description, DigitsData
 from ckconv_sweep.data.splits import hold_out
-from ckconv_sweep.data.task import Description, SequenceTask, Split
+from ckconv_sweep.data.task import SequenceTask, Split
 
-DIGITS = Description(name="digits", in_channels=1, length=64, classes=10)
+DIGITS = Description(name="digits", in_channels=1, length=64, outputs=10)
 
 TEST_FRACTION = 0.2
 TEST_SEED = 1_797
@@ -33,7 +33,12 @@ TEST_SEED = 1_797
 move into the test split."""
 
 
-def load(data: Data, data_dir: Path | None = None) -> SequenceTask:
+def describe(data: DigitsData, data_dir: Path | None = None) -> Description:
+    """Always the same."""
+    return DIGITS
+
+
+def load(data: DigitsData, data_dir: Path | None = None) -> SequenceTask:
     """Read and split the digits. `data_dir` is not used: there is no file to find."""
     values_NT, targets_N = _read()
     open_positions, _ = hold_out(targets_N, TEST_FRACTION, TEST_SEED)

@@ -1,7 +1,10 @@
 """Files of a data set: found in a folder or downloaded into it, and never used unchecked.
 
-A file is known by the SHA-256 of its unpacked content, as gzip archives of the same content differ
-from one source to the next. It may lie in the folder as `<name>` or as `<name>.gz`.
+A single file is known by the SHA-256 of its unpacked content, as gzip archives of the same content
+differ from one source to the next. It may lie in the folder as `<name>` or as `<name>.gz`.
+
+An archive of many files (`find_or_download_archive`) is known by the checksum of itself, as it was
+published. It is opened by `archives.unpack` only.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -32,7 +37,8 @@ log = logging.getLogger(__name__)
 
 DATA_VARIABLE = "CKCONV_DATA"
 MAX_BYTES = 64 * 2**20
-"""No file of ours is larger, packed or unpacked: a mirror or an archive cannot fill the memory."""
+"""No single file of ours is larger, packed or unpacked: a mirror or an archive cannot fill the
+memory."""
 ROUNDS = 3
 """How often every mirror is tried."""
 WAIT_SECONDS = 1.0
@@ -76,19 +82,73 @@ def find_or_download(
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         try:
-            with _locked(folder):
+            with locked(folder):
                 for name in missing:
                     # Another process may have brought it while this one waited for the lock.
                     paths[name] = _find(folder, name) or _download(
-                        folder, name, sha256[name], mirrors
+                        folder / f"{name}.gz",
+                        mirrors,
+                        MAX_BYTES,
+                        partial(read_content, sha256=sha256[name]),
                     )
         except OSError as error:
-            raise CannotWrite(
-                f"{', '.join(missing)} must be downloaded into this folder, which failed: {error}",
-                where=str(folder),
-                hint=f"name another folder with --data-dir or {DATA_VARIABLE}",
-            ) from error
+            raise _cannot_write(folder, ", ".join(missing), error) from error
     return {name: path for name, path in paths.items() if path is not None}
+
+
+def find_or_download_archive(
+    folder: Path, name: str, mirrors: Sequence[str], *, checksum: str | None, max_bytes: int
+) -> Path:
+    """Where an archive lies; it is downloaded into the folder first where it is missing.
+
+    Args:
+        folder: where to look, and where the download goes.
+        name: of the archive, with its ending.
+        mirrors: addresses of folders that hold `<name>`, each with a slash at its end.
+        checksum: `sha256:<hex>` or, where only that is published, `md5:<hex>`, of the archive. None
+            where none is known: then only https vouches for a download, and the reader of the files
+            must check them.
+        max_bytes: the archive is not larger.
+
+    Returns:
+        Its path. An archive that was found is not yet checked: `archives.unpack` does that.
+
+    Raises:
+        ConfigError: it is missing and no mirror could be reached.
+        DamagedData: a mirror sent something else.
+        CannotWrite: the folder cannot be written.
+    """
+    path = folder / name
+    if not os.path.isfile(path):
+        try:
+            with locked(folder):
+                if not path.is_file():
+                    _download(path, mirrors, max_bytes, partial(_check, checksum=checksum))
+        except OSError as error:
+            raise _cannot_write(folder, name, error) from error
+    return path
+
+
+def digest(file: BufferedReader, checksum: str) -> str:
+    """The checksum of an open file's content, by the algorithm of another: `<algorithm>:<hex>`."""
+    algorithm = checksum.partition(":")[0]
+    return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def _check(path: Path, checksum: str | None) -> None:
+    if checksum is not None:
+        with path.open("rb") as file:
+            got = digest(file, checksum)
+        if got != checksum:
+            raise DamagedData(f"expected {checksum}, got {got}", where=str(path))
+
+
+def _cannot_write(folder: Path, names: str, error: OSError) -> CannotWrite:
+    return CannotWrite(
+        f"{names} must be downloaded into this folder, which failed: {error}",
+        where=str(folder),
+        hint=f"name another folder with --data-dir or {DATA_VARIABLE}",
+    )
 
 
 def read_content(path: Path, sha256: str) -> bytes:
@@ -131,7 +191,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that processes started together share one download.
 
     The lock file stays: if it were removed, one process could lock the old file, another a new one.
@@ -143,16 +203,24 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("waiting for another process that downloads into %s", folder)
+            log.info("waiting for another process that downloads or unpacks into %s", folder)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)  # and the lock with it; a killed process releases it likewise
 
 
-def _download(folder: Path, name: str, sha256: str, mirrors: Sequence[str]) -> Path:
-    """Bring one file from the first mirror that has it, whole and right."""
-    path = folder / f"{name}.gz"
+def _download(
+    path: Path, mirrors: Sequence[str], max_bytes: int, check: Callable[[Path], object]
+) -> Path:
+    """Bring one file from the first mirror that has it, whole and right.
+
+    Args:
+        path: where it goes; its name is that at the mirrors.
+        mirrors: tried in this order.
+        max_bytes: no more is written.
+        check: raises `DamagedData` when the file that it is given is not the right one.
+    """
     part = path.with_name(f"{path.name}.part")
     urls = [urljoin(mirror, path.name) for mirror in mirrors]
     for url in urls:
@@ -168,8 +236,8 @@ def _download(folder: Path, name: str, sha256: str, mirrors: Sequence[str]) -> P
                 time.sleep(WAIT_SECONDS * round_)
             for url in still_open:
                 try:
-                    _download_once(url, part)
-                    read_content(part, sha256)
+                    _download_once(url, part, max_bytes)
+                    check(part)
                 except (_DownloadError, DamagedData) as failure:
                     log.info("%s: %s", url, failure.message)
                     failures[url] = failure
@@ -189,7 +257,7 @@ def _no_mirror_helped(path: Path, failures: Mapping[str, CkconvSweepError]) -> C
     return kind(
         f"this file is missing and could not be downloaded; tried {tried}",
         where=str(path),
-        hint=f"put it there (packed or not), or name the folder above {path.parent.name}/ that "
+        hint=f"put it there yourself, or name the folder above {path.parent.name}/ that "
         f"has it with --data-dir or {DATA_VARIABLE}",
     )
 
@@ -203,15 +271,19 @@ class _FinalDownloadError(_DownloadError):
 
 
 class _LimitedFile(io.BufferedWriter):
-    """A file that refuses to grow beyond `MAX_BYTES`, whatever size the server promised."""
+    """A file that refuses to grow beyond a size, whatever size the server promised."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        super().__init__(io.FileIO(path, "x"))
+        self.max_bytes = max_bytes
 
     def write(self, data: Any) -> int:
-        if self.tell() + len(data) > MAX_BYTES:
-            raise _FinalDownloadError(f"sent more than {MAX_BYTES} bytes")
+        if self.tell() + len(data) > self.max_bytes:
+            raise _FinalDownloadError(f"sent more than {self.max_bytes} bytes")
         return super().write(data)
 
 
-def _download_once(url: str, part: Path) -> None:
+def _download_once(url: str, part: Path, max_bytes: int) -> None:
     """Write what the address sends to the file `part`, from its start."""
     import pooch
     from requests import HTTPError, RequestException
@@ -235,7 +307,7 @@ def _download_once(url: str, part: Path) -> None:
         hooks={"response": look_at},
     )
     try:
-        with _LimitedFile(io.FileIO(part, "x")) as file:
+        with _LimitedFile(part, max_bytes) as file:
             get(url, file, None)
             os.fsync(file.fileno())
     except HTTPError as error:

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ckconv_sweep.config.trial import Data
+from ckconv_sweep.config.data import Description, PmnistData, SmnistData
 from ckconv_sweep.data.fetch import data_folder, find_or_download, read_content
 from ckconv_sweep.data.idx import parse_idx
 from ckconv_sweep.data.splits import hold_out
-from ckconv_sweep.data.task import Description, SequenceTask, Split
+from ckconv_sweep.data.task import SequenceTask, Split
 
-SMNIST = Description(name="smnist", in_channels=1, length=784, classes=10)
-PMNIST = Description(name="pmnist", in_channels=1, length=784, classes=10)
+SMNIST = Description(name="smnist", in_channels=1, length=784, outputs=10)
+PMNIST = Description(name="pmnist", in_channels=1, length=784, outputs=10)
 
 IMAGE_SHAPE = (28, 28)
 MEAN, STD = 0.1307, 0.3081
@@ -53,14 +53,27 @@ SHA256 = {
 (the unpacked training images have md5 6bbc9ace898e44ae57da46a324031adb)."""
 
 
-def load_smnist(data: Data, data_dir: Path | None = None) -> SequenceTask:
-    """The pixels row by row."""
-    return _load(SMNIST, data, data_dir, order_T=np.arange(SMNIST.length))
+def describe(data: SmnistData | PmnistData, data_dir: Path | None = None) -> Description:
+    """Always the same."""
+    return SMNIST if data.name == "smnist" else PMNIST
 
 
-def load_pmnist(data: Data, data_dir: Path | None = None) -> SequenceTask:
-    """The pixels in the published shuffled order."""
-    return _load(PMNIST, data, data_dir, order_T=permutation(PMNIST.length))
+def load(data: SmnistData | PmnistData, data_dir: Path | None = None) -> SequenceTask:
+    """`smnist`: the pixels row by row. `pmnist`: in the published shuffled order."""
+    length = SMNIST.length
+    order_T = np.arange(length) if data.name == "smnist" else permutation(length)
+    paths = find_or_download(data_folder(data_dir) / "mnist", SHA256, MIRRORS)
+    values_NT, targets_N = _read(paths, TRAIN_IMAGES, TRAIN_LABELS)
+    for name in (TEST_IMAGES, TEST_LABELS):
+        # A damaged test file is told now, not at the end of a sweep. Its content is not kept.
+        read_content(paths[name], SHA256[name])
+    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
+    return SequenceTask(
+        description=describe(data),
+        train=_split(values_NT[train], targets_N[train], order_T),
+        validation=_split(values_NT[validation], targets_N[validation], order_T),
+        test_reader=partial(_read_test, paths, order_T),
+    )
 
 
 def permutation(length: int) -> NDArray[np.int64]:
@@ -71,23 +84,6 @@ def permutation(length: int) -> NDArray[np.int64]:
     belongs to the published weights.
     """
     return np.random.RandomState(0).permutation(length).astype(np.int64)
-
-
-def _load(
-    description: Description, data: Data, data_dir: Path | None, order_T: NDArray[np.int64]
-) -> SequenceTask:
-    paths = find_or_download(data_folder(data_dir) / "mnist", SHA256, MIRRORS)
-    values_NT, targets_N = _read(paths, TRAIN_IMAGES, TRAIN_LABELS)
-    for name in (TEST_IMAGES, TEST_LABELS):
-        # A damaged test file is told now, not at the end of a sweep. Its content is not kept.
-        read_content(paths[name], SHA256[name])
-    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
-    return SequenceTask(
-        description=description,
-        train=_split(values_NT[train], targets_N[train], order_T),
-        validation=_split(values_NT[validation], targets_N[validation], order_T),
-        test_reader=partial(_read_test, paths, order_T),
-    )
 
 
 def _read(

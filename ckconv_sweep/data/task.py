@@ -1,4 +1,4 @@
-"""What a data set becomes: splits of equally long sequences, one class each.
+"""What a data set becomes: splits of equally long sequences, and what is asked of each.
 
 Shapes: N sequences, C channels, T time steps.
 """
@@ -7,40 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ckconv_sweep.config.data import Description
 
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What is known of a data set before it is read: enough to count a model's parameters."""
-
-    name: str
-    in_channels: int
-    length: int
-    """Time steps in every sequence."""
-    classes: int
-    kind: Literal["classification"] = "classification"
-    """Loss: cross-entropy. Metric: accuracy."""
+IGNORED = -100
+"""A target of `per_step` and `text` that is not scored (PyTorch's own word for it)."""
 
 
 @dataclass(frozen=True, eq=False)  # eq: comparing tensors with == gives no single answer
 class Split:
-    """Sequences and their classes, in one order."""
+    """Sequences and what is asked of them, in one order."""
 
     inputs: Tensor
-    """`(N, C, T)`, float32, normalised."""
+    """`(N, C, T)`, float32, normalised. For `text` the characters' numbers, `(N, T)`, int64."""
     targets: Tensor
-    """`(N,)`, int64, from 0 to `classes - 1`."""
+    """`classification`: `(N,)`, int64, from 0 to `outputs - 1`. `per_step` and `text`: the same for
+    every step, `(N, T)`, or `IGNORED`. `binary`: `(N,)`, float32, 0 or 1. `regression`: `(N,)`,
+    float32."""
+    times: Tensor | None = None
+    """When each step was, `(N, T)`, float32, rising, in steps of the whole sequence; None where
+    steps are equally far apart."""
+    rate: float = 1.0
+    """Distance of two steps, in steps of the training split."""
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device | str) -> Split:
         """The same sequences on a device."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        times = None if self.times is None else self.times.to(device)
+        return Split(self.inputs.to(device), self.targets.to(device), times, self.rate)
+
+    def every_nth(self, n: int) -> Split:
+        """Sequences that are continuous, sampled more coarsely: every n-th step, the first one
+        included."""
+        return Split(self.inputs[..., ::n], self.targets, None, self.rate * n)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,15 +1,13 @@
-"""Builders for the data tests: tiny files in MNIST's format, and a mirror on this machine."""
+"""For the data tests: tiny files in MNIST's format, and a mirror on this machine."""
 
-import gzip
-import hashlib
-import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 
 from ckconv_sweep.data import fetch
+
+from .small_files import mnist_contents, write_mnist
 
 
 @pytest.fixture(autouse=True)
@@ -23,46 +21,16 @@ def _away_from_the_users_folders(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def idx():
-    """`idx(array)`: the bytes of an idx file."""
-
-    def build(array):
-        array = np.asarray(array, dtype=np.uint8)
-        shape = struct.pack(f">{array.ndim}I", *array.shape)
-        return bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
-
-    return build
+def tiny_mnist(monkeypatch):
+    """Name -> content of four files like MNIST's, which the loaders take for the official ones."""
+    return mnist_contents(monkeypatch)
 
 
 @pytest.fixture
-def tiny_mnist(idx, monkeypatch):
-    """Name -> content of four files like MNIST's: 60 images to train with, 20 to test with.
-
-    The loaders take them for the official ones, and know no mirror.
-    """
-    from ckconv_sweep.data import mnist
-
-    rng = np.random.default_rng(0)
-    contents = {
-        mnist.TRAIN_IMAGES: idx(rng.integers(0, 256, (60, 28, 28))),
-        mnist.TRAIN_LABELS: idx(np.arange(60) % 10),
-        mnist.TEST_IMAGES: idx(rng.integers(0, 256, (20, 28, 28))),
-        mnist.TEST_LABELS: idx(np.arange(20) % 10),
-    }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(mnist, "SHA256", hashes)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
-    return contents
-
-
-@pytest.fixture
-def tiny_mnist_folder(tiny_mnist, tmp_path):
+def tiny_mnist_folder(tmp_path, monkeypatch):
     """A data folder with the tiny files, packed."""
-    folder = tmp_path / "data"
-    (folder / "mnist").mkdir(parents=True)
-    for name, content in tiny_mnist.items():
-        (folder / "mnist" / f"{name}.gz").write_bytes(gzip.compress(content))
-    return folder
+    write_mnist(tmp_path / "data", monkeypatch)
+    return tmp_path / "data"
 
 
 class Mirror:

@@ -1,18 +1,16 @@
 """The real digits that come with scikit-learn."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from ckconv_sweep.config.trial import Data
+from ckconv_sweep.config.data import DigitsData
 from ckconv_sweep.data import digits
 
 
 def load(**changes):
-    return digits.load(Data(name="digits", **changes))
+    return digits.load(DigitsData(**changes))
 
 
 def rows(split):
@@ -57,11 +55,6 @@ def test_every_split_holds_the_classes_in_the_same_shares(task):
         np.testing.assert_allclose(shares, whole, atol=0.007)
 
 
-def test_a_seed_repeats_its_split(task):
-    assert torch.equal(load().validation.inputs, task.validation.inputs)
-    assert torch.equal(load().train.targets, task.train.targets)
-
-
 def test_another_seed_changes_validation_but_never_the_test_split(task):
     other = load(split_seed=1)
     assert set(rows(other.validation)) != set(rows(task.validation))
@@ -94,8 +87,3 @@ def test_the_test_split_is_not_read_before_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(digits, "load_digits", lambda **_: pytest.fail("read"))
     with pytest.raises(pytest.fail.Exception):
         task.read_test()
-
-
-def test_a_task_can_be_sent_to_another_process(task):
-    copy = pickle.loads(pickle.dumps(task))
-    assert torch.equal(copy.read_test().inputs, task.read_test().inputs)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from ckconv_sweep.data import fetch
-from ckconv_sweep.data.fetch import find_or_download, read_content
+from ckconv_sweep.data.fetch import find_or_download, find_or_download_archive, read_content
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 
 CONTENT = random.Random(0).randbytes(5_000)
@@ -234,3 +234,50 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(folder, mirror, start):
     out = start(size_limit=1_000).communicate(timeout=60)[0]
     assert out.startswith(f"ready\nCannotWrite {folder}")
     assert names(folder) == [".lock"]
+
+
+def get_archive(folder, *mirrors, algorithm="sha256", max_bytes=10_000):
+    checksum = algorithm and f"{algorithm}:{hashlib.new(algorithm, ARCHIVE).hexdigest()}"
+    addresses = [mirror.address for mirror in mirrors]
+    return find_or_download_archive(
+        folder, "set.tar.gz", addresses, checksum=checksum, max_bytes=max_bytes
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5", None])
+def test_an_archive_is_downloaded_once_under_its_own_name(folder, mirror, algorithm):
+    mirror.files["set.tar.gz"] = ARCHIVE
+    for _ in range(2):
+        assert get_archive(folder, mirror, algorithm=algorithm).read_bytes() == ARCHIVE
+    assert mirror.requested == ["set.tar.gz"]
+    assert names(folder) == [".lock", "set.tar.gz"]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_another_archive_is_refused_and_the_next_mirror_helps(folder, make_mirror, algorithm):
+    bad, good = make_mirror(), make_mirror()
+    bad.files["set.tar.gz"] = ARCHIVE[:-1]
+    with pytest.raises(DamagedData, match=f"expected {algorithm}:"):
+        get_archive(folder, bad, algorithm=algorithm)
+    assert names(folder) == [".lock"]
+    good.files["set.tar.gz"] = ARCHIVE
+    assert get_archive(folder, bad, good, algorithm=algorithm).read_bytes() == ARCHIVE
+
+
+def test_an_archive_larger_than_its_data_set_says_is_cut_off(folder, mirror):
+    mirror.files["set.tar.gz"] = ARCHIVE
+    with pytest.raises(ConfigError, match="sent more than 2000 bytes"):
+        get_archive(folder, mirror, max_bytes=2_000)
+    assert names(folder) == [".lock"]
+
+
+def test_an_archive_cut_on_its_way_is_asked_for_again(folder, mirror):
+    mirror.files["set.tar.gz"] = ARCHIVE
+    mirror.cuts = [10, 1_000]
+    assert get_archive(folder, mirror).read_bytes() == ARCHIVE
+
+
+def test_a_folder_that_cannot_hold_an_archive_is_one_message(tmp_path, mirror):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CannotWrite, match="--data-dir"):
+        get_archive(tmp_path / "file" / "set", mirror)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from ckconv_sweep.data.idx import parse_idx
 from ckconv_sweep.errors import DamagedData
 
+from .small_files import idx
+
 PATH = Path("folder/images")
 WHOLE = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(12))  # 2 of 2 x 3
 
@@ -18,7 +20,7 @@ def test_images_come_out_in_the_order_of_their_bytes():
     assert (parse_idx(WHOLE, PATH, (2, 3)) == np.arange(12).reshape(2, 2, 3)).all()
 
 
-def test_labels_come_out_as_one_dimension(idx):
+def test_labels_come_out_as_one_dimension():
     assert parse_idx(idx([3, 1, 4]), PATH, ()).tolist() == [3, 1, 4]
 
 

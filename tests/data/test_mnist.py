@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ckconv_sweep.config.trial import Data
+from ckconv_sweep.config.data import PmnistData, SmnistData
 from ckconv_sweep.data import mnist
-from ckconv_sweep.data.datasets import load
+from ckconv_sweep.data.mnist import load
 from ckconv_sweep.errors import ConfigError, DamagedData
 
-DATA = Data(name="smnist", validation_fraction=1 / 6)
+DATA = SmnistData(validation_fraction=1 / 6)
 
 
 def test_packed_and_plain_files_give_the_same(tiny_mnist, tiny_mnist_folder, tmp_path):
@@ -62,7 +62,7 @@ def test_values_are_normalised_by_the_published_constants(tiny_mnist, tiny_mnist
 
 def test_pmnist_reads_the_same_pixels_in_the_published_order(tiny_mnist_folder):
     rows = load(DATA, tiny_mnist_folder)
-    shuffled = load(DATA.model_copy(update={"name": "pmnist"}), tiny_mnist_folder)
+    shuffled = load(PmnistData(validation_fraction=1 / 6), tiny_mnist_folder)
     order = torch.from_numpy(mnist.permutation(784))
     for split in ("train", "validation"):
         one, other = getattr(rows, split), getattr(shuffled, split)
@@ -131,6 +131,6 @@ def test_every_mirror_is_reached_over_https():
 def test_inputs_equal_those_of_the_published_code_bit_for_bit(shared):
     with np.load(shared / "reference" / "smnist_98k.npz") as reference:
         inputs, labels = reference["x"], reference["labels"]
-    test = load(Data(name="smnist"), shared / "data").read_test()
+    test = load(SmnistData(), shared / "data").read_test()
     assert torch.equal(test.inputs[:16], torch.from_numpy(inputs))
     assert torch.equal(test.targets[:16], torch.from_numpy(labels))

@@ -1,0 +1,120 @@
+"""Any classification problem of the UEA and UCR archives (`uea`): its shape is read from its files.
+
+Data: `<data folder>/uea/<problem>/<problem>_TRAIN.ts` and `_TEST.ts`, put there by the user
+(https://www.timeseriesclassification.com; Bagnall et al. 2018, arXiv:1811.00075). No checksums of
+them are published, so nothing is downloaded.
+
+Split: `validation_fraction` of the TRAIN file is held out by `split_seed`, stratified; the TEST
+file is the test split.
+
+Values: a missing value is the last one before it; where there is none, the training sequences'
+mean. Series are continued by their last value to the longest of both files. Mean and standard
+deviation are those of the training sequences, so continued. Classes are numbered in the order of
+the TRAIN file's header.
+
+Shapes: N sequences, C channels, T time steps.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ckconv_sweep.config.data import Description, UeaData
+from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
+from ckconv_sweep.data.sequences import Normalizer
+from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.data.ts_format import TsFile, measure_ts, padded, read_ts
+from ckconv_sweep.errors import ConfigError, DamagedData
+
+SITE = "https://www.timeseriesclassification.com"
+
+
+def describe(data: UeaData, data_dir: Path | None = None) -> Description:
+    """Read the files' headers, and the lengths of their series where the headers do not tell.
+
+    Raises:
+        ConfigError: a file is missing.
+        DamagedData: a file cannot be read, or both do not belong together.
+    """
+    train_path, test_path = _paths(data, data_dir)
+    train, test = measure_ts(train_path), measure_ts(test_path)
+    if train.channels != test.channels or set(train.classes) != set(test.classes):
+        raise DamagedData(
+            f"{train_path.name} has {train.channels} channels and {len(train.classes)} classes, "
+            f"{test_path.name} has {test.channels} and {len(test.classes)}: both must have the "
+            "same",
+            where=str(train_path.parent),
+            hint="fetch both files anew",
+        )
+    return Description(
+        name=data.name,
+        in_channels=train.channels,
+        length=max(train.longest, test.longest),
+        outputs=len(train.classes),
+    )
+
+
+def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
+    """Read and split a problem."""
+    description = describe(data, data_dir)
+    train_path, test_path = _paths(data, data_dir)
+    content = read_ts(train_path)
+    classes = content.classes
+    inputs_NCT, targets_N = _arrays(content, classes, description.length)
+    read_ts(test_path)  # damage is told now, not at the end of a sweep; nothing is kept
+    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
+    normalizer = Normalizer.of(inputs_NCT[train], data.normalization)
+    return SequenceTask(
+        description=description,
+        train=_split(inputs_NCT[train], targets_N[train], normalizer),
+        validation=_split(inputs_NCT[validation], targets_N[validation], normalizer),
+        test_reader=partial(_read_test, test_path, classes, description.length, normalizer),
+    )
+
+
+def _paths(data: UeaData, data_dir: Path | None) -> tuple[Path, Path]:
+    folder = data_folder(data_dir) / "uea" / data.problem
+    paths = folder / f"{data.problem}_TRAIN.ts", folder / f"{data.problem}_TEST.ts"
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(
+                "this file is missing",
+                where=str(path),
+                hint=f"download {data.problem} in .ts format from {SITE} and put "
+                f"{paths[0].name} and {paths[1].name} into this folder, or name the folder above "
+                f"uea/ with --data-dir or {DATA_VARIABLE}",
+            )
+    return paths
+
+
+def _arrays(
+    content: TsFile, classes: tuple[str, ...], length: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`(N, C, length)`, NaN only where a channel begins with missing values, and `(N,)`."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    inputs_NCT = np.stack([padded(forward_filled(x_CT), length) for x_CT in content.series])
+    return inputs_NCT, np.array([numbers[label] for label in content.labels], dtype=np.int64)
+
+
+def forward_filled(x_CT: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put the last known value of its channel where one is missing (NaN), if there is one."""
+    known_CT = ~np.isnan(x_CT)
+    source_CT = np.maximum.accumulate(np.where(known_CT, np.arange(x_CT.shape[1]), 0), axis=1)
+    return np.take_along_axis(x_CT, source_CT, axis=1)
+
+
+def _read_test(path: Path, classes: tuple[str, ...], length: int, normalizer: Normalizer) -> Split:
+    return _split(*_arrays(read_ts(path), classes, length), normalizer)
+
+
+def _split(
+    inputs_NCT: NDArray[np.float32], targets_N: NDArray[np.int64], normalizer: Normalizer
+) -> Split:
+    normalised_NCT = normalizer(inputs_NCT).nan_to_num_(nan=0.0)
+    return Split(normalised_NCT, torch.from_numpy(targets_N))

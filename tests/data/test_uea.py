@@ -1,0 +1,123 @@
+"""UEA problems, on small files of their format."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ckconv_sweep.config.data import UeaData
+from ckconv_sweep.data.uea import describe, forward_filled, load
+from ckconv_sweep.errors import ConfigError, DamagedData
+
+from .small_files import UEA_HEADER, ts, write_uea
+
+DATA = UeaData(problem="Tiny", validation_fraction=0.25)
+NAN = np.nan
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_uea(tmp_path)
+    return tmp_path
+
+
+def test_the_description_is_read_from_both_files(folder):
+    described = describe(DATA, folder)
+    assert described.name == "uea"
+    assert (described.in_channels, described.length, described.outputs) == (2, 9, 2)
+    assert load(DATA, folder).description == described
+
+
+def test_validation_is_held_out_of_the_train_file(folder):
+    task = load(DATA, folder)
+    assert [len(task.train), len(task.validation), len(task.read_test())] == [12, 4, 6]
+    assert task.validation.targets.bincount().tolist() == [3, 1]
+
+
+def test_every_series_is_as_long_as_the_longest_of_both_files(folder):
+    task = load(DATA, folder)
+    for split in (task.train, task.validation, task.read_test()):
+        assert split.inputs.shape[1:] == (2, 9)
+        assert split.inputs.dtype == torch.float32
+        assert split.inputs.isfinite().all()
+        assert (split.inputs[:, :, -1] == split.inputs[:, :, -2]).any()
+
+
+def test_classes_are_numbered_in_the_order_of_the_train_files_header(folder):
+    path = folder / "uea" / "Tiny" / "Tiny_TEST.ts"
+    assert load(DATA, folder).read_test().targets.tolist() == [1, 0] * 3
+    path.write_text(path.read_text().replace("true b a", "true a b"))
+    assert load(DATA, folder).read_test().targets.tolist() == [1, 0] * 3
+
+
+@pytest.mark.parametrize(
+    ("normalization", "over"), [("per_channel", (0, 2)), ("per_time_step", (0, 1))]
+)
+def test_training_series_are_normalised_by_themselves(folder, normalization, over):
+    task = load(DATA.model_copy(update={"normalization": normalization}), folder)
+    mean, std = task.train.inputs.mean(over), task.train.inputs.std(over)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.ones_like(std), atol=1e-3, rtol=0)
+
+
+def test_a_missing_value_is_the_last_one_before_it():
+    x = np.float32([[1, NAN, NAN, 4, NAN], [NAN, 2, NAN, NAN, 3], [NAN] * 5])
+    expected = np.float32([[1, 1, 1, 4, 4], [NAN, 2, 2, 2, 3], [NAN] * 5])
+    np.testing.assert_array_equal(forward_filled(x), expected)
+
+
+def test_where_no_value_comes_before_a_missing_one_stands_the_mean(folder):
+    path = folder / "uea" / "Tiny" / "Tiny_TEST.ts"
+    path.write_text(ts([[[NAN, 7.0], [NAN, NAN]], [[1.0], [2.0]]], "ab", UEA_HEADER))
+    first = load(DATA, folder).read_test().inputs[0]
+    assert first[0, 0] == 0
+    assert first[0, 1] != 0
+    assert (first[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("true b a", "true b a c"),
+        ("true b a", "true b A"),
+        ("@dimensions 2", "@dimensions 3"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(folder, old, new):
+    path = folder / "uea" / "Tiny" / "Tiny_TEST.ts"
+    path.write_text(path.read_text().replace(old, new))
+    for function in (describe, load):
+        with pytest.raises(DamagedData, match="both must have the same") as error:
+            function(DATA, folder)
+        assert error.value.where == str(path.parent)
+
+
+@pytest.mark.parametrize("name", ["Tiny_TRAIN.ts", "Tiny_TEST.ts"])
+def test_damage_is_told_before_any_training(folder, name):
+    path = folder / "uea" / "Tiny" / name
+    path.write_text(path.read_text().replace("\n", "\n1,x:3,4:a\n").replace("1,x:3,4:a\n@", "@"))
+    with pytest.raises(DamagedData, match="no number") as error:
+        load(DATA, folder)
+    assert error.value.where.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("name", ["Tiny_TRAIN.ts", "Tiny_TEST.ts"])
+def test_a_file_that_is_missing_is_told_with_how_to_get_it(folder, name):
+    path = folder / "uea" / "Tiny" / name
+    path.unlink()
+    with pytest.raises(ConfigError, match="this file is missing") as error:
+        describe(DATA, folder)
+    assert error.value.where == str(path)
+    assert "https://www.timeseriesclassification.com" in error.value.hint
+    assert "--data-dir" in error.value.hint
+
+
+def test_a_class_too_rare_to_be_held_out_is_told(folder):
+    with pytest.raises(ConfigError, match="leaves a class without a sequence"):
+        load(DATA.model_copy(update={"validation_fraction": 0.01}), folder)
+
+
+@pytest.mark.parametrize("problem", ["../Tiny", "/Tiny", "a/b", "", "."])
+def test_a_problem_is_a_name_and_no_path(problem):
+    with pytest.raises(ValidationError):
+        UeaData(problem=problem)
