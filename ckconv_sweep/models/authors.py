@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,14 @@ NAMES = [
     (r"readout\.(weight|bias)", r"finallyr.{0}"),
 ]
 KERNEL_NET = r"blocks\.(\d+)\.conv([12])\.kernel_net\.layers\.(\d+)\.(weight_g|weight_v|bias)"
+PUBLISHED = {
+    "block": "residual",
+    "norm": "layer",
+    "activation": "relu",
+    "readout": "last",
+    "causal": True,
+}
+"""Settings which the names and shapes of the weights do not tell."""
 NOT_WEIGHTS = ("train_length", "conv_kernel")
 """Last part of the names under which the published code keeps what it computes anew."""
 
@@ -37,8 +46,22 @@ def authors_name(name: str) -> str:
             return theirs.format(*match.groups())
     raise ConfigError(
         f"the published code has no parameter like {name!r}",
-        hint="its checkpoints have model.kernel.norm none",
+        hint="its checkpoints have model.kernel.norm none, model.mask none, model.separable false "
+        "and an omega_0 that is not learned",
     )
+
+
+def _refuse_another_network(model: CKCNN) -> None:
+    for name, published in PUBLISHED.items():
+        if (got := getattr(model.config, name)) != published:
+            raise ConfigError(
+                f"model.{name} must be {published} for weights of the published code, got {got}"
+            )
+    if model.config.kernel.name != "mlp":
+        raise ConfigError(
+            f"model.kernel must be mlp for weights of the published code, got "
+            f"{model.config.kernel.name}"
+        )
 
 
 def _has_width_axis(name: str) -> bool:
@@ -46,7 +69,12 @@ def _has_width_axis(name: str) -> bool:
 
 
 def to_authors(model: CKCNN) -> dict[str, Tensor]:
-    """The model's weights under the published code's names and in its shapes."""
+    """The model's weights under the published code's names and in its shapes.
+
+    Raises:
+        ConfigError: the published code has no such network.
+    """
+    _refuse_another_network(model)
     return {
         authors_name(name): (value[..., None] if _has_width_axis(name) else value).detach().clone()
         for name, value in model.named_parameters()
@@ -61,11 +89,12 @@ def from_authors(state: Mapping[str, object], model: CKCNN) -> dict[str, Tensor]
         model: says which parameters there must be, and in which shapes; is not changed.
 
     Raises:
-        ConfigError: the state is that of a model of another shape.
+        ConfigError: the state is that of a model of another shape, or the model is none of the
+            published code.
         DamagedData: a value is no tensor of finite numbers.
     """
-    parameters = {authors_name(name): name for name, _ in model.named_parameters()}
     expected = {theirs: value.shape for theirs, value in to_authors(model).items()}
+    parameters = {authors_name(name): name for name, _ in model.named_parameters()}
     weights = {key: v for key, v in state.items() if key.split(".")[-1] not in NOT_WEIGHTS}
     for key, shape in expected.items():
         if key not in weights:
@@ -95,3 +124,54 @@ def from_authors(state: Mapping[str, object], model: CKCNN) -> dict[str, Tensor]
         assert isinstance(value, Tensor)
         mapped[ours] = (value[..., 0] if _has_width_axis(ours) else value).detach().clone()
     return mapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the names and shapes of a published checkpoint tell."""
+
+    in_channels: int
+    outputs: int
+    length: int | None
+    """Steps of its training sequences, where the file says so."""
+    hidden_channels: int
+    blocks: int
+    bias: bool
+    kernel_hidden_channels: int
+    kernel_layers: int
+
+
+def described_by(state: Mapping[str, object]) -> Published:
+    """Read a model's sizes from a state of the published code.
+
+    Raises:
+        ConfigError: it is none of a CKCNN with a multi-layer kernel net.
+    """
+    shapes = {key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor)}
+
+    def shape(key: str) -> tuple[int, ...]:
+        if key not in shapes:
+            raise ConfigError(
+                f"this is no CKCNN of the published code: it lacks {key!r}",
+                hint="those are read whose kernel nets are multi-layer perceptrons, and whose "
+                "answer is of the last step",
+            )
+        return shapes[key]
+
+    net = "backbone.0.cconv1.Kernel.kernel_net"
+    layers = sum(
+        re.fullmatch(rf"{re.escape(net)}\.\d+\.weight_v", key) is not None for key in shapes
+    )
+    hidden = shape("backbone.0.norm1.layer_norm.weight")[0]
+    lengths = [v for k, v in state.items() if k.endswith(".train_length") and isinstance(v, Tensor)]
+    return Published(
+        in_channels=shape(f"{net}.{4 * (layers - 1)}.weight_v")[0] // hidden,
+        outputs=shape("finallyr.weight")[0],
+        # Some files hold something else under this name: a length is one whole number above 0.
+        length=next((int(v) for v in lengths if v.numel() == 1 and int(v) > 0), None),
+        hidden_channels=hidden,
+        blocks=len({key.split(".")[1] for key in shapes if key.startswith("backbone.")}),
+        bias="backbone.0.cconv1.bias" in shapes,
+        kernel_hidden_channels=shape(f"{net}.0.weight_v")[0],
+        kernel_layers=layers,
+    )

@@ -1,74 +1,182 @@
-"""A convolution whose kernel is a small network, sampled once for each step of the input.
+"""A convolution whose kernel is a small network, sampled at the steps of its input.
 
-Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4.
+Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4. Centred and masked kernels are from FlexConv
+(arXiv:2110.08059), separable ones from CCNN (arXiv:2206.03398). Times of their own for the steps of
+each sequence: named in CKConv as what continuous kernels are good for; the published code has none.
 
-Shapes: B batch, C channels in, D channels out, T time.
+Shapes: B batch, C channels in, D channels out, T time, K samples of the kernel, N kernels (C, or
+D C for each pair of channels), H features of the kernel net.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
-from ckconv_sweep.config.trial import Kernel
-from ckconv_sweep.models.convolution import causal_conv
-from ckconv_sweep.models.initial import put, unset
-from ckconv_sweep.models.kernel_net import KernelNet
-
-
-def relative_positions(length: int, like: Tensor) -> Tensor:
-    """Positions in lag order, `(T,)`, from +1, the present, to -1, the oldest step; of one step +1.
-
-    Args:
-        length: number of steps T.
-        like: gives device and precision.
-    """
-    return torch.linspace(1.0, -1.0, length, device=like.device, dtype=like.dtype)
+from ckconv_sweep.config.model import CKCNNConfig
+from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.models.convolution import causal_conv, centred_conv, legacy_odd_fft
+from ckconv_sweep.models.initial import put, uniform, unset
+from ckconv_sweep.models.kernel_masks import MASKS
+from ckconv_sweep.models.kernel_nets import KERNEL_NETS
+from ckconv_sweep.models.masks import Masks, dropped
+from ckconv_sweep.models.positions import Span, smoothed
+from ckconv_sweep.models.sequence_model import EVENLY, Sampling
 
 
 class CKConv(nn.Module):
-    """The kernel always spans the whole input: another length samples the same function more
-    densely or more coarsely."""
+    """The kernel spans a training sequence. Nothing is kept between calls: the same function is
+    sampled anew for each length, rate or set of times."""
 
     def __init__(
         self,
-        config: Kernel,
+        config: CKCNNConfig,
         in_channels: int,
         out_channels: int,
+        length: int,
+        place: int,
         generator: Generator | None,
-        *,
-        bias: bool = True,
     ) -> None:
-        """Without a generator the kernel net stays unset."""
+        """
+        Args:
+            config: the settings of the network.
+            in_channels: C.
+            out_channels: D.
+            length: steps of a training sequence.
+            place: number of the place where the kernel's values are dropped.
+            generator: as of `SequenceModel`.
+        """
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_net = KernelNet(config, out_channels * in_channels, generator)
-        self.bias = unset(out_channels) if bias else None
+        self.place, self.weight_dropout = place, config.weight_dropout
+        self.separable, self.legacy_odd_fft = config.separable, config.legacy_odd_fft
+        self.span = Span(length, config.causal)
+        self.kernels = (in_channels,) if config.separable else (out_channels, in_channels)
+        self.kernel_net = KERNEL_NETS[config.kernel.name](
+            config.kernel,
+            in_channels if config.separable else out_channels * in_channels,
+            generator,
+            summed=length if config.separable else in_channels * length,
+        )
+        self.mask = MASKS[config.mask.name](config.mask, config.causal)
+        self.pointwise = unset(out_channels, in_channels) if config.separable else None
+        if generator is not None and self.pointwise is not None:  # PyTorch's default
+            put(
+                self.pointwise,
+                uniform((out_channels, in_channels), in_channels**-0.5, generator),
+            )
+        self.bias = unset(out_channels) if config.bias else None
         if generator is not None and self.bias is not None:
             put(self.bias, 0.0)
 
-    def kernel(self, length: int) -> Tensor:
-        """The kernel sampled at `length` steps, in lag order, `(D, C, T)`; index 0 weighs the
-        present."""
-        positions_T = relative_positions(length, like=self.kernel_net.omega_0)
-        values_NT: Tensor = self.kernel_net(positions_T)
-        return values_NT.reshape(self.out_channels, self.in_channels, length)
+    def kernel(self, length: int, rate: float = 1.0) -> Tensor:
+        """The kernel for sequences of `length` steps, in lag order: masked, and made ready for
+        their sampling rate.
 
-    def forward(self, x_BCT: Tensor) -> Tensor:
-        """`(B, C, T) -> (B, D, T)`"""
-        return self.convolved(x_BCT)[0]
+        Args:
+            length: steps of the sequences.
+            rate: distance of two of their steps, in steps of the training sequences.
 
-    def convolved(self, x_BCT: Tensor) -> tuple[Tensor, Tensor]:
-        """Output `(B, D, T)`, and the kernel `(D, C, T)` that made it, for `penalty`."""
-        kernel_DCT = self.kernel(x_BCT.shape[-1])
-        return causal_conv(x_BCT, kernel_DCT, self.bias), kernel_DCT
-
-    def penalty(self, kernel_DCT: Tensor) -> Tensor:
-        """L2 norm of the sampled kernel plus that of the bias, neither squared: a scalar.
-
-        The published code's `LnLoss` is the sum of these over all CKConvs, times a factor.
+        Returns:
+            `(D, C, K)`, or `(C, K)` where the convolution is separable. Causal, index 0 weighs the
+            present and K is at most `length`; centred, the present is in the middle.
         """
-        penalty: Tensor = torch.linalg.vector_norm(kernel_DCT)
-        if self.bias is not None:
-            penalty = penalty + torch.linalg.vector_norm(self.bias)
-        return penalty
+        positions_K = self.span.sampled(length, rate, like=self.kernel_net.last.bias)
+        # Masked last, so that smoothing brings nothing back where the kernel is cropped.
+        values_NK: Tensor = self.mask(smoothed(self.kernel_net(positions_K), rate), positions_K)
+        return values_NK.reshape(*self.kernels, -1)
+
+    def forward(
+        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
+    ) -> Tensor:
+        """`(B, C, T) -> (B, D, T)`; see `convolved`."""
+        return self.convolved(x_BCT, masks, sampling)[0]
+
+    def convolved(
+        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
+    ) -> tuple[Tensor, Tensor]:
+        """The output and what it costs.
+
+        Args:
+            x_BCT: input, `(B, C, T)`.
+            masks: which values of the kernel are dropped in a training step.
+            sampling: when the steps were.
+
+        Returns:
+            The output `(B, D, T)`, and a scalar: the L2 norm of the sampled kernel, as it was used,
+            plus that of the bias, neither squared. The published code's `LnLoss` is the sum of
+            these over all CKConvs, times a factor. Where every sequence has times, and so a kernel
+            of its own, it is the norm of the kernel as training sequences without them would
+            sample it.
+
+        Raises:
+            ConfigError: values are to be dropped from the kernel, but the steps have times.
+        """
+        if sampling.times_BT is None:
+            kernel = self.kernel(x_BCT.shape[-1], sampling.rate)
+            kernel = dropped(kernel, masks, self.place, self.weight_dropout)
+            y_BDT = self._evenly(x_BCT, kernel)
+        else:
+            if masks is not None and self.weight_dropout > 0.0:
+                raise ConfigError(
+                    "model.weight_dropout must be 0 where steps have times of their own: there is "
+                    "no one sampled kernel whose values could be dropped",
+                    hint="take data.dropped_as mask, or another dropout",
+                )
+            kernel = self.kernel(self.span.training_length)
+            y_BDT = self._at_times(x_BCT, sampling.times_BT)
+        if self.pointwise is not None:
+            y_BDT = functional.conv1d(y_BDT, self.pointwise[:, :, None])
+        penalty: Tensor = torch.linalg.vector_norm(kernel)
+        if self.bias is None:
+            return y_BDT, penalty
+        return y_BDT + self.bias[:, None], penalty + torch.linalg.vector_norm(self.bias)
+
+    def learning_rate_factors(self) -> dict[str, float]:
+        """Parameters, by name, whose learning rate is not that of the others, and its factor."""
+        return {
+            f"{part}.{name}": factor
+            for part, factors in [
+                ("kernel_net", self.kernel_net.learning_rate_factors()),
+                ("mask", self.mask.learning_rate_factors()),
+            ]
+            for name, factor in factors.items()
+        }
+
+    def _evenly(self, x_BCT: Tensor, kernel: Tensor) -> Tensor:
+        """Convolved, `(B, D, T)`; where separable each channel by itself, `(B, C, T)`."""
+        if not self.span.causal:
+            return centred_conv(x_BCT, kernel)
+        # The published code has no FFT, and so not its fault, where an input is shorter than those
+        # of training.
+        if self.legacy_odd_fft and x_BCT.shape[-1] >= self.span.training_length:
+            return legacy_odd_fft(x_BCT, kernel)
+        return causal_conv(x_BCT, kernel)
+
+    def _at_times(self, x_BCT: Tensor, times_BT: Tensor) -> Tensor:
+        """As `_evenly`, where each sequence has times, `(B, T)`, of its own.
+
+        `y[b, d, t] = sum over c and s of psi[d, c](times[b, t] - times[b, s]) * x[b, c, s]`
+
+        The kernel of each pair of steps is never made, `(B, T, T, D, C)` values. psi is linear in
+        the features of the kernel net, so that these are summed with the input first. A kernel net
+        with norm takes its statistics over all pairs of steps, reached or not.
+        """
+        batch, time = times_BT.shape
+        lags_BTT = (times_BT[:, :, None] - times_BT[:, None, :]).to(x_BCT.dtype)  # [b, t, s]
+        positions_BTT, reached_BTT = self.span.at_lags(lags_BTT)
+        if self.span.causal:
+            steps_T = torch.arange(time, device=x_BCT.device)
+            reached_BTT = reached_BTT & (steps_T[:, None] >= steps_T)
+        positions_P = positions_BTT.flatten()
+        # A last feature that is always one stands for the bias of the kernel net's last layer.
+        features_HP = functional.pad(self.kernel_net.features(positions_P), (0, 0, 0, 1), value=1.0)
+        features_HP = self.mask(features_HP, positions_P) * reached_BTT.flatten()
+        features_HBTT = features_HP.reshape(-1, batch, time, time)
+        last = self.kernel_net.last
+        weight_NH = torch.cat([last.weight(), last.bias[:, None]], dim=1)
+        summed_BTHC = torch.einsum("hbts,bcs->bthc", features_HBTT, x_BCT)
+        if self.separable:
+            return torch.einsum("bthc,ch->bct", summed_BTHC, weight_NH)
+        weight_DCH = weight_NH.reshape(*self.kernels, -1)
+        return torch.einsum("bthc,dch->bdt", summed_BTHC, weight_DCH)

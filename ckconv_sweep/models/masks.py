@@ -1,6 +1,7 @@
 """Dropout is handed in: whoever trains decides how the masks are drawn.
 
-The places are numbered along the network: 0 is the dropout of the input, then two for each block.
+The places are numbered along the network: 0 is the dropout of the input, then two for each block;
+the kernels have numbers of their own, from a million on.
 A model called without masks drops nothing; that is evaluation.
 """
 
@@ -17,7 +18,8 @@ class Masks(Protocol):
 
         Args:
             place: number of the dropout site.
-            shape: shape of the tensor that is multiplied, `(B, C, T)`.
+            shape: shape of the factors: `(B, C, T)`, `(B, C, 1)` where whole channels are dropped,
+                or that of a sampled kernel.
             rate: `0 < rate < 1`; a place with rate 0 is never asked for.
 
         Returns:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from ckconv_sweep.config.trial import Model
-from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.model import AnyModel
+from ckconv_sweep.models.architectures import make_model
 
 
-def count_parameters(config: Model, in_channels: int, out_channels: int) -> int:
-    """The number of trained values of `CKCNN(config, in_channels, out_channels)`.
+def count_parameters(config: AnyModel, description: Description) -> int:
+    """The number of trained values of `make_model(config, description, ...)`; weights that stand at
+    two places count once.
 
     The model is built on the meta device, where tensors have shapes but no memory.
     """
     with torch.device("meta"):
-        model = CKCNN(config, in_channels, out_channels, generator=None)
+        model = make_model(config, description, generator=None)
     return sum(parameter.numel() for parameter in model.parameters())

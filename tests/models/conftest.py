@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 import torch
 
-from ckconv_sweep.config.trial import Kernel, Model
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.model import CKCNNConfig, MLPConfig
 from ckconv_sweep.models.ckcnn import CKCNN
 
 # `pytest tests/models --hypothesis-profile thorough`
@@ -20,22 +21,39 @@ def rng() -> torch.Generator:
 
 
 @pytest.fixture
-def make_config() -> Callable[..., Model]:
-    """A tiny model; `kernel__layers=4` changes `model.kernel.layers`."""
+def make_description() -> Callable[..., Description]:
+    """Sequences of 2 channels and 3 classes."""
 
-    def make(**changes: Any) -> Model:
-        kernel = {k.removeprefix("kernel__"): v for k, v in changes.items() if "__" in k}
-        model = {k: v for k, v in changes.items() if "__" not in k}
-        return Model(**{"hidden_channels": 4, **model}, kernel=Kernel(hidden_channels=5, **kernel))
+    def make(**changes: Any) -> Description:
+        return Description(**{"name": "x", "in_channels": 2, "length": 9, "outputs": 3} | changes)
 
     return make
 
 
 @pytest.fixture
-def make_model(make_config: Callable[..., Model]) -> Callable[..., CKCNN]:
-    """A tiny network for sequences of 2 channels and 3 classes."""
+def make_config() -> Callable[..., CKCNNConfig]:
+    """A tiny model; `kernel__layers=4` changes `model.kernel.layers`."""
 
-    def make(seed: int = 0, **changes: Any) -> CKCNN:
-        return CKCNN(make_config(**changes), 2, 3, torch.Generator().manual_seed(seed))
+    def make(**changes: Any) -> CKCNNConfig:
+        kernel = {
+            k.removeprefix("kernel__"): v for k, v in changes.items() if k.startswith("kernel__")
+        }
+        model = {k: v for k, v in changes.items() if not k.startswith("kernel__")}
+        return CKCNNConfig(
+            **{"hidden_channels": 4, "kernel": MLPConfig(hidden_channels=5, **kernel)} | model
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_model(
+    make_config: Callable[..., CKCNNConfig], make_description: Callable[..., Description]
+) -> Callable[..., CKCNN]:
+    """A tiny network for sequences of 2 channels and 3 classes, made for `length` steps."""
+
+    def make(seed: int = 0, length: int = 9, **changes: Any) -> CKCNN:
+        description = make_description(length=length)
+        return CKCNN(make_config(**changes), description, torch.Generator().manual_seed(seed))
 
     return make

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ckconv_sweep.config.trial import Kernel, Model
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.model import CKCNNConfig, GaussianMask, MLPConfig, RandomFourierConfig
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.authors import from_authors, to_authors
 from ckconv_sweep.models.ckcnn import CKCNN
@@ -31,8 +32,9 @@ def arrays_of(shared: Path, name: str) -> dict[str, Any]:
 
 def test_the_authors_smnist_network_gives_the_authors_kernels_and_logits(shared: Path) -> None:
     there = arrays_of(shared, "smnist_98k")
-    config = Model(hidden_channels=30, kernel=Kernel(omega_0=there["omega_0"].item()))
-    model = load(shared, "smnist_98k", CKCNN(config, 1, 10, None))
+    config = CKCNNConfig(hidden_channels=30, kernel=MLPConfig(omega_0=there["omega_0"].item()))
+    description = Description(name="smnist", in_channels=1, length=784, outputs=10)
+    model = load(shared, "smnist_98k", CKCNN(config, description, None))
     block = model.blocks[0]
     with torch.no_grad():
         logits_BK = model(there["x"])
@@ -54,8 +56,9 @@ def test_the_authors_character_trajectories_network_gives_their_logits_and_penal
     shared: Path,
 ) -> None:
     there = arrays_of(shared, "character_trajectories_sr1")
-    config = Model(hidden_channels=30, kernel=Kernel(omega_0=21.44961185481323))
-    model = load(shared, "character_trajectories_sr1", CKCNN(config, 3, 20, None))
+    config = CKCNNConfig(hidden_channels=30, kernel=MLPConfig(omega_0=21.44961185481323))
+    description = Description(name="letters", in_channels=3, length=182, outputs=20)
+    model = load(shared, "character_trajectories_sr1", CKCNN(config, description, None))
     with torch.no_grad():
         logits_BK, penalty = model.forward_with_penalty(there["x_norm"])
     expected_BK = there["srtr_1_drop_0_srtest1_logits"]
@@ -140,7 +143,28 @@ def test_a_state_that_does_not_fit_is_refused_and_the_key_named(
         from_authors(state, model)
 
 
-def test_a_kernel_net_with_norm_has_no_authors_names(make_model: MakeModel) -> None:
-    model = make_model(kernel__activation="relu", kernel__norm="layer")
-    with pytest.raises(ConfigError, match=r"norms\.0"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel__activation": "relu", "kernel__norm": "layer"}, r"norms\.0"),
+        ({"kernel__learn_omega_0": True}, "omega_0"),
+        ({"kernel": RandomFourierConfig(hidden_channels=4)}, "model.kernel must be mlp"),
+        ({"mask": GaussianMask()}, r"mask\.width"),
+        ({"separable": True}, "pointwise"),
+        ({"block": "preactivation"}, "model.block must be residual"),
+        ({"norm": "instance"}, "model.norm must be layer"),
+        ({"norm": "none"}, "model.norm must be layer"),
+        ({"activation": "gelu"}, "model.activation must be relu"),
+        ({"readout": "mean"}, "model.readout must be last"),
+        ({"causal": False}, "model.causal must be True"),
+    ],
+)
+def test_a_network_that_the_published_code_has_not_is_refused(
+    changes: dict[str, Any], message: str, make_model: MakeModel
+) -> None:
+    published = to_authors(make_model())
+    model = make_model(**changes)
+    with pytest.raises(ConfigError, match=message):
         to_authors(model)
+    with pytest.raises(ConfigError, match=message):
+        from_authors(published, model)

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from ckconv_sweep.config.trial import Model
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.model import (
+    AnyModel,
+    CKCNNConfig,
+    GRUConfig,
+    LRUConfig,
+    LSTMConfig,
+    TCNConfig,
+)
 from ckconv_sweep.models.ckcnn import CKCNN
 from ckconv_sweep.models.parameters import count_parameters
+
+
+def described(**changes: Any) -> Description:
+    return Description(**{"name": "x", "in_channels": 1, "length": 9, "outputs": 10} | changes)
 
 
 @pytest.mark.parametrize(
@@ -27,34 +38,56 @@ from ckconv_sweep.models.parameters import count_parameters
 def test_published_networks_have_as_many_parameters_as_published(
     hidden_channels: int, in_channels: int, classes: int, count: int
 ) -> None:
-    assert count_parameters(Model(hidden_channels=hidden_channels), in_channels, classes) == count
+    config = CKCNNConfig(hidden_channels=hidden_channels)
+    assert count_parameters(config, described(in_channels=in_channels, outputs=classes)) == count
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("config", "count"),
     [
-        {},
-        {"bias": False},
-        {"blocks": 3},
-        {"kernel__layers": 5},
-        {"kernel__activation": "relu", "kernel__norm": "layer"},
+        # 5 readout weights and biases a class; 3 x 4 weights, recurrent ones, two biases a gate
+        (GRUConfig(hidden_channels=4), 3 * (4 * 2 + 4 * 4 + 2 * 4) + 10 * 5),
+        (LSTMConfig(hidden_channels=4), 4 * (4 * 2 + 4 * 4 + 2 * 4) + 10 * 5),
+        # two convolutions with a length and a bias a channel, and a shortcut
+        (
+            TCNConfig(hidden_channels=4, blocks=1, kernel_size=3),
+            (4 * 2 * 3 + 8) + (4 * 4 * 3 + 8) + (4 * 2 + 4) + 10 * 5,
+        ),
+        # encoder, norm, three numbers a state, complex weights in and out, skip, linear map
+        (
+            LRUConfig(hidden_channels=4, blocks=1, state_channels=6),
+            (4 * 2 + 4) + 8 + 3 * 6 + 4 * 6 * 4 + 4 + (4 * 4 + 4) + 10 * 5,
+        ),
     ],
 )
-def test_the_count_is_that_of_the_model_itself(
-    changes: dict[str, Any], make_config: Callable[..., Model], rng: torch.Generator
-) -> None:
-    config = make_config(**changes)
-    model = CKCNN(config, 2, 3, rng)
-    assert count_parameters(config, 2, 3) == sum(p.numel() for p in model.parameters())
+def test_the_other_architectures_are_counted_as_by_hand(config: AnyModel, count: int) -> None:
+    assert count_parameters(config, described(in_channels=2)) == count
 
 
-def test_counting_allocates_nothing() -> None:
-    count = count_parameters(Model(hidden_channels=300_000), 1, 10)
-    assert count > 8 * 10**12  # 32 TB, were it made
+def test_weights_that_are_tied_count_once() -> None:
+    text = described(kind="text", in_channels=50, outputs=50)
+    tied = count_parameters(CKCNNConfig(hidden_channels=4, readout="tied"), text)
+    apart = count_parameters(CKCNNConfig(hidden_channels=4, readout="every_step"), text)
+    assert apart - tied == 50 * 4
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CKCNNConfig(hidden_channels=300_000),
+        TCNConfig(hidden_channels=1_000_000),
+        GRUConfig(hidden_channels=1_000_000),
+        LSTMConfig(hidden_channels=1_000_000),
+        LRUConfig(hidden_channels=1_000_000, state_channels=1_000_000),
+    ],
+    ids=lambda config: config.name,
+)
+def test_counting_allocates_nothing(config: AnyModel) -> None:
+    assert count_parameters(config, described()) > 10**12  # 4 TB, were it made
 
 
 def test_a_model_can_be_built_on_the_meta_device_with_a_generator_too() -> None:
     with torch.device("meta"):
-        model = CKCNN(Model(hidden_channels=4), 1, 10, torch.Generator(device="cpu"))
+        model = CKCNN(CKCNNConfig(hidden_channels=4), described(), torch.Generator(device="cpu"))
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert model(torch.empty(2, 1, 9, device="meta")).shape == (2, 10)

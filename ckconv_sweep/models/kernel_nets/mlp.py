@@ -1,13 +1,13 @@
-"""The small network that is the kernel: relative position in, kernel value out.
+"""The kernel net of CKConv: linear layers with an activation between them; with sine, a SIREN.
 
 Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4; sine layers from Sitzmann et al. 2020
-(SIREN, arXiv:2006.09661); weight normalisation from Salimans and Kingma 2016 (arXiv:1602.07868).
+(SIREN, arXiv:2006.09661).
 
     psi(p) = W3 sin(omega_0 (W2 sin(omega_0 (W1 p + b1)) + b2)) + b3
 
 omega_0 multiplies after the bias, as in the published code, and not in the last layer.
 
-Shapes: T positions, N channels out, M channels in, H hidden channels.
+Shapes: P positions, N channels out, H hidden channels.
 """
 
 from __future__ import annotations
@@ -19,61 +19,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ckconv_sweep.config.trial import Kernel
-from ckconv_sweep.models.initial import normal, put, uniform, unset
-
-
-class WeightNormLinear(nn.Module):
-    """`y = W x + b`, where row n of W has the direction of `weight_v[n]` and the length
-    `weight_g[n]`."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.weight_g = unset(out_channels, 1)
-        self.weight_v = unset(out_channels, in_channels)
-        self.bias = unset(out_channels)
-
-    @property
-    def in_channels(self) -> int:
-        return self.weight_v.shape[1]
-
-    @property
-    def out_channels(self) -> int:
-        return self.weight_v.shape[0]
-
-    def weight(self) -> Tensor:
-        """`(N, M)`"""
-        return self.weight_g * functional.normalize(self.weight_v, dim=1)
-
-    def set_weight(self, weight_NM: Tensor) -> None:
-        put(self.weight_v, weight_NM)
-        put(self.weight_g, weight_NM.norm(dim=1, keepdim=True))
-
-    def forward(self, h_MT: Tensor) -> Tensor:
-        """`(M, T) -> (N, T)`"""
-        return torch.addmm(self.bias[:, None], self.weight(), h_MT)
-
-
-class Standardize(nn.Module):
-    """Subtract the mean, divide by the standard deviation, then scale and shift each channel.
-
-    The statistics are always those of the input at hand: a kernel net sees the same positions
-    while it trains and afterwards, so there is nothing for running statistics to estimate.
-    """
-
-    def __init__(self, channels: int, dims: tuple[int, ...], eps: float) -> None:
-        super().__init__()
-        self.dims, self.eps = dims, eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, h_HT: Tensor) -> Tensor:
-        """`(H, T) -> (H, T)`"""
-        centred_HT = h_HT - h_HT.mean(self.dims, keepdim=True)
-        variance = centred_HT.square().mean(self.dims, keepdim=True)
-        scaled_HT = centred_HT * torch.rsqrt(variance + self.eps)
-        return self.weight[:, None] * scaled_HT + self.bias[:, None]
-
+from ckconv_sweep.config.model import MLPConfig
+from ckconv_sweep.models.initial import normal, put, uniform
+from ckconv_sweep.models.kernel_nets.base import KernelNet
+from ckconv_sweep.models.kernel_nets.linear import Standardize, WeightNormLinear
 
 Activation = Callable[[Tensor, Tensor], Tensor]
 
@@ -94,7 +43,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 channels and positions together, as in the published code; `batch` over the positions."""
 
 
-def authors_effective(layers: Sequence[WeightNormLinear], kernel: Kernel, rng: Generator) -> None:
+def authors_effective(
+    layers: Sequence[WeightNormLinear], kernel: MLPConfig, rng: Generator
+) -> None:
     """What the published code trains with.
 
     It writes other weights (for sine: those of `siren`), but into a tensor that its weight
@@ -122,7 +73,7 @@ def authors_effective(layers: Sequence[WeightNormLinear], kernel: Kernel, rng: G
         put(layers[1].bias, -second_HH @ (step * first_H))
 
 
-def siren(layers: Sequence[WeightNormLinear], kernel: Kernel, rng: Generator) -> None:
+def siren(layers: Sequence[WeightNormLinear], kernel: MLPConfig, rng: Generator) -> None:
     """What the papers say (SIREN, sec. 3.2), with the authors' biases, uniform on [-1, 1]."""
     for number, layer in enumerate(layers):
         bound = 1.0 if number == 0 else math.sqrt(6.0 / layer.in_channels) / kernel.omega_0
@@ -131,24 +82,17 @@ def siren(layers: Sequence[WeightNormLinear], kernel: Kernel, rng: Generator) ->
         put(layer.bias, uniform(layer.bias.shape, 1.0, rng))
 
 
-INITIALIZATIONS: dict[str, Callable[[Sequence[WeightNormLinear], Kernel, Generator], None]] = {
+INITIALIZATIONS: dict[str, Callable[[Sequence[WeightNormLinear], MLPConfig, Generator], None]] = {
     "authors_effective": authors_effective,
     "siren": siren,
 }
 
 
-class KernelNet(nn.Module):
-    """Linear layers with norm and activation between them.
+class MLP(KernelNet):
+    """Weight-normalised linear layers with norm and activation between them."""
 
-    `omega_0` is a buffer, not a parameter: it is a setting and no part of the state, and yet
-    `torch.func.functional_call` can put another one in its place.
-    """
-
-    omega_0: Tensor
-
-    def __init__(self, config: Kernel, out_channels: int, generator: Generator | None) -> None:
-        """Without a generator the linear layers stay unset."""
-        super().__init__()
+    def build(self, config: MLPConfig, out_channels: int, generator: Generator | None) -> None:
+        """The layers, `config.layers` of them, and the norms between them."""
         hidden = [config.hidden_channels] * (config.layers - 1)
         layers = [
             WeightNormLinear(channels_in, channels_out)
@@ -156,16 +100,13 @@ class KernelNet(nn.Module):
         ]
         if generator is not None:
             INITIALIZATIONS[config.initialization](layers, config, generator)
-        self.layers = nn.ModuleList(layers)
+        self.layers.extend(layers)
         self.norms = nn.ModuleList(NORMS[config.norm](channels) for channels in hidden)
         self.activation = ACTIVATIONS[config.activation]
-        self.register_buffer("omega_0", torch.tensor(config.omega_0), persistent=False)
 
-    def forward(self, positions_T: Tensor) -> Tensor:
-        """Relative positions `(T,)`, within [-1, 1], to kernel values `(N, T)`."""
-        *hidden, last = self.layers
-        h: Tensor = positions_T[None, :]
-        for layer, norm in zip(hidden, self.norms, strict=True):
+    def features(self, positions_P: Tensor) -> Tensor:
+        """`(P,) -> (H, P)`"""
+        h: Tensor = positions_P[None, :]
+        for layer, norm in zip(self.layers, self.norms, strict=False):  # there is one norm less
             h = self.activation(norm(layer(h)), self.omega_0)
-        values_NT: Tensor = last(h)
-        return values_NT
+        return h

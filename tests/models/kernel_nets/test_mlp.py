@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from ckconv_sweep.config.trial import Kernel, Model
-from ckconv_sweep.models.ckcnn import CKCNN
-from ckconv_sweep.models.kernel_net import ACTIVATIONS, INITIALIZATIONS, NORMS, KernelNet
+from ckconv_sweep.config.model import MLPConfig
+from ckconv_sweep.models.kernel_nets.mlp import ACTIVATIONS, INITIALIZATIONS, MLP, NORMS
 
 PAIRS = [(a, n) for a in ACTIVATIONS for n in NORMS if a != "sine" or n == "none"]
 
@@ -34,7 +32,7 @@ def standardized(rows: list[list[float]], norm: str, g: list[float], b: list[flo
     return out
 
 
-def written_out(net: KernelNet, config: Kernel, positions: list[float]) -> list[list[float]]:
+def written_out(net: MLP, config: MLPConfig, positions: list[float]) -> list[list[float]]:
     rows = [positions]
     for number, layer in enumerate(net.layers):
         g, v, bias = layer.weight_g.tolist(), layer.weight_v.tolist(), layer.bias.tolist()
@@ -64,8 +62,10 @@ def written_out(net: KernelNet, config: Kernel, positions: list[float]) -> list[
 def test_the_kernel_is_the_formula_written_out(
     activation: str, norm: str, layers: int, rng: Generator
 ) -> None:
-    config = Kernel(hidden_channels=4, layers=layers, activation=activation, norm=norm, omega_0=6.5)
-    net = KernelNet(config, 6, rng).double()
+    config = MLPConfig(
+        hidden_channels=4, layers=layers, activation=activation, norm=norm, omega_0=6.5
+    )
+    net = MLP(config, 6, rng).double()
     with torch.no_grad():
         for parameter in net.parameters():  # away from the special values of the start
             parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=0.3)
@@ -77,18 +77,17 @@ def test_the_kernel_is_the_formula_written_out(
 
 @pytest.mark.parametrize(("activation", "norm"), PAIRS)
 def test_every_activation_and_norm_trains_a_step_with_finite_gradients(
-    activation: str, norm: str, make_model: Callable[..., CKCNN], rng: Generator
+    activation: str, norm: str, rng: Generator
 ) -> None:
-    model = make_model(kernel__activation=activation, kernel__norm=norm)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    x_BCT, labels_B = torch.randn(6, 2, 11, generator=rng), torch.tensor([0, 1, 2, 0, 1, 2])
+    net = MLP(MLPConfig(hidden_channels=5, activation=activation, norm=norm), 4, rng)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    positions_P, target_NP = torch.linspace(-1, 1, 11), torch.randn(4, 11, generator=rng)
     losses = []
     for _ in range(10):
-        logits_BK, penalty = model.forward_with_penalty(x_BCT)
-        loss = torch.nn.functional.cross_entropy(logits_BK, labels_B) + 1e-4 * penalty
+        loss = (net(positions_P) - target_NP).square().mean()
         optimizer.zero_grad()
         loss.backward()
-        for name, parameter in model.named_parameters():
+        for name, parameter in net.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
         optimizer.step()
@@ -96,7 +95,7 @@ def test_every_activation_and_norm_trains_a_step_with_finite_gradients(
     assert losses[-1] < losses[0]
 
 
-def effective_weights(net: KernelNet) -> list[Tensor]:
+def effective_weights(net: MLP) -> list[Tensor]:
     return [layer.weight().detach() for layer in net.layers]
 
 
@@ -107,8 +106,10 @@ def test_weights_start_within_their_bounds_and_fill_them(
 ) -> None:
     if initialization == "siren" and activation != "sine":
         return
-    config = Kernel(activation=activation, norm=norm, initialization=initialization, omega_0=31.0)
-    net = KernelNet(config, 300, rng)
+    config = MLPConfig(
+        activation=activation, norm=norm, initialization=initialization, omega_0=31.0
+    )
+    net = MLP(config, 300, rng)
     later = 32**-0.5 if initialization == "authors_effective" else math.sqrt(6 / 32) / 31.0
     for weight, bound in zip(effective_weights(net), [1.0, later, later], strict=True):
         assert 0.9 * bound < weight.abs().max() <= bound * (1 + 1e-6)
@@ -116,14 +117,14 @@ def test_weights_start_within_their_bounds_and_fill_them(
 
 
 def test_biases_of_sine_layers_start_uniform_between_minus_one_and_one(rng: Generator) -> None:
-    for layer in KernelNet(Kernel(), 300, rng).layers:
+    for layer in MLP(MLPConfig(), 300, rng).layers:
         assert layer.bias.min() < -0.8
         assert layer.bias.max() > 0.8
         assert layer.bias.abs().max() <= 1.0
 
 
 def test_biases_of_other_layers_start_as_published() -> None:
-    net = KernelNet(Kernel(activation="relu", layers=4), 7, Generator().manual_seed(3))
+    net = MLP(MLPConfig(activation="relu", layers=4), 7, Generator().manual_seed(3))
     first, second, third, last = (layer.bias.detach() for layer in net.layers)
     again = Generator().manual_seed(3)
     for layer in net.layers:
@@ -140,54 +141,22 @@ def test_biases_of_other_layers_start_as_published() -> None:
 
 def test_published_start_gives_kernels_of_deviation_seven_tenths_whatever_omega_0() -> None:
     for omega_0 in (10.0, 31.0, 100.0):
-        net = KernelNet(Kernel(omega_0=omega_0), 900, torch.Generator().manual_seed(1))
+        net = MLP(MLPConfig(omega_0=omega_0), 900, torch.Generator().manual_seed(1))
         with torch.no_grad():
             assert 0.65 < net(torch.linspace(-1, 1, 784)).std() < 0.8
 
 
-def test_omega_0_is_no_parameter_and_in_no_state_but_can_be_replaced(rng: Generator) -> None:
-    net = KernelNet(Kernel(omega_0=3.0), 2, rng)
-    assert not [
-        name for name in [*net.state_dict(), *dict(net.named_parameters())] if "omega" in name
-    ]
-    positions_T = torch.linspace(-1, 1, 5)
-    other = KernelNet(Kernel(omega_0=9.0), 2, None)
-    other.load_state_dict(net.state_dict())
-    replaced = torch.func.functional_call(net, {"omega_0": torch.tensor(9.0)}, positions_T)
-    assert torch.equal(replaced, other(positions_T))
-    assert not torch.equal(replaced, net(positions_T))
-
-
 def test_a_direction_of_length_zero_gives_no_nan(rng: Generator) -> None:
-    net = KernelNet(Kernel(hidden_channels=2), 2, rng)
+    net = MLP(MLPConfig(hidden_channels=2), 2, rng)
     with torch.no_grad():
         net.layers[0].weight_v.zero_()
-    values_NT = net(torch.linspace(-1, 1, 5))
-    values_NT.sum().backward()
-    assert torch.isfinite(values_NT).all()
+    values_NP = net(torch.linspace(-1, 1, 5))
+    values_NP.sum().backward()
+    assert torch.isfinite(values_NP).all()
     assert torch.isfinite(net.layers[0].weight_v.grad).all()
 
 
 def test_every_name_that_the_settings_allow_is_in_a_table() -> None:
-    assert set(ACTIVATIONS) == set(Kernel.model_fields["activation"].annotation.__args__)
-    assert set(NORMS) == set(Kernel.model_fields["norm"].annotation.__args__)
-    assert set(INITIALIZATIONS) == set(Kernel.model_fields["initialization"].annotation.__args__)
-
-
-@pytest.mark.parametrize("layers", [2, 3, 16])
-@pytest.mark.parametrize("hidden_channels", [1, 2])
-@pytest.mark.parametrize(("activation", "norm"), PAIRS)
-def test_the_narrowest_kernel_net_gives_finite_values(
-    activation: str,
-    norm: str,
-    hidden_channels: int,
-    layers: int,
-    make_config: Callable[..., Model],
-    rng: Generator,
-) -> None:
-    config = Kernel(
-        hidden_channels=hidden_channels, layers=layers, activation=activation, norm=norm
-    )
-    net = KernelNet(config, 1, rng)
-    for length in (1, 2, 3):
-        assert torch.isfinite(net(torch.linspace(-1, 1, length))).all()
+    assert set(ACTIVATIONS) == set(MLPConfig.model_fields["activation"].annotation.__args__)
+    assert set(NORMS) == set(MLPConfig.model_fields["norm"].annotation.__args__)
+    assert set(INITIALIZATIONS) == set(MLPConfig.model_fields["initialization"].annotation.__args__)

@@ -1,0 +1,190 @@
+"""What every architecture is: sequences in, an input stage, hidden channels, a readout.
+
+An architecture is a subclass with `build` and `hidden`, in a file of its own, and a line in
+`architectures.ARCHITECTURES`.
+
+Shapes: B batch, C channels in, D hidden channels, T time, K outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.model import ModelConfig
+from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.models.initial import normal, put, uniform, unset
+from ckconv_sweep.models.masks import Masks, dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """When the steps of a sequence were."""
+
+    rate: float = 1.0
+    """Distance of two steps, in steps of the training sequences: 2 where every second is left. A
+    model that cannot resample reads such sequences as if they were those of training."""
+    times_BT: Tensor | None = None  # noqa: N815
+    """Where steps are not equally far apart: the time of each, rising, in steps of the training
+    sequences. `rate` is not used then."""
+
+
+EVENLY = Sampling()
+"""As in training."""
+
+
+class Pointwise(nn.Module):
+    """The same linear map at every step. `torch.nn.Linear` would draw its initial weights from the
+    global random state."""
+
+    def __init__(self, in_channels: int, out_channels: int, generator: Generator | None) -> None:
+        super().__init__()
+        self.weight = unset(out_channels, in_channels)
+        self.bias = unset(out_channels)
+        if generator is not None:  # PyTorch's default
+            put(self.weight, uniform(self.weight.shape, in_channels**-0.5, generator))
+            put(self.bias, uniform(self.bias.shape, in_channels**-0.5, generator))
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        """`(B, C, T) -> (B, D, T)`"""
+        return functional.conv1d(x_BCT, self.weight[:, :, None], self.bias)
+
+
+def matched(in_channels: int, out_channels: int, generator: Generator | None) -> nn.Module:
+    """`(B, C, T) -> (B, D, T)`: a linear map at every step, or nothing where the channels are the
+    same."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    return Pointwise(in_channels, out_channels, generator)
+
+
+class Readout(nn.Module):
+    """The linear map of what `READOUTS` selects.
+
+    Tied, it has no weight of its own: one parameter under two names would become two where the
+    model is moved to the meta device.
+    """
+
+    def __init__(
+        self, in_channels: int, outputs: int, generator: Generator | None, *, tied: bool
+    ) -> None:
+        super().__init__()
+        self.weight = None if tied else unset(outputs, in_channels)
+        self.bias = unset(outputs)
+        if generator is not None:
+            if self.weight is not None:
+                put(self.weight, normal(self.weight.shape, 0.01, generator))
+            put(self.bias, 0.0)
+
+
+READOUTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "last": lambda h_BDT, weight, bias: functional.linear(h_BDT[..., -1], weight, bias),
+    "mean": lambda h_BDT, weight, bias: functional.linear(h_BDT.mean(-1), weight, bias),
+    "every_step": lambda h_BDT, weight, bias: functional.conv1d(h_BDT, weight[:, :, None], bias),
+    "tied": lambda h_BDT, weight, bias: functional.conv1d(h_BDT, weight[:, :, None], bias),
+}
+"""`(B, D, T)` to `(B, K)`, or to `(B, K, T)` where every step is answered. `tied` gets the weight
+of the embedding."""
+
+
+class SequenceModel(nn.Module, ABC):
+    """Called without masks it is in evaluation; there is no other mode. Nothing is kept between
+    calls, so inputs of different lengths may follow each other."""
+
+    vectorizes: ClassVar[bool] = True
+    """Whether `torch.func` can run many models of one shape at once."""
+
+    def __init__(
+        self, config: ModelConfig, description: Description, generator: Generator | None
+    ) -> None:
+        """
+        Args:
+            config: the settings.
+            description: what sequences come in and what is asked of them.
+            generator: a generator of the CPU, from which all initial weights are drawn. Without
+                one they stay unset: for a model that is only counted, or loaded next.
+        """
+        super().__init__()
+        self.resamples = config.resamples
+        self.input_dropout = config.input_dropout
+        self.one_number = description.kind in ("binary", "regression")
+        self.answer = READOUTS[config.readout]
+        self.embedding, in_channels = None, description.in_channels
+        if description.kind == "text":
+            self.embedding = unset(in_channels, config.hidden_channels)
+            in_channels = config.hidden_channels
+        self.build(config, in_channels, description.length, generator)
+        self.readout = Readout(
+            config.hidden_channels,
+            description.outputs,
+            generator,
+            tied=config.readout == "tied",
+        )
+        if self.embedding is not None and generator is not None:
+            put(self.embedding, normal(self.embedding.shape, 0.01, generator))
+
+    @abstractmethod
+    def build(
+        self, config: Any, in_channels: int, length: int, generator: Generator | None
+    ) -> None:
+        """Make what `hidden` needs.
+
+        Args:
+            config: the settings of this architecture.
+            in_channels: channels of what `hidden` gets.
+            length: steps of a training sequence.
+            generator: as in `__init__`.
+        """
+
+    @abstractmethod
+    def hidden(
+        self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden channels `(B, D, T)`, and the penalty of the convolutions' kernels, a scalar
+        (zero where there are none)."""
+
+    def forward(
+        self, inputs: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
+    ) -> Tensor:
+        """Answers `(B, K)`; `(B, K, T)` where every step is answered; `(B,)` where the answer is
+        one number.
+
+        Args:
+            inputs: `(B, C, T)`; for text the characters' numbers, `(B, T)`.
+            masks: the dropout masks of a training step.
+            sampling: when the steps were.
+        """
+        return self.forward_with_penalty(inputs, masks, sampling)[0]
+
+    def forward_with_penalty(
+        self, inputs: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
+    ) -> tuple[Tensor, Tensor]:
+        """Answers as of `forward`, and the sum over all CKConvs of the L2 norms of sampled kernel
+        and bias, a scalar.
+
+        Raises:
+            ConfigError: the steps have times, which this architecture cannot read.
+        """
+        if sampling.times_BT is not None and not self.resamples:
+            raise ConfigError(
+                f"{type(self).__name__} reads no times of steps",
+                hint="take data.dropped_as mask, or a ckcnn",
+            )
+        if self.embedding is not None:
+            inputs = functional.embedding(inputs, self.embedding).transpose(1, 2)
+        x_BCT = dropped(inputs, masks, 0, self.input_dropout)
+        h_BDT, penalty = self.hidden(x_BCT, masks, sampling)
+        weight_KD = self.embedding if self.readout.weight is None else self.readout.weight
+        assert weight_KD is not None  # only text is tied, and only text has an embedding
+        answers = self.answer(h_BDT, weight_KD, self.readout.bias)
+        return answers.squeeze(1) if self.one_number else answers, penalty
+
+    def learning_rate_factors(self) -> dict[str, float]:
+        """Parameters, by name, whose learning rate is not that of the others, and its factor."""
+        return {}
