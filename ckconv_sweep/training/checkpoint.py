@@ -1,7 +1,7 @@
 """A trial's state on disk: never half-written, never believed unchecked.
 
     trials/0004/checkpoint-00012-<16 hex digits of its SHA-256>.pt    the two newest while it runs
-    trials/0004/best-<16 hex digits>.pt                               weights, once it has ended
+    trials/0004/best-<16 hex digits>.pt                   the trial and its best weights, once ended
     trials/0004/ledger.jsonl                                          a line for each epoch executed
 
 A file is written under another name, synced, renamed, and its folder synced; only then is it there.
@@ -42,9 +42,10 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
     return name
 
 
-def save_best(folder: Path, weights: dict[str, Any]) -> str:
-    """Write the weights of an ended trial; returns the file's name. Raises as `save`."""
-    name = _write(folder, "best", weights)
+def save_best(folder: Path, trial: dict[str, Any], weights: dict[str, Any]) -> str:
+    """Write an ended trial, as plain values, and its weights; returns the file's name. Raises as
+    `save`."""
+    name = _write(folder, "best", {"trial": trial, "best_weights": weights})
     for old in folder.glob("best-*.pt"):
         if old.name != name:
             old.unlink(missing_ok=True)

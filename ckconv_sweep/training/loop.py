@@ -1,7 +1,4 @@
-"""One training run, from the first epoch or from a checkpoint, to its end.
-
-Shapes: B batch, C channels, T time, K classes.
-"""
+"""One training run, from the first epoch or from a checkpoint, to its end."""
 
 from __future__ import annotations
 
@@ -14,16 +11,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ckconv_sweep.config.history import Epoch, best, end_reason
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import ConfigError, NonFiniteLoss
-from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.sequence_model import Sampling, SequenceModel
 from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.batches import batch
 from ckconv_sweep.training.evaluation import evaluate
-from ckconv_sweep.training.optimizers import OPTIMIZERS
+from ckconv_sweep.training.objectives import OBJECTIVES, Tally, counted
+from ckconv_sweep.training.optimizers import optimizer_of
 from ckconv_sweep.training.schedules import learning_rate
 from ckconv_sweep.training.seeding import DropoutMasks, generator
 
@@ -40,7 +39,7 @@ def train(
     device: str | torch.device = "cpu",
     warn: Callable[[str], None] = lambda message: None,
     guard: Callable[[], None] = lambda: None,
-) -> CKCNN:
+) -> SequenceModel:
     """Train one trial to its end; returns the model with the weights of the epoch that counts.
 
     With a `folder`, each epoch is safe in a checkpoint there before it is reported, and a run that
@@ -79,7 +78,7 @@ def train(
 
     if folder is not None:
         guard()
-        checkpoint.save_best(folder, run.best_weights)
+        checkpoint.save_best(folder, trial.model_dump(mode="json"), run.best_weights)
     run.model.load_state_dict(run.best_weights)
     return run.model
 
@@ -89,51 +88,38 @@ class _Run:
     """A trial between two epochs."""
 
     trial: Trial
-    model: CKCNN
+    model: SequenceModel
     optimizer: torch.optim.Optimizer
     history: list[Epoch] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def first(cls, trial: Trial, task: SequenceTask, device: torch.device) -> _Run:
-        model = CKCNN(
-            trial.model,
-            task.description.in_channels,
-            task.description.classes,
-            generator(trial.training.seed, "init"),
+        model = make_model(
+            trial.model, task.description, generator(trial.training.seed, "init")
         ).to(device)
-        settings = trial.optimizer
-        return cls(trial, model, OPTIMIZERS[settings.name](model.parameters(), settings))
+        return cls(trial, model, optimizer_of(model, trial.optimizer))
 
     def next_epoch(self, train: Split, validation: Split) -> None:
         """Train over all training sequences once, in an order that follows from seed and epoch."""
         trial, start = self.trial, time.perf_counter()
         rate = learning_rate(trial, self.history)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["learning_rate_factor"]
         number = len(self.history) + 1
         order = torch.randperm(
             len(train), generator=generator(trial.training.seed, "order", number)
         )
         batches = torch.split(order.to(train.inputs.device), trial.training.batch_size)
-        # Sums stay on the device: reading one would wait for it.
-        loss_sum = torch.zeros((), dtype=torch.float64, device=train.inputs.device)
-        right = torch.zeros((), dtype=torch.int64, device=train.inputs.device)
-        for i, batch in enumerate(batches):
-            step = (number - 1) * len(batches) + i
-            loss, logits_BK = self._step(train.inputs[batch], train.targets[batch], step)
-            loss_sum += loss * len(batch)
-            right += (logits_BK.argmax(dim=1) == train.targets[batch]).sum()
+        tally = Tally(OBJECTIVES[trial.data.kind], train.inputs.device)
+        for i, chosen in enumerate(batches):
+            self._step(*batch(train, chosen), (number - 1) * len(batches) + i, tally)
 
-        scores = evaluate(self.model, validation)
-        metrics = {
-            "train/loss": loss_sum.item() / len(train),
-            "train/accuracy": right.item() / len(train),
-            "val/loss": scores["loss"],
-            "val/accuracy": scores["accuracy"],
-            "train/learning_rate": rate,
-            "time/epoch_seconds": time.perf_counter() - start,
-        }
+        metrics = {f"train/{name}": value for name, value in tally.scores().items()}
+        scores = evaluate(self.model, validation, trial.data.kind)
+        metrics |= {f"val/{name}": value for name, value in scores.items()}
+        metrics["train/learning_rate"] = rate
+        metrics["time/epoch_seconds"] = time.perf_counter() - start
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"{name} became {value} in epoch {number}")
@@ -143,19 +129,21 @@ class _Run:
         if best(self.history, trial.metric).number == number:
             self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
 
-    def _step(self, inputs_BCT: Tensor, targets_B: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; returns the mean cross-entropy and the logits `(B, K)`."""
-        settings = self.trial.training
-        masks = DropoutMasks(settings.seed, step, inputs_BCT.device)
-        logits_BK, penalty = self.model.forward_with_penalty(inputs_BCT, masks)
-        loss = functional.cross_entropy(logits_BK, targets_B)
+    def _step(
+        self, inputs: Tensor, targets: Tensor, sampling: Sampling, step: int, tally: Tally
+    ) -> None:
+        """One step of the optimiser."""
+        settings, objective = self.trial.training, OBJECTIVES[self.trial.data.kind]
+        masks = DropoutMasks(settings.seed, step, inputs.device)
+        answers, penalty = self.model.forward_with_penalty(inputs, masks, sampling)
+        loss = objective.loss(answers, targets, "mean")
         total = loss + settings.kernel_penalty * penalty if settings.kernel_penalty else loss
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         if settings.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self.optimizer.step()
-        return loss.detach(), logits_BK.detach()
+        tally.add(loss.detach() * counted(targets), answers.detach(), targets)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on and that does not follow from the trial."""

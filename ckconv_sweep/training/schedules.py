@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.config.trial import Cosine, MultiStep, Plateau, Trial
+from ckconv_sweep.config.optimization import Cosine, MultiStep, Plateau
+from ckconv_sweep.config.trial import Trial
 
 
 def learning_rate(trial: Trial, history: Sequence[Epoch]) -> float:

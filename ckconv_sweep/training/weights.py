@@ -1,48 +1,85 @@
-"""A model with weights from a file."""
+"""A trained model from a file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
+from ckconv_sweep.config.build import build
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.files import Document
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.data.task import Description
 from ckconv_sweep.errors import ConfigError, DamagedData
-from ckconv_sweep.models.authors import from_authors
-from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
 
 
-def model_with(path: Path, trial: Trial, description: Description) -> CKCNN:
-    """The trial's model with the weights of a file: one of ours, or the authors' published ones
-    (told by their names).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What a checkpoint holds: the trial, and the weights of its best epoch."""
+
+    path: Path
+    trial: Trial
+    weights: dict[str, torch.Tensor]
+
+    def on(self, dataset: str) -> Trained:
+        """The same model, to be scored on another data set. Raises ConfigError if it cannot be."""
+        data = {"name": dataset}
+        tree = self.trial.model_dump(mode="json") | {"data": data}
+        document = Document(f"--dataset {dataset}", tree)
+        return replace(self, trial=build(Trial, document))
+
+    def model(self, description: Description) -> SequenceModel:
+        """The model, for the data that are described.
+
+        Raises:
+            ConfigError: the weights are of a model of another shape.
+        """
+        model = make_model(self.trial.model, description, None)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            second = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            raise ConfigError(
+                f"these weights do not fit {description.name}: {second}", where=str(self.path)
+            ) from None
+        return model
+
+
+def read_trained(given: Path) -> Trained:
+    """Read a file that a run wrote (`best-*.pt`, `checkpoint-*.pt`), or the one in a folder:
+    the best weights, or where the run has not ended its newest checkpoint.
 
     Raises:
-        ConfigError: there is no such file, or the weights are of another model.
+        ConfigError: there is no such file, or it is none of ours.
         DamagedData: the file cannot be read, or is not what its name says.
     """
+    path = given
+    if given.is_dir():
+        found = [checkpoint.best(given), *(p for _, p in checkpoint.checkpoints(given))]
+        path = next((p for p in found if p is not None), given)
+        if path is given:
+            raise ConfigError("this folder holds no checkpoint", where=str(given))
     try:
         state = checkpoint.load(path)
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path)) from None
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise DamagedData(f"holds no weights that can be read: {first}", where=str(path)) from None
-    if not isinstance(state, dict):
-        raise DamagedData("holds no weights by name", where=str(path))
-    model = CKCNN(trial.model, description.in_channels, description.classes, None)
-    if any(name.startswith("backbone.") for name in state):
-        state = from_authors(state, model)
-    if "best_weights" in state:  # the checkpoint of a run that has not ended
-        state = state["best_weights"]
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        second = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+    if not isinstance(state, dict) or not {"trial", "best_weights"} <= state.keys():
         raise ConfigError(
-            f"these weights are of another model: {second}",
+            "this is no checkpoint of ckconv-sweep",
             where=str(path),
-            hint="take the trial file with which they were trained",
+            hint="the authors' published weights become one by ckconv-sweep import-checkpoint",
+        )
+    try:
+        trial = Trial.model_validate(state["trial"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DamagedData(
+            f"its trial cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=str(path),
         ) from None
-    return model.to(torch.float32)
+    return Trained(path=path, trial=trial, weights=state["best_weights"])

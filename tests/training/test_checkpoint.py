@@ -205,7 +205,7 @@ def test_only_the_owner_may_read_what_is_written(mask: int, tmp_path: Path) -> N
     before = os.umask(mask)
     try:
         checkpoint.save(tmp_path, 1, state_of(1))
-        checkpoint.save_best(tmp_path, {"w": torch.ones(2)})
+        checkpoint.save_best(tmp_path, {}, {"w": torch.ones(2)})
         checkpoint.note_in_ledger(tmp_path, 1)
     finally:
         os.umask(before)
@@ -215,7 +215,7 @@ def test_only_the_owner_may_read_what_is_written(mask: int, tmp_path: Path) -> N
 def test_forgetting_leaves_the_best_weights_and_the_ledger(tmp_path: Path) -> None:
     checkpoint.note_in_ledger(tmp_path, 1)
     checkpoint.save(tmp_path, 1, state_of(1))
-    name = checkpoint.save_best(tmp_path, {"w": torch.ones(2)})
+    name = checkpoint.save_best(tmp_path, {}, {"w": torch.ones(2)})
     (tmp_path / ".tmp-123-checkpoint-00002-0123456789abcdef.pt").write_text("half")
     checkpoint.forget(tmp_path)
     assert names(tmp_path) == {name, "ledger.jsonl"}
@@ -223,11 +223,11 @@ def test_forgetting_leaves_the_best_weights_and_the_ledger(tmp_path: Path) -> No
 
 
 def test_there_is_one_file_of_best_weights(tmp_path: Path) -> None:
-    checkpoint.save_best(tmp_path, {"w": torch.ones(2)})
-    name = checkpoint.save_best(tmp_path, {"w": torch.zeros(2)})
+    checkpoint.save_best(tmp_path, {}, {"w": torch.ones(2)})
+    name = checkpoint.save_best(tmp_path, {}, {"w": torch.zeros(2)})
     assert names(tmp_path) == {name}
     assert checkpoint.best(tmp_path) == tmp_path / name
-    assert torch.equal(checkpoint.load(tmp_path / name)["w"], torch.zeros(2))
+    assert torch.equal(checkpoint.load(tmp_path / name)["best_weights"]["w"], torch.zeros(2))
 
 
 # Crashes and full disks. `steps` hears of each call to the operating system just before it is

@@ -32,7 +32,7 @@ def test_an_easy_task_is_learned() -> None:
     model, epochs = run(trial, task=task)
     losses = [epoch.metrics["train/loss"] for epoch in epochs]
     assert losses[-1] < 0.25 * losses[0]
-    assert evaluate(model, task.validation)["accuracy"] == 1.0
+    assert evaluate(model, task.validation, "classification")["accuracy"] == 1.0
 
 
 def test_the_same_seed_gives_the_same_run_to_the_last_bit_and_another_seed_another() -> None:
@@ -113,12 +113,12 @@ def test_the_model_returned_has_the_weights_of_the_epoch_that_counts(
     model, epochs = run(trial, tmp_path, task)
     judged = best(epochs, trial.metric)
     assert (judged.number == 6) == (metric.get("at") == "last")
-    scores = evaluate(model, task.validation)
+    scores = evaluate(model, task.validation, "classification")
     assert scores["loss"] == judged.metrics["val/loss"]
     assert scores["accuracy"] == judged.metrics["val/accuracy"]
     path = checkpoint.best(tmp_path)
     assert path is not None
-    kept = checkpoint.load(path)
+    kept = checkpoint.load(path)["best_weights"]
     assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
 
 
@@ -138,7 +138,7 @@ def test_the_training_metrics_are_means_over_sequences_not_over_batches() -> Non
     frozen = {"name": "sgd", "learning_rate": 1e-30}
     task = make_task()
     model, epochs = run(make_trial(optimizer=frozen, training={"epochs": 1}), task=task)
-    scores = evaluate(model, task.train)  # 22 sequences in batches of 8, 8 and 6
+    scores = evaluate(model, task.train, "classification")  # 22 sequences in batches of 8, 8 and 6
     assert epochs[0].metrics["train/loss"] == pytest.approx(scores["loss"], rel=1e-6)
     assert epochs[0].metrics["train/accuracy"] == scores["accuracy"]
 

@@ -15,7 +15,8 @@ import torch
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.loop import train
 from ckconv_sweep.training.optimizers import OPTIMIZERS
@@ -72,7 +73,7 @@ def cut(trial: Trial, folder: Path, after: int) -> list[Epoch]:
     return heard
 
 
-Whole = tuple[CKCNN, list[Epoch]]
+Whole = tuple[SequenceModel, list[Epoch]]
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +218,8 @@ def change_history(state: dict[str, Any]) -> None:
 
 
 def reset_model(state: dict[str, Any]) -> None:
-    state["model"] = CKCNN(
-        everything("adam").model, 1, 2, torch.Generator().manual_seed(0)
+    state["model"] = make_model(
+        everything("adam").model, TASK.description, torch.Generator().manual_seed(0)
     ).state_dict()
 
 

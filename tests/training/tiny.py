@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from hypothesis import settings
 
+from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.data.task import Description, SequenceTask, Split
-from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training.loop import train
 
 # HYPOTHESIS_EXAMPLES=2000 searches longer than `make test` has time for.
@@ -34,7 +35,7 @@ def _no_test() -> Split:
 
 def make_task(noise: float = 1.0) -> SequenceTask:
     return SequenceTask(
-        description=Description(name="signs", in_channels=1, length=6, classes=2),
+        description=Description(name="signs", in_channels=1, length=6, outputs=2),
         train=_split(22, 1, noise),
         validation=_split(10, 2, noise),
         test_reader=_no_test,
@@ -42,13 +43,15 @@ def make_task(noise: float = 1.0) -> SequenceTask:
 
 
 def make_trial(**blocks: Any) -> Trial:
-    """Three epochs of three steps, the last of them with fewer sequences."""
+    """Three epochs of three steps, the last of them with fewer sequences. `architecture` replaces
+    the small CKCNN whole."""
+    architecture = blocks.pop("architecture", None)
     model = {"hidden_channels": 2, "blocks": 1, "kernel": {"hidden_channels": 3, "layers": 2}}
     training = {"epochs": 3, "batch_size": 8, "seed": 3}
     tree = {
         "data": {"name": "digits"},
         **blocks,
-        "model": model | blocks.get("model", {}),
+        "model": architecture or model | blocks.get("model", {}),
         "training": training | blocks.get("training", {}),
     }
     return Trial.model_validate(tree)
@@ -56,7 +59,7 @@ def make_trial(**blocks: Any) -> Trial:
 
 def run(
     trial: Trial, folder: Path | None = None, task: SequenceTask | None = None, **others: Any
-) -> tuple[CKCNN, list[Epoch]]:
+) -> tuple[SequenceModel, list[Epoch]]:
     """Train to the end; the model and the epochs reported."""
     epochs: list[Epoch] = []
     model = train(trial, task or make_task(), epochs.append, folder=folder, **others)
@@ -71,7 +74,7 @@ def in_hex(epochs: list[Epoch]) -> list[dict[str, str]]:
     ]
 
 
-def equal(one: CKCNN, other: CKCNN) -> bool:
+def equal(one: SequenceModel, other: SequenceModel) -> bool:
     """Whether all weights are the same to the last bit."""
     first, second = one.state_dict(), other.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)

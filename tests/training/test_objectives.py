@@ -1,0 +1,90 @@
+"""Losses and scores against the formulas written out, in plain Python."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ckconv_sweep.config.data import METRICS_OF
+from ckconv_sweep.data.task import IGNORED
+from ckconv_sweep.training.objectives import OBJECTIVES, Tally, counted
+
+
+def scores(kind: Any, answers: Tensor, targets: Tensor, cut: int) -> dict[str, float]:
+    """As evaluation does it, in two batches."""
+    objective = OBJECTIVES[kind]
+    tally = Tally(objective, torch.device("cpu"))
+    for part in (slice(0, cut), slice(cut, None)):
+        loss = objective.loss(answers[part], targets[part], "sum")
+        tally.add(loss, answers[part], targets[part])
+    found = tally.scores()
+    return found | {n: s(found["loss"], answers, targets) for n, s in objective.more.items()}
+
+
+def test_every_kind_of_task_is_judged_by_what_a_trial_may_name() -> None:
+    for kind, names in METRICS_OF.items():
+        accuracy = ["accuracy"] if OBJECTIVES[kind].right else []
+        assert ["loss", *accuracy, *OBJECTIVES[kind].more] == list(names)
+    assert METRICS_OF.keys() == OBJECTIVES.keys()
+
+
+def test_steps_that_do_not_count_are_in_no_score() -> None:
+    draw = torch.Generator().manual_seed(0)
+    answers_BKT = torch.randn(3, 4, 5, generator=draw, dtype=torch.float64)
+    targets_BT = torch.randint(4, (3, 5), generator=draw)
+    targets_BT[0, :3] = IGNORED
+    targets_BT[2] = IGNORED
+    losses, right = [], []
+    for b in range(3):
+        for t in range(5):
+            target = int(targets_BT[b, t])
+            if target == IGNORED:
+                continue
+            row = [float(value) for value in answers_BKT[b, :, t]]
+            losses.append(math.log(sum(map(math.exp, row))) - row[target])
+            right.append(row.index(max(row)) == target)
+    loss = sum(losses) / len(losses)
+    assert len(losses) == 7 == counted(targets_BT)
+    for kind in ("per_step", "text"):
+        found = scores(kind, answers_BKT, targets_BT, 1)
+        assert found["loss"] == pytest.approx(loss)
+        assert found["accuracy"] == sum(right) / 7
+    assert found["bits_per_character"] == pytest.approx(loss / math.log(2))
+    assert found["perplexity"] == pytest.approx(math.exp(loss))
+
+
+def test_a_loss_too_large_for_a_perplexity_is_infinite_and_so_never_ranked() -> None:
+    perplexity = OBJECTIVES["text"].more["perplexity"]
+    assert perplexity(800.0, torch.empty(0), torch.empty(0)) == math.inf
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> None:
+    draw = torch.Generator().manual_seed(1)
+    answers_B = torch.randn(40, generator=draw).round(decimals=1)  # with ties
+    targets_B = (torch.rand(40, generator=draw) < 0.3).float()
+    yes, no = answers_B[targets_B == 1].tolist(), answers_B[targets_B == 0].tolist()
+    order = [1.0 if a > b else 0.5 if a == b else 0.0 for a in yes for b in no]
+    found = scores("binary", answers_B, targets_B, 7)
+    assert found["auc"] == pytest.approx(sum(order) / len(order))
+    terms = [
+        math.log1p(math.exp(-a if t else a))
+        for a, t in zip(answers_B.tolist(), targets_B.tolist(), strict=True)
+    ]
+    assert found["loss"] == pytest.approx(sum(terms) / 40, rel=1e-6)
+    right = [(a > 0) == (t == 1) for a, t in zip(answers_B, targets_B, strict=True)]
+    assert found["accuracy"] == sum(map(bool, right)) / 40
+
+
+def test_where_all_targets_are_alike_there_is_no_area_under_the_curve() -> None:
+    auc = OBJECTIVES["binary"].more["auc"]
+    assert math.isnan(auc(0.0, torch.tensor([0.1, 0.2]), torch.tensor([1.0, 1.0])))
+
+
+def test_a_regression_is_judged_by_its_mean_squared_error() -> None:
+    answers_B, targets_B = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.5, 0.0, 4.0])
+    found = scores("regression", answers_B, targets_B, 2)
+    assert found == {"loss": pytest.approx(4.25 / 3), "mean_squared_error": pytest.approx(4.25 / 3)}
