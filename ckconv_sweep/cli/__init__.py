@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from ckconv_sweep.cli import look, run, serve, single
+from ckconv_sweep.cli import kernels, look, published, run, serve, single
 from ckconv_sweep.cli.output import Output
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError
 
@@ -28,11 +28,14 @@ for command in (
     look.best,
     single.train,
     single.evaluate,
+    published.import_checkpoint,
     single.validate,
+    kernels.fit_kernel,
     serve.ui,
     serve.sync,
 ):
-    app.command(name={"list_sweeps": "list"}.get(command.__name__))(command)
+    name = command.__name__.removesuffix("_sweeps").replace("_", "-")
+    app.command(name=name)(command)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def status(
     from dataclasses import asdict
     from json import dumps
 
-    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.cli.words import count, score
     from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 
     if name is None and not json:
@@ -55,7 +55,7 @@ def status(
         )
         if s.best_value is not None:
             typer.echo(
-                f"  best {s.metric}: {s.best_value:.4f} (trial {s.best_trial}, "
+                f"  best {s.metric}: {score(s.best_value)} (trial {s.best_trial}, "
                 f"epoch {s.best_epoch})"
             )
         if s.state == "interrupted":
@@ -80,7 +80,7 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
         )
     for folder in folders:
         s = _summary(folder)
-        best = "" if s.best_value is None else f"{s.best_value:.4f}"
+        best = "" if s.best_value is None else words.score(s.best_value)
         table.add_row(
             s.name,
             s.state,
@@ -167,6 +167,7 @@ def best(
     typer.echo(f"train it again, to the same numbers: ckconv-sweep train {out}")
     if weights is not None:
         typer.echo(f"its weights: {weights}")
+        typer.echo(f"test them, once: ckconv-sweep evaluate {weights}")
 
 
 def _summary(folder: SweepFolder) -> Summary:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ckconv_sweep.cli.words import count, duration, number, settings
+from ckconv_sweep.cli.words import count, duration, number, score, settings
 from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric, Trial
@@ -65,8 +65,8 @@ class PlainLines(Listener):
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
                 self.say(
-                    f"{name}epoch {of}: {self._metric.name} {metrics[self._metric.name]:.4f} "
-                    f"(best {event.best:.4f}), train/loss {metrics['train/loss']:.4f}, "
+                    f"{name}epoch {of}: {self._metric.name} {score(metrics[self._metric.name])} "
+                    f"(best {score(event.best)}), train/loss {score(metrics['train/loss'])}, "
                     f"{metrics['time/epoch_seconds']:.2f} s"
                 )
             case Ended():
@@ -78,7 +78,7 @@ class PlainLines(Listener):
 
 def ended_in_words(event: Ended, metric: Metric) -> str:
     """What became of a trial, in a line."""
-    value = "" if event.value is None else f", {metric.name} {event.value:.4f}"
+    value = "" if event.value is None else f", {metric.name} {score(event.value)}"
     match event.outcome:
         case "completed":
             why = " (early stopping)" if event.reason == "early_stopping" else ""
@@ -191,7 +191,7 @@ class LiveView(Listener):
             return _line("no epoch has ended yet", "dim")
         value, trial, epoch, changed = self._best
         which = "" if self._asked is None else f"{trial_name(trial)}, "
-        said = f"best {self._metric.name} so far: {value:.4f} ({which}epoch {epoch})"
+        said = f"best {self._metric.name} so far: {score(value)} ({which}epoch {epoch})"
         return _line(f"{said}  {changed}", "green")
 
     def _table(self) -> Table:
@@ -207,8 +207,8 @@ class LiveView(Listener):
                 metrics = row.epoch.metrics
                 cells = [
                     f"{row.epoch.number}/{epochs}",
-                    f"{metrics[self._metric.name]:.4f}",
-                    f"{row.best:.4f}" if row.best is not None else "",
+                    score(metrics[self._metric.name]),
+                    score(row.best) if row.best is not None else "",
                     number(metrics["train/loss"]),
                     f"{metrics['time/epoch_seconds']:.2f}",
                 ]

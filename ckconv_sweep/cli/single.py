@@ -1,4 +1,4 @@
-"""`train`, `evaluate` and `validate`: the commands about one file."""
+"""`train`, `evaluate` and `validate`: the commands about one model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def train(
     from rich.console import Console
 
     from ckconv_sweep.cli.progress import LiveView, PlainLines
-    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.cli.words import count, score
+    from ckconv_sweep.config.data import METRICS_OF
     from ckconv_sweep.config.read import read_trial
     from ckconv_sweep.errors import NoResult
 
@@ -84,15 +85,15 @@ def train(
         raise typer.Exit(run.signal_exit_code)
     if run.best is None:
         raise NoResult("no epoch ended", where=name)
-    metrics = run.best.metrics
+    scores = ", ".join(
+        f"val/{name} {score(run.best.metrics[f'val/{name}'])}"
+        for name in METRICS_OF[settings.data.kind]
+    )
     typer.echo(
-        f"best epoch {run.best.number}: val/accuracy {metrics['val/accuracy']:.4f}, "
-        f"val/loss {metrics['val/loss']:.4f} (validation split; the test split was not touched)"
+        f"best epoch {run.best.number}: {scores} (validation split; the test split was not touched)"
     )
     typer.echo(f"weights: {run.weights}")
-    typer.echo(
-        f"test it, once: ckconv-sweep evaluate {folder / 'trial.yaml'} --weights {run.weights}"
-    )
+    typer.echo(f"test it, once: ckconv-sweep evaluate {folder}")
     if run.undelivered:
         typer.echo(
             f"{count(run.undelivered, 'record')} not delivered to MLflow; the same command "
@@ -101,36 +102,51 @@ def train(
 
 
 def evaluate(
-    trial: TrialFile,
-    weights: Annotated[
-        Path, typer.Option(help="Weights: ours (best-*.pt), or the authors' published ones.")
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of ours, or the folder of a run.")
     ],
     split: Annotated[SplitName, typer.Option(help="Which sequences.")] = SplitName.test,
-    set_: Changes = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Score on another data set than it was trained on.")
+    ] = None,
+    sampling_rate: Annotated[
+        int | None, typer.Option(min=1, help="Keep every n-th step, without training again.")
+    ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    json: Annotated[bool, typer.Option("--json", help="As JSON, in full precision.")] = False,
 ) -> None:
-    """Score weights on the test split. No other command opens it."""
-    from ckconv_sweep.config.read import read_trial
+    """Score a trained model on the test split. No other command opens it.
 
-    settings = read_trial(trial, set_ or ())
-
+    ckconv-sweep evaluate runs/digits
+    """
     import torch
 
-    from ckconv_sweep.data.datasets import load
-    from ckconv_sweep.training.evaluation import evaluate as score
-    from ckconv_sweep.training.weights import model_with
+    from ckconv_sweep.cli.words import score
+    from ckconv_sweep.data.datasets import read_split
+    from ckconv_sweep.training.evaluation import evaluate as scores_of
+    from ckconv_sweep.training.weights import read_trained
 
-    torch.set_num_threads(settings.training.threads)
-    task = load(settings.data, absolute(data_dir))
-    model = model_with(weights, settings, task.description).to(_device(device))
-    sequences = task.read_test() if split is SplitName.test else task.validation
-    scores = score(model, sequences.to(_device(device)))
-    right = round(scores["accuracy"] * len(sequences))
-    typer.echo(
-        f"{split.value}/accuracy {scores['accuracy']:.4f} "
-        f"({right:,} of {len(sequences):,} right), {split.value}/loss {scores['loss']:.6f}"
-    )
+    trained = read_trained(checkpoint)
+    if dataset is not None:
+        trained = trained.on(dataset)
+    where, data = _device(device), trained.trial.data
+    torch.set_num_threads(trained.trial.training.threads)
+    description, sequences = read_split(data, split.value, sampling_rate, absolute(data_dir))
+    scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
+    number = len(sequences)
+    if json:
+        from json import dumps
+
+        named: dict[str, object] = {f"{split.value}/{name}": v for name, v in scores.items()}
+        named |= {"dataset": data.name, "sampling_rate": sampling_rate, "sequences": number}
+        typer.echo(dumps(named | {"checkpoint": str(trained.path)}))
+        return
+    words = [f"{split.value}/{name} {score(value, 6)}" for name, value in scores.items()]
+    if data.kind in ("classification", "binary"):
+        right = round(scores["accuracy"] * number)
+        words.append(f"{right:,} of {number:,} right")
+    typer.echo(", ".join(words))
 
 
 def validate(

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ckconv_sweep.config.trial import short_names
+from ckconv_sweep.config.settings import short_names
 
 
 def settings(params: Mapping[str, Any]) -> str:
@@ -18,6 +18,13 @@ def settings(params: Mapping[str, Any]) -> str:
 
 def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float, digits: int = 4) -> str:
+    """A metric with so many decimals: `0.9722`; or digits where these would say too little or too
+    much: `2.575e-05`, `1.235e+07`."""
+    plain = value == 0.0 or 10.0 ** (2 - digits) <= abs(value) < 1e6
+    return f"{value:.{digits}f}" if plain else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -25,8 +25,8 @@ def space(old: str, new: str) -> dict[str, str]:
 RATE = "{low: 1.0e-3, high: 1.0e-2, log: true}"
 # What is wrong -> files, command, what the message must hold.
 MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
-    "missing file": ({}, "launch bad.yaml", "bad.yaml: no such file\n  bundled spaces: quick"),
-    "missing trial": ({}, "train bad.yaml", "bad.yaml: no such file\n  bundled trials: digits"),
+    "missing file": ({}, "launch bad.yaml", "bad.yaml: no such file\n  bundled spaces: adding"),
+    "missing trial": ({}, "train bad.yaml", "bad.yaml: no such file\n  bundled trials: adding"),
     "misspelt bundled": ({}, "launch quickstrt", "did you mean 'quickstart'?"),
     "a folder": ({}, "launch .", ".: this is a folder, not a file"),
     "no YAML": ({"bad.yaml": "a: [1\nb: 2"}, "launch bad.yaml", "bad.yaml:2: this is not YAML"),
@@ -103,7 +103,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown data set in train": (
         {"bad.yaml": TRIAL.replace("digits", "digit")},
         "train bad.yaml",
-        "bad.yaml:1: data.name: must be one of digits, smnist, pmnist, got 'digit'\n  did you mean",
+        "bad.yaml:1: data: no data set is called 'digit'\n  did you mean 'digits'?",
     ),
     "unknown data set in validate": (
         {"bad.yaml": TRIAL.replace("digits", "digit")},
@@ -113,7 +113,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown data set in launch": (
         {"trial.yaml": TRIAL.replace("digits", "digit")},
         "launch small.yaml",
-        "trial.yaml:1: data.name: must be one of",
+        "trial.yaml:1: data: no data set is called 'digit'",
     ),
     "unknown data set in a dry run": (
         {"trial.yaml": TRIAL.replace("digits", "digit")},
@@ -162,7 +162,8 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "best of no sweep": ({}, "best none", "there is no sweep 'none'"),
     "sync of no sweep": ({}, "sync none", "there is no sweep 'none'"),
     "ui without a sweep": ({}, "ui", "no MLflow database here\n  launch a sweep first"),
-    "no weights": ({}, "evaluate trial.yaml --weights none.pt", "none.pt: no such file"),
+    "no weights": ({}, "evaluate none.pt", "none.pt: no such file"),
+    "no checkpoint": ({}, "evaluate .", ".: this folder holds no checkpoint"),
     "unknown command": ({}, "lunch", "No such command 'lunch'"),
     "unknown option": ({}, "launch small.yaml --trial 3", "--trial"),
 }

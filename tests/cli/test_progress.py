@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from ckconv_sweep.cli import words
 from ckconv_sweep.cli.progress import LiveView, PlainLines
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Metric, Trial
@@ -145,3 +146,22 @@ def test_the_live_view_never_wraps(width: int) -> None:
 
 def test_before_the_first_epoch_the_live_view_says_so() -> None:
     assert "no epoch has ended yet" in drawn([started(0)], asked=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.97222, "0.9722"),
+        (0.0, "0.0000"),
+        (1.0, "1.0000"),
+        (12.5, "12.5000"),
+        (0.01, "0.0100"),
+        (0.0099, "0.0099"),
+        (2.5747e-05, "2.575e-05"),
+        (-0.5, "-0.5000"),
+        (12345678.0, "1.235e+07"),
+        (1e308, "1e+308"),
+    ],
+)
+def test_a_score_is_said_with_the_digits_that_tell_something(value: float, said: str) -> None:
+    assert words.score(value) == said

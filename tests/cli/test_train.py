@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -13,8 +14,9 @@ import torch
 
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.data.datasets import load
+from ckconv_sweep.models.sequence_model import Sampling
 from ckconv_sweep.training import checkpoint
-from ckconv_sweep.training.weights import model_with
+from ckconv_sweep.training.weights import read_trained
 
 from .commands import NOBODY, PROGRAM, ckconv_sweep, ended, environment, files_in, refused
 
@@ -47,10 +49,8 @@ def test_train_says_every_epoch_then_the_best_one_and_where_its_weights_are(trai
         value = metrics["val/accuracy"]
         assert re.search(rf"epoch {number}/3: val/accuracy {value:.4f} \(best 0\.\d+\)", said)
     best = max(curve(folder), key=lambda metrics: metrics["val/accuracy"])
-    assert (
-        f"best epoch {curve(folder).index(best) + 1}: val/accuracy {best['val/accuracy']:.4f}"
-        in (said)
-    )
+    scores = f"val/loss {best['val/loss']:.4f}, val/accuracy {best['val/accuracy']:.4f}"
+    assert f"best epoch {curve(folder).index(best) + 1}: {scores} (validation" in said
     assert "the test split was not touched" in said
     assert f"weights: {weights_of(folder)}\n" in said
     assert epochs_executed(folder) == [1, 2, 3]
@@ -128,44 +128,71 @@ def test_ctrl_c_in_the_middle_and_the_same_command_again_give_the_same_numbers(h
     assert epochs_executed(here / "broken") == list(range(1, 21))
     assert curve(here / "broken") == curve(here / "whole")
     one, other = (checkpoint.load(weights_of(here / name)) for name in ("broken", "whole"))
+    assert one["trial"] == other["trial"]
+    one, other = one["best_weights"], other["best_weights"]
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_evaluate_scores_the_test_split(trained: Path) -> None:
-    path = weights_of(trained / "runs" / "trial")
-    said = ended(ckconv_sweep("evaluate", "trial.yaml", "--weights", path, cwd=trained))
-    trial = read_trial(str(trained / "trial.yaml"))
-    task = load(trial.data)
-    model, test = model_with(path, trial, task.description), task.read_test()
-    model.eval()
+    said = ended(ckconv_sweep("evaluate", "runs/trial", cwd=trained))
+    found = read_trained(trained / "runs" / "trial")
+    assert found.path == weights_of(trained / "runs" / "trial")
+    assert found.trial == read_trial(str(trained / "trial.yaml"))
+    task = load(found.trial.data)
+    model, test = found.model(task.description), task.read_test()
     with torch.no_grad():
         logits = model(test.inputs)
     right = int((logits.argmax(dim=1) == test.targets).sum())
     loss = torch.nn.functional.cross_entropy(logits, test.targets).item()
-    match = re.fullmatch(r"test/accuracy (\S+) \((\d+) of (\d+) right\), test/loss (\S+)\n", said)
+    form = r"test/loss (\S+), test/accuracy (\S+), (\d+) of (\d+) right\n"
+    match = re.fullmatch(form, said)
     assert match is not None, said
-    assert (int(match[2]), int(match[3])) == (right, len(test))
-    assert match[1] == f"{right / len(test):.4f}"
-    assert float(match[4]) == pytest.approx(loss, abs=1e-5)
+    assert (int(match[3]), int(match[4])) == (right, len(test))
+    assert match[2] == f"{right / len(test):.6f}"
+    assert float(match[1]) == pytest.approx(loss, abs=1e-5)
+
+    as_json = json.loads(ended(ckconv_sweep("evaluate", found.path, "--json", cwd=trained)))
+    assert as_json["test/accuracy"] == right / len(test)
+    assert as_json["test/loss"] == pytest.approx(loss, rel=1e-6)
+    assert (as_json["sequences"], as_json["dataset"]) == (len(test), "digits")
+
+
+def test_evaluate_scores_every_second_step_as_the_model_reads_it_at_rate_two(
+    trained: Path,
+) -> None:
+    command = ["evaluate", "runs/trial", "--sampling-rate", 2, "--split", "validation", "--json"]
+    said = json.loads(ended(ckconv_sweep(*command, cwd=trained)))
+    found = read_trained(trained / "runs" / "trial")
+    task = load(found.trial.data)
+    with torch.no_grad():
+        logits = found.model(task.description)(
+            task.validation.inputs[..., ::2], sampling=Sampling(rate=2.0)
+        )
+    right = (logits.argmax(dim=1) == task.validation.targets).sum().item()
+    assert said["validation/accuracy"] == right / len(task.validation)
 
 
 def damaged(content: bytes) -> bytes:
     return content[:-100] + bytes(100)
 
 
-WRONG: list[Any] = [
-    pytest.param(
-        ["--set", "model.hidden_channels=5"], "{}", None, 2, "these weights are of another model: "
-    ),
-    pytest.param([], "{}", damaged, 65, "damaged: its SHA-256 begins with "),
-]
+def foreign(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"backbone.0.cconv1.bias": torch.ones(1)}, buffer)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
     ("options", "name", "change", "code", "message"),
-    WRONG,
-    ids=["of another model", "damaged"],
+    [
+        (["--dataset", "scifar10"], "{}", None, 2, ""),
+        ([], "{}", damaged, 65, "{copy}: damaged: its SHA-256 begins with "),
+        ([], "other.pt", foreign, 2, "{copy}: this is no checkpoint of ckconv-sweep\n  the auth"),
+        (["--dataset", "smnits"], "{}", None, 2, "--dataset smnits: data: no data set is called"),
+        (["--dataset", "adding"], "{}", None, 2, "--dataset adding: metric.name: adding is not"),
+    ],
+    ids=["without the data", "damaged", "not ours", "no such data", "another kind of data"],
 )
 def test_evaluate_refuses_weights_that_are_wrong(
     options: list[str],
@@ -179,7 +206,7 @@ def test_evaluate_refuses_weights_that_are_wrong(
     path = weights_of(trained / "runs" / "trial")
     copy = tmp_path / name.format(path.name)
     copy.write_bytes(change(path.read_bytes()) if change else path.read_bytes())
-    done = ckconv_sweep("evaluate", "trial.yaml", *options, "--weights", copy, cwd=trained)
+    done = ckconv_sweep("evaluate", copy, *options, "--data-dir", "none", cwd=trained)
     said = refused(done, code)
-    assert f"error: {copy}: {message}" in said
+    assert f"error: {message.format(copy=copy)}" in said
     assert len(said.splitlines()) <= 2
