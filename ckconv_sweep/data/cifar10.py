@@ -40,7 +40,7 @@ SCIFAR10 = Description(name="scifar10", in_channels=3, length=1024, outputs=10)
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 ARCHIVE = "cifar-10-binary.tar.gz"
 CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
-"""As the data set's page gives it (from memory, not looked up). Nothing stronger is published, so
+"""As the data set's page gives it. Nothing stronger is published, so
 `_read` checks what comes out."""
 MAX_ARCHIVE_BYTES = 200 * 10**6
 MAX_UNPACKED_BYTES = 200 * 10**6
