@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData
 
 KEPT = 2
@@ -134,8 +135,11 @@ def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            crash_point("checkpoint.written")
             os.fsync(file.fileno())
+        crash_point("checkpoint.synced")
         temporary.rename(folder / name)
+        crash_point("checkpoint.renamed")
         _sync_folder(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -144,6 +148,7 @@ def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
             f"a checkpoint of {len(content):,} bytes cannot be written: {error.strerror}",
             where=str(folder),
         ) from error
+    crash_point("checkpoint.kept")
     return name
 
 

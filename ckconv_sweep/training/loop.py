@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from ckconv_sweep.config.history import Epoch, best, end_reason
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import ConfigError, NonFiniteLoss
+from ckconv_sweep.errors import ConfigError, DamagedData, NonFiniteLoss, OutOfMemory
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import Sampling, SequenceModel
 from ckconv_sweep.training import checkpoint
@@ -30,6 +32,24 @@ Reporter = Callable[[Epoch], None]
 """Called at the end of every epoch, in order, from the first; what it raises ends the run."""
 
 
+@contextlib.contextmanager
+def _out_of_memory_named() -> Iterator[None]:
+    """PyTorch says in three ways that there is no room."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        if isinstance(error, RuntimeError) and not (
+            isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in said
+        ):
+            raise
+        raise OutOfMemory(
+            said or "the host has no memory left",
+            hint="a smaller training.batch_size or model takes less",
+        ) from None
+
+
+@_out_of_memory_named()
 def train(
     trial: Trial,
     task: SequenceTask,
@@ -50,7 +70,9 @@ def train(
 
     Raises:
         NonFiniteLoss: a loss is infinite or not a number. That epoch is not reported.
+        OutOfMemory: the device or the host has no room.
         ConfigError: the checkpoint is of another trial.
+        DamagedData: it is whole, but not one of a training run.
         CannotWrite: a checkpoint cannot be written.
     """
     torch.set_num_threads(trial.training.threads)
@@ -72,8 +94,10 @@ def train(
         if folder is not None:
             guard()
             checkpoint.note_in_ledger(folder, len(run.history))
+            crash_point("epoch.trained")
             name = checkpoint.save(folder, len(run.history), run.state())
             run.history[-1] = replace(run.history[-1], checkpoint=name)
+            crash_point("epoch.saved")
         report(run.history[-1])
 
     if folder is not None:
@@ -159,6 +183,11 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any], folder: Path) -> None:
+        if missing := {"trial", "model", "optimizer", "best_weights", "history"} - state.keys():
+            raise DamagedData(
+                f"the checkpoint is none of a training run: it lacks {', '.join(sorted(missing))}",
+                where=str(folder),
+            )
         if state["trial"] != self.trial.model_dump(mode="json"):
             raise ConfigError(
                 "the checkpoint here is of a trial with other settings",

@@ -14,7 +14,7 @@ import torch
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
@@ -180,6 +180,7 @@ def test_an_epoch_that_was_trained_but_not_saved_is_trained_again(
     assert executed(tmp_path) == [1, 2, *range(2, len(resumed[1]) + 1)]
 
 
+@pytest.mark.fault("damaged-checkpoint")
 def test_a_damaged_checkpoint_costs_one_epoch_and_is_said(
     uninterrupted: dict[str, Whole], tmp_path: Path
 ) -> None:
@@ -274,7 +275,7 @@ def test_whatever_is_left_out_of_a_checkpoint_shows(
     checkpoint.save(tmp_path, 3, state)
     try:
         shown = list(differences(whole, run(trial, tmp_path, TASK)))
-    except (KeyError, AssertionError, ValueError, RuntimeError) as error:
+    except (DamagedData, KeyError, AssertionError, ValueError, RuntimeError) as error:
         shown = [repr(error)]
     assert bool(shown) == (mutant is not None)
 
@@ -284,6 +285,7 @@ def test_a_checkpoint_holds_what_the_mutants_leave_out_and_nothing_more(tmp_path
     assert {f"without the {key.replace('_', ' ')}" for key in state} <= set(MUTANTS)
 
 
+@pytest.mark.fault("foreign-checkpoint")
 @pytest.mark.parametrize(
     "other",
     [
@@ -305,3 +307,15 @@ def test_the_checkpoint_of_another_trial_is_refused_and_left_alone(
     assert caught.value.where == str(tmp_path)
     assert epochs == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize("name", ["trial", "model", "optimizer", "best_weights", "history"])
+def test_a_file_that_is_whole_but_no_state_of_a_run_is_said_with_what_it_lacks(
+    name: str, tmp_path: Path
+) -> None:
+    trial = trial_of_mutants()
+    state = checkpoint.load(tmp_path / cut(trial, tmp_path, 1)[-1].checkpoint)
+    del state[name]
+    checkpoint.save(tmp_path, 2, state)
+    with pytest.raises(DamagedData, match=f"it lacks {name}"):
+        run(trial, tmp_path, TASK)

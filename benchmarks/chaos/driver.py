@@ -1,0 +1,338 @@
+"""Drivers to disturb: the real command in a fork of this process, with threads in the place of Ray.
+
+What is replaced is Ray alone, and the data by a task that is learned in milliseconds. The command
+line, the driver, its lock, the study, the worker's code with its lease, training, checkpoints and
+MLflow are the real ones. A fork costs no imports, so that a second has room for several sessions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ckconv_sweep import crash_points
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.sweep import cluster, driver, worker
+from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
+from ckconv_sweep.sweep.interruption import Interruption
+
+AT_A_TIME = 2
+"""Trials that run at a time."""
+
+
+@dataclass
+class Process:
+    """A program that runs, and where it prints."""
+
+    pid: int
+    log: Path
+    code: int | None = None
+    """How it ended: an exit code, or minus the signal that killed it."""
+
+    @property
+    def runs(self) -> bool:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code is None
+
+    def send(self, number: int) -> None:
+        if self.runs:
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 120.0) -> int:
+        """Its exit code. Raises TimeoutError if it has none by then; it is killed in that case."""
+        deadline = time.monotonic() + seconds
+        while self.runs:
+            if time.monotonic() > deadline:
+                self.send(signal.SIGKILL)
+                raise TimeoutError(f"it does not end; it said:\n{self.said()}")
+            time.sleep(0.002)
+        assert self.code is not None
+        return self.code
+
+    def kill(self) -> int:
+        self.send(signal.SIGKILL)
+        return self.wait()
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under which a driver runs."""
+
+    crash_at: str | None = None
+    """A crash point and the number of the pass, as in `checkpoint.renamed:3`."""
+    in_turn: bool = False
+    """Whether the trials take turns, so that a session is the same each time."""
+    largest_file: int | None = None
+    """Bytes that a file can have before the disk is full."""
+    digits: bool = False
+    """Whether the data are the real ones that the space names, not a task of milliseconds."""
+    environment: Mapping[str, str] | None = None
+
+
+def forked(work: Callable[[], object], log: Path) -> Process:
+    """A fork of this process that does the work, in a session of its own."""
+    log.touch(mode=0o600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12: of threads, which the child leaves alone
+        pid = os.fork()
+    if pid:
+        return Process(pid, log)
+    code = 1
+    try:
+        _as_if_new(log)
+        work()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:  # before anybody catches signals
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def command(arguments: Sequence[object], log: Path, conditions: Conditions) -> Process:
+    """`ckconv-sweep` without Ray."""
+
+    def run() -> None:
+        _without_ray(conditions.in_turn)
+        if not conditions.digits:
+            _with_signs()
+        os.environ |= conditions.environment or {}
+        if conditions.crash_at is not None:
+            crash_points._counter = crash_points._Counter(conditions.crash_at)
+        if conditions.largest_file is not None:
+            size = conditions.largest_file
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        from ckconv_sweep.cli import main
+
+        sys.argv = ["ckconv-sweep", *map(str, arguments)]
+        main()
+
+    return forked(run, log)
+
+
+def warm_up() -> None:
+    """Import what a driver imports, so that its forks need not, and compute nothing: threads and
+    open databases would not survive a fork."""
+    for name in (
+        "alembic.command",
+        "ckconv_sweep.cli.progress",
+        "ckconv_sweep.cli.result",
+        "ckconv_sweep.cli.run",
+        "ckconv_sweep.cli.serve",
+        "ckconv_sweep.training.loop",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "torch._dynamo",  # by the first optimiser
+        "torch.distributed.tensor",
+    ):
+        importlib.import_module(name)
+    # Reading Optuna's ten migrations, to know the newest, takes most of the time of opening one.
+    manager: Any = importlib.import_module("optuna.storages._rdb.storage")._VersionManager
+    if not hasattr(manager.get_head_version, "cache_info"):
+        manager.get_head_version = functools.cache(manager.get_head_version)
+
+
+def _as_if_new(log: Path) -> None:
+    """What a fork has of its parent and a new process would not have."""
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    out, error = (os.fdopen(standard, "w", buffering=1, closefd=False) for standard in (1, 2))
+    sys.stdout, sys.stderr = out, error
+    sys.__stdout__, sys.__stderr__ = out, error  # type: ignore[misc]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+    threading.excepthook = threading.__excepthook__
+
+
+def _without_ray(in_turn: bool) -> None:
+    """Threads in the place of Ray, in this process."""
+    torch.set_num_threads(1)
+    executor: Any = _module("ckconv_sweep.sweep.ray_executor")
+    executor.run = _in_turn if in_turn else _side_by_side
+    sys.modules[executor.__name__] = executor
+    import ckconv_sweep.sweep as package
+
+    package.ray_executor = executor
+    ray: Any = _module("ray")
+    ray.tune = _module("ray.tune")
+    ray.tune.report = lambda result: _this_worker().report(json.loads(result[worker.KEY]))
+    sys.modules |= {"ray": ray, "ray.tune": ray.tune}
+    replaced: Any = cluster
+    replaced.connected = lambda placement: contextlib.nullcontext()
+    replaced.concurrency = lambda placement: placement.concurrency or AT_A_TIME
+
+
+def _with_signs() -> None:
+    """A task that is learned in milliseconds in the place of the data."""
+    for module, name in ((driver, "load"), (worker, "_task")):
+        setattr(module, name, lambda *_: signs())
+
+
+def _module(name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    return module
+
+
+def signs() -> SequenceTask:
+    """Two classes that differ in the sign of their mean."""
+
+    def split(size: int, seed: int) -> Split:
+        targets = torch.arange(size) % 2
+        draws = torch.randn(size, 1, 6, generator=torch.Generator().manual_seed(seed))
+        return Split(draws + (2.0 * targets - 1.0)[:, None, None], targets)
+
+    def no_test() -> Split:
+        raise AssertionError("the test split was read")
+
+    return SequenceTask(
+        description=Description(name="signs", in_channels=1, length=6, outputs=2),
+        train=split(22, 1),
+        validation=split(40, 2),
+        test_reader=no_test,
+    )
+
+
+# The executor
+
+
+class _Stopped(BaseException):
+    """The trial was told to stop."""
+
+
+class _Worker(threading.Thread):
+    """Trains one trial; it says what a Ray worker reports, and goes on when it is answered."""
+
+    def __init__(self, assignment: Assignment, said: queue.SimpleQueue[Any]) -> None:
+        super().__init__(daemon=True)
+        self.number = assignment.number
+        self.answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._said = said
+        self._config = {
+            "trial": assignment.trial.model_dump_json(),
+            "folder": str(assignment.folder),
+            "attempt": assignment.attempt,
+            "gpus": 0.0,
+            "data_dir": None,
+        }
+
+    def run(self) -> None:
+        try:
+            if self.answer.get():
+                worker.train_assignment(self._config)
+        except _Stopped:
+            pass
+        self._said.put((self, None))
+
+    def report(self, said: dict[str, Any]) -> None:
+        self._said.put((self, said))
+        if not self.answer.get():
+            raise _Stopped
+
+
+def _this_worker() -> _Worker:
+    thread = threading.current_thread()
+    assert isinstance(thread, _Worker)
+    return thread
+
+
+def _side_by_side(
+    coordinator: Coordinator, interruption: Interruption, *, concurrency: int, **_: Any
+) -> None:
+    """Run all trials at once, as Ray does."""
+    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    running = 0
+    while True:
+        interruption.check()
+        while running < concurrency and (new := _next(coordinator, said)):
+            running += 1
+            new.answer.put(True)
+        if not running:
+            return
+        with contextlib.suppress(queue.Empty):
+            asker, what = said.get(timeout=0.02)
+            if what is None:
+                running -= 1
+                coordinator.end(asker.number)
+            else:
+                asker.answer.put(_answer(coordinator, asker.number, what))
+
+
+def _in_turn(
+    coordinator: Coordinator, interruption: Interruption, *, concurrency: int, **_: Any
+) -> None:
+    """Run one epoch of each trial after the other, always in the same order."""
+    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    waiting: list[tuple[_Worker, bool]] = []
+    while True:
+        interruption.check()
+        while len(waiting) < concurrency and (new := _next(coordinator, said)):
+            waiting.append((new, True))
+        if not waiting:
+            return
+        first, goes_on = waiting.pop(0)
+        first.answer.put(goes_on)
+        _, what = said.get()
+        if what is None:
+            coordinator.end(first.number)
+        else:
+            waiting.append((first, _answer(coordinator, first.number, what)))
+
+
+def _next(coordinator: Coordinator, said: queue.SimpleQueue[Any]) -> _Worker | None:
+    assignment = coordinator.next()
+    if assignment is None:
+        return None
+    new = _Worker(assignment, said)
+    new.start()
+    return new
+
+
+def _answer(coordinator: Coordinator, number: int, said: dict[str, Any]) -> bool:
+    """Whether a trial goes on, as in `sweep.ray_executor`."""
+    if "epoch" in said:
+        for warning in said["warnings"]:
+            coordinator.say(f"trial {number}: {warning}")
+        return coordinator.epoch(number, Epoch(**said["epoch"]))
+    if said["reason"] == "cannot_write":
+        coordinator.stop(CannotWrite(said["error"]))
+    else:
+        coordinator.end(number, reason=said["reason"], error=said["error"])
+    return False

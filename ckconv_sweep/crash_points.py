@@ -1,0 +1,57 @@
+"""Named places at which a test may let a process die.
+
+    CKCONV_CRASH_AT=checkpoint.renamed:3 ckconv-sweep launch ...
+
+dies without a word the third time that it passes there. Without the variable a place is an empty
+call. Each name is in `POINTS`, and a test passes each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "CKCONV_CRASH_AT"
+
+POINTS = (
+    "checkpoint.written",  # its bytes are in a temporary file, not synced
+    "checkpoint.synced",  # and synced
+    "checkpoint.renamed",  # it has its name, its folder is not synced
+    "checkpoint.kept",  # safe; older ones are not forgotten yet
+    "epoch.trained",  # trained and in the ledger, not in a checkpoint
+    "epoch.saved",  # in a checkpoint, not reported
+    "trial.asked",  # the study has a new trial without parameters
+    "trial.drawn",  # all its parameters are drawn, it is not handed out
+    "epoch.described",  # the study has the epoch's metrics, it is not acknowledged
+    "epoch.acknowledged",  # and acknowledged; the stopping rule was not asked
+    "epoch.judged",  # the stopping rule has answered, its answer is not told
+    "trial.explained",  # the reason of a trial's end is written, the end is not
+    "trial.told",  # the end is told; nobody has heard of it
+    "trial.forgotten",  # the checkpoints of an ended trial are gone, MLflow's mark is not written
+    "tracking.created",  # MLflow has a new run, without its settings
+    "tracking.delivered",  # MLflow has points that are not marked as delivered
+    "study.made",  # a new study is whole, and has not its name yet
+)
+
+
+class _Counter:
+    def __init__(self, wanted: str) -> None:
+        self.name, _, number = wanted.partition(":")
+        self.left = int(number or 1)
+        if self.name not in POINTS:
+            raise ValueError(f"{VARIABLE}: no crash point is called {self.name!r}")
+
+    def passed(self, name: str) -> None:
+        if name == self.name:
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+_counter = _Counter(os.environ[VARIABLE]) if VARIABLE in os.environ else None
+
+
+def crash_point(name: str) -> None:
+    """Here a test may let the process die."""
+    if _counter is not None:
+        _counter.passed(name)

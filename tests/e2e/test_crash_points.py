@@ -1,0 +1,185 @@
+"""A driver that dies at a named place of its program, and the same command again.
+
+CKCONV_CRASH_PAIRS=300 adds so many crashes during the recovery from a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.chaos.driver import AT_A_TIME, warm_up
+from benchmarks.chaos.state import result_of
+from benchmarks.chaos.sweep import Plan, Sweep, empty_database
+from ckconv_sweep.crash_points import POINTS, VARIABLE
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.fault("driver-sigkill"),
+    pytest.mark.fault("half-written-checkpoint"),
+    pytest.mark.fault("killed-while-writing"),
+]
+
+ROOT = Path(__file__).parents[2]
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+PLAN = Plan(trials=3, epochs=3)
+STOPPED_EARLY = Plan(
+    trials=4,
+    epochs=3,
+    sampler="tpe",
+    scheduler="{name: asha, grace_epochs: 1, reduction_factor: 2}",
+)
+ONCE = {"study.made"}
+"""A sweep passes there only once."""
+LATER = 2
+PASSES = [(name, n) for name in POINTS for n in ((1,) if name in ONCE else (1, LATER))]
+PAIRS = int(os.environ.get("CKCONV_CRASH_PAIRS", "8"))
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A folder in memory where the system has such: what a kill leaves is the same there."""
+    with tempfile.TemporaryDirectory(prefix="ckconv-test-", dir=IN_MEMORY) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def empty(disk: Path) -> Path:
+    warm_up()
+    return empty_database(disk)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(disk: Path, empty: Path) -> Any:
+    """What the sweep comes to when nobody disturbs it."""
+    sweep = Sweep.new(disk / "undisturbed", PLAN, empty=empty)
+    sweep.finish(in_turn=True)
+    assert sweep.broken == []
+    return result_of(sweep.folder)
+
+
+def crash(sweep: Sweep, point: str, number: int) -> bool:
+    """Launch the sweep and let it die there; False if it came to its end before."""
+    driver = sweep.launched(in_turn=True, crash_at=f"{point}:{number}")
+    code = driver.wait()
+    state = sweep.look()
+    if code == 0:
+        assert state.finished
+        return False
+    # Nobody sends a signal here but the crash point itself.
+    assert code == -signal.SIGKILL, driver.said()
+    assert not state.finished, "the crash hit no work in flight"
+    sweep.allowed += AT_A_TIME
+    return True
+
+
+@pytest.mark.parametrize(("point", "number"), PASSES, ids=lambda value: str(value))
+def test_a_sweep_that_died_at_a_named_place_ends_as_if_it_had_not(
+    point: str, number: int, disk: Path, empty: Path, undisturbed: Any
+) -> None:
+    sweep = Sweep.new(disk / f"{point.replace('.', '-')}-{number}", PLAN, empty=empty)
+    assert crash(sweep, point, number), "it does not pass there so often"
+    assert sweep.folder.study.exists() == (point != "study.made")
+    sweep.finish(in_turn=True)
+    sweep.compare(undisturbed)
+    assert sweep.broken == []
+
+
+def test_a_sweep_that_died_as_its_last_trial_was_told_is_finished_and_delivered_later(
+    disk: Path, empty: Path, undisturbed: Any
+) -> None:
+    sweep = Sweep.new(disk / "last-told", PLAN, empty=empty)
+    assert sweep.launched(in_turn=True, crash_at=f"trial.told:{PLAN.trials}").wait() < 0
+    assert sweep.look().finished
+    sweep.finish(in_turn=True)
+    sweep.compare(undisturbed)
+    assert sweep.broken == []
+
+
+def pairs() -> list[tuple[Plan, list[tuple[str, int]]]]:
+    """A crash, then one during the recovery from it; every second sweep stops trials early."""
+    draws = random.Random(4)
+    out = []
+    for i in range(PAIRS):
+        first = draws.choice([p for p in PASSES if p[0] not in ONCE])
+        second = draws.choice([name for name in POINTS if name not in ONCE]), draws.choice((1, 2))
+        out.append((STOPPED_EARLY if i % 2 else PLAN, [first, second]))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("plan", "places"),
+    pairs(),
+    ids=lambda value: (
+        value.sampler if isinstance(value, Plan) else "-".join(f"{p}:{n}" for p, n in value)
+    ),
+)
+def test_a_sweep_that_died_again_while_it_recovered_ends_as_if_it_had_not(
+    plan: Plan,
+    places: list[tuple[str, int]],
+    disk: Path,
+    empty: Path,
+    undisturbed: Any,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = re.sub(r"\W", "-", request.node.name)[-60:].strip("-")
+    sweep = Sweep.new(disk / f"pair-{name}", plan, empty=empty)
+    hits = [crash(sweep, point, number) for point, number in places]
+    assert hits[0]
+    sweep.finish(in_turn=True)
+    if plan is PLAN:
+        sweep.compare(undisturbed)
+    assert sweep.broken == []
+
+
+def test_every_name_of_the_list_is_a_place_in_the_package_and_no_other_is() -> None:
+    places = [
+        name
+        for path in (ROOT / "ckconv_sweep").rglob("*.py")
+        for name in re.findall(r'crash_point\("([^"]+)"\)', path.read_text())
+    ]
+    assert sorted(places) == sorted(POINTS)
+    assert {point for point, _ in PASSES} == set(POINTS)  # each of which is died at above
+
+
+CODE = """
+from ckconv_sweep.crash_points import crash_point
+for i in range(4):
+    print(i, flush=True)
+    crash_point("epoch.saved")
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "said"),
+    [
+        (None, 0, ["0", "1", "2", "3"]),
+        ("epoch.saved:3", -signal.SIGKILL, ["0", "1", "2"]),
+        ("epoch.saved", -signal.SIGKILL, ["0"]),
+        ("trial.told", 0, ["0", "1", "2", "3"]),
+        ("epoch.svaed", 1, []),
+    ],
+)
+def test_the_variable_says_where_a_process_dies(
+    wanted: str | None, code: int, said: list[str]
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env=environment | ({VARIABLE: wanted} if wanted else {}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.split()) == (code, said)
+    assert ("no crash point is called 'epoch.svaed'" in done.stderr) == (code == 1)
