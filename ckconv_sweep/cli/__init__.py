@@ -3,11 +3,12 @@ mistakes answer at once."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
-from ckconv_sweep.cli import kernels, look, published, run, serve, single
+from ckconv_sweep.cli import doctor, kernels, look, published, run, serve, single
 from ckconv_sweep.cli.output import Output
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError
 
@@ -33,6 +34,7 @@ for command in (
     kernels.fit_kernel,
     serve.ui,
     serve.sync,
+    doctor.doctor,
 ):
     name = command.__name__.removesuffix("_sweeps").replace("_", "-")
     app.command(name=name)(command)
@@ -40,6 +42,7 @@ for command in (
 
 def main() -> None:
     """The program. What we raise on purpose becomes one message and an exit code."""
+    os.umask(0o077)  # also for what SQLite, MLflow and Ray write, here and in our child processes
     output = Output.install()
     try:
         app()

@@ -67,6 +67,7 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     from rich.table import Table
 
     from ckconv_sweep.cli import words
+    from ckconv_sweep.errors import DamagedData
     from ckconv_sweep.record.folder import all_sweeps
 
     folders = all_sweeps(sweeps_dir)
@@ -79,7 +80,11 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
             heading, justify="left" if heading in ("sweep", "state", "metric") else "right"
         )
     for folder in folders:
-        s = _summary(folder)
+        try:
+            s = _summary(folder)
+        except DamagedData:
+            table.add_row(folder.name, "damaged: see doctor")
+            continue
         best = "" if s.best_value is None else words.score(s.best_value)
         table.add_row(
             s.name,
@@ -129,6 +134,7 @@ def best(
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.errors import CannotWrite, NoResult
     from ckconv_sweep.keys import trial_name
+    from ckconv_sweep.record.filesystem import write_whole
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.report.summary import winner
@@ -158,9 +164,9 @@ def best(
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(comment + text)
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(out)) from None
+    write_whole(out, comment + text)
     typer.echo(
         f"{space.metric.name} {value:.6g} ({trial_name(record.number)}, epoch {epoch.number})"
     )

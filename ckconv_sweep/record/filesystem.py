@@ -1,9 +1,13 @@
-"""Whether a folder lies on this machine."""
+"""Whether a folder lies on this machine, and whether it can be written to and locked."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from pathlib import Path
+
+from ckconv_sweep.errors import CannotWrite
 
 _NETWORK = {
     "9p",
@@ -38,3 +42,79 @@ def is_local(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
         if folder.is_relative_to(path) and len(path.parts) >= deepest:
             deepest, found = len(path.parts), kind.decode()
     return not (found in _NETWORK or found.startswith("fuse."))
+
+
+def check_writable(folder: Path) -> None:
+    """Do with a small file all that a sweep does with its own, and leave nothing.
+
+    Raises:
+        CannotWrite: something of it is impossible here; says what.
+    """
+    probe, renamed = (folder / f".tmp-probe-{os.getpid()}{end}" for end in ("", "-renamed"))
+    step = "written"
+    try:
+        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, b"probe")
+            step = "synced"
+            os.fsync(descriptor)
+            step = "locked"
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as SQLite does
+        finally:
+            os.close(descriptor)
+        step = "renamed"
+        probe.rename(renamed)
+        step = "synced"
+        sync_folder(folder)
+    except OSError as error:
+        raise CannotWrite(
+            f"a file here cannot be {step}: {error.strerror}",
+            where=str(folder),
+            hint="nothing was started; sweeps can lie elsewhere: --sweeps-dir",
+        ) from error
+    finally:
+        for path in (probe, renamed):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that is the owner's alone, so that it is there whole or as it was. What is
+    there and no plain file, such as `/dev/stdout`, is written to and stays.
+
+    Raises:
+        CannotWrite: it cannot be written, and is as it was.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            _write_aside(path.resolve(), content)  # a link stays a link
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _write_aside(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name[:200]}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """After it a name in the folder survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -37,6 +37,7 @@ def held(path: Path) -> Iterator[None]:
                 where=path.parent.name,
                 hint="wait for it, or stop it there with Ctrl-C",
             )
+        _check_excludes(path)
         os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
@@ -55,10 +56,31 @@ def _taken(descriptor: int, path: Path) -> bool:
         except BlockingIOError:
             time.sleep(0.02)
         except OSError as error:
-            raise CannotWrite(f"cannot be locked: {error.strerror}", where=str(path)) from None
+            raise _no_locks(path, f"cannot be locked: {error.strerror}") from None
         else:
             return True
     return False
+
+
+def _check_excludes(path: Path) -> None:
+    """A network file system may grant a lock to everybody who asks."""
+    second = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(second)
+    raise _no_locks(path, "is locked, and could be locked once more")
+
+
+def _no_locks(path: Path, what: str) -> CannotWrite:
+    return CannotWrite(
+        what,
+        where=str(path),
+        hint="two drivers could ruin a sweep here: put it on a file system whose locks work "
+        "(--sweeps-dir), or mount this one with them",
+    )
 
 
 def holder(path: Path) -> str | None:
@@ -75,6 +97,8 @@ def holder(path: Path) -> str | None:
             return f"process {said['pid']} on {said['host']} (since {said['since']})"
         except (ValueError, KeyError, TypeError):  # the holder has not written it yet
             return "another process"
+    except OSError:  # no locks here, so nobody can hold one
+        return None
     finally:
         os.close(descriptor)
     return None

@@ -14,10 +14,10 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
@@ -29,9 +29,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ckconv_sweep.config.history import Epoch, objective
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space, exhausted
+from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
-from ckconv_sweep.record.filesystem import is_local
+from ckconv_sweep.record.filesystem import is_local, sync_folder
 from ckconv_sweep.record.folder import SweepFolder
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -50,6 +52,9 @@ _STATES: dict[Outcome, TrialState] = {
 }
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """What the study knows of one trial."""
@@ -62,6 +67,10 @@ class TrialRecord:
     error: str = ""
     started_ms: int = 0
     ended_ms: int | None = None
+    sessions: tuple[int, ...] = ()
+    """The number of the driver's session in which each epoch was acknowledged."""
+    spent_seconds: float = 0.0
+    """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
 
     @property
     def counts(self) -> bool:
@@ -110,11 +119,21 @@ class Study:
     def open(cls, folder: SweepFolder) -> Iterator[Study]:
         """For readers; also while a driver writes. Raises as `create_or_open`."""
         with _storage(folder.study) as storage:
-            try:
-                study = optuna.load_study(storage=storage, study_name=folder.name)
-            except KeyError:
-                raise DamagedData("holds no study of this sweep", where=str(folder.study)) from None
-            yield cls(folder, study)
+            names = _read(folder.study, lambda: optuna.get_all_study_names(storage))
+            if folder.name not in names:
+                raise DamagedData(
+                    f"holds no study of this sweep, but {', '.join(sorted(names)) or 'none'}",
+                    where=str(folder.study),
+                    hint="was its folder renamed? It must bear the name that it was launched with",
+                )
+
+            def read_all() -> Study:
+                opened = cls(folder, optuna.load_study(storage=storage, study_name=folder.name))
+                opened.trials()
+                opened.space  # noqa: B018
+                return opened
+
+            yield _read(folder.study, read_all)
 
     # Reading
 
@@ -137,6 +156,14 @@ class Study:
     def trial(self, number: int) -> TrialRecord:
         return _record(self._storage.get_trial(self._ids[number]))
 
+    def contradictions(self) -> list[str]:
+        """What no driver leaves behind, a sentence each."""
+        return [
+            f"trial {trial.number}: {sentence}"
+            for trial in self._study.get_trials(deepcopy=False)
+            for sentence in _contradictions(trial, self.space.metric)
+        ]
+
     # Writing
 
     def set_note(self, key: str, value: Any) -> None:
@@ -154,6 +181,7 @@ class Study:
         """A new trial, to draw its parameters from."""
         self._study.sampler = sampler
         trial = self._study.ask()
+        crash_point("trial.asked")
         self._ids[trial.number] = trial._trial_id
         return trial
 
@@ -163,15 +191,27 @@ class Study:
         self._study.sampler = sampler
         return optuna.Trial(self._study, self._ids[number])
 
-    def add_epoch(self, number: int, epoch: Epoch, value: float) -> None:
-        """Acknowledge an epoch; `value` is its metric, which the pruner compares."""
+    def add_epoch(
+        self,
+        number: int,
+        epoch: Epoch,
+        value: float,
+        *,
+        session: int = 1,
+        spent_seconds: float = 0.0,
+    ) -> None:
+        """Acknowledge an epoch; `value` is its metric, which the pruner compares. `session` and
+        `spent_seconds`: see TrialRecord."""
         trial_id = self._ids[number]
         attribute = {
             "metrics": dict(epoch.metrics),
             "timestamp_ms": epoch.timestamp_ms,
             "checkpoint": epoch.checkpoint,
+            "session": session,
+            "spent_seconds": spent_seconds,
         }
         self._storage.set_trial_user_attr(trial_id, f"epoch:{epoch.number}", attribute)
+        crash_point("epoch.described")
         self._storage.set_trial_intermediate_value(trial_id, epoch.number, value)
 
     def should_stop(self, number: int, pruner: BasePruner) -> bool:
@@ -186,18 +226,23 @@ class Study:
             self._storage.set_trial_user_attr(trial_id, "reason", reason)
         if error:
             self._storage.set_trial_user_attr(trial_id, "error", error[-10_000:])
+        crash_point("trial.explained")
         value = None
         if outcome == "completed":
             value = objective(self.trial(number).history, self.space.metric)
         self._study.tell(number, value, state=_STATES[outcome])
+        crash_point("trial.told")
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
-    history = []
+    history, sessions, spent_seconds = [], [], 0.0
     for number in sorted(trial.intermediate_values):
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:  # a reader's values may be a moment younger than its attributes
             break
+        kept = dict(kept)
+        sessions.append(kept.pop("session", 1))
+        spent_seconds = kept.pop("spent_seconds", 0.0)
         history.append(Epoch(number=number, **kept))
     return TrialRecord(
         number=trial.number,
@@ -208,7 +253,29 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         error=trial.user_attrs.get("error", ""),
         started_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
+        sessions=tuple(sessions),
+        spent_seconds=spent_seconds,
     )
+
+
+def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
+    numbers = sorted(trial.intermediate_values)
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"its epochs are not counted from 1 without a gap: {numbers}"
+    for number in numbers:
+        kept = trial.user_attrs.get(f"epoch:{number}")
+        if kept is None:
+            yield f"epoch {number} was acknowledged and has no metrics"
+        elif kept["metrics"].get(metric.name) != trial.intermediate_values[number]:
+            yield f"epoch {number} was acknowledged with another {metric.name} than its metrics say"
+    history = _record(trial).history
+    if trial.state is TrialState.COMPLETE:
+        if not history or trial.value != objective(history, metric):
+            yield f"it completed with {trial.value}, which is not what its epochs say"
+    elif trial.state is TrialState.FAIL and not trial.user_attrs.get("reason"):
+        yield "it failed without a reason"
+    elif trial.state is TrialState.PRUNED and not history:
+        yield "it was stopped early before its first epoch"
 
 
 def _ms(when: Any) -> int | None:
@@ -238,12 +305,9 @@ def _make(folder: SweepFolder, space: Space) -> None:
         first = {"uid": uuid.uuid4().hex, "created_ms": _now_ms(), "space": space.to_yaml()}
         for key, value in first.items():
             study.set_user_attr(key, value)
+    crash_point("study.made")
     path.rename(folder.study)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -251,19 +315,18 @@ def _storage(path: Path, *, new: bool = False) -> Iterator[optuna.storages.RDBSt
     with _spoken(path):
         if not new:
             _check_size(path)
+            _read(path, lambda: _check_tables(path))
         url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
-        try:
-            storage = optuna.storages.RDBStorage(
-                url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_SECONDS}}
-            )
-        except RuntimeError as error:  # of another version of Optuna
-            raise _damaged(path, str(error).splitlines()[0]) from None
+        options = {"connect_args": {"timeout": _PATIENCE_SECONDS}}
+        storage = _read(path, lambda: optuna.storages.RDBStorage(url, engine_kwargs=options))
         try:
             yield storage
         finally:
             storage.remove_session()
             storage.engine.dispose()  # the last to leave folds the write-ahead log into the file
 
+
+SEE_DOCTOR = "nothing was changed; what else is wrong, and what to do: ckconv-sweep doctor"
 
 _PATIENCE_SECONDS = 60
 """How long somebody else's transaction is waited for."""
@@ -281,6 +344,45 @@ def _set_journal_mode(path: Path) -> None:
         if said != "ok":
             raise _damaged(path, said.splitlines()[-1])
         connection.execute(f"PRAGMA journal_mode={mode}")
+
+
+def _read(path: Path, reading: Callable[[], T]) -> T:
+    """What reading gives. SQLite has no checksums: a flipped bit in a text shows when somebody
+    makes something of it, in whatever way.
+
+    Raises:
+        DamagedData: it cannot be made something of. A study of another version of Optuna, too.
+    """
+    try:
+        return reading()
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        first = str(error).partition("\n")[0]
+        raise _damaged(path, f"a record in it is none of ours: {first}") from error
+
+
+_TABLES = {
+    "alembic_version",
+    "studies",
+    "study_directions",
+    "study_system_attributes",
+    "study_user_attributes",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_system_attributes",
+    "trial_user_attributes",
+    "trial_values",
+    "trials",
+    "version_info",
+}
+
+
+def _check_tables(path: Path) -> None:
+    """Optuna would make those that are missing, and so change a damaged study."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection:
+        found = {name for (name,) in connection.execute("select name from sqlite_master")}
+    missing = _TABLES - found
+    if missing:
+        raise LookupError(f"it lacks the tables {', '.join(sorted(missing))}")
 
 
 def _check_size(path: Path) -> None:
@@ -334,5 +436,5 @@ def _damaged(path: Path, why: str) -> DamagedData:
     return DamagedData(
         f"the study cannot be read: {why}",
         where=str(path),
-        hint="nothing was mended; keep a copy before you do",
+        hint=SEE_DOCTOR,
     )

@@ -6,8 +6,6 @@ when a trial's run is over. Everything is written to the study before it is answ
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from ckconv_sweep.config.history import Epoch, end_reason, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.study import Study, TrialRecord
@@ -50,7 +49,7 @@ class Coordinator:
 
     Args:
         count_parameters: the number of trainable numbers of a trial's model.
-        clock: seconds, for the time budget.
+        clock: seconds that never go backwards, for the time budget.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Coordinator:
         *,
         count_parameters: Callable[[Trial], int],
         listeners: Sequence[Listener] = (),
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space: Space = study.space
         self.fatal: CkconvSweepError | None = None
@@ -103,6 +102,7 @@ class Coordinator:
                 return None
             number = asked.number
             trial = self.space.resolve(draw(asked, self.space), number)
+            crash_point("trial.drawn")
             record = self._study.trial(number)
             self._running[number] = _Running(trial, list(record.history))
             if not record.history and (broken := self._broken_constraint(trial)):
@@ -141,7 +141,14 @@ class Coordinator:
                 f"trial {number}: epoch {epoch.number} came after epoch {len(running.history)}"
             )
         metric = self.space.metric
-        self._study.add_epoch(number, epoch, epoch.metrics[metric.name])
+        self._study.add_epoch(
+            number,
+            epoch,
+            epoch.metrics[metric.name],
+            session=self._sessions.number,
+            spent_seconds=self._sessions.spent(),
+        )
+        crash_point("epoch.acknowledged")
         running.history.append(epoch)
         best = objective(running.history, metric.model_copy(update={"at": "best"}))
         self._tell(EpochEnded(number=number, epoch=epoch, best=best))
@@ -174,7 +181,9 @@ class Coordinator:
         running = self._running[number]
         if end_reason(running.trial, running.history) is not None:
             return False
-        if not self._study.should_stop(number, self._pruner):
+        stops = self._study.should_stop(number, self._pruner)
+        crash_point("epoch.judged")
+        if not stops:
             return False
         self._end(number, "pruned")
         return True
@@ -233,21 +242,18 @@ class Coordinator:
 
 
 class _Sessions:
-    """How long drivers have run a sweep, from what the study knows: each session from its start to
-    its last epoch, so that a killed one counts too."""
+    """How long drivers have run a sweep. The clock counts within one session only: what earlier
+    ones spent stands beside each epoch in the study, so that neither a kill nor a clock that is
+    set anew changes it. A session counts up to its last epoch."""
 
     def __init__(
         self, study: Study, records: Iterable[TrialRecord], clock: Callable[[], float]
     ) -> None:
         starts: list[int] = study.note("sessions") or []
-        ends = [e.timestamp_ms for r in records for e in r.history]
-        self._before = 0.0
-        for start, following in itertools.pairwise([*starts, math.inf]):
-            inside = [t for t in ends if start <= t < following]
-            self._before += (max(inside, default=start) - start) / 1000
+        self._before = max((record.spent_seconds for record in records), default=0.0)
         self._clock, self._start = clock, clock()
         self.number = len(starts) + 1
-        study.set_note("sessions", [*starts, int(self._start * 1000)])
+        study.set_note("sessions", [*starts, time.time_ns() // 1_000_000])
 
     def spent(self) -> float:
         """Seconds, this session's included."""

@@ -14,10 +14,12 @@ from ckconv_sweep import keys
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import describe, load
-from ckconv_sweep.errors import CannotWrite, SpaceChanged, SweepBusy
+from ckconv_sweep.errors import SpaceChanged, SweepBusy
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.record import lock
+from ckconv_sweep.record import lock, versions
+from ckconv_sweep.record.filesystem import check_writable, write_whole
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord, is_finished
 from ckconv_sweep.sweep import cluster
@@ -72,55 +74,58 @@ def run_sweep(
     tracking_uri: str,
     data_dir: Path | None,
     listeners: tuple[Listener, ...] = (),
+    allow_code_change: bool = False,
 ) -> Session:
     """Start a sweep, or go on with it, until its budget is spent or a signal comes.
+    `allow_code_change`: also with another major version than it was run with.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
         SweepBusy: another driver runs it.
         ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
     """
-    interruption = Interruption()
+    changed: list[str] = []
+    interruption, exit_codes = Interruption(), list[int]()
+    session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     placement.check()
-    with contextlib.ExitStack() as stack:
+    # A signal may come before anything was begun, and after everything was.
+    with _ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
         stack.enter_context(_made(folder))
         stack.enter_context(lock.held(folder.lock))
+        check_writable(folder.root)
         if folder.study.exists():
-            with Study.open(folder) as study:
+            # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
+            with interruption.shielded(), Study.open(folder) as study:
                 check_same_space(study.space, space, folder.name)
-        try:
-            load(space.trial.data, data_dir)  # one message now instead of one for every trial
-            stack.enter_context(interruption.shielded())
-            stack.enter_context(cluster.connected(placement))
-            interruption.install()
-            interruption.check()
-            at_a_time = cluster.concurrency(placement)
-            if placement.address:
-                cluster.check_shared(folder.root)
-            study = stack.enter_context(Study.create_or_open(folder, space))
-        except Interrupted as interrupted:
-            # Nothing was begun, so there is nothing to say but that.
-            return Session(
-                records=[],
-                experiment_id=None,
-                undelivered=0,
-                trained=False,
-                signal_exit_code=interrupted.exit_code,
-            )
+                changed = versions.check(study, allow_code_change=allow_code_change)
+        load(space.trial.data, data_dir)  # one message now instead of one for every trial
+        stack.enter_context(interruption.shielded())
+        stack.enter_context(cluster.connected(placement))
+        interruption.install()
+        interruption.check()
+        at_a_time = cluster.concurrency(placement)
+        if placement.address:
+            cluster.check_shared(folder.root)
+        study = stack.enter_context(Study.create_or_open(folder, space))
         _write_space(folder, space, study)
+        versions.note(study, session=len(study.note("sessions") or []) + 1)
         for listener in listeners:
             listener.begin([record for record in study.trials() if record.counts])
+            for line in changed:
+                listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
         tracker = _tracker(folder, study, tracking_uri, listeners)
-        heard = (*listeners, tracker, _AfterTrial(folder, study, tracker))
+        keep_marks(study, tracker)  # also of a session that is killed: where its records went
+        after_trial = _AfterTrial(folder, study, tracker)
+        after_trial.forget_ended()
+        heard = (*listeners, tracker, after_trial)
         coordinator = Coordinator(
             study,
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
             listeners=heard,
         )
-        signal_exit_code = None
-        try:
+        with _ended_by_signal(exit_codes):
             # Not before `connected` has told Ray Tune, through the environment, to be quiet.
             from ckconv_sweep.sweep import ray_executor
 
@@ -133,28 +138,29 @@ def run_sweep(
                 data_dir=data_dir,
                 folder=folder.tune,
             )
-        except Interrupted as interrupted:
-            signal_exit_code = interrupted.exit_code
         finished = is_finished(study.trials(), study.space)
         status = "FINISHED" if finished else "KILLED"
-        undelivered = tracker.close(
-            status, patience_seconds=60.0 if signal_exit_code is None else 3.0
-        )
+        undelivered = tracker.close(status, patience_seconds=3.0 if exit_codes else 60.0)
         keep_marks(study, tracker)
-        try:
-            interruption.check()  # one that came after the last trial
-        except Interrupted as interrupted:
-            signal_exit_code = interrupted.exit_code
         if coordinator.fatal is not None:
             raise coordinator.fatal
-        return Session(
+        session = Session(
             records=study.trials(),
             experiment_id=tracker.experiment_id,
             undelivered=undelivered,
             trained=True,
-            signal_exit_code=signal_exit_code,
             time_is_up=coordinator.time_is_up and not finished,
         )
+    return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
+
+
+@contextlib.contextmanager
+def _ended_by_signal(exit_codes: list[int]) -> Iterator[None]:
+    """What is inside ends at a signal, whose exit code is noted."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        exit_codes.append(interrupted.exit_code)
 
 
 def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, ...] = ()) -> int:
@@ -165,6 +171,7 @@ def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, .
     """
     with lock.held(folder.lock), Study.open(folder) as study:
         tracker = _tracker(folder, study, tracking_uri, listeners)
+        _AfterTrial(folder, study, tracker).forget_ended()
         undelivered = tracker.close(
             "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
         )
@@ -193,12 +200,22 @@ class _AfterTrial(Listener):
     def __init__(self, folder: SweepFolder, study: Study, tracker: Tracker) -> None:
         self._folder, self._study, self._tracker = folder, study, tracker
 
+    def forget_ended(self) -> None:
+        """What was left of trials whose end was told, but not heard: the driver was killed."""
+        for record in self._study.trials():
+            if record.outcome != "running":
+                self._forget(record.number)
+
     def hear(self, event: Event) -> None:
         if isinstance(event, Ended):
-            from ckconv_sweep.training.checkpoint import forget
-
-            forget(self._folder.trial(event.number))
+            self._forget(event.number)
+            crash_point("trial.forgotten")
             keep_marks(self._study, self._tracker)
+
+    def _forget(self, number: int) -> None:
+        from ckconv_sweep.training.checkpoint import forget
+
+        forget(self._folder.trial(number))
 
 
 def _tracker(
@@ -252,7 +269,4 @@ def _made(folder: SweepFolder) -> Iterator[None]:
 def _write_space(folder: SweepFolder, space: Space, study: Study) -> None:
     if study.space != space:
         study.set_space(space)
-    try:
-        folder.space.write_text(space.to_yaml())
-    except OSError as error:
-        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(folder.space)) from None
+    write_whole(folder.space, space.to_yaml())

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space, read_trial
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.report.summary import winner
+from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.training import checkpoint
 
-from .commands import NOBODY, PROGRAM, ckconv_sweep, ended, environment, files_in, refused
+from .commands import NOBODY, PROGRAM, SPACE, ckconv_sweep, ended, environment, files_in, refused
 
 pytestmark = pytest.mark.ray  # the sweep is a real one
 
@@ -32,6 +35,7 @@ def best_of(finished: Path) -> TrialRecord:
     return record
 
 
+@pytest.mark.fault("no-terminal")
 def test_launch_says_every_event_on_a_line_and_then_the_table(finished: Path) -> None:
     lines = (finished / "said").read_text().splitlines()
     stamped = [line[9:] for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
@@ -60,6 +64,7 @@ def test_a_sweep_leaves_its_files_and_no_others(finished: Path) -> None:
     assert names == {"lock", "space.yaml", "study.db"} | trials
 
 
+@pytest.mark.fault("launched-twice")
 def test_the_same_launch_again_shows_the_table_and_trains_nothing(finished: Path) -> None:
     before = files_in(finished / "sweeps" / "small")
     said = ended(ckconv_sweep("launch", "small.yaml", cwd=finished))
@@ -108,6 +113,17 @@ def test_status_and_list_name_the_sweep_and_its_state(finished: Path) -> None:
     assert [cell.strip() for cell in row.split("│")][1:5] == ["small", "finished", "3", "3"]
 
 
+def test_list_shows_the_other_sweeps_beside_a_damaged_one(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    (tmp_path / "sweeps" / "broken").mkdir()
+    (tmp_path / "sweeps" / "broken" / "study.db").write_bytes(b"no database")
+    rows = [
+        r.split("│") for r in ended(ckconv_sweep("list", cwd=tmp_path)).splitlines() if "│" in r
+    ]
+    states = {row[1].strip(): row[2].strip() for row in rows}
+    assert states == {"broken": "damaged: see doctor", "small": "finished"}
+
+
 def test_list_and_status_in_an_empty_folder_say_that_there_is_none(tmp_path: Path) -> None:
     assert ended(ckconv_sweep("list", cwd=tmp_path)) == "no sweeps in sweeps\n"
     assert ended(ckconv_sweep("status", cwd=tmp_path)) == "no sweeps in sweeps\n"
@@ -131,6 +147,7 @@ def test_every_format_of_the_table_tells_the_same_numbers(finished: Path) -> Non
     assert json.loads(top) == as_json[:1]
 
 
+@pytest.mark.fault("no-terminal")
 @pytest.mark.parametrize("command", ["table small", "table small --format csv", "list", "--help"])
 def test_a_reader_that_has_gone_is_no_failure(command: str, finished: Path) -> None:
     reading, writing = os.pipe()
@@ -147,6 +164,7 @@ def test_a_reader_that_has_gone_is_no_failure(command: str, finished: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.fault("no-terminal")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", ["table small", "table small --format csv", "--help"])
 def test_a_full_disk_under_the_output_is_one_message(command: str, finished: Path) -> None:
@@ -165,6 +183,7 @@ def test_a_full_disk_under_the_output_is_one_message(command: str, finished: Pat
     )
 
 
+@pytest.mark.fault("no-terminal")
 def test_a_closed_output_is_no_failure(finished: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", PROGRAM, "table", "small"],
@@ -224,6 +243,55 @@ def test_a_dry_run_draws_what_the_sweep_draws(finished: Path) -> None:
     }
 
 
+def told(here: Path, text: str, outcomes: list[tuple[Outcome, str]]) -> None:
+    """A study of the sweep `small` as a driver leaves it, with these ends of its trials."""
+    (here / "small.yaml").write_text(text)
+    folder, space = SweepFolder.of(here / "sweeps", "small"), read_space(str(here / "small.yaml"))
+    folder.make()
+    with Study.create_or_open(folder, space) as study:
+        for number, (outcome, reason) in enumerate(outcomes):
+            draw(study.ask(sampler_for(space, number)), space)
+            epoch = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1)
+            study.add_epoch(number, epoch, 0.5)
+            study.end(number, outcome, reason=reason, error=f"it was {reason}")
+
+
+@pytest.mark.fault("no-success")
+def test_a_sweep_without_success_shows_its_table_the_reasons_and_ends_with_3(here: Path) -> None:
+    ends: list[tuple[Outcome, str]] = [("failed", "nonfinite"), ("failed", "nonfinite")]
+    told(here, SPACE, [*ends, ("failed", "out_of_memory")])
+    done = ckconv_sweep("launch", "small.yaml", cwd=here)
+    assert done.returncode == 3
+    assert "small: 0 trials completed, 0 stopped early, 3 failed" in done.stdout
+    assert sum("nonfinite" in line for line in done.stdout.splitlines()) == 2
+    assert done.stderr == (
+        "error: small: no trial completed (2 nonfinite, 1 out_of_memory)\n"
+        "  the last error: it was out_of_memory\n"
+    )
+
+
+@pytest.mark.fault("no-success")
+def test_a_sweep_whose_trials_were_all_stopped_early_ends_with_3(here: Path) -> None:
+    told(here, SPACE, [("pruned", "")] * 3)
+    done = ckconv_sweep("launch", "small.yaml", cwd=here)
+    assert done.returncode == 3
+    assert "no trial completed (3 pruned)" in done.stderr
+
+
+@pytest.mark.fault("no-success")
+@pytest.mark.fault("launched-twice")
+def test_a_grid_that_is_walked_to_its_end_is_finished_whatever_its_budget(here: Path) -> None:
+    grid = (
+        "trial: trial.yaml\nsearch: {model.dropout: {low: 0.0, high: 0.2, step: 0.1}}\n"
+        "sampler: {name: grid}\nbudget: {trials: 50}\n"
+    )
+    told(here, grid, [("completed", "epochs")] * 3)
+    said = ended(ckconv_sweep("launch", "small.yaml", cwd=here))
+    assert "small: 3 trials completed" in said
+    assert "started" not in said
+
+
+@pytest.mark.fault("no-success")
 def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> None:
     folder = SweepFolder.of(here / "sweeps", "small")
     folder.make()

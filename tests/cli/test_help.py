@@ -11,7 +11,16 @@ from ckconv_sweep.cli import app
 from .commands import REPOSITORY, ckconv_sweep, ended, environment
 
 COMMANDS = ["launch", "resume", "status", "list", "table", "best"]
-COMMANDS += ["train", "evaluate", "import-checkpoint", "validate", "fit-kernel", "ui", "sync"]
+COMMANDS += [
+    "train",
+    "evaluate",
+    "import-checkpoint",
+    "validate",
+    "fit-kernel",
+    "ui",
+    "sync",
+    "doctor",
+]
 _LOADED = """
 import sys
 from ckconv_sweep.cli import main

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 import optuna
+import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 
 from ckconv_sweep.config.history import Epoch
@@ -120,6 +121,23 @@ def program(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+def in_a_mount(place: Path, options: str, code: str) -> list[str]:
+    """The lines that a Python program prints whose first argument is a file system in memory of
+    its own, mounted with these options."""
+    place.mkdir(exist_ok=True)
+    mounted = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -c "$3" "$1"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(place), sys.executable, code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this system lets nobody mount a file system of his own")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def line_of(process: subprocess.Popen[str]) -> str:

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ckconv_sweep.record.filesystem import is_local
+from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record.filesystem import check_writable, is_local, write_whole
+
+from .small import in_a_mount
 
 
 def mounts(tmp_path: Path, *lines: str) -> Path:
@@ -13,6 +20,7 @@ def mounts(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
+@pytest.mark.fault("network-file-system")
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "lustre", "cifs", "gpfs", "fuse.sshfs", "9p"])
 def test_a_folder_on_a_network_is_not_local(kind: str, tmp_path: Path) -> None:
     table = mounts(tmp_path, "/dev/sda1 / ext4", f"server:/x /far {kind}")
@@ -66,3 +74,87 @@ def test_a_system_that_does_not_tell_is_taken_for_local(tmp_path: Path) -> None:
 
 def test_this_machines_own_table_is_read(tmp_path: Path) -> None:
     assert isinstance(is_local(tmp_path), bool)
+
+
+# Whether a folder can be written to
+
+
+def test_a_folder_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+CHECK = """
+import os, sys
+from pathlib import Path
+from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record.filesystem import check_writable
+try:
+    check_writable(Path(sys.argv[1]))
+except CannotWrite as error:
+    print(error.exit_code, error.message)
+    print(os.listdir(sys.argv[1]))
+"""
+
+
+@pytest.mark.fault("read-only-storage")
+def test_a_read_only_file_system_is_said(tmp_path: Path) -> None:
+    said = in_a_mount(tmp_path, "ro", CHECK)
+    assert said == ["73 a file here cannot be written: Read-only file system", "[]"]
+
+
+@pytest.mark.fault("disk-full")
+def test_a_disk_without_room_is_said_before_anything_starts(tmp_path: Path) -> None:
+    full = CHECK.replace("try:", "(Path(sys.argv[1]) / 'x').write_bytes(bytes(4096))\ntry:", 1)
+    said = in_a_mount(tmp_path, "size=4k", full)
+    assert said == ["73 a file here cannot be written: No space left on device", "['x']"]
+
+
+@pytest.mark.fault("read-only-storage")
+@pytest.mark.parametrize(
+    ("name", "step"), [("fsync", "synced"), ("rename", "renamed"), ("open", "written")]
+)
+def test_each_step_that_a_sweep_needs_is_tried_and_named(
+    name: str, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    owner = Path if name == "rename" else os
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(CannotWrite, match=f"cannot be {step}: Read-only") as caught:
+        check_writable(tmp_path)
+    monkeypatch.undo()
+    assert caught.value.where == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("network-file-system")
+def test_a_file_system_that_cannot_lock_as_sqlite_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with pytest.raises(CannotWrite, match="cannot be locked: No locks available"):
+        check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("killed-while-writing")
+def test_a_file_that_is_written_whole_is_the_owners_and_stays_as_it_was_on_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "space.yaml"
+    write_whole(path, "old")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotWrite, match=r"space.yaml: cannot be written: No space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

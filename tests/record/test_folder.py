@@ -38,6 +38,7 @@ def test_the_root_is_absolute_and_the_home_folder_is_found(
     assert SweepFolder.of(Path("~/sweeps"), "a").root == tmp_path.resolve() / "home/sweeps/a"
 
 
+@pytest.mark.fault("path-in-name")
 @pytest.mark.parametrize("name", ["../x", "/abs", "a/b", "a\\b", "..", ".", "", "CON", "a\0b", "é"])
 def test_a_name_that_is_no_folders_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of a sweep"):
@@ -57,6 +58,7 @@ def test_the_folders_are_the_owners_alone(mask: int, tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.fault("read-only-storage")
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "sweeps").write_text("a file")
     with pytest.raises(

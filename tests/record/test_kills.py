@@ -61,6 +61,7 @@ def killed_after(child: Child, epochs: int, seconds: float) -> int:
     return last
 
 
+@pytest.mark.fault("driver-sigkill")
 def test_no_acknowledged_epoch_is_lost_however_often_the_writer_is_killed(
     folder: SweepFolder,
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_value_whose_attribute_is_not_seen_yet_is_no_epoch_yet(study: Study) -
     assert [e.number for e in study.trial(0).history] == [1]
 
 
+@pytest.mark.fault("driver-sigkill")
 @pytest.mark.parametrize("drawn", [0, 1])
 def test_a_driver_killed_between_two_draws_leaves_a_trial_that_can_be_asked_again(
     drawn: int, folder: SweepFolder
@@ -170,6 +172,7 @@ def making(folder: SweepFolder, steps: int) -> Callable[[Say], None]:
     return make
 
 
+@pytest.mark.fault("driver-sigkill")
 def test_a_driver_killed_while_it_makes_the_study_leaves_none_or_a_whole_one(
     folder: SweepFolder,
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_driver_killed_while_it_makes_the_study_leaves_none_or_a_whole_one(
     assert sorted(path.name for path in folder.root.iterdir()) == ["study.db", "trials"]
 
 
+@pytest.mark.fault("damaged-study")
 def test_a_write_ahead_log_without_its_study_is_not_taken_for_one(folder: SweepFolder) -> None:
     with forked(writing(folder)) as writer:
         for _ in range(5):

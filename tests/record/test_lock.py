@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +33,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "digits" / "lock"
 
 
+@pytest.mark.fault("two-drivers")
 def test_a_second_process_is_refused_and_told_who_holds_the_lock(path: Path) -> None:
     with program(HOLD, path) as first:
         assert line_of(first) == "held"
@@ -44,6 +48,7 @@ def test_a_second_process_is_refused_and_told_who_holds_the_lock(path: Path) -> 
         assert (holder(path) or "").startswith(who)
 
 
+@pytest.mark.fault("two-drivers")
 def test_a_lock_is_free_after_its_holder_was_killed(path: Path) -> None:
     with program(HOLD, path) as first:
         assert line_of(first) == "held"
@@ -147,6 +152,7 @@ except SweepBusy:
 """
 
 
+@pytest.mark.fault("two-drivers")
 def test_of_many_that_start_at_once_one_runs(path: Path) -> None:
     racers = [
         subprocess.Popen(
@@ -171,5 +177,35 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with (
         pytest.raises(CannotWrite, match="nowhere/lock: cannot be made: No such file"),
         held(tmp_path / "nowhere" / "lock"),
+    ):
+        pass
+
+
+@pytest.mark.fault("network-file-system")
+def test_a_file_system_without_locks_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(CannotWrite, match="cannot be locked: No locks available") as refused,
+        held(path),
+    ):
+        pass
+    assert refused.value.exit_code == 73
+    assert "--sweeps-dir" in (refused.value.hint or "")
+    assert holder(path) is None
+
+
+@pytest.mark.fault("network-file-system")
+def test_a_file_system_that_grants_a_lock_to_everybody_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with (
+        pytest.raises(CannotWrite, match="is locked, and could be locked once more"),
+        held(path),
     ):
         pass

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 from optuna.pruners import SuccessiveHalvingPruner
 
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
+from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record import study as module
 from ckconv_sweep.record.folder import SweepFolder
@@ -99,6 +102,7 @@ def test_after_closing_there_is_one_file(
     assert count == 1
 
 
+@pytest.mark.fault("network-file-system")
 @pytest.mark.parametrize(
     ("kind", "mode"), [("ext4", "wal"), ("nfs4", "delete"), ("lustre", "delete")]
 )
@@ -116,6 +120,7 @@ def test_the_write_ahead_log_is_used_on_a_local_file_system_only(
             connection.close()
 
 
+@pytest.mark.fault("network-file-system")
 def test_a_study_that_was_moved_to_a_network_gives_up_its_write_ahead_log(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +374,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.fault("damaged-study")
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("opened", [opened_by_the_driver, opened_by_a_reader])
 def test_a_damaged_study_is_said_and_not_changed(
@@ -384,6 +390,7 @@ def test_a_damaged_study_is_said_and_not_changed(
     assert closed.study.read_bytes() == damaged
 
 
+@pytest.mark.fault("damaged-study")
 def test_the_driver_notices_any_page_that_was_zeroed(closed: SweepFolder) -> None:
     content = closed.study.read_bytes()
     unnoticed = []
@@ -399,6 +406,7 @@ def test_the_driver_notices_any_page_that_was_zeroed(closed: SweepFolder) -> Non
     assert unnoticed == []
 
 
+@pytest.mark.fault("damaged-study")
 def test_a_study_of_another_name_is_said(closed: SweepFolder) -> None:
     other = SweepFolder.of(closed.root.parent, "other")
     other.make()
@@ -409,6 +417,7 @@ def test_a_study_of_another_name_is_said(closed: SweepFolder) -> None:
         opened_by_the_driver(other)
 
 
+@pytest.mark.fault("damaged-study")
 def test_a_study_of_a_later_optuna_is_said(closed: SweepFolder) -> None:
     with sqlite3.connect(closed.study) as connection:
         connection.execute("update version_info set schema_version = 9999")
@@ -424,6 +433,7 @@ def test_a_reader_makes_no_study(folder: SweepFolder) -> None:
     assert files(folder) == []
 
 
+@pytest.mark.fault("disk-full")
 @pytest.mark.parametrize("local", [True, False])
 def test_a_full_disk_is_said_and_loses_nothing(
     local: bool, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
@@ -450,6 +460,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
         assert acknowledged
 
 
+@pytest.mark.fault("study-locked")
 def test_a_study_that_another_program_keeps_locked_is_said(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +480,112 @@ def test_a_study_that_another_program_keeps_locked_is_said(
         other.close()
     with Study.open(folder) as study:
         assert study.trial(0).history == ()
+
+
+@pytest.mark.fault("study-locked")
+def test_a_foreign_transaction_that_ends_in_time_is_waited_for(folder: SweepFolder) -> None:
+    with Study.create_or_open(folder, SPACE) as study:
+        study.ask(sampler())
+        other = sqlite3.connect(folder.study, isolation_level=None, check_same_thread=False)
+        other.execute("begin immediate")
+        release = threading.Timer(0.5, lambda: other.execute("rollback"))
+        release.start()
+        begin = time.monotonic()
+        study.add_epoch(0, epoch(1), 0.5)
+        assert time.monotonic() - begin > 0.3
+        release.join()
+        other.close()
+        assert len(study.trial(0).history) == 1
+
+
+FLIPS = int(os.environ.get("CKCONV_FLIPS", "60"))
+
+
+@pytest.mark.fault("damaged-study")
+def test_a_flipped_bit_anywhere_is_read_over_or_said_and_never_a_traceback(
+    closed: SweepFolder,
+) -> None:
+    content, draws, said = closed.study.read_bytes(), random.Random(0), []
+    for _ in range(FLIPS):
+        damaged = bytearray(content)
+        damaged[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        closed.study.write_bytes(damaged)
+        try:
+            with Study.open(closed) as study:
+                study.trials()
+        except (DamagedData, ConfigError) as error:
+            said.append(error.message)
+    assert said
+    assert [message for message in said if "\n" in message] == []
+
+
+@pytest.mark.fault("damaged-study")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update trial_user_attributes set value_json = 'not json' where key = 'epoch:3'",
+        "update trial_user_attributes set value_json = '[1, 2]' where key = 'epoch:3'",
+        "update trial_user_attributes set value_json = '{\"a\": 1}' where key = 'epoch:3'",
+        "update trials set state = 'LOST'",
+        "delete from study_user_attributes where key = 'space'",
+    ],
+)
+def test_a_record_that_is_none_of_ours_is_damage(statement: str, closed: SweepFolder) -> None:
+    with sqlite3.connect(closed.study) as connection:
+        connection.execute(statement)
+    connection.close()
+    before = closed.study.read_bytes()
+    for opened in (opened_by_a_reader, opened_by_the_driver):
+        with pytest.raises(DamagedData, match="cannot be read: a record in it is none of ours"):
+            opened(closed)
+    assert closed.study.read_bytes()[100:] == before[100:]  # the header counts the openings
+
+
+CONTRADICTIONS = {
+    "delete from trial_intermediate_values where step = 7 and trial_id = 1": "without a gap: ",
+    "delete from trial_user_attributes where key = 'epoch:20' and trial_id = 1": (
+        "epoch 20 was acknowledged and has no metrics"
+    ),
+    "update trial_intermediate_values set intermediate_value = 9 where step = 2": (
+        "epoch 2 was acknowledged with another val/accuracy than its metrics say"
+    ),
+    "insert into trial_values values (99, 1, 0, 0.7, 'FINITE'); "
+    "update trials set state = 'COMPLETE' where trial_id = 1": "it completed with 0.7, which is",
+    "update trials set state = 'FAIL' where trial_id = 1": "it failed without a reason",
+    "delete from trial_intermediate_values where trial_id = 1; "
+    "update trials set state = 'PRUNED' where trial_id = 1": "stopped early before its first epoch",
+}
+
+
+@pytest.mark.fault("damaged-study")
+@pytest.mark.parametrize("script", CONTRADICTIONS)
+def test_a_study_says_what_no_driver_leaves_behind(script: str, closed: SweepFolder) -> None:
+    with Study.open(closed) as study:
+        assert study.contradictions() == []
+    connection = sqlite3.connect(closed.study)
+    connection.executescript(script)
+    connection.close()
+    with Study.open(closed) as study:
+        said = study.contradictions()
+    assert said[0].startswith("trial 0: ")
+    assert CONTRADICTIONS[script] in said[0]
+
+
+def test_a_study_of_every_outcome_contradicts_nothing(study: Study) -> None:
+    for number, outcome in enumerate(("completed", "pruned", "failed", "running")):
+        study.ask(sampler())
+        add(study, number, 0.1, 0.2)
+        if outcome != "running":
+            study.end(number, outcome, reason="error" if outcome == "failed" else "")
+    assert study.contradictions() == []
+
+
+def test_each_epoch_says_its_session_and_the_last_one_what_was_spent(study: Study) -> None:
+    study.ask(sampler())
+    for number, session in ((1, 1), (2, 1), (3, 4)):
+        study.add_epoch(0, epoch(number), 0.5, session=session, spent_seconds=10.5 * number)
+    record = study.trial(0)
+    assert (record.sessions, record.spent_seconds) == ((1, 1, 4), 31.5)
 
 
 def test_errors_of_others_pass_through_a_study_unchanged(folder: SweepFolder) -> None:

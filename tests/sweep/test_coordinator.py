@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,7 @@ def test_a_sweep_that_cannot_write_leaves_its_running_trials_to_be_resumed(disk:
 # Time
 
 
+@pytest.mark.fault("clock-jump")
 def test_the_hours_of_all_sessions_count_and_trials_stopped_by_time_go_on_later(
     disk: Path,
 ) -> None:
@@ -330,6 +332,81 @@ def test_the_hours_of_all_sessions_count_and_trials_stopped_by_time_go_on_later(
     assert one.run()
     assert epochs() == 18
     assert {r.outcome for r in one.records()} == {"completed"}
+    assert set(one.executed.values()) == {1}
+
+
+@pytest.mark.fault("clock-jump")
+@pytest.mark.parametrize("jump_seconds", [-86_400, 86_400])
+def test_a_clock_that_is_set_anew_neither_ends_a_sweep_nor_gives_it_more_time(
+    jump_seconds: int, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-way through each session the system's clock jumps by a day; each epoch takes 600 s."""
+    jump = 0
+    real_ns, real = time.time_ns, time.time
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + jump * 10**9)
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    one = machine(disk, make_space(trials=2, epochs=9, hours=2.0), concurrency=1)
+
+    def work(trial: Trial, number: int) -> Epoch:
+        one.clock.now += 600
+        return formula(trial, number, at=time.time())
+
+    one.work = work
+    spent = []
+    for steps in (2, 5):  # two sessions that are killed; the second tells 2 epochs again
+        with pytest.raises(Killed), one.session() as session:
+            for _ in range(steps):
+                session.step()
+                jump += jump_seconds
+                spent.append(session.coordinator._sessions.spent())
+            raise Killed
+        one.clock.now = 17.0  # after a reboot it counts from anywhere
+    assert spent == [600, 1200, 1200, 1200, 1800, 2400, 3000]
+    with one.session() as session:
+        assert not session.coordinator.time_is_up
+        session.run()
+        assert session.coordinator.time_is_up
+    # 7,200 s are 12 epochs of 600 s, whatever the clock said.
+    assert [len(r.history) for r in one.records()] == [9, 3]
+    for record in one.records():
+        assert [e.number for e in record.history] == list(range(1, len(record.history) + 1))
+    assert [r.number for r in one.records()] == [0, 1]
+
+
+@pytest.mark.fault("clock-jump")
+def test_a_resumed_sweep_hands_out_by_number_whatever_the_clock_said(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    past = iter(range(0, -(10**7), -1000))
+    monkeypatch.setattr(time, "time", lambda: real() + next(past))
+    one = machine(disk, make_space(trials=4), concurrency=3)
+    with pytest.raises(Killed), one.session() as session:
+        session.step()
+        session.step()
+        raise Killed
+    with one.session() as session:
+        session.run()
+        assert session.handed_out == [0, 1, 2, 3]
+    assert {r.outcome for r in one.records()} == {"completed"}
+
+
+@pytest.mark.fault("resources-changed")
+@pytest.mark.parametrize("sampler", ["random", "grid", "qmc"])
+def test_a_resume_with_fewer_trials_at_a_time_gives_the_same_numbers(
+    sampler: str, disk: Path
+) -> None:
+    space = make_space(sampler=sampler, trials=6)
+    undisturbed = machine(disk / "undisturbed", space, concurrency=4)
+    undisturbed.run()
+    one = machine(disk / "one", space, concurrency=4)
+    with pytest.raises(Killed), one.session() as session:
+        for _ in range(6):
+            session.step()
+        raise Killed
+    one.concurrency = 1
+    assert one.run()
+    assert one.result() == undisturbed.result()
     assert set(one.executed.values()) == {1}
 
 
@@ -377,6 +454,7 @@ def failing(number: int, epoch: int) -> str | None:
     return "nonfinite" if (number, epoch) == (1, 2) else None
 
 
+@pytest.mark.fault("driver-sigkill")
 @pytest.mark.parametrize("name", SMALL)
 def test_a_kill_before_any_write_leaves_a_sweep_that_ends_as_the_undisturbed_one(
     name: str, disk: Path
@@ -443,6 +521,7 @@ def check_end(one: Machine) -> None:
     assert one.executed == executed
 
 
+@pytest.mark.fault("driver-sigkill")
 @pytest.mark.parametrize("scheduler", [ASHA, "{name: median, startup_trials: 2}"])
 def test_with_tpe_and_a_stopping_rule_no_kill_loses_doubles_or_changes_what_was_acknowledged(
     scheduler: str, disk: Path

@@ -1,0 +1,90 @@
+"""`doctor`: what is wrong with a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ckconv_sweep.cli.look import Json
+from ckconv_sweep.cli.options import SWEEPS_DIR, SweepsDir, TrackingUri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.sweep.doctor import Finding
+
+
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
+    json: Json = False,
+    tracking_uri: TrackingUri = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """Say what is wrong with a sweep and what to do about it; change nothing.
+
+    Exit code 0: nothing, or warnings; 65: damaged data; 1: another problem.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from ckconv_sweep.sweep.doctor import examine
+
+    code, said = 0, []
+    for folder in _folders(sweeps_dir, name):
+        findings = examine(folder, _command(folder), tracking_uri)
+        code = max(code, _exit_code(findings))
+        said.append({"name": folder.name, "findings": [asdict(finding) for finding in findings]})
+        if not json:
+            _print(folder.name, findings)
+    if json:
+        typer.echo(dumps(said[0] if name else said, indent=2))
+    elif not said:
+        typer.echo(f"no sweeps in {sweeps_dir}")
+    raise typer.Exit(code)
+
+
+def _folders(sweeps_dir: Path, name: str | None) -> list[SweepFolder]:
+    """One sweep, or all of a folder; also those whose study is gone."""
+    from ckconv_sweep.record.folder import SweepFolder
+
+    if name is not None:
+        folder = SweepFolder.of(sweeps_dir, name)
+        whole = folder.study.exists() or not (folder.root / "trials").is_dir()
+        return [SweepFolder.existing(sweeps_dir, name) if whole else folder]
+    root = sweeps_dir.expanduser().resolve()
+    found = {path.parent for pattern in ("*/study.db", "*/trials") for path in root.glob(pattern)}
+    return [SweepFolder(path, path.name) for path in sorted(found)]
+
+
+def _command(folder: SweepFolder) -> Callable[[str], str]:
+    """The command line of a verb for this sweep."""
+    import shlex
+
+    where = ""
+    if folder.root.parent != Path("sweeps").resolve():
+        where = f" --sweeps-dir {shlex.quote(str(folder.root.parent))}"
+    return lambda verb: f"ckconv-sweep {verb} {folder.name}{where}"
+
+
+def _exit_code(findings: Sequence[Finding]) -> int:
+    from ckconv_sweep.errors import CkconvSweepError, DamagedData
+
+    problems = [finding for finding in findings if finding.level == "problem"]
+    if any(finding.damaged for finding in problems):
+        return DamagedData.exit_code
+    return CkconvSweepError.exit_code if problems else 0
+
+
+def _print(name: str, findings: Sequence[Finding]) -> None:
+    from ckconv_sweep.cli.words import count
+
+    amounts = [(level, sum(f.level == level for f in findings)) for level in ("problem", "warning")]
+    said = ", ".join(count(amount, level) for level, amount in amounts if amount)
+    typer.echo(f"{name}: {said or 'nothing is wrong'}")
+    for finding in findings:
+        typer.echo(f"  {finding.level:8}{finding.check:12} {finding.message}")
+        if finding.todo:
+            typer.echo(f"{'':11}-> {finding.todo}")

@@ -1,0 +1,120 @@
+"""Under which versions a sweep is run, and how they differ between its sessions.
+
+The study's note `versions` holds a list, in order: `{"session": 1, "torch": "2.13.0", ...}`, with a
+new entry only where a session's versions differ from the last one's. `code` is a hash of the source
+that the numbers of a trial come from.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ckconv_sweep
+from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.record.study import Study
+
+NOTE = "versions"
+CODE = "code"
+PACKAGES = ("torch", "optuna", "ray", "mlflow", "numpy")
+REFUSED = ("ckconv-sweep", "torch", "optuna", "ray", "numpy")
+"""Of these another major version is not gone on with, unless the user says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One version that is not what it was."""
+
+    name: str
+    before: str
+    now: str
+
+    @property
+    def major(self) -> bool:
+        """Whether the number changed that says that things may break."""
+        return self.name in REFUSED and _major(self.before) != _major(self.now)
+
+    def __str__(self) -> str:
+        name = "the code that trains" if self.name == CODE else self.name
+        return f"{name} was {self.before}, is {self.now}"
+
+
+def versions() -> dict[str, str]:
+    """What runs here. Nothing is imported for it."""
+    found = {"ckconv-sweep": ckconv_sweep.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found | {CODE: _code(Path(ckconv_sweep.__file__).parent)}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """What differs, in the order of `now`."""
+    return [
+        Difference(name=name, before=before[name], now=version)
+        for name, version in now.items()
+        if name != "session" and name in before and before[name] != version
+    ]
+
+
+def noted(study: Study) -> list[dict[str, Any]]:
+    """The versions of each session that changed them; empty for a study that does not say."""
+    return list(study.note(NOTE) or [])
+
+
+def check(study: Study, *, allow_code_change: bool) -> list[str]:
+    """A line for each version that is not that of the last session.
+
+    Raises:
+        ConfigError: one of them is of another major version, and that was not allowed.
+    """
+    known = noted(study)
+    if not known:
+        if not study.note("sessions"):  # it was made, and never run
+            return []
+        return ["the study does not say under which versions it was begun; from now on it does"]
+    changed = differences(known[-1], versions())
+    major = [change for change in changed if change.major]
+    if major and not allow_code_change:
+        raise ConfigError(
+            "another major version than the sweep was run with: " + "; ".join(map(str, major)),
+            where=study.folder.name,
+            hint="go on with the version that it was, or mix both knowingly: --allow-code-change",
+        )
+    return [f"{change}; new epochs may differ from those before" for change in changed]
+
+
+def note(study: Study, session: int) -> None:
+    """Write down what this session runs with, where that is new."""
+    now, said = versions(), noted(study)
+    # One that was killed before its first trial had the same number.
+    kept = [entry for entry in said if entry["session"] < session]
+    if not kept or differences(kept[-1], now):
+        kept.append({"session": session, **now})
+    if kept != said:
+        study.set_note(NOTE, kept)
+
+
+def _major(version: str) -> str:
+    """`2` of `2.13.0`; `0.1` of `0.1.0`, because before 1.0 the second number may break things."""
+    first, _, rest = version.partition(".")
+    return f"0.{rest.partition('.')[0]}" if first == "0" else first
+
+
+@functools.cache
+def _code(package: Path) -> str:
+    """16 hexadecimal digits of the source of data, models and training."""
+    digest = hashlib.sha256()
+    for folder in ("data", "models", "training"):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
