@@ -28,6 +28,10 @@ TrackingUri = Annotated[
         show_default="sqlite:///mlflow.db in the sweeps folder",
     ),
 ]
+RequireTracking = Annotated[
+    bool,
+    typer.Option("--require-tracking", help="Start nothing unless MLflow answers."),
+]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 
 

@@ -13,8 +13,9 @@ from ckconv_sweep.config.history import Epoch, best, end_reason, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.errors import CannotWrite, ConfigError, NonFiniteLoss
+from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
 from ckconv_sweep.record import lock
+from ckconv_sweep.record.filesystem import write_whole
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
 from ckconv_sweep.sweep.tracking import RunOfSweep, Tracker, uid
@@ -48,7 +49,7 @@ def run_single(
     Raises:
         ConfigError: the folder holds another trial.
         SweepBusy: another process trains there.
-        NonFiniteLoss, DamagedData, CannotWrite: it cannot go on.
+        NonFiniteLoss, OutOfMemory, DamagedData, CannotWrite: it cannot go on.
     """
     interruption, history = Interruption(), list[Epoch]()
     try:
@@ -98,8 +99,8 @@ def run_single(
             reason = end_reason(trial, history) or ""
         except Interrupted as interrupted:
             signal_exit_code = interrupted.exit_code
-        except NonFiniteLoss as failure:
-            outcome, reason, message = "failed", failure.reason, str(failure)
+        except TrialFailed as failure:
+            outcome, reason, message = "failed", failure.reason, failure.message
             raise
         finally:
             status = "KILLED"
@@ -142,15 +143,15 @@ def _claim(folder: Path, text: str) -> None:
     """
     path = folder / "trial.yaml"
     try:
-        if path.exists() and path.read_text() != text and checkpoint.checkpoints(folder):
+        if path.is_file() and path.read_text() != text and checkpoint.checkpoints(folder):
             raise ConfigError(
                 "the checkpoint here is of a trial with other settings",
                 where=str(folder),
                 hint="take another --out, or delete this folder",
             )
-        path.write_text(text)
     except OSError as error:
-        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from None
+        raise CannotWrite(f"cannot be read: {error.strerror}", where=str(path)) from None
+    write_whole(path, text)
 
 
 def _now_ms() -> int:

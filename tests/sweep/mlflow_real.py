@@ -61,6 +61,16 @@ class Server:
             time.sleep(0.1)
         raise AssertionError((self.folder / "server.log").read_text())
 
+    def pause(self) -> None:
+        """It keeps its connections and answers nobody."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `pause`."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """The server and its one worker, which are a session of their own."""
         if self.process is not None:

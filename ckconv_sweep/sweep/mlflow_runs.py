@@ -1,0 +1,331 @@
+"""What is written to MLflow of a sweep: one parent run, one child run a trial.
+
+Writing twice changes nothing: a run is found again by its uid, and MLflow keeps one of several
+equal points (same step, value and time). No method waits or tries again; `sweep.tracking` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from ckconv_sweep import __version__, keys
+from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.sweep.mlflow_store import (
+    artifact_location,
+    experiment_name,
+    first_to_open,
+    quiet_client,
+    reason,
+    without_password,
+)
+
+_REFUSALS = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "MALFORMED_REQUEST",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+"""MLflow's words for what it will not take however often it is sent."""
+_STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+"""An early-stopped trial is no failure, and MLflow draws KILLED like one."""
+
+
+def uid(sweep: str, number: int | None = None) -> str:
+    """32 hexadecimal digits that name a sweep's run, or a trial's, for ever."""
+    text = sweep if number is None else f"{sweep}/{number}"
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow will not take it however often it is sent."""
+    # A server whose pool of connections is used up says BAD_REQUEST too, but only for a moment.
+    return getattr(error, "error_code", "") in _REFUSALS and "QueuePool" not in str(error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOfSweep:
+    """What the parent run says, or the only run where a trial is trained alone."""
+
+    name: str
+    uid: str
+    role: str
+    params: Mapping[str, Any]
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Mark:
+    """What MLflow is known to have of a trial."""
+
+    epochs: int = 0
+    ended: bool = False
+
+
+class Runs:
+    """The runs of one sweep.
+
+    Args:
+        base: the base trial, to say what differs from it.
+        say: hears, once each, that MLflow refused something and that it takes no files.
+        marks: what MLflow is known to have; kept up to date here.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        sweep: RunOfSweep,
+        *,
+        base: Trial,
+        say: Callable[[str], None],
+        marks: dict[int, Mark],
+    ) -> None:
+        self.experiment_id: str | None = None
+        self.delivered_before: dict[int, list[EpochEnded]] = {}
+        """Epochs of unfinished trials that an earlier session delivered; needed again where a run
+        was deleted since."""
+        self.refused = 0
+        self._uri, self._sweep, self._base = uri, sweep, base
+        self._say, self._marks = say, marks
+        self._owed: dict[int, list[EpochEnded]] = {}
+        self._ids: dict[int | None, str] = {}
+        self._client: Any = None
+        self._unanswered: set[str] = set()
+        self._files_missing = bool(sweep.artifacts)
+        self._said_no_files = False
+
+    @property
+    def undelivered(self) -> int:
+        """How many records MLflow did not take, though it answered."""
+        return self.refused + (self._files_missing and None in self._ids)
+
+    def connect(self) -> None:
+        """Raises what MLflow raises when it cannot be reached; so do all that follow."""
+        if self._client is not None:
+            return
+        with first_to_open(self._uri):
+            client, name = quiet_client(self._uri), experiment_name()
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                self.experiment_id = experiment.experiment_id
+            else:
+                where = artifact_location(self._uri)
+                try:
+                    self.experiment_id = client.create_experiment(name, artifact_location=where)
+                except Exception as error:  # another driver made it at the same moment
+                    if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    self.experiment_id = client.get_experiment_by_name(name).experiment_id
+        self._client = client
+
+    def write_sweep(self, status: str) -> None:
+        """That the sweep runs, or how it ended; and its files."""
+        run_id = self._run_of_sweep()
+        if status == "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            self._client.set_terminated(run_id, status=status)
+        self._write_files(run_id)
+
+    def write_trial(self, number: int, events: Sequence[Event]) -> None:
+        """What happened to one trial."""
+        from mlflow.entities import Metric
+
+        for event in events:
+            if isinstance(event, Started):
+                self._start_trial(event)
+        run_id = self._ids.get(number)
+        if run_id is None:  # its run was refused
+            self.refused += len(events)
+            return
+        epochs = [*self._owed.get(number, ()), *(e for e in events if isinstance(e, EpochEnded))]
+        points = [
+            Metric(name, value, event.epoch.timestamp_ms, event.epoch.number)
+            for event in epochs
+            for name, value in {
+                **event.epoch.metrics,
+                keys.best_of(self._base.metric.name): event.best,
+            }.items()
+        ]
+        mark = self._marks.setdefault(number, Mark())
+        if points:
+            self._client.log_batch(run_id, metrics=points)
+            crash_point("tracking.delivered")
+            mark.epochs = max(event.epoch.number for event in epochs)
+            self._owed.pop(number, None)
+        for event in events:
+            if isinstance(event, Ended):
+                self._end_trial(run_id, event)
+                mark.ended = True
+
+    def refuse(self, what: str, error: Exception) -> None:
+        """What MLflow refuses is not sent again: it would keep back all that follows."""
+        self.refused += 1
+        if self.refused == 1:
+            self._say(
+                f"MLflow at {without_password(self._uri)} refused {what} and goes without it: "
+                f"{reason(error, self._uri)}"
+            )
+
+    def _run_of_sweep(self) -> str:
+        if None not in self._ids:
+            sweep = self._sweep
+            run_id, new = self._find_or_create(
+                sweep.uid,
+                sweep.name,
+                None,
+                {keys.TAG_SWEEP: sweep.name, keys.TAG_ROLE: sweep.role, **sweep.tags},
+            )
+            if new:
+                self._write_params(run_id, sweep.params)
+            self._ids[None] = run_id
+        return self._ids[None]
+
+    def _write_files(self, run_id: str) -> None:
+        """Files lie elsewhere than runs; where that place fails, nothing else is kept back, and
+        what is missing is tried again at the session's end and in the next one."""
+        if not self._files_missing:
+            return
+        try:
+            there = {file.path for file in self._client.list_artifacts(run_id)}
+            for name, text in self._sweep.artifacts.items():
+                if name not in there:
+                    self._client.log_text(run_id, text, name)
+        except Exception as error:
+            self._client.get_run(run_id)  # raises where it is MLflow itself that fails
+            if not self._said_no_files:
+                self._said_no_files = True
+                self._say(
+                    f"MLflow at {without_password(self._uri)} takes no files and gets "
+                    f"{', '.join(self._sweep.artifacts)} later: {reason(error, self._uri)}"
+                )
+        else:
+            self._files_missing = False
+
+    def _start_trial(self, event: Started) -> None:
+        if event.number in self._ids:
+            return
+        alone = self._sweep.role == keys.ROLE_SINGLE
+        settings = flat(event.trial.model_dump(mode="json"))
+        base = flat(self._base.model_dump(mode="json"))
+        changed = {k: v for k, v in settings.items() if base.get(k) != v and k != "training.seed"}
+        if alone:
+            run_id, new = self._run_of_sweep(), False
+        else:
+            run_id, new = self._find_or_create(
+                uid(self._sweep.uid, event.number),
+                keys.trial_name(event.number),
+                event.started_ms,
+                {
+                    keys.TAG_SWEEP: self._sweep.name,
+                    keys.TAG_ROLE: keys.ROLE_TRIAL,
+                    keys.TAG_TRIAL: str(event.number),
+                    keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
+                    "mlflow.parentRunId": self._run_of_sweep(),
+                },
+            )
+        if new:
+            self._write_params(run_id, settings)
+            # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
+            self._marks[event.number] = Mark()
+            self._owed[event.number] = self.delivered_before.pop(event.number, [])
+        else:
+            self._client.update_run(run_id, status="RUNNING")
+        self._ids[event.number] = run_id
+
+    def _end_trial(self, run_id: str, event: Ended) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        tags = {
+            keys.TAG_OUTCOME: event.outcome,
+            keys.TAG_REASON: event.reason,
+            keys.TAG_ERROR: event.error[-5000:],
+        }
+        summary = {"summary/epochs": float(event.epochs)}
+        if event.value is not None:
+            summary[f"summary/{self._base.metric.name.replace('/', '_')}"] = event.value
+        # At step 0, so that MLflow draws one bar a trial instead of scattered dots.
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],
+            tags=[RunTag(name, value) for name, value in tags.items() if value],
+        )
+        self._client.set_terminated(run_id, status=_STATUS[event.outcome], end_time=event.ended_ms)
+
+    def _find_or_create(
+        self, run_uid: str, name: str, start_ms: int | None, tags: Mapping[str, str]
+    ) -> tuple[str, bool]:
+        """The run of this uid and whether it is new. Looked up first: the answer to an earlier
+        creation may have been lost."""
+        if run_uid in self._unanswered:
+            # It may lie unread before a server that hung and is just waking up.
+            self._client.get_experiment(self.experiment_id)
+            time.sleep(1.0)
+        found = self._client.search_runs(
+            [self.experiment_id], f"tags.`{keys.TAG_UID}` = '{run_uid}'", max_results=1
+        )
+        if found:
+            # It may have been made by a session that was killed before it wrote the parameters.
+            return found[0].info.run_id, not found[0].data.params
+        self._unanswered.add(run_uid)
+        run = self._client.create_run(
+            self.experiment_id,
+            run_name=name,
+            start_time=start_ms,
+            tags={keys.TAG_UID: run_uid, **{k: v for k, v in tags.items() if v}, **_source()},
+        )
+        self._unanswered.discard(run_uid)
+        crash_point("tracking.created")
+        return run.info.run_id, True
+
+    def _write_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        try:
+            self._client.log_batch(
+                run_id, params=[Param(name, _short(value)) for name, value in params.items()]
+            )
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self.refuse("the settings of a run", error)
+
+
+@lru_cache(maxsize=1)
+def _source() -> Mapping[str, str]:
+    """Where a run comes from. Never the command line, which may hold a password."""
+    tags = {
+        "mlflow.source.name": "ckconv-sweep",
+        "mlflow.source.type": "LOCAL",
+        "ckconv.version": __version__,
+    }
+    checkout = Path(__file__).parents[2]
+    if (checkout / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            commit = subprocess.run(
+                ["git", "rev-parse", "HEAD"],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
+                cwd=checkout,
+            )
+            tags["mlflow.source.git.commit"] = commit.stdout.strip()
+    return tags
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
