@@ -9,6 +9,7 @@
     |-- DamagedData         65    a file is there, but its content is not what it must be
     |-- CannotWrite         73    a folder or file cannot be made or written
     |-- SweepBusy           75    another driver holds the sweep
+    |-- ClusterLost         75    the Ray cluster does not answer any more
     |-- TrackingError       75    MLflow cannot be read or written
     `-- TrialFailed               one training run cannot go on; the sweep can
         |-- NonFiniteLoss
@@ -90,6 +91,12 @@ class SweepBusy(CkconvSweepError):
     exit_code = 75
 
 
+class ClusterLost(CkconvSweepError):
+    """The Ray cluster does not answer any more. The sweep goes on when it does, or on another."""
+
+    exit_code = 75
+
+
 class TrackingError(CkconvSweepError):
     """MLflow cannot be read or written."""
 
@@ -109,7 +116,7 @@ class NonFiniteLoss(TrialFailed):
 
 
 class OutOfMemory(TrialFailed):
-    """The device has no room for this trial."""
+    """The device, or the host, has no room for this trial."""
 
     reason = "out_of_memory"
 

@@ -41,7 +41,7 @@ def show_result(
         NoResult: the sweep is over and no trial completed.
     """
     console = words.console()
-    again = _command("resume", folder)
+    again = command("resume", folder)
     if session is not None and session.signal_exit_code is not None:
         if not session.trained:
             typer.echo("stopped before the first trial; nothing was begun")
@@ -72,13 +72,13 @@ def show_result(
     if session is not None and session.undelivered:
         console.print(
             f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers "
-            f"again: {_command('sync', folder)}"
+            f"again: {command('sync', folder)}"
         )
     best = winner(records, space)
     if best is not None:
         console.print(
             f"best settings ({trial_name(best.number)}) as a trial file: "
-            f"{_command('best', folder)} --out {folder.name}_best.yaml",
+            f"{command('best', folder)} --out {folder.name}_best.yaml",
             soft_wrap=True,
         )
     console.print(f"compare all trials in MLflow:  {_see(folder, tracking_uri)}", soft_wrap=True)
@@ -93,7 +93,8 @@ def show_result(
         )
 
 
-def _command(name: str, folder: SweepFolder) -> str:
+def command(name: str, folder: SweepFolder) -> str:
+    """What to type for a command on this sweep."""
     return f"ckconv-sweep {name} {folder.name}{_sweeps_dir(folder)}"
 
 

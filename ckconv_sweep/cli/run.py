@@ -12,6 +12,7 @@ from ckconv_sweep.cli.options import (
     Changes,
     DataDir,
     Name,
+    RequireTracking,
     SweepsDir,
     TrackingUri,
     absolute,
@@ -41,6 +42,20 @@ Address = Annotated[
     typer.Option(help="A Ray cluster: auto, or host:port.", show_default="this machine alone"),
 ]
 
+AllowCodeChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code-change",
+        help="Go on with another major version of ckconv-sweep, torch, Optuna, Ray or NumPy than "
+        "the sweep was run with.",
+    ),
+]
+
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure-cluster", help="Join a Ray cluster also where it lets everybody in."),
+]
+
 
 def launch(
     space: Annotated[str, typer.Argument(help="A space: a file, or the name of a bundled one.")],
@@ -53,10 +68,13 @@ def launch(
     cpus_per_trial: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
     address: Address = None,
+    insecure_cluster: Insecure = False,
     set_: Changes = None,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
+    allow_code_change: AllowCodeChange = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
     ] = False,
@@ -71,7 +89,7 @@ def launch(
     from ckconv_sweep.record.folder import SweepFolder
 
     asked = _with_budget(read_space(space, set_ or ()), trials, hours)
-    folder = SweepFolder.of(sweeps_dir, name or Path(space).stem)
+    folder = SweepFolder.of(sweeps_dir, Path(space).stem if name is None else name)
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
@@ -79,8 +97,18 @@ def launch(
         return
     if folder.study.exists():
         asked = _extended(folder, asked, trials, hours)
-    placement = _placement(asked, address, concurrency, cpus_per_trial, gpus_per_trial)
-    _run(folder, asked, placement, tracking_uri, absolute(data_dir))
+    placement = _placement(
+        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial
+    )
+    _run(
+        folder,
+        asked,
+        placement,
+        tracking_uri,
+        absolute(data_dir),
+        allow_code_change,
+        require_tracking,
+    )
 
 
 def resume(
@@ -91,9 +119,12 @@ def resume(
     cpus_per_trial: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
     address: Address = None,
+    insecure_cluster: Insecure = False,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
+    allow_code_change: AllowCodeChange = False,
 ) -> None:
     """Go on with a sweep; with more --trials also with a finished one.
 
@@ -106,8 +137,18 @@ def resume(
     with Study.open(folder) as study:
         asked = study.space
     asked = _extended(folder, _with_budget(asked, trials, hours), trials, hours)
-    placement = _placement(asked, address, concurrency, cpus_per_trial, gpus_per_trial)
-    _run(folder, asked, placement, tracking_uri, absolute(data_dir))
+    placement = _placement(
+        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial
+    )
+    _run(
+        folder,
+        asked,
+        placement,
+        tracking_uri,
+        absolute(data_dir),
+        allow_code_change,
+        require_tracking,
+    )
 
 
 def _with_budget(space: Space, trials: int | None, hours: float | None) -> Space:
@@ -139,13 +180,19 @@ def _extended(folder: SweepFolder, asked: Space, trials: int | None, hours: floa
 
 
 def _placement(
-    space: Space, address: str | None, concurrency: int | None, cpus: float | None, gpus: float
+    space: Space,
+    address: str | None,
+    insecure: bool,
+    concurrency: int | None,
+    cpus: float | None,
+    gpus: float,
 ) -> Placement:
     from ckconv_sweep.sweep.cluster import Placement
 
     threads = space.trial.training.threads
     placement = Placement(
         address=address,
+        insecure=insecure,
         concurrency=concurrency,
         gpus_per_trial=gpus,
         cpus_per_trial=float(threads) if cpus is None else cpus,
@@ -160,9 +207,12 @@ def _run(
     placement: Placement,
     tracking_uri: str | None,
     data_dir: Path | None,
+    allow_code_change: bool,
+    require_tracking: bool,
 ) -> None:
     from ckconv_sweep.cli.progress import progress
-    from ckconv_sweep.cli.result import show_result
+    from ckconv_sweep.cli.result import command, show_result
+    from ckconv_sweep.errors import ClusterLost
     from ckconv_sweep.record.study import Study
 
     if folder.study.exists():
@@ -178,11 +228,23 @@ def _run(
             return
 
     from ckconv_sweep.sweep.driver import run_sweep
-    from ckconv_sweep.sweep.mlflow_store import default_uri
+    from ckconv_sweep.sweep.mlflow_store import check_answers, default_uri
 
     uri = tracking_uri or default_uri(folder.root.parent)
-    with progress(folder.name, space) as listener:
-        session = run_sweep(
-            folder, space, placement, tracking_uri=uri, data_dir=data_dir, listeners=(listener,)
-        )
+    if require_tracking:
+        check_answers(uri)
+    try:
+        with progress(folder.name, space) as listener:
+            session = run_sweep(
+                folder,
+                space,
+                placement,
+                tracking_uri=uri,
+                data_dir=data_dir,
+                listeners=(listener,),
+                allow_code_change=allow_code_change,
+            )
+    except ClusterLost as lost:
+        lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"
+        raise
     show_result(folder, session.records, space, tracking_uri, session)

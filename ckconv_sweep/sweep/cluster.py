@@ -6,6 +6,9 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +26,8 @@ class Placement:
     concurrency: int | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    insecure: bool = False
+    """Also a cluster that lets everybody in."""
 
     def check(self) -> None:
         """Raises ConfigError if no cluster could give this."""
@@ -55,7 +60,7 @@ def connected(placement: Placement) -> Iterator[None]:
     """A connection to the cluster, ended on exit; a local cluster's processes end with it.
 
     Raises:
-        ConfigError: nothing answers at the address.
+        ConfigError: nothing answers at the address, or it lets everybody in.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -63,24 +68,23 @@ def connected(placement: Placement) -> Iterator[None]:
 
     try:
         if placement.address not in (None, "local"):
-            _check_answers(placement.address)
-        if placement.address:
+            _check_closed(_check_answers(placement.address), insecure=placement.insecure)
             ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            ray.init(
-                address="local",
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                include_dashboard=False,
-                # Nothing is passed through the object store but small results.
-                object_store_memory=200 * 2**20,
-            )
+            with _private_token():
+                ray.init(
+                    address="local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    # Nothing is passed through the object store but small results.
+                    object_store_memory=200 * 2**20,
+                )
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers at {placement.address}",
             where="--address",
-            hint="is it running (ray status)? A cluster with token authentication needs "
-            f"RAY_AUTH_MODE=token here. Ray says: {str(error).splitlines()[0]}",
+            hint=f"is it running (ray status)? Ray says: {str(error).splitlines()[0]}",
         ) from None
     try:
         yield
@@ -88,8 +92,9 @@ def connected(placement: Placement) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself tries a wrong address for minutes, and cannot be interrupted meanwhile.
+def _check_answers(address: str) -> str:
+    """Ray itself tries a wrong address for minutes, and cannot be interrupted meanwhile. Returns
+    the address as host:port.
 
     Raises:
         ConfigError: nothing listens there.
@@ -106,6 +111,7 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        return address
     except (OSError, ValueError, OverflowError) as error:
         why = str(error) if isinstance(error, OSError) else "it is not written as host:port"
         raise ConfigError(
@@ -113,6 +119,130 @@ def _check_answers(address: str) -> None:
             where="--address",
             hint="write host:port as `ray start --head` says it, or auto on a node of the cluster",
         ) from None
+
+
+_KNOCK = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1])
+except AuthenticationError:
+    sys.exit(3)
+"""
+_OPENED, _REFUSED = 0, 3
+
+
+def _check_closed(address: str, *, insecure: bool) -> None:
+    """Whoever reaches a Ray cluster without authentication runs programs there, as its user.
+
+    Raises:
+        ConfigError: it lets everybody in, or it does not let us in.
+        ConnectionError: what answers there is no Ray of this version.
+    """
+    if _knock(address, "disabled") == _OPENED:
+        if not insecure:
+            raise ConfigError(
+                f"the Ray cluster at {address} lets everybody in: its authentication is disabled",
+                where="--address",
+                hint="start it again with a token (RAY_AUTH_MODE=token; "
+                "`ray get-auth-token --generate` makes one), or accept it with --insecure-cluster",
+            )
+        return
+    answer = _knock(address, "token")
+    if answer == _OPENED:
+        # Ray sends the token to a named address only where it is told to.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
+        return
+    if answer == _REFUSED or not _has_token():
+        raise ConfigError(
+            f"the Ray cluster at {address} asks for a token, "
+            + ("and refuses the one that is here" if _has_token() else "and none is here"),
+            where="--address",
+            hint="put the cluster's token into ~/.ray/auth_token, for your eyes only, or name its "
+            "file in RAY_AUTH_TOKEN_PATH",
+        )
+    raise ConnectionError(f"what listens at {address} does not answer as a Ray cluster")
+
+
+def _knock(address: str, mode: str) -> int:
+    """How a cluster answers one who has a token, or has none. In a process of its own: Ray reads
+    the mode once a process, and ends it where a token is missing."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _KNOCK, address],
+            env=os.environ | {"RAY_AUTH_MODE": mode},
+            capture_output=True,
+            timeout=30,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return -1
+
+
+def _has_token() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(named or _TOKEN).expanduser().exists()
+
+
+_TOKEN = Path("~/.ray/auth_token")
+"""Where Ray keeps the token that it makes."""
+
+
+@contextlib.contextmanager
+def _private_token() -> Iterator[None]:
+    """A Ray of our own asks for a token, whatever the environment says of other clusters, and
+    nobody else can read it: Ray itself makes the file as readable as the umask lets it."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        os.environ.pop("RAY_AUTH_MODE", None)  # without it, Ray's own default is a token
+    path = _TOKEN.expanduser()
+    _only_for_owner(path)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+        _only_for_owner(path)
+
+
+def _only_for_owner(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)
+
+
+class Head:
+    """The cluster's head, which may go away. Ray itself waits for it for a minute, in calls that
+    cannot be interrupted, and then ends the process without a word of ours."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self.address = str(ray.get_runtime_context().gcs_address)
+        self._silent_since: float | None = None
+
+    def is_lost(self) -> bool:
+        """Whether it has not answered for `SILENCE_SECONDS`; asked again and again."""
+        if self.answers():
+            self._silent_since = None
+            return False
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        return now - self._silent_since >= SILENCE_SECONDS
+
+    def answers(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+        except OSError:
+            return False
+        return True
+
+
+SILENCE_SECONDS = 10.0
+"""After which the head is given up."""
 
 
 def concurrency(placement: Placement) -> int:

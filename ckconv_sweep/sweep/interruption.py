@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,6 +28,22 @@ class Interrupted(BaseException):
     @property
     def exit_code(self) -> int:
         return 128 + self.number
+
+
+def _kill_descendants() -> None:
+    """A local Ray's processes, which would notice only after a while that nobody is left. Where
+    there is no /proc they do."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(stat.parent.name)] = int(fields[1])
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    for pid in family - {os.getpid()}:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Interruption:
@@ -56,6 +73,11 @@ class Interruption:
             if number not in self._ignored:
                 signal.signal(number, self._handle)
 
+    @property
+    def came(self) -> bool:
+        """Whether a signal has come. Unlike `check` for any thread."""
+        return self._received is not None
+
     def check(self) -> None:
         """Raises Interrupted if a signal has come; also inside a shield."""
         if self._received is not None and not self._raised:
@@ -76,6 +98,7 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
+            _kill_descendants()
             os._exit(128 + number)
         self._received = number
         if not self._shields:

@@ -7,8 +7,11 @@ serves the next trial.
 
 from __future__ import annotations
 
+import gc
 import json
+import resource
 import traceback
+import uuid
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ def train_assignment(config: dict[str, Any]) -> None:
 
     from ckconv_sweep.config.history import Epoch
     from ckconv_sweep.config.trial import Trial
-    from ckconv_sweep.errors import CannotWrite, NonFiniteLoss, TrialFailed
+    from ckconv_sweep.errors import CannotWrite, OutOfMemory, TrialFailed
     from ckconv_sweep.training.loop import train
 
     folder = Path(config["folder"])
@@ -40,12 +43,13 @@ def train_assignment(config: dict[str, Any]) -> None:
             "timestamp_ms": epoch.timestamp_ms,
             "checkpoint": epoch.checkpoint,
         }
-        tune.report({KEY: json.dumps({"epoch": said, "warnings": warnings})})
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        tune.report(
+            {KEY: json.dumps({"epoch": said, "warnings": warnings, "memory_gib": round(used, 2)})}
+        )
         warnings.clear()
 
-    def failed(reason: str, error: str) -> None:
-        tune.report({KEY: json.dumps({"reason": reason, "error": error})})
-
+    reason = text = ""
     try:
         lease.take()
         task = _task(trial.data, config["data_dir"])
@@ -59,43 +63,64 @@ def train_assignment(config: dict[str, Any]) -> None:
             warn=warnings.append,
             guard=lease.check,
         )
-    except NonFiniteLoss as error:
-        failed(error.reason, str(error))
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        failed("out_of_memory", str(error))
-    except (TrialFailed, MemoryError) as error:
-        failed(getattr(error, "reason", "out_of_memory"), str(error))
+    except TrialFailed as error:
+        reason, text = error.reason, error.message
+    except MemoryError:  # while the data were read
+        reason, text = OutOfMemory.reason, "the host has no memory left"
     except CannotWrite as error:
-        failed("cannot_write", str(error))
+        reason, text = "cannot_write", str(error)
     except Exception:
-        failed("error", traceback.format_exc())
+        reason, text = "error", traceback.format_exc()
+    if not reason:
+        return
+    # Only now, because the exception held the model. The process serves other trials.
+    gc.collect()
+    torch.cuda.empty_cache()
+    tune.report({KEY: json.dumps({"reason": reason, "error": text})})
 
 
 class _Lease:
-    """The newest hand-out of a trial owns its folder; a worker that was cut off and comes back
-    after the trial was handed out again must not write there."""
+    """The newest worker of a trial owns its folder; one that was cut off and comes back after the
+    trial was handed out again must not write there.
+
+    Args:
+        attempt: the hand-out, as `session:time`. Ray Tune may give one to a second worker where it
+            takes the first for dead.
+    """
 
     def __init__(self, folder: Path, attempt: str) -> None:
-        self._folder, self._attempt = folder, attempt
+        self._path, self._attempt = folder / "lease", attempt
+        self._owner = f"{attempt}:{uuid.uuid4().hex}"
 
     def take(self) -> None:
         from ckconv_sweep.errors import CannotWrite
 
-        temporary = self._folder / f".tmp-lease-{self._attempt}"
+        temporary = self._path.with_name(f".tmp-lease-{self._owner}")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(self._attempt)
-            temporary.rename(self._folder / "lease")
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._path.exists() and self._session(owner := self._path.read_text()) > (
+                self._session(self._attempt)
+            ):
+                raise self._lost(owner)
+            temporary.write_text(self._owner)
+            temporary.rename(self._path)
         except OSError as error:
             raise CannotWrite(
-                f"cannot be written: {error.strerror}", where=str(self._folder)
+                f"cannot be written: {error.strerror}", where=str(self._path.parent)
             ) from error
 
     def check(self) -> None:
-        owner = (self._folder / "lease").read_text()
-        if owner != self._attempt:
-            raise RuntimeError(f"this trial was handed out again: {owner}, not {self._attempt}")
+        owner = self._path.read_text()
+        if owner != self._owner:
+            raise self._lost(owner)
+
+    def _lost(self, owner: str) -> RuntimeError:
+        return RuntimeError(f"this trial was handed out again: {owner}, not {self._owner}")
+
+    @staticmethod
+    def _session(owner: str) -> int:
+        number = owner.partition(":")[0]
+        return int(number) if number.isdecimal() else 0
 
 
 @lru_cache(maxsize=1)

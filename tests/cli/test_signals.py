@@ -71,56 +71,92 @@ def status_of_the_sweeps_run(here: Path) -> str:
     return str(status)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
-    ids=lambda n: n.name,
-)
-def test_a_signal_ends_the_sweep_soon_with_one_line_and_leaves_no_process(
-    number: signal.Signals, here: Path
-) -> None:
-    epochs = "--set=training.epochs=15"
-    process = launched(here, epochs)
+EPOCHS = 15
+LONGER = f"--set=training.epochs={EPOCHS}"
+
+
+def ended_by(signals: list[signal.Signals], here: Path, after: str) -> tuple[int, str]:
+    """Launch, send the signals once a line with `after` is printed, and check what must hold
+    whichever they are: it ends soon, without a traceback, and leaves no process. Returns the exit
+    code and the last line."""
+    process = launched(here, LONGER)
     try:
-        wait_for("t000 epoch 2/15", process)
+        wait_for(after, process)
         started = family(process.pid)
-        process.send_signal(number)
         sent = time.monotonic()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.05)
         rest, complaint = process.communicate(timeout=30)
         assert time.monotonic() - sent < 10
     finally:
         process.kill()
-    assert process.returncode == 128 + number
     assert "Traceback" not in complaint
-    last = rest.splitlines()[-1]
-    assert last == (
-        "stopped: 0 ended trials and every recorded epoch are kept, 1 will go on; "
-        "resume with: ckconv-sweep resume small"
-    )
     assert len(started) > 3  # Ray's were among them
     deadline = time.monotonic() + 5
     while (left := started & processes().keys()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == set()
+    return process.returncode, (rest.splitlines() or [""])[-1]
+
+
+def check_stopped(here: Path, last_line: str) -> None:
+    assert last_line == (
+        "stopped: 0 ended trials and every recorded epoch are kept, 1 will go on; "
+        "resume with: ckconv-sweep resume small"
+    )
     assert status_of_the_sweeps_run(here) == "KILLED"
     status = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))
     assert (status["state"], status["unfinished"]) == ("interrupted", 1)
-    if number is signal.SIGTERM:
-        return
 
-    command = ["launch", "small.yaml", "--concurrency", "1", "--trials", "2", epochs]
+
+@pytest.mark.timeout(400)
+@pytest.mark.fault("driver-sigterm")
+@pytest.mark.fault("driver-sigint")
+def test_a_sweep_that_is_preempted_and_then_stopped_by_hand_ends_as_if_undisturbed(
+    here: Path,
+) -> None:
+    """One sweep through three sessions of the same command, because each costs a start of Ray."""
+    code, last = ended_by([signal.SIGTERM], here, f"t000 epoch 2/{EPOCHS}")
+    assert code == 128 + signal.SIGTERM
+    check_stopped(here, last)
+
+    code, last = ended_by([signal.SIGINT], here, f"t000 epoch 6/{EPOCHS}")
+    assert code == 128 + signal.SIGINT
+    check_stopped(here, last)
+
+    command = ["launch", "small.yaml", "--concurrency", "1", "--trials", "2", LONGER]
     again = ended(ckconv_sweep(*command, cwd=here))
     assert "t000 started again after epoch " in again
-    assert "t000 epoch 1/15" not in again
+    assert f"t000 epoch 1/{EPOCHS}" not in again
     assert "small: 2 trials completed" in again
     assert status_of_the_sweeps_run(here) == "FINISHED"
-    for trial in ("0000", "0001"):
+    for trial, sessions in (("0000", 3), ("0001", 1)):
         ledger = here / "sweeps" / "small" / "trials" / trial / "ledger.jsonl"
         epochs_run = [json.loads(line)["epoch"] for line in ledger.read_text().splitlines()]
-        assert sorted(set(epochs_run)) == list(range(1, 16))
-        assert len(epochs_run) <= 15 + 1  # at most one epoch was trained again
+        assert sorted(set(epochs_run)) == list(range(1, EPOCHS + 1))
+        assert len(epochs_run) <= EPOCHS + sessions - 1  # at most one again for each signal
 
 
+@pytest.mark.slow
+@pytest.mark.fault("driver-sigterm")
+def test_a_sweep_whose_terminal_is_closed_ends_as_by_ctrl_c(here: Path) -> None:
+    code, last = ended_by([signal.SIGHUP], here, f"t000 epoch 2/{EPOCHS}")
+    assert code == 128 + signal.SIGHUP
+    check_stopped(here, last)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("second-signal")
+def test_ctrl_c_twice_ends_the_sweep_at_once_and_it_goes_on_all_the_same(here: Path) -> None:
+    code, _ = ended_by([signal.SIGINT] * 2, here, f"t000 epoch 9/{EPOCHS}")
+    assert code == 128 + signal.SIGINT
+    again = ended(ckconv_sweep("resume", "small", "--concurrency", "1", cwd=here))
+    assert "t000 started again after epoch " in again
+    assert "small: 2 trials completed" in again
+
+
+@pytest.mark.fault("no-terminal")
 def test_a_sweep_goes_on_when_its_reader_has_gone(here: Path) -> None:
     process = launched(here)
     try:

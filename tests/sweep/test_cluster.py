@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +74,111 @@ def test_auto_follows_the_environment_and_says_where_it_led(
     address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert f"{address}, which `auto` means here" in refused_auto().message
+
+
+OWN_RAY = """
+import sys
+from ckconv_sweep.sweep import cluster
+with cluster.connected(cluster.Placement()):
+    print("up at", cluster.Head().address, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def ports_of_session(session: int) -> set[int]:
+    """The TCP ports on which the processes of a session listen."""
+    inodes, ports = set(), set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[3] == str(session):
+                links = [os.readlink(link) for link in (stat.parent / "fd").iterdir()]
+                inodes |= {found[1] for x in links if (found := re.match(r"socket:\[(\d+)", x))}
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def answer_to_http(host: str, port: int, path: str) -> bytes:
+    """Nothing where it listens on another address."""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((host, port), timeout=2) as connection,
+    ):
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return connection.recv(200)
+    return b""
+
+
+@pytest.mark.fault("ray-token")
+@pytest.mark.parametrize("before", [None, 0o644], ids=["no token yet", "a token all can read"])
+def test_a_ray_of_our_own_asks_for_a_token_that_only_the_owner_can_read(
+    before: int | None, tmp_path: Path
+) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    if before is not None:
+        token.parent.mkdir()
+        token.write_text("ab" * 32)
+        token.chmod(before)
+    env = os.environ | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+    ours = subprocess.Popen(
+        [sys.executable, "-c", OWN_RAY],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        umask=0o022,
+        start_new_session=True,
+    )
+    try:
+        assert ours.stdout is not None
+        first, _, address = ours.stdout.readline().strip().rpartition(" ")
+        assert first == "up at"
+        assert token.stat().st_mode & 0o777 == 0o600
+        assert cluster._knock(address, "disabled") == cluster._REFUSED
+        ports = ports_of_session(ours.pid)
+        host, _, port_of_head = address.rpartition(":")
+        assert int(port_of_head) in ports
+        assert answer_to_http(host, int(port_of_head), "/")  # it is asked in the right place
+        assert 8265 not in ports  # the dashboard's
+        for port in ports:
+            for asked in itertools.product((host, "127.0.0.1"), (port,), ("/api/jobs/", "/")):
+                assert not re.match(rb"HTTP/1.. [23]", answer_to_http(*asked)), asked
+        ours.communicate("end\n", timeout=30)
+    finally:
+        ours.kill()
+    assert ours.returncode == 0
+
+
+def test_a_token_of_somebody_else_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "auth_token"
+    path.write_text("theirs")
+    path.chmod(0o640)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    cluster._only_for_owner(path)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.fault("cluster-lost")
+def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    head = cluster.Head.__new__(cluster.Head)
+    head._silent_since = None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        head.address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert not head.is_lost()
+    assert not head.is_lost()
+    now[0] += cluster.SILENCE_SECONDS - 1
+    assert not head.is_lost()
+    now[0] += 1
+    assert head.is_lost()
 
 
 @pytest.fixture(scope="module")

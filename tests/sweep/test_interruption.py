@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ckconv_sweep.sweep.interruption import SIGNALS, Interrupted, Interruption
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.fault("driver-sigint")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_raises_with_the_exit_code_of_the_shell(number: signal.Signals) -> None:
     with Interruption().caught(), pytest.raises(Interrupted) as caught:
@@ -99,13 +101,16 @@ def test_a_sweep_under_nohup_survives_the_end_of_its_terminal() -> None:
 
 
 TWICE = """
-import signal, sys, time
+import signal, subprocess, sys, time
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
 interruption = Interruption()
+shell = ["sh", "-c", "sleep 60 & echo $!; wait"]
+child = subprocess.Popen(shell, stdout=subprocess.PIPE, text=True)
+grandchild = child.stdout.readline().strip()
 with interruption.caught():
     with interruption.shielded() if sys.argv[1] == "shielded" else interruption.caught():
         try:
-            print("ready", flush=True)
+            print("ready", child.pid, grandchild, flush=True)
             time.sleep(60)
         except Interrupted:
             pass
@@ -114,6 +119,7 @@ with interruption.caught():
 """
 
 
+@pytest.mark.fault("second-signal")
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("where", ["open", "shielded"])
 def test_a_second_signal_ends_the_process_at_once(where: str, number: signal.Signals) -> None:
@@ -125,7 +131,8 @@ def test_a_second_signal_ends_the_process_at_once(where: str, number: signal.Sig
     )
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        word, *family = process.stdout.readline().split()
+        assert word == "ready"
         os.kill(process.pid, number)
         if where == "open":
             assert process.stdout.readline() == "stopping\n"
@@ -134,3 +141,6 @@ def test_a_second_signal_ends_the_process_at_once(where: str, number: signal.Sig
                 process.wait(timeout=0.2)
         os.kill(process.pid, number)
         assert process.wait(timeout=3) == 128 + number
+        time.sleep(0.2)
+        for stat in (Path("/proc") / pid / "stat" for pid in family):
+            assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

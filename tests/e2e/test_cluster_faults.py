@@ -1,0 +1,284 @@
+"""Ray clusters of real processes on loopback: their nodes and their head die, and their doors are
+open or closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+BIN = Path(sys.executable).parent
+EPOCHS = 30
+SPACE = f"""
+trial:
+  data: {{name: digits}}
+  model: {{hidden_channels: 4, blocks: 1, kernel: {{hidden_channels: 8}}}}
+  training: {{epochs: {EPOCHS}}}
+search:
+  model.dropout: {{low: 0.0, high: 0.3}}
+sampler: {{name: random}}
+budget: {{trials: 2}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def session_of(pid: int) -> dict[int, str]:
+    """The processes of a session that live, and the names of their programs."""
+    out = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = stat.read_text().rpartition(")")
+            if rest.split()[3] == str(pid) and rest.split()[0] != "Z":
+                out[int(stat.parent.name)] = head.partition("(")[2]
+    return out
+
+
+@dataclass
+class Cluster:
+    """Nodes on this machine, each from a `ray start` in a session of its own."""
+
+    folder: Path
+    token: str | None
+    port: int = field(default_factory=free_port)
+    nodes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """Of a user who has the token and a home of their own."""
+        ours = ("CKCONV_", "MLFLOW_", "RAY_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        home = {"HOME": str(self.folder), "RAY_TMPDIR": str(self.folder)}
+        token = {"RAY_AUTH_TOKEN": self.token} if self.token else {}
+        quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        return kept | home | token | quiet | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+
+    def add_node(self) -> subprocess.Popen[str]:
+        where = [f"--address={self.address}"] if self.nodes else ["--head", f"--port={self.port}"]
+        node = subprocess.Popen(
+            [BIN / "ray", "start", *where, "--num-cpus=1", "--num-gpus=0", "--block"]
+            + ["--include-dashboard=false"] * (not self.nodes)
+            + ["--object-store-memory=80000000", "--disable-usage-stats"],
+            env=self.environment() | {"RAY_AUTH_MODE": "token" if self.token else "disabled"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.nodes.append(node)
+        assert node.stdout is not None
+        said = ""
+        for line in node.stdout:
+            said += line
+            if "block forever" in line:
+                return node
+        pytest.fail(said)
+
+    def kill(self, node: subprocess.Popen[str], program: str) -> None:
+        (pid,) = (p for p, name in session_of(node.pid).items() if name.startswith(program))
+        os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        for node in reversed(self.nodes):
+            for pid in session_of(node.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            node.kill()
+            node.communicate()
+
+    def ckconv_sweep(self, *args: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [BIN / "ckconv-sweep", *args],
+            cwd=self.folder,
+            env=self.environment() | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def launched(self, *more: str) -> subprocess.Popen[str]:
+        return self.ckconv_sweep("launch", "small.yaml", "--address", self.address, *more)
+
+    def ended(self, *args: str, **more: str) -> tuple[int, str, str]:
+        """The exit code of a command, and what it said on both ways."""
+        process = self.ckconv_sweep(*args, **more)
+        try:
+            out, complaint = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        return process.returncode, out, complaint
+
+    def status(self) -> dict[str, object]:
+        code, out, complaint = self.ended("status", "small", "--json")
+        assert code == 0, complaint
+        return dict(json.loads(out))
+
+    def ledger(self, trial: int) -> Path:
+        return self.folder / "sweeps" / "small" / "trials" / f"{trial:04d}" / "ledger.jsonl"
+
+    def has_begun(self, trial: int) -> bool:
+        return self.ledger(trial).exists()
+
+    def executed(self, trial: int) -> list[tuple[int, int]]:
+        """(process, epoch) for every epoch that was trained."""
+        lines = map(json.loads, self.ledger(trial).read_text().splitlines())
+        return [(line["pid"], line["epoch"]) for line in lines]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short path, for the sake of Ray's sockets."""
+    made = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    (made / "small.yaml").write_text(SPACE)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """One node of one CPU, which asks for a token."""
+    made = Cluster(folder, secrets.token_hex(32))
+    try:
+        made.add_node()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def open_cluster(folder: Path) -> Iterator[Cluster]:
+    made = Cluster(folder, None)
+    try:
+        made.add_node()
+        yield made
+    finally:
+        made.stop()
+
+
+def wait_for(text: str, process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it ended too early: {process.communicate()[1]}")
+
+
+def one_message(complaint: str) -> str:
+    assert "Traceback" not in complaint
+    assert complaint.count("error: ") == 1, complaint
+    return complaint
+
+
+@pytest.mark.fault("node-lost")
+def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint_on_another(cluster: Cluster) -> None:
+    other, epochs = cluster.add_node(), 100  # long enough that both trials run at a time
+    sweep = cluster.launched("--set", f"training.epochs={epochs}")
+    try:
+        wait_for("t000 epoch 1/", sweep)
+        deadline = time.monotonic() + 60
+        while not cluster.has_begun(1) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        workers = {trial: cluster.executed(trial)[-1][0] for trial in (0, 1)}
+        on_other = session_of(other.pid)
+        (moved,) = (trial for trial, pid in workers.items() if pid in on_other)
+        cluster.kill(other, "raylet")
+        out, complaint = sweep.communicate(timeout=120)
+    finally:
+        sweep.kill()
+    assert (sweep.returncode, complaint) == (0, "")
+    status = cluster.status()
+    assert (status["state"], status["completed"], status["failed"]) == ("finished", 2, 0)
+    runs = cluster.executed(moved)
+    assert len({pid for pid, _ in runs}) == 2
+    assert {epoch for _, epoch in runs} == set(range(1, epochs + 1))
+    assert len(runs) <= epochs + 1
+    assert out.count(f"t{moved:03d} epoch 1/") <= 1
+    assert [epoch for _, epoch in cluster.executed(1 - moved)] == list(range(1, epochs + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("cluster-lost")
+def test_a_sweep_whose_cluster_is_lost_ends_with_one_message_and_goes_on_elsewhere(
+    cluster: Cluster,
+) -> None:
+    sweep = cluster.launched()
+    try:
+        wait_for(" epoch 3/", sweep)
+        cluster.kill(cluster.nodes[0], "gcs_server")
+        killed = time.monotonic()
+        out, complaint = sweep.communicate(timeout=60)
+    finally:
+        sweep.kill()
+    assert sweep.returncode == 75, out + complaint
+    assert time.monotonic() - killed < 30
+    said = one_message(complaint)
+    assert "does not answer any more; every ended trial and recorded epoch is kept" in said
+    assert "ckconv-sweep resume small" in said
+    status = cluster.status()
+    assert (status["state"], status["failed"], status["unfinished"]) == ("interrupted", 0, 1)
+
+    before = len(cluster.executed(0))
+    code, out, complaint = cluster.ended("resume", "small", RAY_AUTH_TOKEN="")
+    assert code == 0, complaint
+    assert "t000 started again after epoch " in out
+    assert cluster.status()["completed"] == 2
+    assert before >= 3
+    for trial in (0, 1):
+        epochs = [epoch for _, epoch in cluster.executed(trial)]
+        assert set(epochs) == set(range(1, EPOCHS + 1))
+        assert len(epochs) <= EPOCHS + 1
+
+
+@pytest.mark.fault("open-cluster")
+def test_a_cluster_that_lets_everybody_in_is_refused_unless_one_insists(
+    open_cluster: Cluster,
+) -> None:
+    command = ("launch", "small.yaml", "--address", open_cluster.address, "--trials", "1")
+    code, out, complaint = open_cluster.ended(*command)
+    assert (code, out) == (2, "")
+    said = one_message(complaint)
+    assert f"the Ray cluster at {open_cluster.address} lets everybody in" in said
+    assert "--insecure-cluster" in said
+    assert not (open_cluster.folder / "sweeps").exists()
+    changed = ("--insecure-cluster", "--set", "training.epochs=1")
+    code, out, complaint = open_cluster.ended(*command, *changed)
+    assert (code, complaint) == (0, ""), out
+    assert open_cluster.status()["completed"] == 1
+
+
+@pytest.mark.fault("ray-token")
+@pytest.mark.parametrize(
+    ("token", "why"), [("", "and none is here"), ("0" * 64, "and refuses the one that is here")]
+)
+def test_a_cluster_that_asks_for_a_token_is_not_joined_without_it(
+    cluster: Cluster, token: str, why: str
+) -> None:
+    command = ("launch", "small.yaml", "--address", cluster.address, "--insecure-cluster")
+    code, out, complaint = cluster.ended(*command, RAY_AUTH_TOKEN=token)
+    assert (code, out) == (2, "")
+    assert f"asks for a token, {why}" in one_message(complaint)
