@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import Changes, DataDir, TrackingUri, absolute
+from ckconv_sweep.cli.options import Changes, DataDir, RequireTracking, TrackingUri, absolute
 
 TrialFile = Annotated[
     str, typer.Argument(help="A trial: a file, or the name of a bundled one.", metavar="TRIAL")
@@ -31,6 +31,7 @@ def train(
     ] = None,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     device: Device = "auto",
 ) -> None:
     """Train one trial; the same command goes on after an interruption.
@@ -49,10 +50,12 @@ def train(
     name = Path(trial).stem
     folder = (out or Path("runs") / name).expanduser().resolve()
 
-    from ckconv_sweep.sweep.mlflow_store import default_uri
+    from ckconv_sweep.sweep.mlflow_store import check_answers, default_uri
     from ckconv_sweep.sweep.single import run_single
 
     uri = tracking_uri or default_uri(folder.parent)
+    if require_tracking:
+        check_answers(uri)
     console = Console()
     again = f"ckconv-sweep train {trial}" + "".join(f" --set {c}" for c in set_ or ())
     if console.is_terminal and not console.is_dumb_terminal:

@@ -1,8 +1,8 @@
 """YAML text in, plain values and the place of each of them out; the only file that reads YAML.
 
 Numbers follow YAML 1.2 (`1e-3` is a number, `no` and `12:30` are text). Aliases, duplicate keys,
-tags and files over 1 MiB are refused: a settings file needs none of them, and each has turned
-somebody's file into something else than it seemed to say.
+tags, control codes and files over 256 KiB are refused: a settings file needs none of them, and each
+has turned somebody's file into something else than it seemed to say.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import Node
 
 from ckconv_sweep.errors import ConfigError
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
+"""PyYAML reads about a megabyte a second: this much of it takes a quarter of one."""
 MAX_DEPTH = 50
-MAX_NODES = 10_000
+MAX_VALUES = 10_000
+MAX_CHARACTERS = 4_096
+"""Of one key or value. The longest that has a use is a path, and it stands in messages."""
 
 Key = tuple[str | int, ...]
 """Where a value stands in a file: `("model", "kernel", "omega_0")`."""
@@ -78,13 +81,10 @@ def read(path: Path) -> Document:
     return parse(text, str(path))
 
 
-def parse(text: str, name: str) -> Document:
+def parse(text: str, name: str, *, max_values: int = MAX_VALUES) -> Document:
     """Read YAML text; `name` stands in messages. Raises as `read` does."""
-    places: dict[Key, str] = {}
     try:
-        _refuse_what_is_not_needed(text, name)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = None if node is None else _construct(node, (), places, name)
+        return _Parser(text, name, max_values).document()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = error.problem or error.context or "it cannot be read"
@@ -98,69 +98,108 @@ def parse(text: str, name: str) -> Document:
             f"this is not YAML: the character U+{error.character:04X} is not allowed",
             where=f"{name}:{line}",
         ) from None
-    return Document(name, value, places)
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Control codes, which a terminal would obey, and halves of characters. A line break and a tab may
+# stand in a text.
+_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _refuse_what_is_not_needed(text: str, name: str) -> None:
-    """One flat pass over the events, before anything recursive sees them."""
-    depth = nodes = documents = 0
-    loader: Any = yaml.SafeLoader(text)
-    while True:
+class _Parser:
+    """Values straight from PyYAML's events, one pass: what is refused is refused where it begins,
+    before anything is made of it. The limit on the depth is also that of the recursion."""
+
+    def __init__(self, text: str, name: str, max_values: int) -> None:
+        self._loader: Any = yaml.SafeLoader(text)
+        self._name, self._max_values = name, max_values
+        self._depth = self._values = self._documents = 0
+        self._places: dict[Key, str] = {}
+
+    def document(self) -> Document:
+        """The only document of the text, None where there is none."""
+        value = None
+        while (event := self._next()) is not None:
+            if isinstance(event, yaml.NodeEvent):
+                value = self._value(event, ())
+        return Document(self._name, value, self._places)
+
+    def _value(self, event: Any, key: Key) -> Any:
+        self._places.setdefault(key, self._place(event))
+        if isinstance(event, yaml.MappingStartEvent):
+            out: dict[str, Any] = {}
+            while not isinstance(event := self._next(), yaml.MappingEndEvent):
+                where = self._place(event)
+                if not isinstance(event, yaml.ScalarEvent):
+                    raise ConfigError("a key must be text", where=where)
+                word = event.value
+                if word in out:
+                    first = self._places[(*key, word)]
+                    raise ConfigError(
+                        f"key {_short(word)} stands here twice, first at {first}", where=where
+                    )
+                self._places[(*key, word)] = where
+                out[word] = self._value(self._next(), (*key, word))
+            return out
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+                items.append(self._value(event, (*key, len(items))))
+            return items
+        return event.value if event.style else scalar(event.value)
+
+    def _place(self, event: Any) -> str:
+        return f"{self._name}:{event.start_mark.line + 1 if event.start_mark else 1}"
+
+    def _next(self) -> Any:
+        """The next event, None at the end.
+
+        Raises:
+            ConfigError: it is something that a settings file does not need.
+        """
+        loader = self._loader
         try:
             event = loader.get_event() if loader.check_event() else None
         except (ValueError, OverflowError):  # "\UFFFFFFFF", or %YAML with 5,000 digits
             raise ConfigError(
-                "this is not YAML: a number is too large here", where=f"{name}:{loader.line + 1}"
+                "this is not YAML: a number is too large here",
+                where=f"{self._name}:{loader.line + 1}",
             ) from None
         if event is None:
-            return
-        where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
+            return None
+        where = self._place(event)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise ConfigError("anchors (&) and aliases (*) are refused: write it out", where=where)
         if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
+            self._documents += 1
+            if self._documents > 1:
                 raise ConfigError("a second document ('---') starts here", where=where)
         if isinstance(event, yaml.NodeEvent):
-            nodes += 1
+            self._values += 1
             tag = getattr(event, "tag", None)
             if tag is not None:
-                raise ConfigError(f"tags (!) are refused, got {tag[:80]!r}", where=where)
-            if nodes > MAX_NODES:
-                raise ConfigError(f"more than {MAX_NODES:,} values are refused", where=where)
-        if isinstance(event, yaml.ScalarEvent) and _SURROGATE.search(event.value):
-            raise ConfigError(
-                "half a character (a lone surrogate) stands in this text", where=where
-            )
+                raise ConfigError(f"tags (!) are refused, got {_short(tag)}", where=where)
+            if self._values > self._max_values:
+                raise ConfigError(f"more than {self._max_values:,} values are refused", where=where)
+        if isinstance(event, yaml.ScalarEvent):
+            if found := _NOT_TEXT.search(event.value):
+                raise ConfigError(
+                    f"the character U+{ord(found[0]):04X} is refused in a text", where=where
+                )
+            if len(event.value) > MAX_CHARACTERS:
+                raise ConfigError(
+                    f"a text of more than {MAX_CHARACTERS:,} characters is refused", where=where
+                )
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
                 raise ConfigError(f"deeper than {MAX_DEPTH} levels is refused", where=where)
         if isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            self._depth -= 1
+        return event
 
 
-def _construct(node: Node, key: Key, places: dict[Key, str], name: str) -> Any:
-    places.setdefault(key, f"{name}:{node.start_mark.line + 1}")
-    if isinstance(node, MappingNode):
-        out: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            where = f"{name}:{key_node.start_mark.line + 1}"
-            if not isinstance(key_node, ScalarNode):
-                raise ConfigError("a key must be text", where=where)
-            word = key_node.value
-            if word in out:
-                first = places[(*key, word)]
-                raise ConfigError(f"key {word!r} stands here twice, first at {first}", where=where)
-            places[(*key, word)] = where
-            out[word] = _construct(value_node, (*key, word), places, name)
-        return out
-    if isinstance(node, SequenceNode):
-        return [_construct(item, (*key, i), places, name) for i, item in enumerate(node.value)]
-    return node.value if getattr(node, "style", None) else scalar(node.value)
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 # The core schema of YAML 1.2 (yaml.org/spec/1.2.2, sec. 10.3.2), and `100_000`, which a Python

@@ -23,8 +23,9 @@ def check_sweep_name(name: str) -> str:
         and not name.endswith(".")
     ):
         return name
+    shown = name if len(name) <= 90 else name[:87] + "..."
     raise ConfigError(
-        f"{name!r} cannot be the name of a sweep",
+        f"{shown!r} cannot be the name of a sweep",
         where="--name",
         hint="use letters, digits, '.', '_' and '-', at most 80, a letter or digit first "
         "(the folder that holds sweeps is --sweeps-dir)",

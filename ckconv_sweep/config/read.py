@@ -45,7 +45,8 @@ def read_space(given: str, changes: Sequence[str] = ()) -> Space:
 
 def parse_space(text: str, name: str) -> Space:
     """A space that a sweep wrote down, with its base trial inside. Raises as `read_space`."""
-    return _space(files.parse(text, name), None, ())
+    # It was small enough when a person had written it, without every default.
+    return _space(files.parse(text, name, max_values=2 * files.MAX_VALUES), None, ())
 
 
 def is_space(given: str) -> bool:

@@ -6,6 +6,7 @@ Shapes: K targets, P positions.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record.filesystem import write_whole
 
 Array = NDArray[np.floating[Any]]
 
@@ -90,7 +91,6 @@ def write(figure: Figure, path: Path) -> None:
     Raises:
         CannotWrite: there is no place for it.
     """
-    try:
-        figure.savefig(path, dpi=150, facecolor="white")
-    except OSError as error:
-        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from None
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=150, facecolor="white")
+    write_whole(path, content.getvalue())

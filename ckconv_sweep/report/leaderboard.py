@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 import pandas as pd
@@ -51,7 +52,8 @@ def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
     settings = space.parameters().items()
     counted = [name for name, domain in settings if _is_whole(domain)]
     for whole in ("rank", "trial", "at epoch", "epochs", *counted):
-        table[whole] = table[whole].astype("Int64")
+        with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
+            table[whole] = table[whole].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
     for name in (metric.name, "seconds", *real):
         table[name] = table[name].astype(float)

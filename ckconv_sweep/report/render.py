@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -25,7 +26,7 @@ def to_terminal(
 
     shown = _without_empty_columns(table)
     names = short_names(settings)
-    cells = shown.map(_short).rename(columns=names)
+    cells = shown.map(_short).map(_visible).rename(columns=names)
     if _width(cells) > width:
         inside = [names[path] for path in settings if path in shown]
         together = [
@@ -40,7 +41,7 @@ def to_terminal(
             out.add_column(name, justify="left", overflow="fold")
         else:
             justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
-            out.add_column(Text(name), justify=justify, no_wrap=True)
+            out.add_column(Text(_visible(name)), justify=justify, no_wrap=True)
     for row in cells.itertuples(index=False):
         out.add_row(*map(Text, row))
     return out
@@ -58,9 +59,8 @@ def _width(cells: pd.DataFrame) -> int:
 
 def to_csv(table: pd.DataFrame) -> str:
     """Full precision. A text that a spreadsheet would take for a formula gets a quote before it."""
-    buffer = io.StringIO()
-    table.map(_no_formula).to_csv(buffer, index=False)
-    return buffer.getvalue()
+    lines = [list(table.columns), *table.itertuples(index=False, name=None)]
+    return "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines)
 
 
 def to_json(table: pd.DataFrame) -> str:
@@ -86,7 +86,15 @@ def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
 def _short(value: Any) -> str:
     if _is_missing(value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    # A seed of 19 digits is shown in full.
+    too_long = isinstance(value, int) and len(text) > _MOST_DIGITS
+    return f"{Decimal(value):.4g}" if too_long else text
+
+
+_MOST_DIGITS = 20
 
 
 def _plain(value: Any) -> Any:
@@ -99,13 +107,30 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and value != value)
 
 
-def _no_formula(value: Any) -> Any:
-    dangerous = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if dangerous else value
+def _csv_cell(value: Any) -> str:
+    """pandas and Python's own csv leave a carriage return without quotes, and a reader ends the
+    line there."""
+    text = "" if _is_missing(value) else str(_plain(value))
+    if isinstance(value, str):
+        text = f"'{text}" if text.startswith(_BEFORE_FORMULAS) else text
+        if re.search('[",\r\n]', text):
+            return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+_BEFORE_FORMULAS = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")
+"""What makes a spreadsheet run a cell, or is skipped by it (OWASP: CSV injection). The last four
+are the signs in the width of Chinese letters."""
 
 
 def _no_bars(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    cell = re.sub(r"\r\n|[\r\n]", " ", cell)
+    return _visible(cell.replace("\\", "\\\\").replace("|", "\\|"))
+
+
+def _visible(text: str) -> str:
+    """Without control codes, which a terminal would obey."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 FORMATS = {"csv": to_csv, "markdown": to_markdown, "json": to_json}

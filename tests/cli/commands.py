@@ -37,7 +37,7 @@ def environment(**more: str) -> dict[str, str]:
 def ckconv_sweep(
     *args: object, cwd: Path, timeout: float = 120, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, in a shell that forbids nobody anything (`test_modes`)."""
     return subprocess.run(
         [PROGRAM, *map(str, args)],
         cwd=cwd,
@@ -45,6 +45,7 @@ def ckconv_sweep(
         capture_output=True,
         text=True,
         timeout=timeout,
+        umask=0,
     )
 
 

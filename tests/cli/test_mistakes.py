@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from ckconv_sweep.config.read import read_space
 from ckconv_sweep.data.mnist import SHA256
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
 
-from .commands import SPACE, TRIAL, ckconv_sweep, files_in, refused
+from .commands import PROGRAM, SPACE, TRIAL, ckconv_sweep, environment, files_in, refused
 
 MNIST = "data: {name: smnist}\nmodel: {hidden_channels: 4}\ntraining: {epochs: 1}\n"
 
@@ -180,6 +184,7 @@ def test_a_mistake_is_one_message_and_leaves_nothing(mistake: str, here: Path) -
     assert files_in(here) == before
 
 
+@pytest.mark.fault("space-changed")
 def test_another_space_under_the_same_name_is_refused_with_the_difference(finished: Path) -> None:
     before = files_in(finished / "sweeps" / "small")
     said = refused(ckconv_sweep("launch", "small.yaml", "--set", "model.blocks=2", cwd=finished))
@@ -204,6 +209,7 @@ def test_a_misspelt_sweep_is_answered_with_the_nearest(command: str, finished: P
     assert "there is no sweep 'smal'\n  did you mean 'small'?" in said
 
 
+@pytest.mark.fault("resources-changed")
 @pytest.mark.ray
 def test_gpus_that_the_cluster_has_not_are_refused_with_what_it_has(here: Path) -> None:
     said = refused(ckconv_sweep("launch", "small.yaml", "--gpus-per-trial", 99, cwd=here))
@@ -216,6 +222,21 @@ def test_gpus_that_the_cluster_has_not_are_refused_with_what_it_has(here: Path) 
     assert not (here / "sweeps" / "small").exists()
 
 
+@pytest.mark.fault("resources-changed")
+@pytest.mark.ray
+def test_a_resume_that_asks_for_gpus_where_there_are_none_is_refused_and_changes_nothing(
+    finished: Path, here: Path
+) -> None:
+    shutil.copytree(finished / "sweeps", here / "sweeps")
+    before = files_in(here)
+    said = refused(ckconv_sweep("resume", "small", "--trials", 4, "--gpus-per-trial", 99, cwd=here))
+    assert "a trial asks for 1 CPUs and 99 GPUs, and no node has them" in said
+    assert {k: v for k, v in files_in(here).items() if not k.endswith("lock")} == {
+        k: v for k, v in before.items() if not k.endswith("lock")
+    }
+
+
+@pytest.mark.fault("damaged-data")
 def test_a_data_set_that_cannot_be_downloaded_is_one_message_before_any_trial(here: Path) -> None:
     (here / "trial.yaml").write_text(MNIST)
     (here / "data").mkdir()
@@ -227,6 +248,7 @@ def test_a_data_set_that_cannot_be_downloaded_is_one_message_before_any_trial(he
     assert not (here / "sweeps" / "small").exists()
 
 
+@pytest.mark.fault("damaged-data")
 def test_a_damaged_data_file_is_one_message_before_any_trial(here: Path) -> None:
     (here / "trial.yaml").write_text(MNIST)
     (here / "data" / "mnist").mkdir(parents=True)
@@ -237,6 +259,7 @@ def test_a_damaged_data_file_is_one_message_before_any_trial(here: Path) -> None
     assert not (here / "sweeps" / "small").exists()
 
 
+@pytest.mark.fault("read-only-storage")
 @pytest.mark.parametrize(
     "command", ["launch small.yaml --sweeps-dir file/sweeps", "train trial.yaml --out file/run"]
 )
@@ -244,6 +267,33 @@ def test_a_folder_that_cannot_be_made_ends_with_73(command: str, here: Path) -> 
     (here / "file").write_text("")
     said = refused(ckconv_sweep(*command.split(), cwd=here), 73)
     assert "cannot be made: Not a directory" in said
+
+
+@pytest.mark.fault("read-only-storage")
+@pytest.mark.parametrize("older", [False, True])
+def test_a_launch_on_read_only_storage_ends_with_73_and_one_message(
+    older: bool, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As on a disk that was mounted read-only: everything below this folder."""
+    if older:
+        folder = SweepFolder.of(here / "sweeps", "small")
+        folder.make()
+        with Study.create_or_open(folder, read_space(str(here / "small.yaml"))):
+            pass
+    before = files_in(here)
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && cd "$1" && shift && "$@"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount, "sh", str(here), PROGRAM, "launch", "small.yaml"],
+        env=environment(TMPDIR=str(tmp_path_factory.mktemp("tmp"))),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this system lets nobody mount a file system of his own")
+    said = refused(done, 73)
+    assert str(here / "sweeps") in said
+    assert files_in(here) == before
 
 
 def test_a_trial_that_cannot_be_written_down_ends_with_73(here: Path) -> None:
@@ -257,6 +307,7 @@ def test_a_file_that_best_cannot_write_ends_with_73(finished: Path) -> None:
     assert said.startswith("error: said/best.yaml: cannot be written: ")
 
 
+@pytest.mark.fault("two-drivers")
 def test_a_second_driver_ends_with_75_and_says_who_runs_it(finished: Path, here: Path) -> None:
     shutil.copytree(finished / "sweeps", here / "sweeps")
     lock = here / "sweeps" / "small" / "lock"
@@ -270,6 +321,7 @@ def test_a_second_driver_ends_with_75_and_says_who_runs_it(finished: Path, here:
     assert "small: process 4711 on elsewhere (since 2026-01-01 00:00:00) runs this sweep" in said
 
 
+@pytest.mark.fault("damaged-study")
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(5_000)])
 def test_a_damaged_study_ends_with_65(content: bytes, here: Path) -> None:
     study = here / "sweeps" / "small" / "study.db"

@@ -117,6 +117,7 @@ def test_a_folder_that_holds_a_checkpoint_is_not_written_over(tmp_path: Path) ->
     assert "this folder holds a checkpoint already" in said
 
 
+@pytest.mark.slow  # a minute; the same weights on 16 images: tests/models/test_authors_weights.py
 def test_the_authors_smnist_network_gets_9931_of_the_10000_test_images_right(
     shared: Path, tmp_path: Path
 ) -> None:

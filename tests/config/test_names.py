@@ -17,6 +17,7 @@ def test_a_plain_word_is_a_name(name: str) -> None:
     assert check_sweep_name(name) == name
 
 
+@pytest.mark.fault("strange-names")
 @pytest.mark.parametrize(
     "name",
     [
@@ -37,14 +38,18 @@ def test_a_plain_word_is_a_name(name: str) -> None:
         "a\0",
     ]
     + ["CON", "nul", "com1", "Lpt9.txt", "x" * 81, "x" * 300, "swe\N{COMBINING ACUTE ACCENT}p"]
-    + ["\N{ROCKET}", "~", "$HOME", "a;b", "%41"],
+    + ["\N{ROCKET}", "~", "$HOME", "a;b", "%41", "\ud800", "a\udcff", "\N{CYRILLIC SMALL LETTER A}"]
+    + ["a\N{RIGHT-TO-LEFT OVERRIDE}b", "a\x1b[31m", "aux.b.c", "NUL ", "x" * 100_000],
 )
 def test_what_could_be_another_folder_or_none_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"--name: .* cannot be the name of a sweep") as refusal:
         check_sweep_name(name)
     assert "letters, digits" in (refusal.value.hint or "")
+    str(refusal.value).encode()  # can be printed
+    assert len(str(refusal.value)) < 300
 
 
+@pytest.mark.fault("path-in-name")
 @examples
 @given(st.text(max_size=90) | st.text("aZ0._-/\\: \n", max_size=12))
 @example("..")

@@ -24,6 +24,11 @@ FORBIDDEN_ATTRIBUTES = {
     ("yaml", "unsafe_load"),
     ("yaml", "full_load"),
     ("os", "system"),
+    ("marshal", "load"),
+    ("marshal", "loads"),
+    ("shelve", "open"),
+    ("pd", "read_pickle"),
+    ("pyfunc", "load_model"),
 }
 
 
@@ -47,10 +52,12 @@ def dangers(tree: ast.AST) -> Iterator[str]:
                     yield f"line {node.lineno}: torch.load() without weights_only=True"
         for keyword in node.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
-            if (keyword.arg, value) in (("shell", True), ("weights_only", False)):
+            unsafe = (("shell", True), ("weights_only", False), ("allow_pickle", True))
+            if (keyword.arg, value) in unsafe:
                 yield f"line {node.lineno}: {keyword.arg}={value}"
 
 
+@pytest.mark.fault("no-unsafe-load")
 @pytest.mark.parametrize(
     "line",
     [
@@ -61,12 +68,15 @@ def dangers(tree: ast.AST) -> Iterator[str]:
         "eval('1')",
         "exec('1')",
         "subprocess.run('ls', shell=True)",
+        "np.load(f, allow_pickle=True)",
+        "pd.read_pickle(f)",
     ],
 )
 def test_the_search_for_dangers_finds(line: str) -> None:
     assert list(dangers(ast.parse(line)))
 
 
+@pytest.mark.fault("no-unsafe-load")
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_module_runs_nothing_that_a_file_says(path: Path) -> None:
     assert list(dangers(ast.parse(path.read_text()))) == []
@@ -131,3 +141,26 @@ def test_the_readme_shows_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     names = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
     assert [n for n in names if not re.search(rf"ckconv-sweep {n}\b|`{n}`", readme)] == []
+
+
+ASIDE = {
+    "record/filesystem.py",  # where it is written aside
+    "sweep/worker.py",  # a lease, aside too
+    "sweep/cluster.py",  # a probe, which is deleted
+}
+WRITES = {"write_text", "write_bytes", "savefig"}
+
+
+@pytest.mark.fault("killed-while-writing")
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_writes_no_file_in_place(path: Path) -> None:
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    in_place = [
+        f"line {call.lineno}: {call.func.attr}"
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in WRITES
+        # Into memory, as a picture is drawn before it is written.
+        and not (isinstance(call.args[0], ast.Name) and call.args[0].id == "content")
+    ]
+    assert in_place == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in ASIDE

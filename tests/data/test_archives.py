@@ -261,6 +261,7 @@ CASES = [(kind, reason) for reason, kinds in REASONS.items() for kind in kinds.s
 assert {kind for kind, _ in CASES} == set(HOSTILE)
 
 
+@pytest.mark.fault("archives")
 @pytest.mark.parametrize(("kind", "reason"), CASES)
 def test_a_hostile_archive_is_refused_and_leaves_nothing_anywhere(place, tmp_path, kind, reason):
     archive = place(HOSTILE[kind])
@@ -286,6 +287,7 @@ def test_what_is_not_wanted_counts_towards_the_limits(place):
         unpack(archive, archive.parent / "out", inside="set", **LIMITS)
 
 
+@pytest.mark.fault("damaged-data")
 @pytest.mark.parametrize("build", [tar, zipped])
 def test_an_archive_cut_anywhere_is_refused(build, place):
     whole = build(*ORDINARY)
@@ -296,6 +298,7 @@ def test_an_archive_cut_anywhere_is_refused(build, place):
     assert everything(archive.parent) == [".lock", "archive"]
 
 
+@pytest.mark.fault("damaged-data")
 def test_a_flipped_bit_in_a_packed_tar_is_told_by_its_own_checksum(place):
     content = bytearray(tar(*ORDINARY))
     content[-6] ^= 1
@@ -312,7 +315,13 @@ def playground(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# HYPOTHESIS_EXAMPLES=5000 searches longer than `make test` has time for.
+@pytest.mark.fault("archives")
+@settings(
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_any_change_of_an_archive_gives_files_inside_or_our_error(playground, data):
     content = bytearray(data.draw(st.sampled_from([PLAIN_TAR, ZIP])))
@@ -346,6 +355,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(place, tmp_path):
         unpack(archive, tmp_path / "file" / "out", **LIMITS)
 
 
+@pytest.mark.fault("disk-full")
 def test_a_full_disk_is_no_damage_and_leaves_nothing(place, monkeypatch):
     archive = place(tar(*ORDINARY))
 

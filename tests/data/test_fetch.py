@@ -53,6 +53,7 @@ def test_another_archive_of_the_same_content_is_accepted(folder, mirror):
     assert get(folder, mirror)
 
 
+@pytest.mark.fault("interrupted-download")
 @pytest.mark.parametrize("seed", range(20))
 def test_a_connection_cut_anywhere_is_tried_again(folder, mirror, seed):
     rng = random.Random(seed)
@@ -65,6 +66,7 @@ def test_a_connection_cut_anywhere_is_tried_again(folder, mirror, seed):
     assert names(folder) == [".lock", "file.gz"]
 
 
+@pytest.mark.fault("interrupted-download")
 def test_a_connection_that_is_always_cut_leaves_nothing(folder, mirror):
     mirror.files["file.gz"] = ARCHIVE
     mirror.cuts = [100] * 9
@@ -74,6 +76,7 @@ def test_a_connection_that_is_always_cut_leaves_nothing(folder, mirror):
     assert names(folder) == [".lock"]
 
 
+@pytest.mark.fault("downloads")
 def test_wrong_bytes_are_refused_and_nothing_is_left(folder, mirror):
     other = b"not these"
     mirror.files["file.gz"] = gzip.compress(other)
@@ -99,6 +102,7 @@ def test_a_mirror_without_the_file_is_asked_once_and_the_next_one_helps(folder, 
     assert [len(without.requested), len(having.requested)] == [1, 2]
 
 
+@pytest.mark.fault("downloads")
 def test_an_endless_answer_is_cut_off(folder, mirror, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_BYTES", 2_000)
     mirror.files["file.gz"] = ARCHIVE
@@ -108,6 +112,7 @@ def test_an_endless_answer_is_cut_off(folder, mirror, monkeypatch):
     assert names(folder) == [".lock"]
 
 
+@pytest.mark.fault("damaged-data")
 def test_an_archive_that_unpacks_without_end_is_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_BYTES", 100_000)
     path = tmp_path / "bomb.gz"
@@ -116,6 +121,7 @@ def test_an_archive_that_unpacks_without_end_is_damage(tmp_path, monkeypatch):
         read_content(path, SHA256)
 
 
+@pytest.mark.fault("damaged-data")
 def test_without_a_network_one_message_says_what_was_tried_and_what_to_do(folder):
     with pytest.raises(ConfigError) as error:
         get(folder, NOBODY_LISTENS, "http://127.0.0.1:2/")
@@ -130,6 +136,7 @@ def test_without_a_network_one_message_says_what_was_tried_and_what_to_do(folder
     assert not isinstance(error.value, DamagedData)
 
 
+@pytest.mark.fault("downloads")
 @pytest.mark.parametrize(
     "address", ["http://192.0.2.1/", "ftp://127.0.0.1/", "file:///etc/", "http://localhost/"]
 )
@@ -138,6 +145,7 @@ def test_an_address_that_is_not_https_is_refused_before_anything_is_sent(folder,
         get(folder, address)
 
 
+@pytest.mark.fault("downloads")
 @pytest.mark.parametrize("target", ["http://192.0.2.1/file.gz", "file:///etc/passwd"])
 def test_a_redirect_away_from_https_is_not_followed(folder, mirror, target):
     mirror.redirect_to = target
@@ -146,6 +154,7 @@ def test_a_redirect_away_from_https_is_not_followed(folder, mirror, target):
     assert len(mirror.requested) == 1
 
 
+@pytest.mark.fault("downloads")
 def test_a_redirect_from_https_to_this_machine_is_not_followed():
     class Answer:
         is_redirect = True
@@ -156,6 +165,7 @@ def test_a_redirect_from_https_to_this_machine_is_not_followed():
         fetch._refuse_unsafe_redirect(Answer())
 
 
+@pytest.mark.fault("interrupted-download")
 def test_the_rest_of_a_killed_download_is_written_over(folder, mirror):
     folder.mkdir(parents=True)
     (folder / "file.gz.part").write_bytes(b"half")
@@ -204,6 +214,7 @@ def start(folder, mirror):
         child.communicate()
 
 
+@pytest.mark.fault("interrupted-download")
 def test_two_processes_share_one_download(folder, mirror, start):
     mirror.files["file.gz"] = ARCHIVE
     mirror.gate.clear()  # no answer before both have begun
@@ -229,6 +240,7 @@ def test_the_one_that_waits_says_so(folder, mirror, caplog):
     assert "waiting for another process" in caplog.text
 
 
+@pytest.mark.fault("disk-full")
 def test_a_full_disk_is_one_message_and_leaves_nothing(folder, mirror, start):
     mirror.files["file.gz"] = ARCHIVE
     out = start(size_limit=1_000).communicate(timeout=60)[0]
@@ -253,6 +265,7 @@ def test_an_archive_is_downloaded_once_under_its_own_name(folder, mirror, algori
     assert names(folder) == [".lock", "set.tar.gz"]
 
 
+@pytest.mark.fault("downloads")
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_another_archive_is_refused_and_the_next_mirror_helps(folder, make_mirror, algorithm):
     bad, good = make_mirror(), make_mirror()
@@ -271,6 +284,7 @@ def test_an_archive_larger_than_its_data_set_says_is_cut_off(folder, mirror):
     assert names(folder) == [".lock"]
 
 
+@pytest.mark.fault("interrupted-download")
 def test_an_archive_cut_on_its_way_is_asked_for_again(folder, mirror):
     mirror.files["set.tar.gz"] = ARCHIVE
     mirror.cuts = [10, 1_000]

@@ -1,6 +1,7 @@
 """The reader of `.ts` files, on whole and on broken ones."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -157,6 +158,12 @@ def test_padding_continues_each_channel():
     assert padded(np.float32([[1, 2], [3, 4]]), 4).tolist() == [[1, 2, 2, 2], [3, 4, 4, 4]]
 
 
+# HYPOTHESIS_EXAMPLES=5000 searches longer than `make test` has time for.
+examples = settings(
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 values = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
@@ -174,7 +181,7 @@ def some_series(draw):
 
 
 @given(series=some_series(), label=st.sampled_from(["Up", "down"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples
 def test_what_is_written_is_read(write, series, label):
     dimensions = [",".join("?" if v is None else repr(v) for v in row) for row in series]
     header = HEADER.replace("@dimensions 2\n", "")
@@ -191,7 +198,7 @@ SOUP = st.lists(words | st.sampled_from([" ", "\n", ",", ":"])).map("".join).map
 
 
 @given(content=st.binary() | SOUP | SOUP.map(lambda tail: HEADER.encode() + tail))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples
 def test_any_bytes_are_a_file_or_our_error(write, content):
     path = write(content)
     try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from hypothesis import settings
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import TrialRecord
+
+# HYPOTHESIS_EXAMPLES=5000 searches longer than `make test` has time for.
+examples = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "60")), deadline=None)
 
 _TEXT = """
 trial:

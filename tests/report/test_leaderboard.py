@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckconv_sweep.config.space import Space
@@ -12,7 +12,7 @@ from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 
-from .records import BLOCKS, MAX, MIN, record, space
+from .records import BLOCKS, MAX, MIN, examples, record, space
 
 
 def ranking(table: pd.DataFrame) -> list[tuple[int, int]]:
@@ -143,6 +143,21 @@ def test_whole_numbers_stay_whole_where_other_rows_have_none() -> None:
         assert not any(isinstance(value, float) for value in got), name
 
 
+@pytest.mark.fault("extreme-numbers")
+def test_whole_numbers_of_40_digits_and_the_ends_of_real_ones_stay_what_they_are() -> None:
+    huge = 10**39 + 1
+    search = f"  training.batch_size: {{choices: [{huge}, 2]}}"
+    sizes, values = [huge, 2, None], [1e308, -0.0, 5e-324]
+    records = [
+        record(i, [value], params={} if size is None else {"training.batch_size": size})
+        for i, (size, value) in enumerate(zip(sizes, values, strict=True))
+    ]
+    table = leaderboard(records, space(search=search)).sort_values("trial")
+    assert [value.hex() for value in table["val/accuracy"].tolist()] == [v.hex() for v in values]
+    assert [None if pd.isna(v) else v for v in table["training.batch_size"].tolist()] == sizes
+    assert ranking(leaderboard(records, space(search=search))) == [(1, 0), (2, 2), (3, 1)]
+
+
 def test_a_column_without_any_value_is_there() -> None:
     table = leaderboard([record(0, [0.1], params=PLATEAU)], space(search=BLOCKS))
     assert table["schedule.cosine.warmup_epochs"].isna().tolist() == [True]
@@ -153,7 +168,7 @@ _outcomes = st.sampled_from(["completed", "completed", "pruned", "failed", "runn
 _reasons = st.sampled_from(["nonfinite", REASON_CONSTRAINT])
 
 
-@settings(max_examples=60, deadline=None)
+@examples
 @given(st.lists(st.tuples(_outcomes, _values, _reasons), max_size=8), st.booleans())
 def test_the_ranking_is_the_plain_one(drawn: list[tuple[Any, list[float], str]], up: bool) -> None:
     name, metric = ("val/accuracy", MAX) if up else ("val/loss", MIN)

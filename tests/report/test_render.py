@@ -4,18 +4,20 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_csv, to_json, to_markdown, to_terminal
 
-from .records import BLOCKS, record, space
+from .records import BLOCKS, examples, record, space
 from .test_leaderboard import COSINE, PLATEAU
 
 
@@ -83,6 +85,7 @@ def test_a_terminal_shows_four_digits_and_whole_numbers_in_full() -> None:
     assert "123456789" in row
 
 
+@pytest.mark.fault("extreme-numbers")
 def test_huge_and_tiny_numbers_stand_right_aligned_in_80_columns() -> None:
     values = [1e308, -1e-308, 5e-324, -0.0, 0.5, 12345.678]
     lines = printed(pd.DataFrame({"metric": values}), 80)
@@ -90,6 +93,32 @@ def test_huge_and_tiny_numbers_stand_right_aligned_in_80_columns() -> None:
     assert len({len(row) for row in rows}) == 1
     assert [row[-3] != " " for row in rows] == [True] * len(values)
     assert [float(row.strip("│ ")) for row in rows] == pytest.approx(values, rel=1e-3, abs=1e-320)
+
+
+@pytest.mark.fault("extreme-numbers")
+@examples
+@given(st.lists(st.floats() | st.integers(-(10**40), 10**40) | st.none(), min_size=1, max_size=6))
+@example([1e308, -0.0, 5e-324, 10**39, -(10**39), 2**63 - 1, math.inf, None])
+@example([10**400])
+def test_any_numbers_stand_aligned_and_readable_in_80_columns(values: list[Any]) -> None:
+    table = pd.DataFrame({"trial": range(len(values)), "x": pd.Series(values, dtype=object)})
+    rows = [line for line in printed(table, 80) if line.startswith("│")]
+    assert len({len(row) for row in rows}) == 1
+    assert "…" not in "".join(rows)
+    shown = [row.strip("│").split("│")[1:] for row in rows]
+    for value, cells in zip(values, shown, strict=True):
+        if value is None or value != value:
+            assert "".join(cells).strip() == ""
+        else:
+            assert cells[0][-2] != " "  # right-aligned
+            assert Decimal(cells[0].strip()) == pytest.approx(Decimal(value), rel=Decimal("1e-3"))
+
+
+@pytest.mark.parametrize("write", [to_markdown, lambda table: "\n".join(printed(table, 80))])
+def test_no_text_commands_a_terminal(write: Callable[[pd.DataFrame], str]) -> None:
+    text = write(pd.DataFrame({"outcome": ["\x1b[31mred\x07"], "\x1b]0;title\x07": [1]}))
+    assert "\\x1b[31mred\\x07" in text.replace("\\\\", "\\")
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
 
 
 @pytest.mark.parametrize(
@@ -129,19 +158,79 @@ def rows_of(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
-@settings(max_examples=60, deadline=None)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**40), 10**40)
+
+
+def exact(value: float | str) -> str:
+    """To the last bit, and whether it is a whole number."""
+    return float(value).hex() if isinstance(value, float) else str(value)
+
+
+@pytest.mark.fault("extreme-numbers")
+@examples
+@given(st.lists(NUMBERS, min_size=1, max_size=6))
+@example([1e308, -0.0, 5e-324, 10**39, -(10**39), 2**53 + 1, 1.0, 1])
+def test_whole_and_real_numbers_of_any_size_are_read_back(values: list[Any]) -> None:
+    table = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    assert [exact(row["a"]) for row in json.loads(to_json(table))] == list(map(exact, values))
+    _, *rows = rows_of(to_csv(table))
+    kinds = map(type, values)
+    read = [kind(row[0]) for kind, row in zip(kinds, rows, strict=True)]
+    assert list(map(exact, read)) == list(map(exact, values))
+
+
+@pytest.mark.fault("extreme-numbers")
+@examples
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5))
 def test_csv_gives_every_number_back_to_the_last_bit(values: list[float]) -> None:
     _, *rows = rows_of(to_csv(pd.DataFrame({"a": values})))
     assert [float(row[0]).hex() for row in rows] == [value.hex() for value in values]
 
 
-@pytest.mark.parametrize("text", ["=cmd|x", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=1+1"])
+@pytest.mark.fault("csv-escape")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=cmd|x",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\tx",
+        "\rx",
+        "=1+1",
+        "=",
+        "\n=1",
+        "\0=1",
+        "-0.5",
+        "\uff1d1",
+    ],
+)
 def test_csv_quotes_a_text_that_a_spreadsheet_would_run(text: str) -> None:
     _, _, after = to_csv(pd.DataFrame({"a": [text]})).partition("\n")
-    assert after.strip('"\n') == "'" + text
+    assert after.removesuffix("\n").strip('"') == "'" + text
 
 
+@pytest.mark.fault("csv-escape")
+@examples
+@given(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+    st.sampled_from("=+-@\t\r"),
+)
+def test_no_cell_of_csv_begins_as_a_formula(text: str, sign: str) -> None:
+    table = pd.DataFrame({"a": [sign + text, text], "b": [-1.5, 2]})
+    _, *rows = csv.reader(io.StringIO(to_csv(table), newline=""))
+    assert rows[0] == ["'" + sign + text, "-1.5"]
+    assert rows[1][0] in (text, "'" + text)
+    assert rows[1][0][:1] not in "=+-@\t\r\n"
+
+
+@pytest.mark.fault("csv-escape")
+@pytest.mark.parametrize("text", ["=1", "-1", "@x", "\tx", "'x", "x\ny"])
+def test_json_gives_every_text_back_as_it_is(text: str) -> None:
+    assert json.loads(to_json(pd.DataFrame({"a": [text]}))) == [{"a": text}]
+
+
+@pytest.mark.fault("csv-escape")
 def test_csv_never_quotes_a_number() -> None:
     table = pd.DataFrame({"a": [-0.5, 1e-300], "b": pd.array([-3, None], dtype="Int64")})
     assert rows_of(to_csv(table)) == [["a", "b"], ["-0.5", "-3"], ["1e-300", ""]]
@@ -180,7 +269,8 @@ def test_json_has_null_and_never_nan() -> None:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.fault("extreme-numbers")
+@examples
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
 def test_json_gives_every_number_back_to_the_last_bit(values: list[float]) -> None:
     rows = json.loads(to_json(pd.DataFrame({"a": values})))
@@ -198,8 +288,10 @@ def test_json_keeps_whole_numbers_and_true_and_false() -> None:
 # Markdown
 
 
-def test_markdown_escapes_bars_and_line_breaks() -> None:
-    _, _, row = to_markdown(pd.DataFrame({"a": ["x|y\\z\nw"]})).splitlines()
+@pytest.mark.fault("csv-escape")
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_markdown_escapes_bars_and_line_breaks(end: str) -> None:
+    _, _, row = to_markdown(pd.DataFrame({"a": [f"x|y\\z{end}w"]})).splitlines()
     assert row == "| x\\|y\\\\z w |"
 
 
