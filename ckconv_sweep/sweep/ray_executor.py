@@ -13,6 +13,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,8 @@ class _Desk:
     coordinator: Coordinator
     numbers: dict[str, int] = field(default_factory=dict)
     """Tune's name of a trial -> its number."""
+    deaths: Counter[int] = field(default_factory=Counter)
+    """Number of a trial -> how often a worker of it died."""
     last_error: dict[str, str] = field(default_factory=dict)
     """Tune's name of a trial -> what Ray said when its worker died."""
     memory_gib: dict[str, float] = field(default_factory=dict)
@@ -187,7 +190,8 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             assignment = self._desk.coordinator.next() if is_open else None
             if assignment is None:
-                return Searcher.FINISHED
+                # One that runs may have to be handed out again: only later is nothing left.
+                return None if is_open and self._desk.coordinator.awaited else Searcher.FINISHED
             self._desk.numbers[trial_id] = assignment.number
             return self._config(assignment)
 
@@ -200,11 +204,15 @@ class _Search(_NotPickled, Searcher):
             coordinator, number = self._desk.coordinator, self._desk.numbers[trial_id]
             if not error:
                 coordinator.end(number)
-            elif self._head.answers():
+            elif not self._head.answers():
+                # The workers of a lost cluster die with it, and no trial of theirs has failed.
+                coordinator.stop(_lost(self._head))
+            elif self._desk.deaths[number] <= MOST_WORKER_DEATHS:
+                # Tune gives a trial up at once whose worker died between two trials.
+                coordinator.again(number)
+            else:
                 reason, text = self._desk.died(trial_id)
                 coordinator.end(number, reason=reason, error=text)
-            else:  # the workers of a lost cluster die with it, and no trial of theirs has failed
-                coordinator.stop(_lost(self._head))
 
     def _config(self, assignment: Assignment) -> dict[str, Any]:
         return {
@@ -236,6 +244,7 @@ class _Scheduler(_NotPickled, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died, for the last time or not."""
+        self._desk.deaths[self._desk.numbers[trial.trial_id]] += 1
         self._desk.last_error[trial.trial_id] = trial.get_error() or ""
 
     def _goes_on(self, trial_id: str, said: dict[str, Any]) -> bool:
