@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main() -> int:
     broken = any(tally.broken for tally in tallies)
     if broken:
         print(f"what broke lies in {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     return int(broken)
 
 

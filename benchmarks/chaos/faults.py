@@ -81,10 +81,10 @@ def interrupt(*numbers: signal.Signals) -> Disturb:
             sweep.breaks("wrong", f"{numbers} ended it with {code}: {driver.said()[-2000:]}")
         if time.monotonic() - sent > LONGEST_STOP_SECONDS:
             sweep.breaks("wrong", f"it ended {time.monotonic() - sent:.1f} s after {numbers}")
-        if len(numbers) == 1 and "stopped: " not in driver.said():
-            sweep.breaks("wrong", f"it did not say what is kept: {driver.said()[-2000:]}")
         state = sweep.look()
         if len(numbers) == 1 and not state.finished:
+            if "stopped: " not in driver.said():
+                sweep.breaks("wrong", f"it did not say what is kept: {driver.said()[-2000:]}")
             status = in_mlflow(sweep.database, sweep.name).status
             if status != "KILLED":
                 sweep.breaks("wrong", f"after {numbers} the sweep's run in MLflow is {status}")

@@ -10,7 +10,7 @@ from ckconv_sweep.training.kernel_fitting import TARGETS, compared
 from .commands import ckconv_sweep, ended, refused
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("suffix", [pytest.param("png", marks=pytest.mark.slow), "svg"])
 def test_the_command_prints_every_error_and_writes_the_picture(suffix: str, tmp_path: Path) -> None:
     args = ["fit-kernel", "--steps", 3, "--length", 20, "--hidden-channels", 4, "--omega-0", 7]
     out = tmp_path / "new" / f"picture.{suffix}"
