@@ -38,7 +38,9 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.mark.fault("tracking-down-at-start")
 @pytest.mark.fault("secrets")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", ["launch", *(pytest.param(c, marks=pytest.mark.slow) for c in ("resume", "train"))]
+)
 def test_where_nobody_listens_nothing_is_begun(command: str, finished: Path, here: Path) -> None:
     if command == "resume":
         shutil.copytree(finished / "sweeps", here / "sweeps")

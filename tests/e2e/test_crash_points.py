@@ -83,7 +83,13 @@ def crash(sweep: Sweep, point: str, number: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("point", "number"), PASSES, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        pytest.param(point, number, marks=[pytest.mark.slow] if number == LATER else [])
+        for point, number in PASSES
+    ],
+)
 def test_a_sweep_that_died_at_a_named_place_ends_as_if_it_had_not(
     point: str, number: int, disk: Path, empty: Path, undisturbed: Any
 ) -> None:
