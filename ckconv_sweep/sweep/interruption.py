@@ -102,4 +102,6 @@ class Interruption:
             os._exit(128 + number)
         self._received = number
         if not self._shields:
-            self.check()
+            # Not by `check`, which raises once: where Python swallows what is raised here (in the
+            # callback of a weak reference) the next `check` raises it again.
+            raise Interrupted(number)

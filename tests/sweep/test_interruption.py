@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,25 @@ def test_the_first_signal_raises_with_the_exit_code_of_the_shell(number: signal.
 def test_an_interruption_passes_whoever_keeps_exceptions() -> None:
     with Interruption().caught(), pytest.raises(Interrupted), contextlib.suppress(Exception):
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_python_swallows_is_raised_at_the_next_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Referred:
+        """Something to refer to weakly."""
+
+    swallowed: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda said: swallowed.append(said.exc_type))
+    with Interruption().caught() as interruption:
+        referred = Referred()
+        reference = weakref.ref(referred, lambda _: signal.raise_signal(signal.SIGINT))
+        del referred
+        assert reference() is None
+        assert swallowed == [Interrupted]
+        with pytest.raises(Interrupted):
+            interruption.check()
+        interruption.check()
 
 
 def test_a_signal_inside_a_shield_waits_until_the_outermost_is_left() -> None:
