@@ -294,13 +294,14 @@ class KillingBetween(Watching):
 
     def hear(self, event: Event) -> None:
         super().hear(event)
-        if isinstance(event, Ended) and event.number < 3:
+        if isinstance(event, Ended) and event.number < 3 and event.epochs:
             pid = ledger(self.root, event.number)[-1]["pid"]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.killed.append((event.number, pid))
 
 
+@pytest.mark.slow
 @pytest.mark.fault("worker-killed")
 @pytest.mark.usefixtures("ray_of_two")
 def test_a_worker_that_is_killed_between_two_trials_fails_neither(
