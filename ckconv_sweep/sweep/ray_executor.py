@@ -13,7 +13,6 @@ import logging
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +35,6 @@ MOST_WORKER_DEATHS = 3
 STOP_SECONDS = 6.0
 """How long Ray Tune may take to end after a signal. In a call to a cluster that does not answer it
 would not end at all."""
-
-MOST_FALSE_STARTS = 20
-"""How often a trial is given to a worker that is dead already: Tune may try the same one again."""
 
 
 def run(
@@ -139,10 +135,6 @@ class _Desk:
     coordinator: Coordinator
     numbers: dict[str, int] = field(default_factory=dict)
     """Tune's name of a trial -> its number."""
-    deaths: Counter[int] = field(default_factory=Counter)
-    """Number of a trial -> how often a worker of it died."""
-    false_starts: Counter[int] = field(default_factory=Counter)
-    """Number of a trial -> how often the worker was dead that it was given to."""
     last_error: dict[str, str] = field(default_factory=dict)
     """Tune's name of a trial -> what Ray said when its worker died."""
     memory_gib: dict[str, float] = field(default_factory=dict)
@@ -195,8 +187,7 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             assignment = self._desk.coordinator.next() if is_open else None
             if assignment is None:
-                # One that runs may have to be handed out again: only later is nothing left.
-                return None if is_open and self._desk.coordinator.awaited else Searcher.FINISHED
+                return Searcher.FINISHED
             self._desk.numbers[trial_id] = assignment.number
             return self._config(assignment)
 
@@ -206,24 +197,14 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             if not is_open:
                 return
-            # Tune may say twice that a worker died; by then the trial may run under another name.
-            coordinator, number = self._desk.coordinator, self._desk.numbers.pop(trial_id, None)
-            if number is None:
-                return
+            coordinator, number = self._desk.coordinator, self._desk.numbers[trial_id]
             if not error:
                 coordinator.end(number)
-            elif not self._head.answers():
-                # The workers of a lost cluster die with it, and no trial of theirs has failed.
-                coordinator.stop(_lost(self._head))
-            elif (
-                self._desk.deaths[number] <= MOST_WORKER_DEATHS
-                and self._desk.false_starts[number] <= MOST_FALSE_STARTS
-            ):
-                # Tune gives a trial up at once whose worker died between two trials.
-                coordinator.again(number)
-            else:
+            elif self._head.answers():
                 reason, text = self._desk.died(trial_id)
                 coordinator.end(number, reason=reason, error=text)
+            else:  # the workers of a lost cluster die with it, and no trial of theirs has failed
+                coordinator.stop(_lost(self._head))
 
     def _config(self, assignment: Assignment) -> dict[str, Any]:
         return {
@@ -250,16 +231,11 @@ class _Scheduler(_NotPickled, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         with self._desk.served() as is_open:
-            is_open = is_open and trial.trial_id in self._desk.numbers
             goes_on = is_open and self._goes_on(trial.trial_id, json.loads(result[KEY]))
         return str(self.CONTINUE if goes_on else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died, for the last time or not."""
-        number = self._desk.numbers.get(trial.trial_id)
-        if number is not None:
-            begun = trial.status == "RUNNING"
-            (self._desk.deaths if begun else self._desk.false_starts)[number] += 1
         self._desk.last_error[trial.trial_id] = trial.get_error() or ""
 
     def _goes_on(self, trial_id: str, said: dict[str, Any]) -> bool:
