@@ -169,6 +169,16 @@ class Coordinator:
         elif not self.stopping:
             self._end(number, "failed", reason="error", error="its run ended before its last epoch")
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a trial runs that may have to be handed out again."""
+        return bool(self._running) and not self.stopping
+
+    def again(self, number: int) -> None:
+        """A trial's run came to nothing, and not for its own sake: `next` hands it out again."""
+        if self._running.pop(number, None) is not None:
+            self._unfinished.append(self._study.trial(number))
+
     def stop(self, error: CkconvSweepError) -> None:
         """The sweep cannot go on; its running trials stay unfinished and are resumed later."""
         self.fatal = self.fatal or error

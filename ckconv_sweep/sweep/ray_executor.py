@@ -13,6 +13,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ MOST_WORKER_DEATHS = 3
 STOP_SECONDS = 6.0
 """How long Ray Tune may take to end after a signal. In a call to a cluster that does not answer it
 would not end at all."""
+
+MOST_FALSE_STARTS = 20
+"""How often a trial may be given to a worker that is dead already, and then handed out again."""
 
 
 def run(
@@ -135,6 +139,12 @@ class _Desk:
     coordinator: Coordinator
     numbers: dict[str, int] = field(default_factory=dict)
     """Tune's name of a trial -> its number."""
+    deaths: Counter[int] = field(default_factory=Counter)
+    """Number of a trial -> how often a worker of it died."""
+    false_starts: Counter[int] = field(default_factory=Counter)
+    """Number of a trial -> how often it was given to a worker that was dead already."""
+    never_began: set[str] = field(default_factory=set)
+    """Tune's names of those."""
     last_error: dict[str, str] = field(default_factory=dict)
     """Tune's name of a trial -> what Ray said when its worker died."""
     memory_gib: dict[str, float] = field(default_factory=dict)
@@ -187,7 +197,8 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             assignment = self._desk.coordinator.next() if is_open else None
             if assignment is None:
-                return Searcher.FINISHED
+                # One that runs may have to be handed out again: only later is nothing left.
+                return None if is_open and self._desk.coordinator.awaited else Searcher.FINISHED
             self._desk.numbers[trial_id] = assignment.number
             return self._config(assignment)
 
@@ -197,14 +208,23 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             if not is_open:
                 return
-            coordinator, number = self._desk.coordinator, self._desk.numbers[trial_id]
+            # Tune may say twice that a worker died; by then the trial may run under another name.
+            coordinator, number = self._desk.coordinator, self._desk.numbers.pop(trial_id, None)
+            if number is None:
+                return
             if not error:
                 coordinator.end(number)
-            elif self._head.answers():
+            elif not self._head.answers():
+                # The workers of a lost cluster die with it, and no trial of theirs has failed.
+                coordinator.stop(_lost(self._head))
+            elif trial_id in self._desk.never_began and (
+                self._desk.deaths[number] <= MOST_WORKER_DEATHS
+                and self._desk.false_starts[number] <= MOST_FALSE_STARTS
+            ):
+                coordinator.again(number)
+            else:
                 reason, text = self._desk.died(trial_id)
                 coordinator.end(number, reason=reason, error=text)
-            else:  # the workers of a lost cluster die with it, and no trial of theirs has failed
-                coordinator.stop(_lost(self._head))
 
     def _config(self, assignment: Assignment) -> dict[str, Any]:
         return {
@@ -231,12 +251,26 @@ class _Scheduler(_NotPickled, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         with self._desk.served() as is_open:
+            is_open = is_open and trial.trial_id in self._desk.numbers
             goes_on = is_open and self._goes_on(trial.trial_id, json.loads(result[KEY]))
         return str(self.CONTINUE if goes_on else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker died, for the last time or not."""
-        self._desk.last_error[trial.trial_id] = trial.get_error() or ""
+        """A worker died, for the last time or not.
+
+        Tune keeps the worker of an ended trial for the next one. Where that worker dies in between,
+        Tune does not start the next trial again as it does others, but gives it up: the one
+        failure of a trial that is not running yet.
+        """
+        desk, trial_id = self._desk, trial.trial_id
+        if trial_id not in desk.numbers:
+            return
+        desk.last_error[trial_id] = trial.get_error() or ""
+        if trial.status == "PENDING":
+            desk.false_starts[desk.numbers[trial_id]] += 1
+            desk.never_began.add(trial_id)
+        else:
+            desk.deaths[desk.numbers[trial_id]] += 1
 
     def _goes_on(self, trial_id: str, said: dict[str, Any]) -> bool:
         desk, coordinator, number = self._desk, self._desk.coordinator, self._desk.numbers[trial_id]

@@ -23,7 +23,7 @@ from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep import driver, ray_executor
 from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.driver import Session, run_sweep
-from ckconv_sweep.sweep.events import EpochEnded, Event, Listener, Started
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.training import checkpoint
 
 from .in_process import make_space
@@ -287,6 +287,31 @@ def test_the_same_command_again_trains_nothing_and_leaves_the_results(
     again = launch(sweep.folder.root.parent, sweep.space, watching, sweep.uri)
     assert again.records == sweep.session.records
     assert watching.events == []
+
+
+class KillingBetween(Watching):
+    """Kills the worker of a trial when the trial has ended, before it is given the next one."""
+
+    def hear(self, event: Event) -> None:
+        super().hear(event)
+        if isinstance(event, Ended) and event.number < 3 and event.epochs:
+            pid = ledger(self.root, event.number)[-1]["pid"]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.killed.append((event.number, pid))
+
+
+@pytest.mark.fault("worker-killed")
+@pytest.mark.usefixtures("ray_of_two")
+def test_a_worker_that_is_killed_between_two_trials_fails_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
+    space = make_space(trials=6, epochs=2)
+    watching = KillingBetween(SweepFolder.of(tmp_path, "digits"))
+    session = launch(tmp_path, space, watching, f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(watching.killed) >= 2
+    assert [(r.outcome, len(r.history)) for r in session.records] == [("completed", 2)] * 6
 
 
 @pytest.mark.slow
