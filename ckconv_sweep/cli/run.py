@@ -214,23 +214,25 @@ def _run(
     from ckconv_sweep.cli.result import command, show_result
     from ckconv_sweep.errors import ClusterLost
     from ckconv_sweep.record.study import Study
+    from ckconv_sweep.sweep.mlflow_store import default_uri
 
+    uri = tracking_uri or default_uri(folder.root.parent)
     if folder.study.exists():
         from ckconv_sweep.report.summary import summarize
 
         with Study.open(folder) as study:
             records, stored = study.trials(), study.space
         if summarize(folder.name, records, space, held=False).state == "finished":
-            from ckconv_sweep.sweep.driver import check_same_space
+            from ckconv_sweep.sweep.driver import check_same_space, deliver_rest
 
             check_same_space(stored, space, folder.name)
-            show_result(folder, records, space, tracking_uri)
+            # A driver may have been killed after the last trial, and MLflow may have been down.
+            show_result(folder, records, space, tracking_uri, deliver_rest(folder, uri))
             return
 
     from ckconv_sweep.sweep.driver import run_sweep
-    from ckconv_sweep.sweep.mlflow_store import check_answers, default_uri
+    from ckconv_sweep.sweep.mlflow_store import check_answers
 
-    uri = tracking_uri or default_uri(folder.root.parent)
     if require_tracking:
         check_answers(uri)
     try:

@@ -21,6 +21,7 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData, Swee
 from ckconv_sweep.record import lock, snapshot, versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import SEE_DOCTOR, Study, TrialRecord, is_finished
+from ckconv_sweep.sweep.driver import undelivered
 from ckconv_sweep.sweep.mlflow_store import (
     check_answers,
     default_uri,
@@ -58,6 +59,7 @@ class _Sweep:
     notes: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     """The settings of each trial, by number."""
+    finished: bool = False
 
     def record(self, number: int) -> TrialRecord | None:
         return self.records[number] if number < len(self.records) else None
@@ -199,6 +201,7 @@ def _study_that_opens(sweep: _Sweep, study: Study) -> tuple[list[Finding], _Swee
         records=records,
         notes=study.notes(),
         settings=settings,
+        finished=is_finished(records, space),
     )
 
 
@@ -337,7 +340,9 @@ def _mlflow(sweep: _Sweep) -> Iterator[Finding]:
     uri = sweep.tracking_uri or noted or default_uri(sweep.folder.root.parent)
     shown = without_password(uri)
     marks = kept.get("marks", {}) if noted == shown else {}
-    missing = sum(_undelivered(r, marks.get(str(r.number), (0, False))) for r in sweep.records)
+    missing = sum(undelivered(r, marks.get(str(r.number), (0, False))) for r in sweep.records)
+    if sweep.finished and kept.get("status") != "FINISHED":
+        missing += 1  # its own end
     database = local_database(uri)
     if database is not None and not database.exists() and not sweep.records:
         return  # nobody has written there yet
@@ -364,15 +369,6 @@ def _mlflow(sweep: _Sweep) -> Iterator[Finding]:
     elif not missing or sweep.runs:
         known = " and has every record" if sweep.records and not sweep.runs else ""
         yield Finding(check="mlflow", level="ok", message=f"{shown} answers{known}")
-
-
-def _undelivered(record: TrialRecord, mark: Iterable[Any]) -> int:
-    """How many epochs and ends of a trial the mark does not cover."""
-    epochs, ended = mark
-    if not record.counts:
-        return 0
-    missing: int = max(0, len(record.history) - epochs)
-    return missing + 1 if record.outcome != "running" and not ended else missing
 
 
 def _why_silent(uri: str) -> tuple[str, bool]:

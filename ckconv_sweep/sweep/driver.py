@@ -6,9 +6,10 @@ import contextlib
 import difflib
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.settings import flat
@@ -27,6 +28,7 @@ from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Ended, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.mlflow_store import without_password
 from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
 
 
@@ -140,14 +142,14 @@ def run_sweep(
             )
         finished = is_finished(study.trials(), study.space)
         status = "FINISHED" if finished else "KILLED"
-        undelivered = tracker.close(status, patience_seconds=3.0 if exit_codes else 60.0)
-        keep_marks(study, tracker)
+        missing = tracker.close(status, patience_seconds=3.0 if exit_codes else 60.0)
+        keep_marks(study, tracker, "RUNNING" if missing else status)
         if coordinator.fatal is not None:
             raise coordinator.fatal
         session = Session(
             records=study.trials(),
             experiment_id=tracker.experiment_id,
-            undelivered=undelivered,
+            undelivered=missing,
             trained=True,
             time_is_up=coordinator.time_is_up and not finished,
         )
@@ -172,11 +174,40 @@ def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, .
     with lock.held(folder.lock), Study.open(folder) as study:
         tracker = _tracker(folder, study, tracking_uri, listeners)
         _AfterTrial(folder, study, tracker).forget_ended()
-        undelivered = tracker.close(
-            "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
-        )
-        keep_marks(study, tracker)
-        return undelivered
+        status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
+        missing = tracker.close(status)
+        keep_marks(study, tracker, "RUNNING" if missing else status)
+        return missing
+
+
+def deliver_rest(folder: SweepFolder, tracking_uri: str) -> Session:
+    """A session in which nothing is left to do but to give MLflow what it lacks, if anything."""
+    missing = 0
+    with Study.open(folder) as study:
+        records, delivered = study.trials(), is_delivered(study, tracking_uri)
+    if not delivered:
+        with contextlib.suppress(SweepBusy):  # whoever ran the last trial is still at it
+            missing = deliver(folder, tracking_uri)
+    return Session(records=records, experiment_id=None, undelivered=missing, trained=False)
+
+
+def is_delivered(study: Study, tracking_uri: str) -> bool:
+    """Whether MLflow there is known to have all of a sweep, its end included."""
+    kept = study.note("mlflow") or {}
+    if kept.get("uri") != without_password(tracking_uri) or kept.get("status") != "FINISHED":
+        return False
+    marks = kept["marks"]
+    return not any(undelivered(r, marks.get(str(r.number), (0, False))) for r in study.trials())
+
+
+def undelivered(record: TrialRecord, mark: Iterable[Any]) -> int:
+    """How many epochs and ends of a trial are not covered by what MLflow is known to have of it, as
+    `keep_marks` writes it down."""
+    epochs, ended = mark
+    if not record.counts:
+        return 0
+    missing: int = max(0, len(record.history) - epochs)
+    return missing + 1 if record.outcome != "running" and not ended else missing
 
 
 def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:
@@ -184,11 +215,16 @@ def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:
     return count_parameters(trial.model, describe(trial.data, data_dir))
 
 
-def keep_marks(study: Study, tracker: Tracker) -> None:
-    """Write down what MLflow is known to have."""
+def keep_marks(study: Study, tracker: Tracker, status: str = "RUNNING") -> None:
+    """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
     kept = study.note("mlflow") or {}
     now = {str(number): [mark.epochs, mark.ended] for number, mark in list(tracker.marks.items())}
-    said = {"uri": tracker.address, "marks": now, "experiment_id": tracker.experiment_id}
+    said = {
+        "uri": tracker.address,
+        "marks": now,
+        "experiment_id": tracker.experiment_id,
+        "status": status,
+    }
     if said != kept:
         study.set_note("mlflow", said)
 
@@ -235,7 +271,7 @@ def _tracker(
             uid=study.note("uid"),
             role=keys.ROLE_SWEEP,
             params=flat(space.trial.model_dump(mode="json")),
-            artifacts={"space.yaml": space.to_yaml()},
+            artifacts={keys.ARTIFACT_SPACE: space.to_yaml()},
         ),
         base=space.trial,
         say=say,

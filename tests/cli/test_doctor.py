@@ -59,7 +59,7 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
                 checkpoint.save_best(place, trial, {})
                 checkpoint.forget(place)
         marks = {str(n): [3, o != "running"] for n, o in enumerate(outcomes)}
-        study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "experiment_id": "1"})
+        study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "status": "FINISHED"})
     return folder
 
 
@@ -252,7 +252,7 @@ def test_records_that_mlflow_is_not_known_to_have_are_counted(
         whole, read_space(str(whole.root.parents[1] / "small.yaml"))
     ) as study:
         marks = {"0": [3, True], "1": [1, False]}
-        study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "experiment_id": "1"})
+        study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "status": "FINISHED"})
     one = only(found(whole), "mlflow")
     assert one.message == f"7 records not known to be delivered to {NOBODY}"
     assert one.todo == f"ckconv-sweep sync small --tracking-uri {NOBODY}"

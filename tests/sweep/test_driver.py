@@ -243,6 +243,32 @@ def test_a_session_ends_with_the_records_and_all_of_them_in_mlflow(
 
 
 @pytest.mark.fault("launched-twice")
+@pytest.mark.usefixtures("without_ray")
+def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_later_once(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Any, *args: Any, **options: Any) -> int:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(driver.Tracker, "close", killed)
+        launch(folder, uri)
+    assert runs_of(uri, "digits")["digits"].info.status == "RUNNING"
+    session = driver.deliver_rest(folder, uri)
+    assert (session.trained, session.undelivered) == (False, 0)
+    assert [r.outcome for r in session.records] == ["completed"] * 3
+    runs = runs_of(uri, "digits")
+    assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(
+        ("digits", "t000", "t001", "t002"), "FINISHED"
+    )
+    monkeypatch.setattr(driver, "deliver", killed)  # it is not called again
+    assert driver.deliver_rest(folder, uri) == session
+
+
+@pytest.mark.fault("launched-twice")
 def test_a_signal_ends_the_session_and_the_next_one_goes_on(
     folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
 ) -> None:
