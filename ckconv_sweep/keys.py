@@ -23,13 +23,45 @@ TAG_REASON = "reason"
 TAG_ERROR = "error"
 TAG_CHANGED = "changed"
 """What differs from the base trial."""
+TAG_PARAMS = "ckconv.params"
+"""What was drawn for a trial, as JSON: MLflow's own parameters are texts, and settings rather than
+what the sampler chose."""
+TAG_VERSIONS = "versions"
+"""Of ckconv-sweep and of the libraries that a trial's numbers depend on."""
+TAG_COMMAND = "command"
+"""What was typed to begin a sweep, without secrets."""
 TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
+
+ARTIFACT_SPACE = "space.yaml"
+"""The file of a sweep's run that holds its space."""
+ARTIFACT_TRIAL = "trial.yaml"
+"""The file of a trial's run that holds all its settings."""
+
+SUMMARY = "summary/"
+"""How a metric begins that says something of a whole trial. It stands at step 0: MLflow draws one
+bar a trial then, instead of scattered dots."""
+SUMMARY_EPOCHS = f"{SUMMARY}epochs"
+SUMMARY_PARAMETERS = f"{SUMMARY}parameters"
+"""How many trained numbers the model has."""
+LOG10 = "log10/"
+"""How a metric begins that is the logarithm of a setting, for MLflow's charts."""
 
 
 def best_of(metric: str) -> str:
     """The name under which the running best of a metric is tracked."""
     return f"{metric}_best"
+
+
+def summary_of(metric: str) -> str:
+    """The name of what a trial is judged by, once it has ended: `summary/val_accuracy`."""
+    return f"{SUMMARY}{metric.replace('/', '_')}"
+
+
+def log10_of(name: str) -> str:
+    """The name of the logarithm of a setting that is searched on a logarithmic scale, which
+    MLflow's charts do not have: `log10/omega_0`."""
+    return f"{LOG10}{name}"
 
 
 def trial_name(number: int) -> str:

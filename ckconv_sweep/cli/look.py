@@ -1,8 +1,7 @@
-"""`status`, `list`, `table` and `best`: the commands that only read."""
+"""`status`, `list` and `best`: the commands that only read."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,21 +16,17 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="For a script.")]
 
 
-class Format(StrEnum):
-    """How a table is written."""
-
-    terminal = "terminal"
-    csv = "csv"
-    markdown = "markdown"
-    json = "json"
-
-
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
     json: Json = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """How far a sweep is, also while it runs."""
+    """How far a sweep is, also while it runs.
+
+    With --json an object, or a list of them: name, state (running, interrupted, finished), asked
+    (trials), completed, pruned, failed, unfinished, metric, best_trial, best_value, best_epoch,
+    best_params, started_at and last_epoch_at (ISO 8601, UTC). What is not known yet is null.
+    """
     from dataclasses import asdict
     from json import dumps
 
@@ -96,32 +91,6 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
             "" if s.best_trial is None else str(s.best_trial),
         )
     words.console().print(table)
-
-
-def table(
-    name: Name,
-    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.terminal,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
-    sweeps_dir: SweepsDir = SWEEPS_DIR,
-) -> None:
-    """The trials of a sweep, best first. Every number is a validation number, unless the metric
-    says train/."""
-    from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import Study
-    from ckconv_sweep.report.leaderboard import leaderboard
-    from ckconv_sweep.report.render import FORMATS, to_terminal
-
-    with Study.open(SweepFolder.existing(sweeps_dir, name)) as study:
-        rows, searched = leaderboard(study.trials(), study.space), list(study.space.parameters())
-    if top is not None:
-        rows = rows.head(top)
-    if format is Format.terminal:
-        from ckconv_sweep.cli import words
-
-        console = words.console()
-        console.print(to_terminal(rows, title=name, settings=searched, width=console.width))
-    else:
-        typer.echo(FORMATS[format.value](rows).rstrip("\n"))
 
 
 def best(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best
-from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.record.study import TrialRecord
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
@@ -19,27 +20,46 @@ def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
     """One row a trial: rank, trial, outcome, the metric, its epoch, epochs run, seconds, and what
     was searched. Only completed trials have a rank; the others follow, each kind by its metric.
     A trial that violated a constraint was never trained and is left out."""
-    metric = space.metric
+    return shown(all_columns(records, space), default_columns(space))
+
+
+def default_columns(space: Space) -> list[str]:
+    """What `leaderboard` shows."""
+    return [*_GENERAL, space.metric.name, "at epoch", "epochs", "seconds", *space.parameters()]
+
+
+_GENERAL = ["rank", "trial", "outcome"]
+
+
+def all_columns(
+    records: Iterable[TrialRecord], space: Space, counts: Mapping[int, int] | None = None
+) -> pd.DataFrame:
+    """The rows of `leaderboard` with all that is known: the reason beside the outcome, every other
+    metric at the epoch by which the trial is judged, and `model.parameters` where `counts` holds it
+    by the trial's number."""
+    metric, counted = space.metric, [record for record in records if record.counts]
     searched = list(space.parameters())
+    columns = [*_GENERAL[1:], "reason", metric.name, "at epoch", "epochs", "seconds", *searched]
+    columns += [PARAMETERS] * (counts is not None)
+    others = {name for r in counted for epoch in r.history for name in epoch.metrics}
+    columns += sorted(others - {metric.name})
     rows = []
-    for record in records:
-        if not record.counts:
-            continue
-        chosen = best(record.history, metric) if record.history else None
-        outcome = record.outcome + (f" ({record.reason})" if record.outcome == "failed" else "")
+    for record in counted:
+        judged = best(record.history, metric) if record.history else None
         rows.append(
             {
+                **(judged.metrics if judged else {}),
                 "trial": record.number,
-                "outcome": outcome,
-                metric.name: chosen.metrics[metric.name] if chosen else None,
-                "at epoch": chosen.number if chosen else None,
+                "outcome": record.outcome,
+                "reason": record.reason or None,
+                "at epoch": judged.number if judged else None,
                 "epochs": len(record.history),
-                "seconds": sum(e.metrics.get("time/epoch_seconds", 0.0) for e in record.history),
+                "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
+                PARAMETERS: counts.get(record.number) if counts else None,
                 "_order": _ORDER[record.outcome],
             }
         )
-    columns = ["trial", "outcome", metric.name, "at epoch", "epochs", "seconds", *searched]
     # As objects first: pandas makes real numbers of whole ones beside a gap, and rounds large ones.
     table = pd.DataFrame(rows, columns=[*columns, "_order"], dtype=object)
     table = table.sort_values(
@@ -47,17 +67,47 @@ def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
         ascending=[True, metric.mode == "min", True],
         na_position="last",
     )
-    ranks = [i + 1 if order == 0 else None for i, order in enumerate(table["_order"])]
-    table.insert(0, "rank", ranks)
+    table.insert(0, "rank", [i + 1 if o == 0 else None for i, o in enumerate(table["_order"])])
     settings = space.parameters().items()
-    counted = [name for name, domain in settings if _is_whole(domain)]
-    for whole in ("rank", "trial", "at epoch", "epochs", *counted):
+    whole = ["rank", "trial", "at epoch", "epochs", *(n for n, d in settings if _is_whole(d))]
+    for name in (*whole, *table.columns.intersection([PARAMETERS])):
         with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
-            table[whole] = table[whole].astype("Int64")
+            table[name] = table[name].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
-    for name in (metric.name, "seconds", *real):
+    for name in (metric.name, "seconds", *real, *(others - {metric.name})):
         table[name] = table[name].astype(float)
     return table.drop(columns="_order").reset_index(drop=True)
+
+
+def shown(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns, in this order. Where the outcome stands alone, it says the reason of a
+    failure."""
+    out = table[list(columns)]
+    if "outcome" not in columns or "reason" in columns:
+        return out
+    said = [
+        f"{outcome} ({reason})" if outcome == "failed" else outcome
+        for outcome, reason in zip(table["outcome"], table["reason"], strict=True)
+    ]
+    return out.assign(outcome=pd.Series(said, index=out.index, dtype=object))
+
+
+def unvaried(table: pd.DataFrame, settings: Iterable[str]) -> dict[str, Any]:
+    """The settings that had one value in all trials that have them, with that value. Of less than
+    two trials nothing can be said."""
+    if len(table) < 2:
+        return {}
+    values = {name: list(table[name].dropna()) for name in settings}
+    return {
+        name: several[0]
+        for name, several in values.items()
+        if several and all(value == several[0] for value in several)
+    }
+
+
+def training_seconds(record: TrialRecord) -> float:
+    """How long its epochs took, those of all its attempts."""
+    return sum(e.metrics.get("time/epoch_seconds", 0.0) for e in record.history)
 
 
 def _is_whole(domain: Interval | Choices) -> bool:

@@ -1,4 +1,4 @@
-"""How a table looks: on a terminal, as CSV, Markdown or JSON. Knows nothing of trials."""
+"""How a table looks: on a terminal, as CSV, Markdown, LaTeX or JSON. Knows nothing of trials."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from ckconv_sweep.config.settings import short_names
+from ckconv_sweep.report.columns import is_missing, names_of, plain, without_empty
+from ckconv_sweep.report.latex import to_latex
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
 def to_terminal(
     table: pd.DataFrame, *, title: str = "", settings: Sequence[str] = (), width: int = 80
 ) -> Table:
-    """Short numbers, right-aligned; columns without a single value are left out. Where the columns
-    of `settings` do not fit in `width` characters they become one."""
+    """Short numbers, right-aligned; columns without a single value are left out. Where a table does
+    not fit in `width` characters, the columns of `settings` become one; without such, it is turned
+    on its side if it fits then, and else its cells are broken."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = _without_empty_columns(table)
-    names = short_names(settings)
+    shown = without_empty(table)
+    names = shortened(shown, settings)
+    texts = {names[name] for name in names_of(shown) if _is_text(shown[name])}
     cells = shown.map(_short).map(_visible).rename(columns=names)
-    if _width(cells) > width:
+    fits = _width(cells) <= width
+    if settings and not fits:
         inside = [names[path] for path in settings if path in shown]
         together = [
             " ".join(f"{name}={row[name]}" for name in inside if row[name])
@@ -35,25 +40,44 @@ def to_terminal(
         ]
         cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
         cells = cells.assign(settings=together)
+        fits = True  # the column of settings gives way
+    elif not fits:
+        turned = _turned(cells)
+        if _width(turned) <= width:
+            cells, texts, fits = turned, {str(turned.columns[0])}, True
     out = Table(title=title or None, title_justify="left", title_style="", header_style="bold")
     for name in map(str, cells):
         if name == "settings":
             out.add_column(name, justify="left", overflow="fold")
         else:
-            justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
-            out.add_column(Text(_visible(name)), justify=justify, no_wrap=True)
+            justify: Literal["left", "right"] = "left" if name in texts else "right"
+            out.add_column(Text(_visible(name)), justify=justify, no_wrap=fits, overflow="fold")
     for row in cells.itertuples(index=False):
         out.add_row(*map(Text, row))
     return out
 
 
-_TEXTS = {"outcome"}
+def _turned(cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows as columns; the first column's cells become the headings."""
+    first, *others = map(str, cells)
+    out = pd.DataFrame({first: others})
+    for row in cells.itertuples(index=False):
+        out.insert(len(out.columns), str(row[0]), list(row[1:]), allow_duplicates=True)
+    return out
+
+
+def shortened(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
+    """A name for each column: settings by their last words, as far as these are no other's."""
+    others = [name for name in names_of(table) if name not in settings]
+    return short_names([*settings, *others]) | {name: name for name in others}
+
+
 _LESS_IMPORTANT = ["at epoch", "seconds"]
 
 
 def _width(cells: pd.DataFrame) -> int:
     """Of the table with its frame, in characters."""
-    columns = [[str(name), *cells[name]] for name in cells]
+    columns = [[str(name), *cells.iloc[:, i]] for i, name in enumerate(cells)]
     return 1 + sum(3 + max(map(len, column)) for column in columns)
 
 
@@ -73,18 +97,15 @@ def to_json(table: pd.DataFrame) -> str:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    shown = _without_empty_columns(table)
-    lines = [list(map(str, shown.columns)), ["---"] * len(shown.columns)]
+    shown = without_empty(table)
+    ends = ["---" if _is_text(shown[name]) else "---:" for name in shown]
+    lines = [list(map(str, shown.columns)), ends]
     lines += [[_short(value) for value in row] for row in shown.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(_no_bars(cell) for cell in line)} |" for line in lines)
 
 
-def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
-    return table.dropna(axis="columns", how="all") if len(table) else table
-
-
 def _short(value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -97,20 +118,21 @@ def _short(value: Any) -> str:
 _MOST_DIGITS = 20
 
 
+def _is_text(column: pd.Series[Any]) -> bool:
+    values = plain(column)
+    return bool(values) and all(isinstance(value, str) for value in values)
+
+
 def _plain(value: Any) -> Any:
-    if _is_missing(value):
+    if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
 
 
 def _csv_cell(value: Any) -> str:
     """pandas and Python's own csv leave a carriage return without quotes, and a reader ends the
     line there."""
-    text = "" if _is_missing(value) else str(_plain(value))
+    text = "" if is_missing(value) else str(_plain(value))
     if isinstance(value, str):
         text = f"'{text}" if text.startswith(_BEFORE_FORMULAS) else text
         if re.search('[",\r\n]', text):
@@ -133,5 +155,6 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-FORMATS = {"csv": to_csv, "markdown": to_markdown, "json": to_json}
-"""What `table --format` writes for other programs."""
+FORMATS = {"csv": to_csv, "json": to_json, "markdown": to_markdown, "latex": to_latex}
+"""What `table --format` writes. The first two are for programs: every column, full precision."""
+FOR_PROGRAMS = ("csv", "json")

@@ -1,31 +1,45 @@
-"""A sweep in a few numbers, for `status` and `list`."""
+"""A sweep in a few numbers, for `status`, `list` and `compare`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
-from ckconv_sweep.config.history import best
+from ckconv_sweep.config.history import best, objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.study import TrialRecord, is_finished
+
+State = Literal["running", "interrupted", "finished"]
+"""`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """`state` is running (a driver holds the sweep), finished, or interrupted."""
+    """What `status --json` prints. Trials that violated a constraint are counted nowhere."""
 
     name: str
-    state: str
+    state: State
     asked: int
+    """Trials of the budget."""
     completed: int
     pruned: int
+    """Stopped early."""
     failed: int
     unfinished: int
     metric: str
     best_trial: int | None
+    """None, like all that begins with `best`, while no trial has completed."""
     best_value: float | None
     best_epoch: int | None
+    best_params: Mapping[str, Any] | None
+    """What was searched, in full precision."""
+    started_at: str | None
+    """When the first trial began: ISO 8601, UTC, in ms."""
+    last_epoch_at: str | None
+    """When the newest epoch ended."""
 
 
 def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
@@ -35,31 +49,44 @@ def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
     for record in records:
         if record.outcome != "completed":
             continue
-        if chosen is None or space.metric.better(_value(record, space), _value(chosen, space)):
+        if chosen is None or space.metric.better(
+            objective(record.history, space.metric), objective(chosen.history, space.metric)
+        ):
             chosen = record
     return chosen
 
 
+def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:
+    """`held` says whether a driver holds the sweep's lock."""
+    return "running" if held else "finished" if is_finished(records, space) else "interrupted"
+
+
 def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: bool) -> Summary:
-    """A sweep in a few numbers; `held` says whether a driver holds its lock."""
+    """A sweep in a few numbers; `held` as in `state_of`."""
     counted = [r for r in records if r.counts]
     outcomes = Counter(r.outcome for r in counted)
-    best_record = winner(counted, space)
-    chosen = best(best_record.history, space.metric) if best_record else None
+    won = winner(counted, space)
+    chosen = best(won.history, space.metric) if won else None
     return Summary(
         name=name,
-        state="running" if held else "finished" if is_finished(records, space) else "interrupted",
+        state=state_of(records, space, held=held),
         asked=space.budget.trials,
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],
         unfinished=outcomes["running"],
         metric=space.metric.name,
-        best_trial=best_record.number if best_record else None,
+        best_trial=won.number if won else None,
         best_value=chosen.metrics[space.metric.name] if chosen else None,
         best_epoch=chosen.number if chosen else None,
+        best_params=dict(won.params) if won else None,
+        started_at=_iso(min((r.started_ms for r in counted), default=None)),
+        last_epoch_at=_iso(max((e.timestamp_ms for r in counted for e in r.history), default=None)),
     )
 
 
-def _value(record: TrialRecord, space: Space) -> float:
-    return best(record.history, space.metric).metrics[space.metric.name]
+def _iso(ms: int | None) -> str | None:
+    if ms is None:
+        return None
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -149,6 +150,34 @@ def test_an_empty_sweep_is_two_lines_in_markdown() -> None:
     first, second = to_markdown(leaderboard([], space())).splitlines()
     assert first.startswith("| rank | trial | outcome |")
     assert second.count("---") == first.count("|") - 1
+
+
+def test_a_table_without_settings_that_is_too_wide_is_turned_on_its_side() -> None:
+    names = [f"quite a long name {i}" for i in range(8)]
+    table = pd.DataFrame([["one", *range(8)], ["two", *range(8, 16)]], columns=["sweep", *names])
+    lines = printed(table, 80)
+    assert max(map(len, lines)) <= 80
+    assert re.search(r"sweep +┃ one ┃ two", lines[1])
+    for i, name in enumerate(names):
+        assert any(re.search(rf"{name} +│ +{i} │ +{i + 8} │", line) for line in lines)
+
+
+def test_a_table_that_fits_neither_way_is_broken_and_loses_nothing() -> None:
+    table = pd.DataFrame({f"c{i}": ["x" * 30 + str(i)] * 20 for i in range(5)})
+    lines = printed(table, 60)
+    assert max(map(len, lines)) <= 60
+    assert "".join(lines).count("x") == 30 * 20 * 5
+    assert "…" not in "".join(lines)
+
+
+def test_a_setting_whose_last_word_is_another_columns_name_keeps_more_words() -> None:
+    table = pd.DataFrame({"epochs": [3], "training.epochs": [4], "model.dropout": [0.1]})
+    text = printed(table, 80, settings=["training.epochs", "model.dropout"])[1]
+    assert [cell.strip() for cell in text.strip("┃").split("┃")] == [
+        "epochs",
+        "training.epochs",
+        "dropout",
+    ]
 
 
 # CSV

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ckconv_sweep.keys import REASON_CONSTRAINT
@@ -57,13 +59,31 @@ def test_a_summary_counts_each_outcome_and_names_the_best() -> None:
         best_trial=0,
         best_value=0.5,
         best_epoch=2,
+        best_params={"optimizer.learning_rate": 1e-3},
+        started_at="1970-01-01T00:00:00.000Z",
+        last_epoch_at="1970-01-01T00:00:00.003Z",
     )
+
+
+def test_times_are_those_of_the_first_trial_and_the_newest_epoch_in_utc() -> None:
+    began, ended = 1_700_000_000_123, 1_700_000_009_999
+    early, late = (replace(record(i, [0.1]), started_ms=began + i) for i in (0, 1))
+    late = replace(late, history=(replace(late.history[0], timestamp_ms=ended),))
+    summary = summarize("s", [late, early], space(), held=False)
+    assert summary.started_at == "2023-11-14T22:13:20.123Z"
+    assert summary.last_epoch_at == "2023-11-14T22:13:29.999Z"
+
+
+def test_before_the_first_trial_there_are_no_times() -> None:
+    summary = summarize("s", [], space(), held=True)
+    assert (summary.started_at, summary.last_epoch_at) == (None, None)
 
 
 def test_without_a_completed_trial_there_is_no_best() -> None:
     records = [record(0, [0.9], "pruned"), record(1, [0.9], "failed", reason="nonfinite")]
     summary = summarize("s", records, space(trials=2), held=False)
     assert (summary.best_trial, summary.best_value, summary.best_epoch) == (None, None, None)
+    assert summary.best_params is None
     assert winner(records, space()) is None
 
 

@@ -1,0 +1,259 @@
+"""`table` and `compare`: what came out, for a person, a program or a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, Name, SweepsDir
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ckconv_sweep.report.results import Results
+    from ckconv_sweep.report.selection import Selection
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    terminal = "terminal"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+    json = "json"
+
+
+HowWritten = Annotated[
+    Format,
+    typer.Option(
+        "--format", help="csv and json: every column and digit. latex: with booktabs, for a paper."
+    ),
+]
+FromMlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="Read MLflow at this address alone, not the sweep's folder.",
+        show_default="where there is no folder: MLFLOW_TRACKING_URI",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help='Only these rows: "omega_0 < 40", "outcome == completed", "trial in [3, 7]". Several '
+        "must all hold.",
+    ),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN[:asc|desc]", help="The order.", show_default="best first"),
+]
+Top = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Only these columns. There are more than are shown: other metrics at the trial's "
+        "epoch, reason, model.parameters.",
+    ),
+]
+
+
+def table(
+    name: Name,
+    where: Where = None,
+    sort: Sort = None,
+    top: Top = None,
+    columns: Columns = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTING",
+            help="Over completed trials, for each value: how many, mean with its 95 % interval "
+            "(Student t), best. Real numbers are put in quantile bins.",
+        ),
+    ] = None,
+    bins: Annotated[int, typer.Option(min=1, help="How many bins --group-by makes.")] = 4,
+    pareto: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Only completed trials that no other one beats in both the metric and this, as in "
+            "model.parameters or seconds. Less is better, of scores more.",
+        ),
+    ] = None,
+    format: HowWritten = Format.terminal,
+    tracking_uri: FromMlflow = None,
+    data_dir: DataDir = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """The trials of a sweep, best first. What says val/ was measured on the validation split.
+
+    A column may be named by its last words: omega_0 is model.kernel.omega_0.
+
+        ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
+    """
+    from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.cli.words import settings as in_words
+    from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.report.columns import find, names_of
+    from ckconv_sweep.report.leaderboard import all_columns, default_columns, unvaried
+    from ckconv_sweep.report.render import FOR_PROGRAMS
+    from ckconv_sweep.sources import parameter_counts, results_of
+
+    selection = _selection(where, sort, top, columns, pareto)
+    if group_by is not None and (sort or top or columns or pareto):
+        raise ConfigError("goes with --where alone", where="--group-by")
+    results = results_of(name, sweeps_dir, tracking_uri)
+    _say_notes([results])
+    space, counts = results.space, None
+    rows = all_columns(results.records, space)
+    if _names_parameters(selection, rows, group_by):
+        counts = parameter_counts(results, absolute(data_dir))
+        rows = all_columns(results.records, space, counts)
+    if group_by is not None:
+        setting = find(group_by, names_of(rows), f"--group-by {group_by}")
+        _show_groups(
+            results, selection.apply(rows, space.metric.name, names_of(rows)), setting, bins, format
+        )
+        return
+    default = default_columns(space)
+    same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
+    chosen = selection.apply(rows, space.metric.name, [c for c in default if c not in same])
+    notes = [f"the same in every trial that has it: {in_words(same)}"] if same else []
+    if len(chosen) == 0 and len(rows):
+        notes.append(f"no trial of {len(rows)} matches")
+    _show(chosen, format, title=name, settings=list(space.parameters()), notes=notes)
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(help="The sweeps' names.", metavar="NAME")],
+    trials: Annotated[
+        bool, typer.Option("--trials", help="A row a trial, with every setting that varies.")
+    ] = False,
+    where: Where = None,
+    sort: Sort = None,
+    top: Top = None,
+    columns: Columns = None,
+    format: HowWritten = Format.terminal,
+    tracking_uri: FromMlflow = None,
+    data_dir: DataDir = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """Several sweeps in one table, or all their trials; ranked only where they are judged alike.
+
+    ckconv-sweep compare first second --trials --top 10
+    """
+    from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.report.columns import names_of
+    from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
+    from ckconv_sweep.sources import all_results, parameter_counts
+
+    selection = _selection(where, sort, top, columns, None)
+    results = all_results(names, sweeps_dir, tracking_uri)
+    _say_notes(results)
+    if trials:
+        rows = of_trials(results)
+        if _names_parameters(selection, rows):
+            counts = {r.name: parameter_counts(r, absolute(data_dir)) for r in results}
+            rows = of_trials(results, counts)
+        default = [name for name in names_of(rows) if name != "reason"]
+        settings = default[default.index("seconds") + 1 :]
+    else:
+        rows, settings = of_sweeps(results), []
+        default = names_of(rows)
+    chosen = selection.apply(rows, "", default)
+    title = ", ".join(names) if trials else ""
+    _show(chosen, format, title=title, settings=settings, notes=reservations(results))
+
+
+def _selection(
+    where: list[str] | None,
+    sort: str | None,
+    top: int | None,
+    columns: str | None,
+    pareto: list[str] | None,
+) -> Selection:
+    from ckconv_sweep.report.columns import split_names
+    from ckconv_sweep.report.selection import Selection
+
+    return Selection(
+        where=where or (),
+        pareto=pareto or (),
+        sort=sort,
+        top=top,
+        columns=split_names(columns),
+    )
+
+
+def _names_parameters(selection: Selection, rows: pd.DataFrame, *others: str | None) -> bool:
+    """Whether somebody asks for the number of parameters, which costs PyTorch's import. All names
+    are checked by this, before anything is counted."""
+    from ckconv_sweep.config.space import PARAMETERS
+    from ckconv_sweep.report.columns import find, names_of
+
+    known = [*names_of(rows), PARAMETERS]
+    named = {find(name, known, f"--group-by {name}") for name in others if name is not None}
+    return PARAMETERS in named.union(selection.names(known))
+
+
+def _say_notes(results: Sequence[Results]) -> None:
+    """Beside the table, which may go to a file."""
+    for note in (note for result in results for note in result.notes):
+        typer.echo(note, err=True)
+
+
+def _show_groups(
+    results: Results, rows: pd.DataFrame, setting: str, bins: int, format: Format
+) -> None:
+    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.report.grouping import grouped
+    from ckconv_sweep.report.render import FOR_PROGRAMS, shortened
+
+    groups = grouped(rows, setting, results.space, bins)
+    left = groups.not_completed + groups.without_value
+    notes = ["interval of the mean: 95 %, Student t"]
+    if left:
+        notes.append(
+            f"{count(left, 'trial')} left out: {groups.not_completed} did not complete, "
+            f"{groups.without_value} without a value here"
+        )
+    rows, title = groups.table, f"{results.name}: completed trials by {setting}"
+    if format not in FOR_PROGRAMS:
+        (short,) = shortened(rows[[]], [setting]).values()
+        rows = rows.rename(columns=lambda name: name.replace(setting, short))
+    _show(rows, format, title=title, settings=(), notes=notes)
+
+
+def _show(
+    rows: pd.DataFrame,
+    format: Format,
+    *,
+    title: str,
+    settings: Sequence[str],
+    notes: Sequence[str],
+) -> None:
+    """`notes` are for a person: programs get the table alone."""
+    from ckconv_sweep.cli import words
+    from ckconv_sweep.report.latex import to_latex
+    from ckconv_sweep.report.render import FORMATS, shortened, to_markdown, to_terminal
+
+    if format is Format.terminal:
+        console = words.console()
+        console.print(to_terminal(rows, title=title, settings=settings, width=console.width))
+        for note in notes:
+            console.print(note, soft_wrap=True)
+        return
+    short = rows.rename(columns=shortened(rows, settings))
+    if format is Format.markdown:
+        below = "".join(f"\n{note}\n" for note in notes)
+        typer.echo((to_markdown(short) + "\n" + below).rstrip("\n"))
+    elif format is Format.latex:
+        typer.echo(to_latex(short, notes).rstrip("\n"))
+    else:
+        typer.echo(FORMATS[format.value](rows).rstrip("\n"))

@@ -1,0 +1,184 @@
+"""A sweep in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ckconv_sweep.config.history import best
+from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import ConfigError, NoResult
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.report.columns import names_of
+from ckconv_sweep.report.leaderboard import all_columns, default_columns, leaderboard
+from ckconv_sweep.report.render import shortened
+from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.selection import Selection
+from ckconv_sweep.report.summary import State, Summary, winner
+from ckconv_sweep.sources import parameter_counts, results_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The completed trial with the best metric: all its settings, and when it was best.
+    `value` is one of the validation split, unless the metric says train/."""
+
+    number: int
+    trial: Trial
+    value: float
+    epoch: int
+
+
+class Sweep:
+    """A sweep as it was when it was opened; open it again for what came since.
+
+    >>> from ckconv_sweep import Sweep
+    >>> sweep = Sweep.open("quickstart")
+    >>> sweep
+    <Sweep quickstart: finished, 16 of 16 trials ended>
+    >>> best = sweep.best()
+    >>> best.epoch <= best.trial.training.epochs
+    True
+    >>> good = sweep.table(where=["outcome == completed", "dropout < 0.2"], sort="seconds")
+    >>> list(good.columns)[:4]
+    ['rank', 'trial', 'outcome', 'val/accuracy']
+    >>> figure = sweep.plot("curves")
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+
+    @classmethod
+    def open(
+        cls, name: str, *, sweeps_dir: str | Path = "sweeps", tracking_uri: str | None = None
+    ) -> Sweep:
+        """A sweep from its folder, also while it runs; or, where an address is given, from MLflow
+        alone.
+
+        Raises:
+            ConfigError: there is no such sweep.
+            TrackingError: MLflow does not answer.
+            DamagedData: what is there cannot be read.
+        """
+        return cls(results_of(name, Path(sweeps_dir), tracking_uri))
+
+    @property
+    def name(self) -> str:
+        """As it was launched."""
+        return self.results.name
+
+    @property
+    def space(self) -> Space:
+        """What was searched, with the base trial and the metric."""
+        return self.results.space
+
+    @property
+    def state(self) -> State:
+        """running, interrupted or finished."""
+        return self.results.state
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial with all its epochs, by number; also those that violated a constraint."""
+        return self.results.records
+
+    def trial(self, number: int) -> TrialRecord:
+        """The trial of this number.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for record in self.trials:
+            if record.number == number:
+                return record
+        raise ConfigError(f"there is no trial {number}", where=self.name)
+
+    def summary(self) -> Summary:
+        """The sweep in a few numbers."""
+        return self.results.summary()
+
+    def table(
+        self,
+        *,
+        where: str | Sequence[str] = (),
+        pareto: str | Sequence[str] = (),
+        sort: str | None = None,
+        top: int | None = None,
+        columns: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """One row a trial, best first; the options are those of `ckconv-sweep table`.
+
+        Args:
+            where: conditions that must all hold, as in `"omega_0 < 40"`.
+            pareto: keep completed trials that no other one beats in the metric and in these.
+            sort: a column, as in `"seconds"` or `"val/loss:desc"`.
+            top: only the first rows.
+            columns: only these, as in `["trial", "val/loss", "model.parameters"]`.
+
+        Raises:
+            ConfigError: a name or a condition is wrong.
+        """
+        selection = Selection(
+            where=[where] if isinstance(where, str) else where,
+            pareto=[pareto] if isinstance(pareto, str) else pareto,
+            sort=sort,
+            top=top,
+            columns=columns,
+        )
+        rows, space = all_columns(self.trials, self.space), self.space
+        if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
+            rows = all_columns(self.trials, space, parameter_counts(self.results))
+        return selection.apply(rows, space.metric.name, default_columns(space))
+
+    def best(self) -> Best:
+        """The best completed trial, the earlier one of equals.
+
+        Raises:
+            NoResult: none has completed.
+        """
+        record = winner(self.trials, self.space)
+        if record is None:
+            raise NoResult("no trial has completed yet", where=self.name)
+        epoch = best(record.history, self.space.metric)
+        return Best(
+            number=record.number,
+            trial=self.space.resolve(record.params, record.number),
+            value=epoch.metrics[self.space.metric.name],
+            epoch=epoch.number,
+        )
+
+    def plot(self, kind: str, **options: Any) -> Figure:
+        """A picture, as `ckconv-sweep plot` draws it; `curves`, `history`, `importance`, ...
+
+        Raises:
+            ConfigError: there is no such picture, or it cannot be drawn of these trials.
+        """
+        from ckconv_sweep.report.plots import draw
+
+        if kind == "pareto" and "parameters" not in options:
+            options["parameters"] = parameter_counts(self.results)
+        return draw(kind, self.trials, self.space, **options)
+
+    def __repr__(self) -> str:
+        s = self.summary()
+        ended = s.completed + s.pruned + s.failed
+        return f"<Sweep {self.name}: {s.state}, {ended} of {s.asked} trials ended>"
+
+    def _repr_html_(self) -> str:
+        rows = leaderboard(self.trials, self.space)
+        settings = list(self.space.parameters())
+        shown = rows.head(_SHOWN).rename(columns=shortened(rows, settings))
+        table = shown.to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
+        rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
+        return f"<p><b>{html.escape(repr(self)[1:-1])}</b></p>{table}{rest}"

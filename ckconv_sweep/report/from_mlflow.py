@@ -1,0 +1,166 @@
+"""A sweep from MLflow alone, for who has not its folder.
+
+Everything of a trial that a table shows is there to the last bit, and is read by the words of
+`keys`. What MLflow never had is empty: trials that violated a constraint, names of checkpoints, and
+in which session an epoch ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, get_args
+
+from ckconv_sweep import keys
+from ckconv_sweep.config.files import MAX_BYTES
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.summary import State
+
+_STATES: dict[str, State] = {"RUNNING": "running", "FINISHED": "finished"}
+_AT_A_TIME = 8
+"""Requests to a server, which answers each in some 30 ms."""
+
+
+def results_of(client: Any, experiment: str, name: str, source: str) -> Results:
+    """The newest sweep of this name in an MLflow experiment.
+
+    Args:
+        client: an `MlflowClient`. What it raises when MLflow does not answer is passed on.
+        source: MLflow's address as it may be said.
+
+    Raises:
+        ConfigError: there is no such sweep.
+        DamagedData: what is there is none of ours.
+    """
+    check_sweep_name(name)
+    parent, namesakes = _sweep(client, experiment, name, source)
+    where = f"{name} in MLflow at {source}"
+    try:
+        space = _space(client, parent, where)
+        records = _records(client, parent, space, where)
+    except (ConfigError, ValueError, LookupError, TypeError) as error:
+        said = error.message if isinstance(error, ConfigError) else error
+        raise DamagedData(f"a run of it is none of ours: {said}", where=where) from error
+    return Results(
+        name=name,
+        uid=parent.data.tags[keys.TAG_UID],
+        space=space,
+        records=records,
+        state=_STATES.get(parent.info.status, "interrupted"),
+        source=source,
+        notes=namesakes,
+    )
+
+
+def _sweep(client: Any, experiment: str, name: str, source: str) -> tuple[Any, tuple[str, ...]]:
+    """Its run, and a note where there are several of its name. No name enters what is asked."""
+    found = client.get_experiment_by_name(experiment)
+    asked = f"tags.{keys.TAG_ROLE} = '{keys.ROLE_SWEEP}'"
+    sweeps = list(_search(client, found.experiment_id, asked)) if found else []
+    named = [run for run in sweeps if run.data.tags.get(keys.TAG_SWEEP) == name]
+    if not named:
+        there = {run.data.tags.get(keys.TAG_SWEEP, "") for run in sweeps}
+        none = f"its experiment {experiment!r} holds none; MLFLOW_EXPERIMENT_NAME names another"
+        raise ConfigError(
+            f"MLflow has no sweep {name!r}",
+            where=source,
+            hint=nearest_or_all(name, there) if there else none,
+        )
+    newest = max(named, key=lambda run: run.info.start_time or 0)
+    note = f"MLflow has {len(named)} sweeps called {name}; this is the newest"
+    return newest, (note,) if len(named) > 1 else ()
+
+
+def _search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], asked, max_results=500, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _space(client: Any, parent: Any, where: str) -> Space:
+    missing = DamagedData(
+        f"there is no {keys.ARTIFACT_SPACE} of it",
+        where=where,
+        hint="files lie beside MLflow's database or on its server; where the sweep's folder is, "
+        "ckconv-sweep sync delivers what is missing",
+    )
+    run_id = parent.info.run_id
+    if keys.ARTIFACT_SPACE not in {file.path for file in client.list_artifacts(run_id)}:
+        raise missing
+    with tempfile.TemporaryDirectory(prefix="ckconv-sweep-") as folder:
+        path = Path(client.download_artifacts(run_id, keys.ARTIFACT_SPACE, folder))
+        with path.open("rb") as file:
+            content = file.read(4 * MAX_BYTES)
+    return parse_space(content.decode(), f"{keys.ARTIFACT_SPACE} of {where}")
+
+
+def _records(client: Any, parent: Any, space: Space, where: str) -> tuple[TrialRecord, ...]:
+    run_id = parent.info.run_id
+    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+        raise ValueError(f"its id is {run_id!r}")
+    asked = f"tags.`mlflow.parentRunId` = '{run_id}'"
+    runs = list(_search(client, parent.info.experiment_id, asked))
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        histories = pool.map(lambda run: _history(client, run, space), runs)
+        records = [
+            _record(run, history, space, where)
+            for run, history in zip(runs, histories, strict=True)
+        ]
+    return tuple(sorted(records, key=lambda record: record.number))
+
+
+def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> TrialRecord:
+    tags = run.data.tags
+    if keys.TAG_PARAMS not in tags:
+        raise DamagedData(
+            f"its run {run.info.run_name} does not say what was drawn",
+            where=where,
+            hint="an older ckconv-sweep wrote it; read the sweep's folder instead (--sweeps-dir)",
+        )
+    number, outcome = int(tags[keys.TAG_TRIAL]), tags.get(keys.TAG_OUTCOME, "running")
+    if outcome not in get_args(keys.Outcome):
+        raise ValueError(f"trial {number} has the outcome {outcome!r}")
+    params = json.loads(tags[keys.TAG_PARAMS])
+    space.resolve(params, number)  # it is a trial of this space, or is refused
+    return TrialRecord(
+        number=number,
+        outcome=outcome,
+        params=params,
+        history=history,
+        reason=tags.get(keys.TAG_REASON, ""),
+        error=tags.get(keys.TAG_ERROR, ""),
+        started_ms=run.info.start_time or 0,
+        ended_ms=None if outcome == "running" else run.info.end_time,
+    )
+
+
+def _history(client: Any, run: Any, space: Space) -> tuple[Epoch, ...]:
+    """Its epochs from 1 without a gap. One whose metrics are on their way is not there yet."""
+    derived = keys.best_of(space.metric.name)
+    metrics: dict[int, dict[str, float]] = {}
+    times: dict[int, int] = {}
+    for name in run.data.metrics:
+        if name == derived or name.startswith((keys.SUMMARY, keys.LOG10)):
+            continue
+        for point in client.get_metric_history(run.info.run_id, name):
+            metrics.setdefault(point.step, {})[name] = point.value
+            times[point.step] = point.timestamp
+    epochs: list[Epoch] = []
+    while space.metric.name in metrics.get(len(epochs) + 1, ()):
+        number = len(epochs) + 1
+        epochs.append(Epoch(number=number, metrics=metrics[number], timestamp_ms=times[number]))
+    return tuple(epochs)

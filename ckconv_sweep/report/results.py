@@ -1,0 +1,46 @@
+"""What came out of a sweep, wherever it was read: what every table and picture is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.record.lock import holder
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.report.summary import State, Summary, state_of, summarize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A sweep as it was at one moment.
+
+    `uid` names the sweep for ever, 32 hexadecimal digits. `state`: see `report.summary`; from
+    MLflow it is what the driver wrote last, so a killed one seems to run. `source` says where it
+    was read, `notes` what the reader should know about that; these two are not compared.
+    """
+
+    name: str
+    uid: str
+    space: Space
+    records: tuple[TrialRecord, ...]
+    state: State
+    source: str = field(compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def of_study(cls, study: Study) -> Results:
+        """Of an open study; also while a driver writes."""
+        records, folder = tuple(study.trials()), study.folder
+        return cls(
+            name=folder.name,
+            uid=study.note("uid"),
+            space=study.space,
+            records=records,
+            state=state_of(records, study.space, held=holder(folder.lock) is not None),
+            source=str(folder.root),
+        )
+
+    def summary(self) -> Summary:
+        """The sweep in a few numbers."""
+        of_records = summarize(self.name, self.records, self.space, held=False)
+        return replace(of_records, state=self.state)
