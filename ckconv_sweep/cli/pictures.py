@@ -1,0 +1,177 @@
+"""`plot` and `report`: what came out, to look at."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, Name, SweepsDir
+from ckconv_sweep.cli.tables import FromMlflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ckconv_sweep.report.results import Results
+
+_KINDS = "curves, history, importance, parallel, slice, contour, pareto or timeline"
+
+
+def plot(
+    name: Name,
+    kind: Annotated[str, typer.Argument(help=f"{_KINDS[0].upper()}{_KINDS[1:]}.", metavar="KIND")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture: a .png or .svg file.", show_default="NAME-KIND.png"),
+    ] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Which settings slice and contour show; their last words are enough.",
+            show_default="the most important ones",
+        ),
+    ] = None,
+    tracking_uri: FromMlflow = None,
+    data_dir: DataDir = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """A picture of a sweep, also while it runs.
+
+    ckconv-sweep plot quickstart contour --settings learning_rate,omega_0
+    """
+    from ckconv_sweep.errors import ConfigError
+
+    out = out or Path(f"{name}-{kind}.png")
+    if out.suffix not in (".png", ".svg"):
+        raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
+
+    from ckconv_sweep.report.columns import split_names
+    from ckconv_sweep.report.plots import check, draw
+    from ckconv_sweep.report.plots.style import rendered
+
+    options: dict[str, Any] = {} if settings is None else {"settings": split_names(settings)}
+    check(kind, options)
+    results, _ = _read(name, sweeps_dir, tracking_uri)
+    _say_notes(results.notes)
+    if kind == "pareto":
+        options["parameters"] = _parameters(results, data_dir)
+    figure = draw(kind, results.records, results.space, **options)
+    _write(out, rendered(figure, out.suffix[1:]))
+    typer.echo(f"picture: {out}")
+
+
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option(help="The file.", show_default="NAME-report.html")
+    ] = None,
+    wider_space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the space with the ranges that ended too early going further.",
+        ),
+    ] = None,
+    tracking_uri: FromMlflow = None,
+    data_dir: DataDir = None,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
+) -> None:
+    """A sweep as one HTML file, to keep or to send: best settings, pictures, advice.
+
+    ckconv-sweep report quickstart --out quickstart.html
+    """
+    from ckconv_sweep.errors import ConfigError
+
+    out = out or Path(f"{name}-report.html")
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
+
+    from ckconv_sweep.cli.result import command
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.report.advice import widened
+    from ckconv_sweep.report.page import page
+
+    results, versions = _read(name, sweeps_dir, tracking_uri)
+    _say_notes(results.notes)
+    wider = widened(results.records, results.space) if wider_space else None
+    if wider_space is not None and wider is None:
+        raise ConfigError(
+            "no range ended too early, or none can go further",
+            where="--wider-space",
+            hint="leave it out",
+        )
+    parameters = None
+    try:
+        parameters = _parameters(results, data_dir)
+    except ConfigError as error:  # the size of a data set may stand in its files
+        typer.echo(f"no Pareto front, because models cannot be counted: {error}", err=True)
+    folder = SweepFolder.of(sweeps_dir, name)
+    here = results.source == str(folder.root)
+    text = page(
+        results,
+        versions=versions,
+        parameters=parameters,
+        again=(lambda other: command(other, folder)) if here else None,
+    )
+    _write(out, text)
+    typer.echo(f"report: {out}")
+    if wider_space is not None and wider is not None:
+        new, bounds = wider
+        moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
+        _write(wider_space, f"# The space of {name} with a wider {moved}.\n{new.to_yaml()}")
+        typer.echo(f"wider space: {wider_space}")
+
+
+def _say_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        typer.echo(note, err=True)
+
+
+def _read(
+    name: str, sweeps_dir: Path, tracking_uri: str | None
+) -> tuple[Results, Sequence[Mapping[str, Any]]]:
+    """A sweep, and under which versions it ran; MLflow does not say them as the study does."""
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.versions import noted
+    from ckconv_sweep.report.results import Results
+    from ckconv_sweep.sources import results_of
+
+    folder = SweepFolder.of(sweeps_dir, name)
+    if tracking_uri is None and folder.study.exists():
+        collecting = gc.isenabled()
+        # Python would look for cycles among the objects of a large study for longer than it reads.
+        gc.disable()
+        try:
+            with Study.open(folder) as study:
+                return Results.of_study(study), noted(study)
+        finally:
+            if collecting:
+                gc.enable()
+    return results_of(name, sweeps_dir, tracking_uri), ()
+
+
+def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:
+    """Those of completed trials, which a Pareto front is made of. Raises as `parameter_counts`."""
+    from dataclasses import replace
+
+    from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.sources import parameter_counts
+
+    completed = tuple(r for r in results.records if r.outcome == "completed")
+    return parameter_counts(replace(results, records=completed), absolute(data_dir))
+
+
+def _write(out: Path, content: str | bytes) -> None:
+    """Raises CannotWrite if there is no place for it."""
+    from ckconv_sweep.errors import CannotWrite
+    from ckconv_sweep.record.filesystem import write_whole
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out.parent)) from None
+    write_whole(out, content)

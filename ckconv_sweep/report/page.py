@@ -1,0 +1,294 @@
+"""A sweep as one HTML file: pictures and style are inside, and nothing runs.
+
+The template escapes every text that it is given, and the page's own policy forbids scripts and
+requests, so that a text which somebody put into a setting or an error stays a text.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ckconv_sweep.config import files
+from ckconv_sweep.config.domains import Choices, Interval
+from ckconv_sweep.config.history import best
+from ckconv_sweep.config.settings import short_names
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.report.advice import advise, widened
+from ckconv_sweep.report.columns import is_missing
+from ckconv_sweep.report.importance import Importances, importances
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.plots import draw
+from ckconv_sweep.report.plots.contour import pairs
+from ckconv_sweep.report.plots.importance import picture as importance_picture
+from ckconv_sweep.report.plots.style import rendered
+from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.spent import Spent, spent
+from ckconv_sweep.report.summary import winner
+
+ROWS = 50
+"""Of the leaderboard; the others are counted."""
+_PAIRS = 3
+"""Contours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An SVG as the address that an `<img>` shows, and what a reader who cannot see it is told."""
+
+    address: str
+    alt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The trials that failed for one reason."""
+
+    reason: str
+    trials: str
+    amount: int
+    lines: tuple[tuple[str, int], ...]
+    """The last line of an error, and how many trials had it; the most frequent first."""
+
+
+def page(
+    results: Results,
+    *,
+    versions: Sequence[Mapping[str, Any]] = (),
+    parameters: Mapping[int, int] | None = None,
+    again: Callable[[str], str] | None = None,
+    seed: int = 0,
+) -> str:
+    """The report.
+
+    Args:
+        results: a sweep, also one that has not ended.
+        versions: those of each session that changed them, as the study notes them.
+        parameters: the number of trained values of each trial's model, by the trial's number;
+            without it there is no Pareto front.
+        again: what to type for a command on this sweep; None where its folder is not here.
+        seed: of the importances' resamples.
+    """
+    space = results.space
+    records = [r for r in results.records if r.counts]
+    found = importances(records, space, seed=seed)
+    wider = widened(records, space)
+    sums = spent(records, space)
+    return template().render(
+        name=results.name,
+        summary=results.summary(),
+        state=results.state,
+        source=results.source,
+        notes=results.notes,
+        again=again,
+        metric=space.metric,
+        space=space,
+        searched=[(name, _range(domain)) for name, domain in space.parameters().items()],
+        space_yaml=space.to_yaml(),
+        versions=_columns(versions),
+        best=_best(records, space),
+        advice=advise(
+            results.records,
+            space,
+            found,
+            resume=again("resume") if again else f"ckconv-sweep resume {results.name}",
+        ),
+        wider_yaml=wider[0].to_yaml() if wider else None,
+        wider_bounds=wider[1] if wider else (),
+        pictures=dict(_pictures(records, space, found, parameters)),
+        spent=sums,
+        times=list(_times(sums)),
+        failures=failures(records),
+        violations=len(results.records) - len(records),
+        table=_cells(leaderboard(records, space).head(ROWS), space),
+        more=max(0, len(records) - ROWS),
+    )
+
+
+@cache
+def template() -> jinja2.Template:
+    """The page, to be filled in. A value that it is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ckconv_sweep.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # A text may hold codes that are no characters of HTML.
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.filters["number"] = number
+    environment.filters["duration"] = duration
+    environment.filters["trial_name"] = trial_name
+    return environment.get_template("report.html.j2")
+
+
+def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None:
+    """The best trial: its settings, its number, and the whole of it as a file."""
+    record = winner(records, space)
+    if record is None:
+        return None
+    epoch = best(record.history, space.metric)
+    names = short_names(space.parameters())
+    return {
+        "number": record.number,
+        "value": epoch.metrics[space.metric.name],
+        "epoch": epoch.number,
+        "epochs": len(record.history),
+        "params": [(names[path], number(value)) for path, value in record.params.items()],
+        "metrics": sorted(
+            (name, number(value))
+            for name, value in epoch.metrics.items()
+            if not name.startswith("time/")
+        ),
+        "yaml": files.write(space.resolve(record.params, record.number).model_dump(mode="json")),
+    }
+
+
+def _pictures(
+    records: Sequence[TrialRecord],
+    space: Space,
+    found: Importances,
+    parameters: Mapping[int, int] | None,
+) -> Iterator[tuple[str, list[Picture]]]:
+    """Of each kind; none where there is nothing to compare."""
+    name = space.metric.name
+    if not any(r.history for r in records):
+        return
+    of_all: dict[str, str] = {
+        "history": f"The best {name} so far, over the trials and over time.",
+        "curves": f"{name} of every trial, epoch by epoch.",
+        "parallel": f"Every trial as a line over all searched settings to its {name}.",
+        "timeline": "When each trial was trained.",
+    }
+    for kind, alt in of_all.items():
+        yield kind, [_picture(draw(kind, records, space), alt)]
+    told = ", ".join(
+        f"{one.setting} {one.median:.0%} ({one.low:.0%} to {one.high:.0%})"
+        for one in found.settings
+        if one.told
+    )
+    yield (
+        "importance",
+        [_picture(importance_picture(found), f"Importance of the settings: {told or 'not told'}.")],
+    )
+    top = found.top[:6]
+    yield (
+        "slice",
+        [_picture(draw("slice", records, space, settings=top), f"{name} against {_list(top)}.")],
+    )
+    yield (
+        "contour",
+        [
+            _picture(draw("contour", records, space, settings=pair), f"{name} over {_list(pair)}.")
+            for pair, _ in zip(pairs(records, found.top), range(_PAIRS), strict=False)
+        ],
+    )
+    if parameters is not None and any(r.outcome == "completed" for r in records):
+        figure = draw("pareto", records, space, parameters=parameters)
+        yield "pareto", [_picture(figure, f"{name} against the number of the model's parameters.")]
+
+
+def _picture(figure: Figure, alt: str) -> Picture:
+    content = base64.b64encode(rendered(figure)).decode()
+    return Picture(address=f"data:image/svg+xml;base64,{content}", alt=alt)
+
+
+def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
+    """Where the time went: what, seconds, epochs."""
+    said = {
+        "completed": "trained, of trials that completed",
+        "pruned": "trained, of trials that were stopped early",
+        "failed": "trained, of trials that failed",
+        "running": "trained, of trials that have not ended",
+    }
+    for outcome, words in said.items():
+        for known, seconds in sums.training_seconds.items():
+            if known == outcome and sums.epochs[known]:
+                yield words, seconds, sums.epochs[known]
+    yield "waited between their epochs", sums.waiting_seconds, None
+
+
+def failures(records: Sequence[TrialRecord]) -> list[Failure]:
+    """The failed trials by reason, the most frequent first."""
+    reasons = Counter(r.reason for r in records if r.outcome == "failed")
+    out = []
+    for reason, amount in reasons.most_common():
+        some = [r for r in records if r.outcome == "failed" and r.reason == reason]
+        lines = Counter((r.error.strip().splitlines() or ["(no message)"])[-1] for r in some)
+        names = [trial_name(r.number) for r in some]
+        out.append(
+            Failure(
+                reason=reason or "unknown",
+                trials=", ".join(names[:8]) + (", …" if len(names) > 8 else ""),
+                amount=amount,
+                lines=tuple(lines.most_common(3)),
+            )
+        )
+    return out
+
+
+def _cells(table: pd.DataFrame, space: Space) -> dict[str, Any]:
+    """A table as texts; which columns are numbers stands on the right."""
+    shown = table.rename(columns=short_names(space.parameters()))
+    return {
+        "columns": [(str(name), name != "outcome") for name in shown],
+        "rows": [
+            ["" if is_missing(cell) else number(cell) for cell in row]
+            for row in shown.itertuples(index=False)
+        ],
+    }
+
+
+def _columns(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Of each package its version in each session that changed some."""
+    names = dict.fromkeys(name for entry in versions for name in entry)
+    return [(name, [str(entry.get(name, "")) for entry in versions]) for name in names]
+
+
+def _range(domain: Interval | Choices) -> str:
+    if isinstance(domain, Choices):
+        return " | ".join(map(str, domain.options))
+    written = domain.written()
+    step = f", steps of {number(written['step'])}" if "step" in written else ""
+    log = ", log" if written.get("log") else ""
+    return f"{number(written['low'])} to {number(written['high'])}{log}{step}"
+
+
+def number(value: Any) -> str:
+    """Four digits of a real number; what else there is as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `7 min`, `3 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def visible(text: str) -> str:
+    """Without codes that are no text; a line break and a tab are."""
+    return _CODES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+# Control codes, halves of characters, and what turns the reading direction.
+_CODES = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,76 @@
+"""The trials over which a statistic is made, each with one number, all after equal training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.record.study import TrialRecord
+
+ENOUGH = 20
+"""Of fewer trials a forest told planted settings from none in less than half of the tries
+(docs/decisions.md)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some trials and their values of the metric, in the same order."""
+
+    records: tuple[TrialRecord, ...]
+    values: NDArray[np.float64]
+    words: str
+    """Which trials they are: `14 completed trials`."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def score(record: TrialRecord, metric: Metric) -> float | None:
+    """The number by which a trial is judged so far; None before its first epoch."""
+    return objective(record.history, metric) if record.history else None
+
+
+def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUGH) -> Sample:
+    """The completed trials; where these are fewer than `enough`, or than those that were stopped
+    early, all trials as they were after the first epoch at which one was stopped: a stopping rule
+    leaves the best, in which the settings that decided it differ no more."""
+    metric = space.metric
+    completed = [r for r in records if r.outcome == "completed"]
+    stopped = [len(r.history) for r in records if r.outcome == "pruned" and r.history]
+    if stopped and (len(completed) < enough or len(completed) < len(stopped)):
+        epoch = min(stopped)
+        alike = [r for r in records if len(r.history) >= epoch]
+        if len(alike) >= enough:
+            return Sample(
+                tuple(alike),
+                np.array([objective(r.history[:epoch], metric) for r in alike]),
+                f"{len(alike)} trials, by {metric.name} after {epoch} "
+                f"{'epoch' if epoch == 1 else 'epochs'} (only {len(completed)} completed)",
+            )
+    return Sample(
+        tuple(completed),
+        np.array([objective(r.history, metric) for r in completed]),
+        f"{len(completed)} completed {'trial' if len(completed) == 1 else 'trials'}",
+    )
+
+
+def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
+    """The trials, best first: the completed ones, then those that were stopped early; of equal ones
+    the earlier. What failed or has not ended is left out."""
+    metric = space.metric
+    sign = -1.0 if metric.mode == "max" else 1.0
+    ended = [r for r in records if r.outcome in ("completed", "pruned") and r.history]
+    return sorted(
+        ended,
+        key=lambda r: (
+            r.outcome != "completed",
+            sign * objective(r.history, metric),
+            r.number,
+        ),
+    )
