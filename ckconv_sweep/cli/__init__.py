@@ -8,7 +8,18 @@ import sys
 
 import typer
 
-from ckconv_sweep.cli import doctor, kernels, look, published, run, serve, single
+from ckconv_sweep.cli import (
+    doctor,
+    kernels,
+    look,
+    pictures,
+    published,
+    run,
+    serve,
+    single,
+    tables,
+    watch,
+)
 from ckconv_sweep.cli.output import Output
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError
 
@@ -23,10 +34,14 @@ app = typer.Typer(
 for command in (
     run.launch,
     run.resume,
+    watch.watch,
     look.status,
     look.list_sweeps,
-    look.table,
+    tables.table,
+    tables.compare,
     look.best,
+    pictures.plot,
+    pictures.report,
     single.train,
     single.evaluate,
     published.import_checkpoint,

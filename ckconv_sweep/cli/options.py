@@ -32,6 +32,18 @@ RequireTracking = Annotated[
     bool,
     typer.Option("--require-tracking", help="Start nothing unless MLflow answers."),
 ]
+OnFinish = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Run in a shell when the sweep ends or is stopped; CKCONV_SWEEP, CKCONV_STATE, "
+        "CKCONV_BEST_VALUE, ... are in its environment.",
+    ),
+]
+OnBest = Annotated[
+    str | None,
+    typer.Option(metavar="COMMAND", help="The same at each new best value, in the background."),
+]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 
 

@@ -93,8 +93,21 @@ def ended_in_words(event: Ended, metric: Metric) -> str:
 class _Row:
     trial: Trial
     params: Mapping[str, Any]
+    before: int
+    """Epochs that it had when we first heard of it."""
     epoch: Epoch | None = None
     best: float | None = None
+
+    @property
+    def share_before(self) -> float:
+        """How much of the trial was done then."""
+        return self.before / self.trial.training.epochs
+
+    @property
+    def share(self) -> float:
+        """How much of it is done now."""
+        number = self.before if self.epoch is None else self.epoch.number
+        return number / self.trial.training.epochs
 
 
 class LiveView(Listener):
@@ -110,7 +123,7 @@ class LiveView(Listener):
         self._counts: Counter[str] = Counter()
         self._best: tuple[float, int, int, str] | None = None
         self._start = time.monotonic()
-        self._epochs = self._ended_before = 0
+        self._epochs, self._ended_seen = 0, 0.0
         self._live = Live(
             console=console, get_renderable=self._draw, transient=True, refresh_per_second=4
         )
@@ -122,7 +135,6 @@ class LiveView(Listener):
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
         self._counts.update(r.outcome for r in records if r.outcome != "running")
-        self._ended_before = sum(self._counts.values())
         for record in records:
             if record.history:
                 chosen = best(record.history, self._metric.model_copy(update={"at": "best"}))
@@ -133,14 +145,15 @@ class LiveView(Listener):
     def hear(self, event: Event) -> None:
         match event:
             case Started():
-                self._rows[event.number] = _Row(event.trial, event.params)
+                self._rows[event.number] = _Row(event.trial, event.params, event.epochs_before)
             case EpochEnded():
                 row = self._rows[event.number]
                 row.epoch, row.best = event.epoch, event.best
-                self._epochs += 1
+                self._epochs += event.epoch.number > row.before
                 self._offer(event.best, event.number, event.epoch.number, row.params)
             case Ended():
-                self._rows.pop(event.number, None)
+                if (left := self._rows.pop(event.number, None)) is not None:
+                    self._ended_seen += 1 - left.share_before
                 self._counts[event.outcome] += 1
                 if event.outcome == "failed":
                     self.say(f"{trial_name(event.number)} {ended_in_words(event, self._metric)}")
@@ -171,19 +184,18 @@ class LiveView(Listener):
         yield _line(f"{pace}{duration(elapsed)} elapsed{self._time_left(done, elapsed)}", "dim")
 
     def _time_left(self, done: int, elapsed: float) -> str:
-        """From the pace of this session's epochs, early stopping included."""
+        """From the pace of the epochs that we heard of, early stopping included."""
         if self._asked is None:
             row = next(iter(self._rows.values()), None)
-            if row is None or row.epoch is None:
+            if row is None or row.epoch is None or not self._epochs:
                 return ""
             epochs_left = row.trial.training.epochs - row.epoch.number
             return f", about {duration(elapsed / self._epochs * epochs_left)} left"
         rows = self._rows.copy().values()
-        share = sum(r.epoch.number / r.trial.training.epochs for r in rows if r.epoch)
-        through = done - self._ended_before + share
+        through = self._ended_seen + sum(row.share - row.share_before for row in rows)
         if not self._epochs or through <= 0:
             return ""
-        left = self._asked - done - share
+        left = self._asked - done - sum(row.share for row in rows)
         return f", about {duration(elapsed * left / through)} left"
 
     def _best_line(self) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,8 @@ def show_result(
             f"{command('best', folder)} --out {folder.name}_best.yaml",
             soft_wrap=True,
         )
-    console.print(f"compare all trials in MLflow:  {_see(folder, tracking_uri)}", soft_wrap=True)
+    for line in _in_mlflow(folder, tracking_uri):
+        console.print(line, soft_wrap=True)
     if best is None and summary.state == "finished":
         reasons = Counter(r.reason or r.outcome for r in records if r.counts)
         told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
@@ -105,9 +106,16 @@ def _sweeps_dir(folder: SweepFolder) -> str:
     return f" --sweeps-dir {shlex.quote(str(folder.root.parent))}"
 
 
-def _see(folder: SweepFolder, tracking_uri: str | None) -> str:
-    if tracking_uri and tracking_uri.startswith("http"):
-        from ckconv_sweep.sweep.mlflow_store import without_password
+def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:
+    """Where all trials are compared: the pages on a server, or the command that starts one."""
+    from ckconv_sweep.cli.pages import tracked
+    from ckconv_sweep.sweep.mlflow_store import without_password
 
-        return without_password(tracking_uri)
-    return f"ckconv-sweep ui {folder.name}{_sweeps_dir(folder)}"
+    kept = tracked(folder)
+    if not tracking_uri or not tracking_uri.startswith("http"):
+        yield f"compare all trials in MLflow:  {command('ui', folder)}"
+    elif kept.uri == without_password(tracking_uri) and (found := kept.addresses(kept.server)):
+        yield f"compare all trials in MLflow:  {found.charts}"
+        yield f"                     as table:  {found.table}"
+    else:  # it has never answered
+        yield f"compare all trials in MLflow:  {without_password(tracking_uri)}"

@@ -12,6 +12,8 @@ from ckconv_sweep.cli.options import (
     Changes,
     DataDir,
     Name,
+    OnBest,
+    OnFinish,
     RequireTracking,
     SweepsDir,
     TrackingUri,
@@ -37,6 +39,15 @@ Cpus = Annotated[
     typer.Option(min=0.001, help="CPUs that a trial gets.", show_default="training.threads"),
 ]
 Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs that a trial gets; 0.25 shares one.")]
+Pack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Train so many trials of equal shapes as one, in one process with the CPUs and GPUs "
+        "of a trial; auto: as many as are fastest, which is measured first.",
+        show_default="every trial alone",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(help="A Ray cluster: auto, or host:port.", show_default="this machine alone"),
@@ -67,6 +78,7 @@ def launch(
     concurrency: Concurrency = None,
     cpus_per_trial: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
+    pack: Pack = None,
     address: Address = None,
     insecure_cluster: Insecure = False,
     set_: Changes = None,
@@ -75,6 +87,8 @@ def launch(
     require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
     allow_code_change: AllowCodeChange = False,
+    on_finish: OnFinish = None,
+    on_best: OnBest = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
     ] = False,
@@ -98,7 +112,7 @@ def launch(
     if folder.study.exists():
         asked = _extended(folder, asked, trials, hours)
     placement = _placement(
-        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial
+        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial, pack
     )
     _run(
         folder,
@@ -108,6 +122,8 @@ def launch(
         absolute(data_dir),
         allow_code_change,
         require_tracking,
+        on_finish,
+        on_best,
     )
 
 
@@ -118,6 +134,7 @@ def resume(
     concurrency: Concurrency = None,
     cpus_per_trial: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
+    pack: Pack = None,
     address: Address = None,
     insecure_cluster: Insecure = False,
     data_dir: DataDir = None,
@@ -125,6 +142,8 @@ def resume(
     require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
     allow_code_change: AllowCodeChange = False,
+    on_finish: OnFinish = None,
+    on_best: OnBest = None,
 ) -> None:
     """Go on with a sweep; with more --trials also with a finished one.
 
@@ -138,7 +157,7 @@ def resume(
         asked = study.space
     asked = _extended(folder, _with_budget(asked, trials, hours), trials, hours)
     placement = _placement(
-        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial
+        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial, pack
     )
     _run(
         folder,
@@ -148,6 +167,8 @@ def resume(
         absolute(data_dir),
         allow_code_change,
         require_tracking,
+        on_finish,
+        on_best,
     )
 
 
@@ -186,8 +207,9 @@ def _placement(
     concurrency: int | None,
     cpus: float | None,
     gpus: float,
+    pack: str | None,
 ) -> Placement:
-    from ckconv_sweep.sweep.cluster import Placement
+    from ckconv_sweep.sweep.cluster import Placement, pack_size
 
     threads = space.trial.training.threads
     placement = Placement(
@@ -195,6 +217,7 @@ def _placement(
         insecure=insecure,
         concurrency=concurrency,
         gpus_per_trial=gpus,
+        pack=pack_size(pack),
         cpus_per_trial=float(threads) if cpus is None else cpus,
     )
     placement.check()
@@ -209,7 +232,10 @@ def _run(
     data_dir: Path | None,
     allow_code_change: bool,
     require_tracking: bool,
+    on_finish: str | None,
+    on_best: str | None,
 ) -> None:
+    from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
     from ckconv_sweep.cli.result import command, show_result
     from ckconv_sweep.errors import ClusterLost
@@ -235,18 +261,22 @@ def _run(
 
     if require_tracking:
         check_answers(uri)
-    try:
-        with progress(folder.name, space) as listener:
-            session = run_sweep(
-                folder,
-                space,
-                placement,
-                tracking_uri=uri,
-                data_dir=data_dir,
-                listeners=(listener,),
-                allow_code_change=allow_code_change,
-            )
-    except ClusterLost as lost:
-        lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"
-        raise
-    show_result(folder, session.records, space, tracking_uri, session)
+    with at_the_end(on_finish, folder, space.metric) as finish:
+        try:
+            with (
+                progress(folder.name, space) as view,
+                at_each_best(on_best, folder, space.metric, view) as best,
+            ):
+                session = run_sweep(
+                    folder,
+                    space,
+                    placement,
+                    tracking_uri=uri,
+                    data_dir=data_dir,
+                    listeners=(view, finish, best),
+                    allow_code_change=allow_code_change,
+                )
+        except ClusterLost as lost:
+            lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"
+            raise
+        show_result(folder, session.records, space, tracking_uri, session)

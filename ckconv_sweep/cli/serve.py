@@ -2,118 +2,87 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, TrackingUri
 
-_GRACE_SECONDS = 5.0
+if TYPE_CHECKING:
+    from threading import Thread
+
+    from ckconv_sweep.cli.pages import Tracked
+
+_OPENING_SECONDS = 5.0
 
 
 def ui(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep, to print the address of its comparison.")
+        str | None, typer.Argument(help="A sweep, to open the comparison of its trials.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5000,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Start MLflow's pages over the local database, for this machine only, until Ctrl-C."""
-    import socket
+    """Start MLflow's pages over the local database, for this machine only, until Ctrl-C. For a
+    sweep that is tracked on a server: open its pages there.
 
+        ckconv-sweep ui quickstart
+    """
+    from ckconv_sweep.cli.pages import Tracked, tracked
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import Study
-    from ckconv_sweep.sweep.mlflow_store import comparison_path, first_to_open
+    from ckconv_sweep.sweep import mlflow_server
+    from ckconv_sweep.sweep.mlflow_store import first_to_open, local_database
 
+    kept = Tracked()
     database = sweeps_dir.expanduser().resolve() / "mlflow.db"
+    if name is not None:
+        kept = tracked(SweepFolder.existing(sweeps_dir, name))
+        if kept.server:
+            if opening := _show(kept, kept.server, open_it=not no_open):
+                opening.join(_OPENING_SECONDS)
+            return
+        elsewhere = local_database(kept.uri)
+        if elsewhere is not None and not database.exists():
+            database = elsewhere
     if not database.exists():
         raise ConfigError(
             "no MLflow database here",
             where=str(database.parent),
             hint="launch a sweep first, or say where it lies with --sweeps-dir",
         )
-    path = "/?workflowType=machine_learning"
-    if name is not None:
-        with Study.open(SweepFolder.existing(sweeps_dir, name)) as study:
-            kept, metric = study.note("mlflow") or {}, study.space.metric.name
-        if kept.get("experiment_id"):
-            path = comparison_path(kept["experiment_id"], name, metric)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise ConfigError(
-                f"port {port} is taken",
-                where="--port",
-                hint=f"take another, as in --port {port + 1}",
-            ) from None
+    if not mlflow_server.is_free(port):
+        raise ConfigError(
+            f"port {port} is taken",
+            where="--port",
+            hint=f"take another, as in --port {port + 1}",
+        )
     with first_to_open(f"sqlite:///{database}"):  # not while a sweep is making it
         pass
-    typer.echo(f"MLflow: http://127.0.0.1:{port}{path}")
-    typer.echo("it needs a few seconds to start; end it with Ctrl-C")
+    typer.echo("MLflow is starting, for this machine only; end it with Ctrl-C")
     sys.stdout.flush()
-    raise typer.Exit(_serve(database, port))
+
+    def ready(address: str) -> None:
+        _show(kept, address, open_it=not no_open)
+
+    raise typer.Exit(mlflow_server.serve(database, port, ready=ready))
 
 
-def _serve(database: Path, port: int) -> int:
-    """MLflow's server until it ends or a signal comes; returns the exit code. None of its
-    processes outlives this one, however this one ends."""
-    import contextlib
-    import ctypes
-    import signal
-    import subprocess
+def _show(sweep: Tracked, server: str, *, open_it: bool) -> Thread | None:
+    from ckconv_sweep.cli.pages import open_in_browser
 
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{database}"]
-    command += ["--artifacts-destination", str(database.parent / "mlartifacts")]
-    # The user's own settings of MLflow are for another server; some would open this one to others.
-    foreign = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | {
-        # One worker and no job runner: a sixth of the memory, and nobody here runs jobs in it.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "PYTHONWARNINGS": "ignore",  # of MLflow's own parts, about each other
-    }
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-    def die_with_parent() -> None:
-        if prctl is not None:  # also with one that is killed; MLflow passes SIGTERM on
-            prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-    received: list[int] = []
-    server: subprocess.Popen[bytes] | None = None
-
-    def stop(number: int, _: object) -> None:
-        received.append(number)
-        if server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    # A session of its own, so that a Ctrl-C reaches this process alone, which ends all of it.
-    server = subprocess.Popen(
-        command, env=environment, start_new_session=True, preexec_fn=die_with_parent
-    )
-    code: int | None = None
-    try:
-        while code is None and not received:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = server.wait(timeout=0.5)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=_GRACE_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # what does not end by itself
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-    return 128 + received[0] if received else code or 0
+    found = sweep.addresses(server)
+    if found is None:
+        page = f"{server}/?workflowType=machine_learning"
+        typer.echo(f"MLflow: {page}")
+    else:
+        page = found.charts
+        typer.echo(f"charts: {found.charts}")
+        typer.echo(f"table:  {found.table}")
+    sys.stdout.flush()
+    return open_in_browser(page) if open_it else None
 
 
 def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:

@@ -52,7 +52,9 @@ def train(
 
     from ckconv_sweep.sweep.mlflow_store import check_answers, default_uri
     from ckconv_sweep.sweep.single import run_single
+    from ckconv_sweep.training.allocator import keep_pages
 
+    keep_pages()
     uri = tracking_uri or default_uri(folder.parent)
     if require_tracking:
         check_answers(uri)

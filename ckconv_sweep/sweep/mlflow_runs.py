@@ -7,20 +7,28 @@ equal points (same step, value and time). No method waits or tries again; `sweep
 from __future__ import annotations
 
 import contextlib
-import subprocess
+import json
+import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
-from ckconv_sweep import __version__, keys
-from ckconv_sweep.config.settings import flat
+from ckconv_sweep import keys
+from ckconv_sweep.config import files
+from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.settings import flat, short_names
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.errors import CkconvSweepError
+from ckconv_sweep.record.versions import versions
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.sweep.mlflow_files import Files
+from ckconv_sweep.sweep.mlflow_page import Page
+from ckconv_sweep.sweep.mlflow_source import command_line, dataset_input, in_words, source_tags
 from ckconv_sweep.sweep.mlflow_store import (
     artifact_location,
     experiment_name,
@@ -65,6 +73,15 @@ class RunOfSweep:
     params: Mapping[str, Any]
     artifacts: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    space: Space | None = None
+    """What is searched, where several trials are."""
+    created_ms: int = 0
+    versions: Mapping[str, Any] = field(default_factory=versions)
+    """What the sweep is run with, as `record.versions` notes it."""
+    data_digest: str = ""
+    """Of the base trial's sequences; empty where they were not read."""
+    count_parameters: Callable[[Trial], int] | None = None
+    """The number of trained numbers of a trial's model."""
 
 
 @dataclass
@@ -104,13 +121,14 @@ class Runs:
         self._ids: dict[int | None, str] = {}
         self._client: Any = None
         self._unanswered: set[str] = set()
-        self._files_missing = bool(sweep.artifacts)
-        self._said_no_files = False
+        self._files = Files(uri, say)
+        self._source = {**source_tags(), keys.TAG_VERSIONS: in_words(sweep.versions)}
+        self.page = None if sweep.space is None else Page(uri, sweep, sweep.space, say)
 
     @property
     def undelivered(self) -> int:
         """How many records MLflow did not take, though it answered."""
-        return self.refused + (self._files_missing and None in self._ids)
+        return self.refused + self._files.missing
 
     def connect(self) -> None:
         """Raises what MLflow raises when it cannot be reached; so do all that follow."""
@@ -138,7 +156,10 @@ class Runs:
             self._client.update_run(run_id, status="RUNNING")
         else:
             self._client.set_terminated(run_id, status=status)
-        self._write_files(run_id)
+        self._files.want(run_id, self._sweep.artifacts)
+        self._files.put_missing(self._client)
+        if self.page is not None:
+            self.page.write(self._client, self.experiment_id or "", run_id)
 
     def write_trial(self, number: int, events: Sequence[Event]) -> None:
         """What happened to one trial."""
@@ -160,7 +181,8 @@ class Runs:
                 keys.best_of(self._base.metric.name): event.best,
             }.items()
         ]
-        mark = self._marks.setdefault(number, Mark())
+        # Nothing is marked of a run that lacks its file, so that it is all told again with it.
+        mark = Mark() if self._files.lacks(run_id) else self._marks.setdefault(number, Mark())
         if points:
             self._client.log_batch(run_id, metrics=points)
             crash_point("tracking.delivered")
@@ -187,33 +209,17 @@ class Runs:
                 sweep.uid,
                 sweep.name,
                 None,
-                {keys.TAG_SWEEP: sweep.name, keys.TAG_ROLE: sweep.role, **sweep.tags},
+                {
+                    keys.TAG_SWEEP: sweep.name,
+                    keys.TAG_ROLE: sweep.role,
+                    keys.TAG_COMMAND: command_line(sys.argv),
+                    **sweep.tags,
+                },
             )
             if new:
                 self._write_params(run_id, sweep.params)
             self._ids[None] = run_id
         return self._ids[None]
-
-    def _write_files(self, run_id: str) -> None:
-        """Files lie elsewhere than runs; where that place fails, nothing else is kept back, and
-        what is missing is tried again at the session's end and in the next one."""
-        if not self._files_missing:
-            return
-        try:
-            there = {file.path for file in self._client.list_artifacts(run_id)}
-            for name, text in self._sweep.artifacts.items():
-                if name not in there:
-                    self._client.log_text(run_id, text, name)
-        except Exception as error:
-            self._client.get_run(run_id)  # raises where it is MLflow itself that fails
-            if not self._said_no_files:
-                self._said_no_files = True
-                self._say(
-                    f"MLflow at {without_password(self._uri)} takes no files and gets "
-                    f"{', '.join(self._sweep.artifacts)} later: {reason(error, self._uri)}"
-                )
-        else:
-            self._files_missing = False
 
     def _start_trial(self, event: Started) -> None:
         if event.number in self._ids:
@@ -233,18 +239,43 @@ class Runs:
                     keys.TAG_SWEEP: self._sweep.name,
                     keys.TAG_ROLE: keys.ROLE_TRIAL,
                     keys.TAG_TRIAL: str(event.number),
+                    keys.TAG_PARAMS: json.dumps(dict(event.params)),
                     keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
                     "mlflow.parentRunId": self._run_of_sweep(),
                 },
             )
+        if not alone:
+            self._files.put(self._client, run_id, _trial_file(event.trial), new=new)
         if new:
-            self._write_params(run_id, settings)
+            self._describe(run_id, event)
+            self._write_params(run_id, settings)  # the last: who finds them finds all before
             # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
             self._marks[event.number] = Mark()
             self._owed[event.number] = self.delivered_before.pop(event.number, [])
         else:
             self._client.update_run(run_id, status="RUNNING")
         self._ids[event.number] = run_id
+
+    def _describe(self, run_id: str, event: Started) -> None:
+        """What is known of a trial before it begins, for charts and the column of data sets."""
+        from mlflow.entities import Metric
+
+        sweep, base, known = self._sweep, self._base.data, dict[str, float]()
+        if sweep.count_parameters is not None:
+            with contextlib.suppress(CkconvSweepError):  # `sync` where a data set is not
+                known[keys.SUMMARY_PARAMETERS] = float(sweep.count_parameters(event.trial))
+        domains = {} if sweep.space is None else sweep.space.parameters()
+        short = short_names(domains)
+        for name, value in event.params.items():
+            domain = domains.get(name)
+            if isinstance(domain, Interval) and domain.log:
+                known[keys.log10_of(short[name])] = math.log10(value)
+        if known:
+            points = [Metric(name, value, event.started_ms, 0) for name, value in known.items()]
+            self._client.log_batch(run_id, metrics=points)
+        if sweep.data_digest:
+            used = dataset_input(event.trial.data, base, sweep.data_digest)
+            self._client.log_inputs(run_id, datasets=[used])
 
     def _end_trial(self, run_id: str, event: Ended) -> None:
         from mlflow.entities import Metric, RunTag
@@ -254,10 +285,9 @@ class Runs:
             keys.TAG_REASON: event.reason,
             keys.TAG_ERROR: event.error[-5000:],
         }
-        summary = {"summary/epochs": float(event.epochs)}
+        summary = {keys.SUMMARY_EPOCHS: float(event.epochs)}
         if event.value is not None:
-            summary[f"summary/{self._base.metric.name.replace('/', '_')}"] = event.value
-        # At step 0, so that MLflow draws one bar a trial instead of scattered dots.
+            summary[keys.summary_of(self._base.metric.name)] = event.value
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],
@@ -285,7 +315,7 @@ class Runs:
             self.experiment_id,
             run_name=name,
             start_time=start_ms,
-            tags={keys.TAG_UID: run_uid, **{k: v for k, v in tags.items() if v}, **_source()},
+            tags={keys.TAG_UID: run_uid, **{k: v for k, v in tags.items() if v}, **self._source},
         )
         self._unanswered.discard(run_uid)
         crash_point("tracking.created")
@@ -296,7 +326,7 @@ class Runs:
 
         try:
             self._client.log_batch(
-                run_id, params=[Param(name, _short(value)) for name, value in params.items()]
+                run_id, params=[Param(name, str(value)) for name, value in params.items()]
             )
         except Exception as error:
             if not is_refusal(error):
@@ -304,27 +334,8 @@ class Runs:
             self.refuse("the settings of a run", error)
 
 
-@lru_cache(maxsize=1)
-def _source() -> Mapping[str, str]:
-    """Where a run comes from. Never the command line, which may hold a password."""
-    tags = {
-        "mlflow.source.name": "ckconv-sweep",
-        "mlflow.source.type": "LOCAL",
-        "ckconv.version": __version__,
-    }
-    checkout = Path(__file__).parents[2]
-    if (checkout / ".git").exists():
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            commit = subprocess.run(
-                ["git", "rev-parse", "HEAD"],
-                capture_output=True,
-                text=True,
-                timeout=5,
-                check=True,
-                cwd=checkout,
-            )
-            tags["mlflow.source.git.commit"] = commit.stdout.strip()
-    return tags
+def _trial_file(trial: Trial) -> Mapping[str, str]:
+    return {keys.ARTIFACT_TRIAL: files.write(trial.model_dump(mode="json"))}
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from ckconv_sweep import keys
 from ckconv_sweep.errors import TrackingError
@@ -24,6 +24,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Nothing of ours is a pickle, so nothing of MLflow's needs to be read as one.
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 
@@ -70,17 +71,6 @@ def reason(error: BaseException, uri: str) -> str:
             if len(form) > 3:
                 text = text.replace(form, "***")
     return text[:300]
-
-
-def comparison_path(experiment_id: str, sweep: str, metric: str) -> str:
-    """The part of an address after the server's: the sweep's trials, best first. The page needs
-    `workflowType`, or MLflow opens its pages for language models."""
-    searched = quote(f"tags.{keys.TAG_SWEEP} = '{sweep}' and tags.{keys.TAG_ROLE} = 'trial'")
-    order = quote(f"metrics.`{keys.best_of(metric)}`")
-    return (
-        f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-        f"&searchFilter={searched}&orderByKey={order}&orderByAsc=false"
-    )
 
 
 # Opening

@@ -64,6 +64,8 @@ class Tracker(Listener):
         self._thread.start()
 
     def hear(self, event: Event) -> None:
+        if self._runs.page is not None:
+            self._runs.page.standings.hear(event)
         self._put(event)
 
     def catch_up(
@@ -71,6 +73,8 @@ class Tracker(Listener):
     ) -> None:
         """Queue what the study has and MLflow is not known to have."""
         for record in records:
+            if record.counts and self._runs.page is not None:
+                self._runs.page.standings.add(record)
             mark = self.marks.get(record.number, Mark())
             over = record.outcome != "running"
             whole = mark.epochs >= len(record.history) and mark.ended == over
@@ -94,6 +98,11 @@ class Tracker(Listener):
     def experiment_id(self) -> str | None:
         """Which experiment holds the sweep; None before MLflow has answered."""
         return self._runs.experiment_id
+
+    @property
+    def view(self) -> str:
+        """The key of the sweep's saved view in MLflow; empty where there is none."""
+        return "" if self._runs.page is None else self._runs.page.view
 
     @property
     def waiting(self) -> int:

@@ -10,6 +10,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ def test_mlflow_has_a_finished_run_of_the_sweep_and_one_of_each_trial(finished: 
 
 def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
     record = best_of(finished)
+    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+        records = study.trials()
+
+    def iso(ms: int) -> str:
+        whole = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{whole}.{ms % 1000:03d}Z"
+
     said = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=finished)))
     value = max(e.metrics["val/accuracy"] for e in record.history)
     assert said == {
@@ -98,6 +106,9 @@ def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
         "best_trial": record.number,
         "best_value": value,
         "best_epoch": next(e.number for e in record.history if e.metrics["val/accuracy"] == value),
+        "best_params": record.params,
+        "started_at": iso(min(r.started_ms for r in records)),
+        "last_epoch_at": iso(max(e.timestamp_ms for r in records for e in r.history)),
     }
     every = json.loads(ended(ckconv_sweep("status", "--json", cwd=finished)))
     assert every == [said]

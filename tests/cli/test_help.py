@@ -10,8 +10,9 @@ from ckconv_sweep.cli import app
 
 from .commands import REPOSITORY, ckconv_sweep, ended, environment
 
-COMMANDS = ["launch", "resume", "status", "list", "table", "best"]
+COMMANDS = ["launch", "resume", "watch", "status", "list", "table", "compare", "best", "plot"]
 COMMANDS += [
+    "report",
     "train",
     "evaluate",
     "import-checkpoint",

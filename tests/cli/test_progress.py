@@ -148,6 +148,30 @@ def test_before_the_first_epoch_the_live_view_says_so() -> None:
     assert "no epoch has ended yet" in drawn([started(0)], asked=3)
 
 
+def test_the_time_that_is_left_does_not_count_epochs_that_were_there_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four of the five epochs of a resumed trial took no time of this session."""
+    now = [0.0]
+    monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    view = LiveView("digits", Metric(), 2, console)
+    view.hear(started(0, before=3))
+    view.hear(epoch_ended(0, 3, 0.5, 0.5))  # as `watch` tells what it finds
+    _, pace = view._headlines()
+    assert str(pace) == "0:00 elapsed"
+    now[0] = 10.0
+    view.hear(epoch_ended(0, 4, 0.5, 0.5))
+    _, pace = view._headlines()
+    # One epoch in 10 s; one more and the five of another trial are left.
+    assert str(pace) == "6 epochs a minute, 0:10 elapsed, about 1:00 left"
+    now[0] = 20.0
+    view.hear(epoch_ended(0, 5, 0.5, 0.5))
+    view.hear(ended(0, "completed", 5, "epochs"))
+    _, pace = view._headlines()
+    assert str(pace) == "6 epochs a minute, 0:20 elapsed, about 0:50 left"
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
 from tests.sweep.mlflow_real import free_port
 
-from .commands import PROGRAM, environment
+from .commands import PROGRAM, ckconv_sweep, environment
 from .test_signals import family, processes
 
 pytestmark = [
@@ -164,25 +166,97 @@ def test_however_it_ends_no_process_of_it_is_left(
         assert code == 128 + number
 
 
-def test_the_address_of_a_sweeps_comparison_is_printed_first(
+def opened_by(command: list[str], here: Path, **more: str) -> tuple[list[str], list[str], int]:
+    """What `ui` printed, and which pages its browser was given, up to the moment when it was; then
+    Ctrl-C. The browser is one that never returns."""
+    browser = here / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" >> opened\nexec sleep 20 > /dev/null 2>&1\n')
+    browser.chmod(0o700)
+    process = subprocess.Popen(
+        [PROGRAM, "ui", *command],
+        cwd=here,
+        env=environment(BROWSER=f"{browser} %s", **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line.strip())
+            if line.startswith("table:"):
+                break
+        deadline = time.monotonic() + (2 if "--no-open" in command else 30)
+        while not (here / "opened").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=30)
+    assert complaint == ""
+    pages = (here / "opened").read_text().splitlines() if (here / "opened").exists() else []
+    return said, pages, process.returncode
+
+
+@pytest.mark.parametrize("no_open", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_when_it_answers_the_addresses_are_printed_and_the_charts_opened(
+    no_open: bool, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    command = ["small", "--port", str(port := free_port()), *["--no-open"] * no_open]
+    said, pages, code = opened_by(command, tmp_path)
+    assert said[0] == "MLflow is starting, for this machine only; end it with Ctrl-C"
+    charts, table = (line.split()[-1] for line in said[1:])
+    assert table.startswith(f"http://127.0.0.1:{port}/#/experiments/")
+    assert "?workflowType=machine_learning&viewStateShareKey=sweep-" in table
+    assert charts == f"{table}&compareRunsMode=CHART"
+    assert pages == ([] if no_open else [charts])
+    assert code == 130
+
+
+def test_the_pages_of_a_sweep_on_a_server_are_opened_there_and_no_server_is_started(
     finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    with Study.open(SweepFolder.existing(tmp_path / "sweeps", "small")) as study:
+        kept = study.note("mlflow") | {"uri": "https://me:***@mlflow.example.org/team/"}
+        study.set_note("mlflow", kept)
+    said, pages, code = opened_by(["small"], tmp_path)
+    page = f"https://mlflow.example.org/team/#/experiments/{kept['experiment_id']}/runs?"
+    assert [line.split()[0] for line in said] == ["charts:", "table:"]
+    assert all(line.split()[-1].startswith(page) for line in said)
+    assert pages == [said[0].split()[-1]]
+    assert code in (0, 130)
+
+
+@pytest.mark.slow
+def test_before_mlflow_has_heard_of_a_sweep_its_first_page_is_named(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    with Study.open(SweepFolder.existing(tmp_path / "sweeps", "small")) as study:
+        study.set_note("mlflow", {})  # as before MLflow has answered
     process = subprocess.Popen(
         [PROGRAM, "ui", "small", "--port", str(port := free_port())],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
+        said = [process.stdout.readline().strip() for _ in range(2)]
     finally:
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=30)
-    assert said, complaint
-    assert said.startswith(f"MLflow: http://127.0.0.1:{port}/#/experiments/")
-    assert "workflowType=machine_learning" in said
-    assert process.returncode == 130
+        process.communicate(timeout=30)
+    assert said[1] == f"MLflow: http://127.0.0.1:{port}/?workflowType=machine_learning"
+
+
+def test_a_server_that_ends_by_itself_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mlflow.db").write_text("no database")
+    done = ckconv_sweep("ui", "--port", free_port(), cwd=tmp_path)
+    assert done.returncode == 75
+    assert "MLflow's server ended by itself (exit code 1)" in done.stderr
+    assert "file is not a database" in done.stderr
+    assert "Traceback" not in done.stderr

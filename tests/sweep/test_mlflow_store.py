@@ -20,7 +20,6 @@ from ckconv_sweep.errors import TrackingError
 from ckconv_sweep.sweep.mlflow_runs import Runs
 from ckconv_sweep.sweep.mlflow_store import (
     check_answers,
-    comparison_path,
     default_uri,
     first_to_open,
     reason,
@@ -249,12 +248,3 @@ def test_the_default_database_lies_beside_the_sweeps(
     assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert default_uri(tmp_path) == "http://host:5000"
-
-
-def test_the_link_to_a_sweeps_trials_escapes_what_an_address_may_not_hold() -> None:
-    path = comparison_path("3", "digits", "val/accuracy")
-    assert path == (
-        "/#/experiments/3/runs?workflowType=machine_learning"
-        "&searchFilter=tags.sweep%20%3D%20%27digits%27%20and%20tags.role%20%3D%20%27trial%27"
-        "&orderByKey=metrics.%60val/accuracy_best%60&orderByAsc=false"
-    )

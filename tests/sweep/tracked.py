@@ -60,7 +60,10 @@ RECORDS = [
 ]
 
 
-def make(uri: str, name: str, *, space: Space = SPACE, **others: Any) -> tuple[Tracker, list[str]]:
+def make(
+    uri: str, name: str, *, space: Space = SPACE, more: Any = None, **others: Any
+) -> tuple[Tracker, list[str]]:
+    """`more` of the sweep's run, as a dict."""
     said: list[str] = []
     tracker = Tracker(
         uri,
@@ -70,6 +73,7 @@ def make(uri: str, name: str, *, space: Space = SPACE, **others: Any) -> tuple[T
             role=keys.ROLE_SWEEP,
             params=flat(space.trial.model_dump(mode="json")),
             artifacts={"space.yaml": space.to_yaml()},
+            **(more or {}),
         ),
         base=space.trial,
         say=said.append,
@@ -101,10 +105,7 @@ def check(uri: str, name: str, records: list[TrialRecord], status: str = "KILLED
     parent = runs[name]
     assert parent.info.status == status
     assert parent.data.tags["role"] == "sweep"
-    base = {
-        k: f"{v:.6g}" if isinstance(v, float) else str(v)
-        for k, v in flat(SPACE.trial.model_dump(mode="json")).items()
-    }
+    base = {k: str(v) for k, v in flat(SPACE.trial.model_dump(mode="json")).items()}
     assert parent.data.params == base
     for r in counted:
         run = runs[keys.trial_name(r.number)]
@@ -113,7 +114,7 @@ def check(uri: str, name: str, records: list[TrialRecord], status: str = "KILLED
         assert (tags["role"], tags["trial"], tags["sweep"]) == ("trial", str(r.number), name)
         assert tags["changed"] == "model.dropout=0.1 optimizer.learning_rate=0.123457"
         assert run.info.start_time == r.started_ms
-        changed = {"model.dropout": "0.1", "optimizer.learning_rate": "0.123457"}
+        changed = {"model.dropout": "0.1", "optimizer.learning_rate": "0.1234567891"}
         assert run.data.params == base | changed | {"training.seed": str(5 + r.number)}
         expected: dict[str, list[tuple[int, float, int]]] = {}
         top = -1.0

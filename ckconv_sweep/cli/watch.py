@@ -1,0 +1,120 @@
+"""`watch`: the live view of a sweep that runs in another terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir
+
+if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import TrialRecord
+    from ckconv_sweep.sweep.events import Event
+
+_PAUSE_SECONDS = 1.0
+
+
+def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
+    """Look on while a sweep runs in another terminal; Ctrl-C ends the looking, not the sweep.
+
+    ckconv-sweep watch quickstart
+    """
+    from ckconv_sweep.cli.look import status
+    from ckconv_sweep.cli.result import command
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.lock import holder
+
+    folder = SweepFolder.existing(sweeps_dir, name)
+    if holder(folder.lock) is not None:
+        try:
+            _look_on(folder)
+        except KeyboardInterrupt:
+            typer.echo(f"{name} goes on; look again with: {command('watch', folder)}")
+            raise typer.Exit(130) from None
+    status(name, sweeps_dir=sweeps_dir)
+    typer.echo(f"  all its trials: {command('table', folder)}")
+
+
+def _look_on(folder: SweepFolder) -> None:
+    """Until no driver holds the sweep any more."""
+    from ckconv_sweep.cli.progress import PlainLines, progress
+    from ckconv_sweep.record.lock import holder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.sweep.events import Ended
+
+    with Study.open(folder) as study, progress(folder.name, study.space) as view:
+        news, brief, held = News(study.space), isinstance(view, PlainLines), True
+        records = [record for record in study.trials() if record.counts]
+        news.skip(records)
+        if brief:
+            over = sum(record.outcome != "running" for record in records)
+            view.say(f"{over} of {study.space.budget.trials} trials ended; a line for each follows")
+        else:
+            view.begin(records)
+        while held:
+            held = holder(folder.lock) is not None  # asked first, so that the end is read, too
+            for event in news.of(study.trials()):
+                if not brief or isinstance(event, Ended):
+                    view.hear(event)
+            if held:
+                time.sleep(_PAUSE_SECONDS)
+
+
+class News:
+    """What happened in a sweep from one look at its study to the next."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._over: set[int] = set()
+        self._seen: set[int] = set()
+        self._before: dict[int, int] = {}
+        self._told: dict[int, int] = {}
+
+    def skip(self, records: Sequence[TrialRecord]) -> None:
+        """What is there already is none: trials that have ended, and epochs but the last."""
+        for record in records:
+            if record.outcome != "running":
+                self._over.add(record.number)
+            self._before[record.number] = len(record.history)
+
+    def of(self, records: Sequence[TrialRecord]) -> Iterator[Event]:
+        """What is new since the last look. A trial is told of when a second look finds it, or its
+        first epoch has ended: one that violates a constraint is there for a moment, too."""
+        for record in records:
+            number = record.number
+            if number in self._over:
+                continue
+            if not record.counts:
+                self._over.add(number)
+            elif record.history or record.outcome != "running" or number in self._seen:
+                yield from self._of_trial(record)
+            self._seen.add(number)
+
+    def _of_trial(self, record: TrialRecord) -> Iterator[Event]:
+        from dataclasses import replace
+
+        from ckconv_sweep.errors import ConfigError
+        from ckconv_sweep.sweep.events import Ended, EpochEnded, Started
+        from ckconv_sweep.sweep.tracking import events_of
+
+        number = record.number
+        try:
+            trial = self._space.resolve(record.params, number)
+        except ConfigError:  # it is being drawn
+            return
+        before = self._before.get(number, 0)
+        for event in events_of(record, trial):
+            if isinstance(event, Started) and number not in self._told:
+                self._told[number] = max(before - 1, 0)
+                yield replace(event, epochs_before=before)
+            elif isinstance(event, EpochEnded) and event.epoch.number > self._told[number]:
+                self._told[number] = event.epoch.number
+                yield event
+            elif isinstance(event, Ended):
+                self._over.add(number)
+                yield event

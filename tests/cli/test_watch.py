@@ -1,0 +1,245 @@
+"""`watch`: a sweep that runs elsewhere, seen from another terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ckconv_sweep.cli.watch import News
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record import lock
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+from tests.sweep.in_process import Machine, formula, machine, make_space
+
+from .commands import PROGRAM, ckconv_sweep, ended, environment
+
+SPACE = make_space(
+    trials=5, epochs=3, scheduler="{name: asha, grace_epochs: 1}", constraints=["model.dropout < 1"]
+)
+
+
+class Ear:
+    """What the driver's own listeners heard, in one order."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def begin(self, records: object) -> None:
+        """Nothing."""
+
+    def hear(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def say(self, message: str) -> None:
+        """Nothing."""
+
+
+def by_trial(events: list[Event]) -> dict[int, list[Event]]:
+    return {n: [e for e in events if e.number == n] for n in sorted({e.number for e in events})}
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_who_looks_at_the_study_hears_what_the_driver_hears(every: int, tmp_path: Path) -> None:
+    ear = Ear()
+    run = machine(tmp_path, SPACE, listeners=(ear,))  # type: ignore[arg-type]
+    seen: list[Event] = []
+    with run.session() as session, Study.open(run.folder) as study:
+        news, steps = News(study.space), 0
+        news.skip(study.trials())
+        while session.step():
+            steps += 1
+            if steps % every == 0:
+                seen += news.of(study.trials())
+        seen += news.of(study.trials())
+        seen += news.of(study.trials())
+    assert by_trial(seen) == by_trial(ear.heard)
+
+
+def test_of_what_ran_before_the_last_epoch_is_told_and_not_the_others(tmp_path: Path) -> None:
+    run = machine(tmp_path, SPACE)
+    with run.session() as session, Study.open(run.folder) as study:
+        while len(study.trials()) < 3 or not study.trials()[2].history:
+            session.step()
+        records = study.trials()
+        news = News(study.space)
+        news.skip(records)
+        told = by_trial(list(news.of(records)))
+        later = {e.number for e in news.of(records)}
+        running = [r for r in records if r.outcome == "running" and r.history]
+        assert running
+        assert [r.number for r in records if r.outcome != "running"]
+        for r in running:
+            start, last = told.pop(r.number)
+            assert isinstance(start, Started)
+            assert isinstance(last, EpochEnded)
+            assert (start.epochs_before, last.epoch.number) == (len(r.history), len(r.history))
+        assert told == {}
+        # The second look finds one again that has only just been asked for.
+        assert later == {r.number for r in records if r.outcome == "running" and not r.history}
+        assert list(news.of(records)) == []
+
+
+def test_a_trial_that_violates_a_constraint_is_never_told_of(tmp_path: Path) -> None:
+    run = machine(tmp_path, make_space(trials=2, constraints=["model.dropout < 0.05"]))
+    with run.session() as session, Study.open(run.folder) as study:
+        news, told = News(study.space), list[Event]()
+        while session.step():
+            told += news.of(study.trials())
+        told += news.of(study.trials())
+        rejected = {r.number for r in study.trials() if not r.counts}
+    assert rejected
+    assert not rejected & {event.number for event in told}
+    assert sum(isinstance(event, Ended) for event in told) == 2
+
+
+# The command
+
+
+def work(trial: Trial, number: int) -> Epoch:
+    """As `formula`, with all that a live view shows."""
+    told = formula(trial, number)
+    more = {"train/loss": 1.0 / number, "time/epoch_seconds": 0.1}
+    return replace(told, metrics={**told.metrics, **more})
+
+
+@contextlib.contextmanager
+def half_run(folder: Path):  # type: ignore[no-untyped-def]
+    """A sweep `sweep` that this process holds, in the middle, and its machine."""
+    run: Machine = machine(folder / "sweeps", SPACE, work=work)
+    with lock.held(run.folder.lock), run.session() as session:
+        for _ in range(5):
+            session.step()
+        yield session
+
+
+def test_ctrl_c_ends_the_looking_and_leaves_the_sweep_alone(tmp_path: Path) -> None:
+    with half_run(tmp_path) as session:
+        process = subprocess.Popen(
+            [PROGRAM, "watch", "sweep"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        before = session.study.trials()
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert complaint == ""
+        assert re.match(r"\S+ [01] of 5 trials ended; a line for each follows$", first)
+        assert said == "sweep goes on; look again with: ckconv-sweep watch sweep\n"
+        assert session.study.trials() == before
+        session.run()
+    assert {r.outcome for r in session.machine.records()} <= {"completed", "pruned"}
+
+
+def test_on_a_terminal_it_is_the_live_view_and_ends_with_the_sweep(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with half_run(tmp_path) as session:
+        process = subprocess.Popen(
+            [PROGRAM, "watch", "sweep"],
+            cwd=tmp_path,
+            env=environment(TERM="xterm", COLUMNS="120", LINES="40"),
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        text = read_until(ours, "running")
+        assert "sweep: " in text
+        assert "of 5 trials ended" in text
+        assert "best val/accuracy so far" in text
+        session.run()
+    text = read_until(ours, "all its trials: ckconv-sweep table sweep")
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    assert "sweep: finished, 5 trials asked" in text
+
+
+def read_until(descriptor: int, text: str) -> str:
+    """What a terminal shows, without its control codes."""
+    shown, deadline = "", time.monotonic() + 60
+    while text not in shown:
+        assert time.monotonic() < deadline, shown
+        try:
+            shown += os.read(descriptor, 10_000).decode()
+        except OSError:
+            break
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert text in shown
+    return shown
+
+
+def test_a_finished_and_an_interrupted_sweep_are_said_to_be_so(tmp_path: Path) -> None:
+    with half_run(tmp_path) as session:
+        pass
+    said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
+    assert said.startswith("sweep: interrupted, 5 trials asked\n")
+    assert "  go on with: ckconv-sweep resume sweep\n" in said
+    assert session.machine.run()
+    said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
+    assert said.startswith("sweep: finished, 5 trials asked\n")
+    assert said.endswith("  all its trials: ckconv-sweep table sweep\n")
+
+
+@pytest.mark.ray
+def test_a_real_sweep_is_watched_to_its_end_and_then_runs_the_users_command(here: Path) -> None:
+    """From before its first epoch on; `--on-best` and `--on-finish` ride on the same sweep."""
+    on_best = 'echo "$CKCONV_BEST_TRIAL $CKCONV_BEST_VALUE" >> best'
+    on_finish = f'{shutil.which("env")} | grep ^CKCONV_ > end; "{PROGRAM}" status > status'
+    command = [PROGRAM, "launch", "small.yaml", "--on-best", on_best, "--on-finish", on_finish]
+    launched = subprocess.Popen(
+        [*command, "--concurrency", "1", "--tracking-uri", "http://127.0.0.1:1"],
+        cwd=here,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (here / "sweeps" / "small" / "study.db").exists():
+            assert launched.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        watched = ckconv_sweep("watch", "small", cwd=here)
+        said, complaint = launched.communicate(timeout=120)
+    finally:
+        launched.kill()
+    assert launched.returncode == 0, complaint
+    lines = ended(watched).splitlines()
+    stamped = [line[9:] for line in lines if re.match(r"\d\d:\d\d:\d\d t", line)]
+    assert [line for line in said.splitlines() if "completed after" in line] == [
+        line for line in said.splitlines() if line[9:] in stamped
+    ]
+    assert [line.split()[0] for line in stamped] == ["t000", "t001", "t002"]
+    assert "small: finished, 3 trials asked" in lines
+
+    with Study.open(SweepFolder.existing(here / "sweeps", "small")) as study:
+        values = {
+            r.number: max(e.metrics["val/accuracy"] for e in r.history) for r in study.trials()
+        }
+    best = max(values, key=lambda number: values[number])
+    last = (here / "best").read_text().splitlines()[-1]
+    assert last == f"{best} {values[best]!r}"
+    end = dict(line.split("=", 1) for line in (here / "end").read_text().splitlines())
+    assert end["CKCONV_STATE"] == "finished"
+    assert end["CKCONV_EXIT_CODE"] == "0"
+    assert end["CKCONV_SWEEP"] == "small"
+    assert (end["CKCONV_BEST_TRIAL"], float(end["CKCONV_BEST_VALUE"])) == (str(best), values[best])
+    assert "small" in (here / "status").read_text()
