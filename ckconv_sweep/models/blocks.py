@@ -19,32 +19,22 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ckconv_sweep.config.model import CKCNNConfig
+from ckconv_sweep.models.activations import ACTIVATIONS
 from ckconv_sweep.models.ckconv import CKConv
-from ckconv_sweep.models.masks import Masks, dropped
-from ckconv_sweep.models.norms import NORMS
-from ckconv_sweep.models.sequence_model import EVENLY, Pointwise, Sampling, matched
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "gelu": functional.gelu,
-}
+from ckconv_sweep.models.masks import Masks
+from ckconv_sweep.models.norms import NORMS, OverTime, last_of
+from ckconv_sweep.models.sequence_model import EVENLY, Penalty, Pointwise, Sampling, matched
 
 FIRST_KERNEL_PLACE = 1_000_000
 """Number of the first place where a kernel's values are dropped; hidden values have those below."""
 
 
-def channels_dropped(x_BCT: Tensor, masks: Masks | None, place: int, rate: float) -> Tensor:
-    """As `masks.dropped`, but a channel of a sequence is dropped at all steps or at none."""
-    if masks is None or rate == 0.0:
-        return x_BCT
-    batch, channels, _ = x_BCT.shape
-    return x_BCT * masks(place, (batch, channels, 1), rate)
-
-
-DROPOUTS: dict[str, Callable[[Tensor, Masks | None, int, float], Tensor]] = {
-    "element": dropped,
-    "channel": channels_dropped,
+DROPOUTS: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
+    "element": lambda shape: shape,
+    "channel": lambda shape: (*shape[:2], 1),
 }
+"""From the shape `(B, C, T)` of what is dropped from to that of the factors: whether each value is
+dropped by itself, or a channel of a sequence at all steps or at none."""
 
 
 class Block(nn.Module, ABC):
@@ -74,7 +64,7 @@ class Block(nn.Module, ABC):
         super().__init__()
         self.number, self.dropout = number, config.dropout
         self.activation = ACTIVATIONS[config.activation]
-        self.drop_from = DROPOUTS[config.dropout_kind]
+        self.dropped_shape = DROPOUTS[config.dropout_kind]
         self.build(config, in_channels, length, generator)
 
     @abstractmethod
@@ -85,13 +75,27 @@ class Block(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
-    ) -> tuple[Tensor, Tensor]:
-        """Output `(B, D, T)`, and the sum of the penalties of its CKConvs, a scalar."""
+        self,
+        x_BCT: Tensor,
+        masks: Masks | None = None,
+        sampling: Sampling = EVENLY,
+        *,
+        last: bool = False,
+    ) -> tuple[Tensor, Penalty]:
+        """Output `(B, D, T)`, or where only the last step is wanted `(B, D, 1)`; and the sum of
+        the penalties of its CKConvs."""
+
+    def factors(self, h_BDT: Tensor, masks: Masks | None, nth: int) -> Tensor | None:
+        """Those of the block's first (`nth` = 0) or second dropout, if it drops anything."""
+        if masks is None or self.dropout == 0.0:
+            return None
+        shape = self.dropped_shape(tuple(h_BDT.shape[-3:]))
+        return masks(1 + 2 * self.number + nth, shape, self.dropout)
 
     def drop(self, h_BDT: Tensor, masks: Masks | None, nth: int) -> Tensor:
-        """The block's first (`nth` = 0) or second dropout."""
-        return self.drop_from(h_BDT, masks, 1 + 2 * self.number + nth, self.dropout)
+        """The block's first or second dropout."""
+        factors = self.factors(h_BDT, masks, nth)
+        return h_BDT if factors is None else h_BDT * factors
 
     def conv(
         self,
@@ -121,13 +125,28 @@ class Residual(Block):
         self.shortcut = matched(in_channels, hidden, generator)
 
     def forward(
-        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x_BCT: Tensor,
+        masks: Masks | None = None,
+        sampling: Sampling = EVENLY,
+        *,
+        last: bool = False,
+    ) -> tuple[Tensor, Penalty]:
         h_BDT, penalty1 = self.conv1.convolved(x_BCT, masks, sampling)
-        h_BDT = self.drop(self.activation(self.norm1(h_BDT)), masks, 0)
+        h_BDT = self._finished(self.norm1, h_BDT, masks, 0)
         h_BDT, penalty2 = self.conv2.convolved(h_BDT, masks, sampling)
-        h_BDT = self.drop(self.activation(self.norm2(h_BDT)), masks, 1)
-        return self.activation(h_BDT + self.shortcut(x_BCT)), penalty1 + penalty2
+        if last:
+            h_BDT, x_BCT = last_of(self.norm2, h_BDT), x_BCT[..., -1:]
+            h_BDT = self.drop(self.activation(h_BDT), masks, 1)
+        else:
+            h_BDT = self._finished(self.norm2, h_BDT, masks, 1)
+        return self.activation(h_BDT + self.shortcut(x_BCT)), lambda: penalty1() + penalty2()
+
+    def _finished(self, norm: nn.Module, h_BDT: Tensor, masks: Masks | None, nth: int) -> Tensor:
+        """After norm, activation and dropout."""
+        if isinstance(norm, OverTime) and self.activation is functional.relu:
+            return norm.relu_dropped(h_BDT, self.factors(h_BDT, masks, nth))
+        return self.drop(self.activation(norm(h_BDT)), masks, nth)
 
 
 class Preactivation(Block):
@@ -146,13 +165,20 @@ class Preactivation(Block):
         self.conv2 = self.conv(config, hidden, length, 1, generator)
 
     def forward(
-        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x_BCT: Tensor,
+        masks: Masks | None = None,
+        sampling: Sampling = EVENLY,
+        *,
+        last: bool = False,
+    ) -> tuple[Tensor, Penalty]:
         h_BCT = self.activation(self.norm1(x_BCT))
         h_BDT, penalty1 = self.conv1.convolved(h_BCT, masks, sampling)
         h_BDT = self.activation(self.norm2(self.drop(h_BDT, masks, 0)))
         h_BDT, penalty2 = self.conv2.convolved(h_BDT, masks, sampling)
-        return x_BCT + self.drop(h_BDT, masks, 1), penalty1 + penalty2
+        if last:
+            h_BDT, x_BCT = h_BDT[..., -1:], x_BCT[..., -1:]
+        return x_BCT + self.drop(h_BDT, masks, 1), lambda: penalty1() + penalty2()
 
 
 class S4(Block):
@@ -170,9 +196,16 @@ class S4(Block):
         self.pointwise = Pointwise(hidden, hidden, generator)
 
     def forward(
-        self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x_BCT: Tensor,
+        masks: Masks | None = None,
+        sampling: Sampling = EVENLY,
+        *,
+        last: bool = False,
+    ) -> tuple[Tensor, Penalty]:
         h_BDT, penalty = self.conv1.convolved(self.norm1(x_BCT), masks, sampling)
+        if last:
+            h_BDT, x_BCT = h_BDT[..., -1:], x_BCT[..., -1:]
         h_BDT = self.drop(self.activation(h_BDT), masks, 0)
         return x_BCT + self.activation(self.pointwise(h_BDT)), penalty
 

@@ -14,7 +14,7 @@ from ckconv_sweep.config.model import CKCNNConfig
 from ckconv_sweep.models.blocks import BLOCKS
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.masks import Masks
-from ckconv_sweep.models.sequence_model import Sampling, SequenceModel, matched
+from ckconv_sweep.models.sequence_model import Penalty, Sampling, SequenceModel, matched
 
 
 class CKCNN(SequenceModel):
@@ -36,13 +36,14 @@ class CKCNN(SequenceModel):
 
     def hidden(
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Penalty]:
         h_BDT: Tensor = self.encoder(x_BCT)
-        penalties: list[Tensor] = []
-        for block in self.blocks:
-            h_BDT, penalty = block(h_BDT, masks, sampling)
+        penalties: list[Penalty] = []
+        for number, block in enumerate(self.blocks, start=1):
+            last = number == len(self.blocks) and self.config.readout == "last"
+            h_BDT, penalty = block(h_BDT, masks, sampling, last=last)
             penalties.append(penalty)
-        return h_BDT, sum(penalties[1:], penalties[0])
+        return h_BDT, lambda: sum((more() for more in penalties[1:]), penalties[0]())
 
     def learning_rate_factors(self) -> dict[str, float]:
         return {

@@ -4,6 +4,8 @@ Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4. Centred and masked kernel
 (arXiv:2110.08059), separable ones from CCNN (arXiv:2206.03398). Times of their own for the steps of
 each sequence: named in CKConv as what continuous kernels are good for; the published code has none.
 
+All take the axis of members (`members.py`) in front.
+
 Shapes: B batch, C channels in, D channels out, T time, K samples of the kernel, N kernels (C, or
 D C for each pair of channels), H features of the kernel net.
 """
@@ -16,13 +18,20 @@ from torch.nn import functional
 
 from ckconv_sweep.config.model import CKCNNConfig
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.models.convolution import causal_conv, centred_conv, legacy_odd_fft
+from ckconv_sweep.models.convolution import (
+    DIRECT_BELOW,
+    causal_conv,
+    centred_conv,
+    legacy_odd_fft,
+)
 from ckconv_sweep.models.initial import put, uniform, unset
-from ckconv_sweep.models.kernel_masks import MASKS
+from ckconv_sweep.models.kernel_masks import MASKS, Unmasked
 from ckconv_sweep.models.kernel_nets import KERNEL_NETS
 from ckconv_sweep.models.masks import Masks, dropped
+from ckconv_sweep.models.members import product
 from ckconv_sweep.models.positions import Span, smoothed
-from ckconv_sweep.models.sequence_model import EVENLY, Sampling
+from ckconv_sweep.models.sequence_model import EVENLY, Penalty, Sampling, pointwise
+from ckconv_sweep.models.spectral_convolution import kernel_norm, spectral_conv
 
 
 class CKConv(nn.Module):
@@ -84,7 +93,7 @@ class CKConv(nn.Module):
         positions_K = self.span.sampled(length, rate, like=self.kernel_net.last.bias)
         # Masked last, so that smoothing brings nothing back where the kernel is cropped.
         values_NK: Tensor = self.mask(smoothed(self.kernel_net(positions_K), rate), positions_K)
-        return values_NK.reshape(*self.kernels, -1)
+        return torch.unflatten(values_NK, -2, self.kernels)
 
     def forward(
         self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
@@ -94,7 +103,7 @@ class CKConv(nn.Module):
 
     def convolved(
         self, x_BCT: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Penalty]:
         """The output and what it costs.
 
         Args:
@@ -103,19 +112,21 @@ class CKConv(nn.Module):
             sampling: when the steps were.
 
         Returns:
-            The output `(B, D, T)`, and a scalar: the L2 norm of the sampled kernel, as it was used,
-            plus that of the bias, neither squared. The published code's `LnLoss` is the sum of
-            these over all CKConvs, times a factor. Where every sequence has times, and so a kernel
-            of its own, it is the norm of the kernel as training sequences without them would
-            sample it.
+            The output `(B, D, T)`, and what gives a scalar: the L2 norm of the sampled kernel, as
+            it was used, plus that of the bias, neither squared. The published code's `LnLoss` is
+            the sum of these over all CKConvs, times a factor. Where every sequence has times, and
+            so a kernel of its own, it is the norm of the kernel as training sequences without them
+            would sample it.
 
         Raises:
             ConfigError: values are to be dropped from the kernel, but the steps have times.
         """
         if sampling.times_BT is None:
-            kernel = self.kernel(x_BCT.shape[-1], sampling.rate)
-            kernel = dropped(kernel, masks, self.place, self.weight_dropout)
-            y_BDT = self._evenly(x_BCT, kernel)
+            positions_K = self._plain_positions(x_BCT.shape[-1], masks, sampling.rate)
+            if positions_K is None:
+                y_BDT, penalty = self.by_its_kernel(x_BCT, masks, sampling.rate)
+            else:
+                y_BDT, penalty = self._by_its_features(x_BCT, positions_K)
         else:
             if masks is not None and self.weight_dropout > 0.0:
                 raise ConfigError(
@@ -123,14 +134,58 @@ class CKConv(nn.Module):
                     "no one sampled kernel whose values could be dropped",
                     hint="take data.dropped_as mask, or another dropout",
                 )
-            kernel = self.kernel(self.span.training_length)
-            y_BDT = self._at_times(x_BCT, sampling.times_BT)
-        if self.pointwise is not None:
-            y_BDT = functional.conv1d(y_BDT, self.pointwise[:, :, None])
-        penalty: Tensor = torch.linalg.vector_norm(kernel)
-        if self.bias is None:
+            y_BDT, penalty = self._at_times(x_BCT, sampling.times_BT)
+        bias_D = self.bias
+        if bias_D is None:
             return y_BDT, penalty
-        return y_BDT + self.bias[:, None], penalty + torch.linalg.vector_norm(self.bias)
+        return y_BDT, lambda: penalty() + torch.linalg.vector_norm(bias_D, dim=-1)
+
+    def by_its_kernel(
+        self, x_BCT: Tensor, masks: Masks | None = None, rate: float = 1.0
+    ) -> tuple[Tensor, Penalty]:
+        """`convolved` in plain words: the kernel is sampled and the input convolved with it. Works
+        for every kernel; `_by_its_features` is the same, faster, for most."""
+        kernel = self.kernel(x_BCT.shape[-1], rate)
+        kernel = dropped(kernel, masks, self.place, self.weight_dropout, dims=len(self.kernels) + 1)
+        return self._biased(self._evenly(x_BCT, kernel)), lambda: self._norm(kernel)
+
+    def _plain_positions(self, length: int, masks: Masks | None, rate: float) -> Tensor | None:
+        """Where the kernel is sampled; or None where its samples must be seen one by one, or are
+        so few that they better are."""
+        faulty = self.legacy_odd_fft and length >= self.span.training_length
+        if (
+            rate != 1.0
+            or not isinstance(self.mask, Unmasked)
+            or (masks is not None and self.weight_dropout > 0.0)
+            or faulty
+        ):
+            return None
+        positions_K = self.span.sampled(length, rate, like=self.kernel_net.last.bias)
+        return None if len(positions_K) < DIRECT_BELOW else positions_K
+
+    def _by_its_features(self, x_BCT: Tensor, positions_K: Tensor) -> tuple[Tensor, Penalty]:
+        """As `by_its_kernel`, without the kernel's samples (`spectral_convolution`)."""
+        last = self.kernel_net.last
+        kernel = last.weight(), last.bias, self.kernel_net.features(positions_K)
+        ahead = 0 if self.span.causal else len(positions_K) // 2
+        if self.separable:
+            y_BDT = self._biased(spectral_conv(x_BCT, *kernel, ahead=ahead, depthwise=True))
+        else:
+            y_BDT = spectral_conv(x_BCT, *kernel, self.bias, ahead=ahead)
+        return y_BDT, lambda: kernel_norm(*kernel)
+
+    def _biased(self, y_BDT: Tensor) -> Tensor:
+        """After what comes after the sum over the steps: the channels mixed where the convolution
+        is separable, and the bias."""
+        if self.pointwise is not None:
+            y_BDT = pointwise(y_BDT, self.pointwise)
+        return y_BDT if self.bias is None else y_BDT + self.bias[..., None, :, None]
+
+    def _norm(self, kernel: Tensor) -> Tensor:
+        """In two steps: several threads round the sum of a whole tensor in another order."""
+        norms = torch.linalg.vector_norm(kernel, dim=-1).flatten(-len(self.kernels))
+        norm: Tensor = torch.linalg.vector_norm(norms, dim=-1)
+        return norm
 
     def learning_rate_factors(self) -> dict[str, float]:
         """Parameters, by name, whose learning rate is not that of the others, and its factor."""
@@ -153,8 +208,8 @@ class CKConv(nn.Module):
             return legacy_odd_fft(x_BCT, kernel)
         return causal_conv(x_BCT, kernel)
 
-    def _at_times(self, x_BCT: Tensor, times_BT: Tensor) -> Tensor:
-        """As `_evenly`, where each sequence has times, `(B, T)`, of its own.
+    def _at_times(self, x_BCT: Tensor, times_BT: Tensor) -> tuple[Tensor, Penalty]:
+        """As `by_its_kernel`, where each sequence has times, `(B, T)`, of its own.
 
         `y[b, d, t] = sum over c and s of psi[d, c](times[b, t] - times[b, s]) * x[b, c, s]`
 
@@ -162,21 +217,26 @@ class CKConv(nn.Module):
         the features of the kernel net, so that these are summed with the input first. A kernel net
         with norm takes its statistics over all pairs of steps, reached or not.
         """
-        batch, time = times_BT.shape
-        lags_BTT = (times_BT[:, :, None] - times_BT[:, None, :]).to(x_BCT.dtype)  # [b, t, s]
+        batch, time = times_BT.shape[-2:]
+        lags_BTT = (times_BT[..., :, None] - times_BT[..., None, :]).to(x_BCT.dtype)  # [b, t, s]
         positions_BTT, reached_BTT = self.span.at_lags(lags_BTT)
         if self.span.causal:
             steps_T = torch.arange(time, device=x_BCT.device)
             reached_BTT = reached_BTT & (steps_T[:, None] >= steps_T)
-        positions_P = positions_BTT.flatten()
-        # A last feature that is always one stands for the bias of the kernel net's last layer.
-        features_HP = functional.pad(self.kernel_net.features(positions_P), (0, 0, 0, 1), value=1.0)
-        features_HP = self.mask(features_HP, positions_P) * reached_BTT.flatten()
-        features_HBTT = features_HP.reshape(-1, batch, time, time)
+        positions_P = positions_BTT.flatten(-3)
         last = self.kernel_net.last
-        weight_NH = torch.cat([last.weight(), last.bias[:, None]], dim=1)
-        summed_BTHC = torch.einsum("hbts,bcs->bthc", features_HBTT, x_BCT)
+        # A last feature that is always one stands for the bias of the kernel net's last layer.
+        weight_NH = torch.cat([last.weight(), last.bias[..., None]], dim=-1)
+        features_HP = functional.pad(self.kernel_net.features(positions_P), (0, 0, 0, 1), value=1.0)
+        features_HP = self.mask(features_HP, positions_P) * reached_BTT.flatten(-3).unsqueeze(-2)
+        features_BTHS = torch.unflatten(features_HP, -1, (batch, time, time)).movedim(-4, -2)
+        summed_BTHC = product(features_BTHS.flatten(-3, -2), x_BCT.mT, a_dims=3, b_dims=3)
+        summed_BTHC = torch.unflatten(summed_BTHC, -2, (time, -1))
         if self.separable:
-            return torch.einsum("bthc,ch->bct", summed_BTHC, weight_NH)
-        weight_DCH = weight_NH.reshape(*self.kernels, -1)
-        return torch.einsum("bthc,dch->bdt", summed_BTHC, weight_DCH)
+            y_BDT = (summed_BTHC * weight_NH.mT[..., None, None, :, :]).sum(-2).mT
+        else:
+            weight_DCH = torch.unflatten(weight_NH, -2, self.kernels)
+            summed_PN = summed_BTHC.flatten(-2).flatten(-3, -2)
+            y_PD = product(summed_PN, weight_DCH.mT.flatten(-2).mT)
+            y_BDT = torch.unflatten(y_PD, -2, (batch, time)).mT
+        return self._biased(y_BDT), lambda: self._norm(self.kernel(self.span.training_length))

@@ -3,6 +3,8 @@
 Romero et al. 2022 (FlexConv, arXiv:2110.08059): a Gaussian of learned width around the present. A
 new mask is a class in `config/model.py`, a class here and a line in `MASKS`.
 
+They take the axis of members (`members.py`) in front.
+
 Shapes: P positions, N kernels.
 """
 
@@ -63,9 +65,10 @@ class Gaussian(KernelMask):
     def forward(self, values_NP: Tensor, positions_P: Tensor) -> Tensor:
         """`values_NP` times the mask."""
         distances_P = (positions_P - self.middle).square()
-        mask_P = torch.exp(-0.5 * distances_P / (self.width.square() + 1e-8))
+        mask_P = torch.exp(-0.5 * distances_P / (self.width[..., None].square() + 1e-8))
+        mask_1P = mask_P[..., None, :]
         # The zero is chosen, not multiplied: a value that is cropped gets no gradient either.
-        return torch.where(mask_P < self.crop_below, 0.0, values_NP * mask_P)
+        return torch.where(mask_1P < self.crop_below, 0.0, values_NP * mask_1P)
 
     def learning_rate_factors(self) -> dict[str, float]:
         """That of the width, where it is not 1."""

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from ckconv_sweep.config.model import LRUConfig
-from ckconv_sweep.models.convolution import fft_size
+from ckconv_sweep.models.activations import gelu
+from ckconv_sweep.models.convolution import depthwise_product, fft_size
 from ckconv_sweep.models.initial import normal, put, unset
 from ckconv_sweep.models.masks import Masks, dropped
 from ckconv_sweep.models.norms import NORMS
-from ckconv_sweep.models.sequence_model import Pointwise, Sampling, SequenceModel, matched
+from ckconv_sweep.models.sequence_model import (
+    Penalty,
+    Pointwise,
+    Sampling,
+    SequenceModel,
+    matched,
+    no_penalty,
+    pointwise,
+)
 
 SMALLEST = torch.finfo(torch.float32).tiny
 """Put in the place of a zero whose logarithm is taken."""
@@ -61,24 +69,26 @@ class LinearRecurrence(nn.Module):
     def powers(self, length: int) -> Tensor:
         """The eigenvalues to the powers 0, 1, ..., `length` - 1: `(N, T)`, complex."""
         steps_T = torch.arange(length, device=self.nu_log.device, dtype=self.nu_log.dtype)
-        decay_NT = self.nu_log.exp()[:, None] * steps_T
-        angle_NT = self.theta_log.exp()[:, None] * steps_T
-        log_NT: Tensor = torch.complex(-decay_NT, angle_NT)
-        return log_NT.exp()
+        decay_NT = self.nu_log.exp()[..., None] * steps_T
+        angle_NT = self.theta_log.exp()[..., None] * steps_T
+        modulus_NT = torch.exp(-decay_NT)
+        return torch.complex(modulus_NT * torch.cos(angle_NT), modulus_NT * torch.sin(angle_NT))
 
     def forward(self, x_BDT: Tensor) -> Tensor:
         """`(B, D, T) -> (B, D, T)`; a step sees inputs of its own and earlier times only."""
         time = x_BDT.shape[-1]
-        gamma_N1 = self.gamma_log.exp()[:, None]
+        gamma_N1 = self.gamma_log.exp()[..., None]
         input_BNT = torch.complex(
-            (gamma_N1 * self.input_real) @ x_BDT, (gamma_N1 * self.input_imaginary) @ x_BDT
+            pointwise(x_BDT, gamma_N1 * self.input_real),
+            pointwise(x_BDT, gamma_N1 * self.input_imaginary),
         )
         # Written out, the recurrence is a convolution with the powers of the eigenvalues.
         size = fft_size(2 * time - 1)
-        spectrum_BNF = torch.fft.fft(input_BNT, n=size) * torch.fft.fft(self.powers(time), n=size)
-        states_BNT = torch.fft.ifft(spectrum_BNF, n=size)[..., :time]
-        y_BDT: Tensor = self.output_real @ states_BNT.real - self.output_imaginary @ states_BNT.imag
-        return y_BDT + self.skip[:, None] * x_BDT
+        spectra = torch.fft.fft(input_BNT, n=size), torch.fft.fft(self.powers(time), n=size)
+        states_BNT = torch.fft.ifft(depthwise_product(*spectra), n=size)[..., :time]
+        y_BDT = pointwise(states_BNT.real, self.output_real)
+        y_BDT = y_BDT - pointwise(states_BNT.imag, self.output_imaginary)
+        return y_BDT + self.skip[..., None, :, None] * x_BDT
 
 
 class LRUBlock(nn.Module):
@@ -96,7 +106,7 @@ class LRUBlock(nn.Module):
 
     def forward(self, x_BDT: Tensor, masks: Masks | None) -> Tensor:
         """`(B, D, T) -> (B, D, T)`"""
-        h_BDT = functional.gelu(self.recurrence(self.norm(x_BDT)))
+        h_BDT = gelu(self.recurrence(self.norm(x_BDT)))
         h_BDT = dropped(h_BDT, masks, self.place, self.dropout)
         mapped_BDT: Tensor = self.pointwise(h_BDT)
         return x_BDT + mapped_BDT
@@ -115,8 +125,8 @@ class LRU(SequenceModel):
 
     def hidden(
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Penalty]:
         h_BDT: Tensor = self.encoder(x_BCT)
         for block in self.blocks:
             h_BDT = block(h_BDT, masks)
-        return h_BDT, h_BDT.new_zeros(())
+        return h_BDT, no_penalty(h_BDT)

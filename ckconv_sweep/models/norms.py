@@ -1,6 +1,6 @@
 """Normalisations of hidden channels: subtract a mean, divide by a standard deviation, then scale
 and shift each channel. They differ in the values over which the two are taken, always within one
-sequence; nothing is remembered of others.
+sequence; nothing is remembered of others. They take the axis of members (`members.py`) in front.
 
 `layer` is the published one (Romero et al. 2022, CKConv, arXiv:2102.02611).
 
@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ckconv_sweep.models.norm_activation_dropout import norm_last, norm_relu_dropout
 
 SMALLEST_VARIANCE = 1e-5
 """Added to a variance that is zero where a channel is constant, or where there is one channel."""
@@ -35,7 +37,21 @@ class OverTime(nn.Module):
     def forward(self, x_BCT: Tensor) -> Tensor:
         """`(B, C, T) -> (B, C, T)`"""
         # nn.GroupNorm is the same, but refuses a single value.
-        return torch.group_norm(x_BCT, self.groups, self.weight, self.bias, self.eps)
+        normed_BCT = torch.group_norm(x_BCT.flatten(0, -3), self.groups, eps=self.eps)
+        return self._scaled(normed_BCT.view_as(x_BCT))
+
+    def last(self, x_BCT: Tensor) -> Tensor:
+        """The last step of the output alone: `(B, C, T) -> (B, C, 1)`."""
+        return self._scaled(norm_last(x_BCT, groups=self.groups, eps=self.eps)[..., None])
+
+    def relu_dropped(self, x_BCT: Tensor, factors: Tensor | None) -> Tensor:
+        """The output's ReLU, times the factors of a dropout, `(B, C, T)` or `(B, C, 1)`."""
+        return norm_relu_dropout(
+            x_BCT, self.weight, self.bias, factors, groups=self.groups, eps=self.eps
+        )
+
+    def _scaled(self, normed_BCT: Tensor) -> Tensor:
+        return normed_BCT * self.weight[..., None, :, None] + self.bias[..., None, :, None]
 
 
 class OverChannels(nn.Module):
@@ -48,11 +64,15 @@ class OverChannels(nn.Module):
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """`(B, C, T) -> (B, C, T)`"""
-        x_BTC = x_BCT.transpose(1, 2)
-        channels = x_BTC.shape[-1:]
-        return functional.layer_norm(
-            x_BTC, channels, self.weight, self.bias, SMALLEST_VARIANCE
-        ).transpose(1, 2)
+        normed_BTC = functional.layer_norm(x_BCT.mT, x_BCT.shape[-2:-1], eps=SMALLEST_VARIANCE)
+        return normed_BTC.mT * self.weight[..., None, :, None] + self.bias[..., None, :, None]
+
+
+def last_of(norm: nn.Module, x_BCT: Tensor) -> Tensor:
+    """The last step of a norm's output: `(B, C, T) -> (B, C, 1)`."""
+    # All but `OverTime` look at each step by itself.
+    last_BC1: Tensor = norm.last(x_BCT) if isinstance(norm, OverTime) else norm(x_BCT[..., -1:])
+    return last_BC1
 
 
 def layer(channels: int) -> nn.Module:

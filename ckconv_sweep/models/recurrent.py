@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from ckconv_sweep.config.model import GRUConfig, LSTMConfig
 from ckconv_sweep.models.initial import put, uniform, unset
 from ckconv_sweep.models.masks import Masks, dropped
-from ckconv_sweep.models.sequence_model import Sampling, SequenceModel
+from ckconv_sweep.models.sequence_model import Penalty, Sampling, SequenceModel, no_penalty
 
 
 def made(
@@ -42,7 +42,7 @@ class Recurrent(SequenceModel):
     """Layers of one kind. Dropout is between layers: between the layers i and i + 1, counted from
     0, at the place 1 + i; a single layer has none."""
 
-    # torch.func cannot batch aten::gru and aten::lstm, on no device (torch 2.13).
+    # aten::gru and aten::lstm take the weights of one model only (torch 2.13).
     vectorizes = False
     kind: ClassVar[type[nn.GRU] | type[nn.LSTM]]
 
@@ -63,14 +63,14 @@ class Recurrent(SequenceModel):
 
     def hidden(
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Penalty]:
         h_BDT = x_BCT
         for number, layer in enumerate(self.layers):
             if number > 0:
                 h_BDT = dropped(h_BDT, masks, number, self.dropout)
             h_BTD, _ = layer(h_BDT.transpose(1, 2))
             h_BDT = h_BTD.transpose(1, 2)
-        return h_BDT, h_BDT.new_zeros(())
+        return h_BDT, no_penalty(h_BDT)
 
 
 class GRU(Recurrent):

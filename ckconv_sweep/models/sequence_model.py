@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +22,7 @@ from ckconv_sweep.config.model import ModelConfig
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.models.initial import normal, put, uniform, unset
 from ckconv_sweep.models.masks import Masks, dropped
+from ckconv_sweep.models.members import product
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,30 @@ class Sampling:
 EVENLY = Sampling()
 """As in training."""
 
+Penalty = Callable[[], Tensor]
+"""Gives a scalar. Called where it is wanted: it costs something too."""
+
+
+def no_penalty(h_BDT: Tensor) -> Penalty:
+    """Zero."""
+    return lambda: h_BDT.new_zeros(h_BDT.shape[:-3])
+
+
+def pointwise(x_BCT: Tensor, weight_DC: Tensor) -> Tensor:
+    """The same linear map at every step, `(B, D, T)`."""
+    if weight_DC.shape[-1] == 1:
+        return x_BCT * weight_DC.unsqueeze(-3)
+    return product(weight_DC, x_BCT, b_dims=3)
+
+
+def embedded(numbers_BT: Tensor, embedding_VC: Tensor) -> Tensor:
+    """The rows of the embedding with these numbers, `(B, C, T)`."""
+    rows, vocabulary = embedding_VC.flatten(0, -2), embedding_VC.shape[-2]
+    if embedding_VC.dim() > 2:  # the rows of the members one after another
+        members = torch.arange(len(embedding_VC), device=rows.device)
+        numbers_BT = numbers_BT + vocabulary * members[:, None, None]
+    return functional.embedding(numbers_BT, rows).mT
+
 
 class Pointwise(nn.Module):
     """The same linear map at every step. `torch.nn.Linear` would draw its initial weights from the
@@ -53,7 +79,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """`(B, C, T) -> (B, D, T)`"""
-        return functional.conv1d(x_BCT, self.weight[:, :, None], self.bias)
+        return pointwise(x_BCT, self.weight) + self.bias[..., None, :, None]
 
 
 def matched(in_channels: int, out_channels: int, generator: Generator | None) -> nn.Module:
@@ -83,11 +109,19 @@ class Readout(nn.Module):
             put(self.bias, 0.0)
 
 
+def _of_sequence(h_BD: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    return product(h_BD, weight_KD.mT) + bias_K[..., None, :]
+
+
+def _of_steps(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    return pointwise(h_BDT, weight_KD) + bias_K[..., None, :, None]
+
+
 READOUTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "last": lambda h_BDT, weight, bias: functional.linear(h_BDT[..., -1], weight, bias),
-    "mean": lambda h_BDT, weight, bias: functional.linear(h_BDT.mean(-1), weight, bias),
-    "every_step": lambda h_BDT, weight, bias: functional.conv1d(h_BDT, weight[:, :, None], bias),
-    "tied": lambda h_BDT, weight, bias: functional.conv1d(h_BDT, weight[:, :, None], bias),
+    "last": lambda h_BDT, weight, bias: _of_sequence(h_BDT[..., -1], weight, bias),
+    "mean": lambda h_BDT, weight, bias: _of_sequence(h_BDT.mean(-1), weight, bias),
+    "every_step": lambda h_BDT, weight, bias: _of_steps(h_BDT, weight, bias),
+    "tied": lambda h_BDT, weight, bias: _of_steps(h_BDT, weight, bias),
 }
 """`(B, D, T)` to `(B, K)`, or to `(B, K, T)` where every step is answered. `tied` gets the weight
 of the embedding."""
@@ -98,7 +132,9 @@ class SequenceModel(nn.Module, ABC):
     calls, so inputs of different lengths may follow each other."""
 
     vectorizes: ClassVar[bool] = True
-    """Whether `torch.func` can run many models of one shape at once."""
+    """Whether many models of one shape can be run at once: all parameters and buffers, and the
+    input, the times of its steps, the masks, the answers and the penalty with an axis more in front
+    (`members.py`)."""
 
     def __init__(
         self, config: ModelConfig, description: Description, generator: Generator | None
@@ -145,9 +181,9 @@ class SequenceModel(nn.Module, ABC):
     @abstractmethod
     def hidden(
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden channels `(B, D, T)`, and the penalty of the convolutions' kernels, a scalar
-        (zero where there are none)."""
+    ) -> tuple[Tensor, Penalty]:
+        """Hidden channels `(B, D, T)`, and the penalty of the convolutions' kernels. Where the
+        answer is that of the last step the others may be left out, `(B, D, 1)`."""
 
     def forward(
         self, inputs: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
@@ -160,7 +196,7 @@ class SequenceModel(nn.Module, ABC):
             masks: the dropout masks of a training step.
             sampling: when the steps were.
         """
-        return self.forward_with_penalty(inputs, masks, sampling)[0]
+        return self._answers(inputs, masks, sampling)[0]
 
     def forward_with_penalty(
         self, inputs: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
@@ -171,19 +207,25 @@ class SequenceModel(nn.Module, ABC):
         Raises:
             ConfigError: the steps have times, which this architecture cannot read.
         """
+        answers, penalty = self._answers(inputs, masks, sampling)
+        return answers, penalty()
+
+    def _answers(
+        self, inputs: Tensor, masks: Masks | None, sampling: Sampling
+    ) -> tuple[Tensor, Penalty]:
         if sampling.times_BT is not None and not self.resamples:
             raise ConfigError(
                 f"{type(self).__name__} reads no times of steps",
                 hint="take data.dropped_as mask, or a ckcnn",
             )
         if self.embedding is not None:
-            inputs = functional.embedding(inputs, self.embedding).transpose(1, 2)
+            inputs = embedded(inputs, self.embedding)
         x_BCT = dropped(inputs, masks, 0, self.input_dropout)
         h_BDT, penalty = self.hidden(x_BCT, masks, sampling)
         weight_KD = self.embedding if self.readout.weight is None else self.readout.weight
         assert weight_KD is not None  # only text is tied, and only text has an embedding
         answers = self.answer(h_BDT, weight_KD, self.readout.bias)
-        return answers.squeeze(1) if self.one_number else answers, penalty
+        return answers.squeeze(-1) if self.one_number else answers, penalty
 
     def learning_rate_factors(self) -> dict[str, float]:
         """Parameters, by name, whose learning rate is not that of the others, and its factor."""

@@ -14,9 +14,17 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ckconv_sweep.config.model import TCNConfig
+from ckconv_sweep.models.convolution import conv1d
 from ckconv_sweep.models.initial import put, uniform, unset
 from ckconv_sweep.models.masks import Masks, dropped
-from ckconv_sweep.models.sequence_model import Sampling, SequenceModel, matched
+from ckconv_sweep.models.sequence_model import (
+    Penalty,
+    Sampling,
+    SequenceModel,
+    matched,
+    no_penalty,
+)
+from ckconv_sweep.models.weight_norm import weight_norm
 
 
 class DilatedConv(nn.Module):
@@ -45,9 +53,7 @@ class DilatedConv(nn.Module):
 
     def weight(self) -> Tensor:
         """`(D, C, K)`; the last tap weighs the present."""
-        return self.weight_g * functional.normalize(self.weight_v.flatten(1), dim=1).view_as(
-            self.weight_v
-        )
+        return weight_norm(self.weight_v, self.weight_g, dims=2)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """`(B, C, T) -> (B, D, T)`"""
@@ -58,7 +64,8 @@ class DilatedConv(nn.Module):
         before_BCT = functional.pad(x_BCT, ((taps - 1) * self.dilation, 0))
         # One tap has no distance; torch takes none that does not fit in 64 bits.
         dilation = self.dilation if taps > 1 else 1
-        return functional.conv1d(before_BCT, weight_DCK[..., -taps:], self.bias, dilation=dilation)
+        y_BDT = conv1d(before_BCT, weight_DCK[..., -taps:], dilation=dilation)
+        return y_BDT + self.bias[..., None, :, None]
 
 
 class TCNBlock(nn.Module):
@@ -99,7 +106,7 @@ class TCN(SequenceModel):
 
     def hidden(
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Penalty]:
         for block in self.blocks:
             x_BCT = block(x_BCT, masks)
-        return x_BCT, x_BCT.new_zeros(())
+        return x_BCT, no_penalty(x_BCT)

@@ -1,2 +1,3 @@
-"""ONE trial: its loop, randomness, optimiser, schedule, evaluation and checkpoints. Knows nothing
-of other trials; it speaks through a function that hears each epoch."""
+"""Training: the steps, randomness, optimiser, schedule, evaluation and checkpoints of a trial, and
+the pack that trains many trials as one. Knows nothing of sweeps; a trial speaks through a function
+that hears each epoch."""

@@ -1,37 +1,53 @@
-"""How well a model does on a split."""
+"""How well models do on a split."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ckconv_sweep.config.data import Kind
 from ckconv_sweep.data.task import Split
 from ckconv_sweep.models.sequence_model import SequenceModel
-from ckconv_sweep.training.batches import batch
+from ckconv_sweep.training.batches import same_for_all
 from ckconv_sweep.training.objectives import OBJECTIVES, Tally
+from ckconv_sweep.training.vectorized import Vectorized
 
 BATCH, BATCH_STEPS = 256, 2**20
 """Sequences at a time, and fewer where these have more steps together. Part of the result: sums are
 rounded in another order with another number."""
 
 
-@torch.no_grad()
 def evaluate(model: SequenceModel, split: Split, kind: Kind) -> dict[str, float]:
     """The scores of `config.data.METRICS_OF[kind]`, by name. The split lies on the model's
     device."""
-    objective = OBJECTIVES[kind]
-    tally = Tally(objective, split.inputs.device)
+    vectorized = Vectorized(model)
+    vectorized.put(
+        vectorized.weights.row(dict(model.named_parameters())),
+        vectorized.buffers.row(dict(model.named_buffers())),
+        trained=False,
+    )
+    (scores,) = evaluate_all(vectorized, 1, split, kind)
+    return scores
+
+
+@torch.no_grad()
+def evaluate_all(
+    vectorized: Vectorized, models: int, split: Split, kind: Kind
+) -> list[dict[str, float]]:
+    """The scores of each of the models whose weights were put there."""
+    objective, tally = OBJECTIVES[kind], Tally()
     size = max(1, min(BATCH, BATCH_STEPS // split.inputs.shape[-1]))
-    kept = []
+    kept: list[Tensor] = []
     for start in range(0, len(split), size):
-        inputs, targets, sampling = batch(split, slice(start, start + size))
-        answers = model(inputs, sampling=sampling)
-        tally.add(objective.loss(answers, targets, "sum"), answers, targets)
+        inputs, targets, times = same_for_all(split, slice(start, start + size), models)
+        answers, _ = vectorized(inputs, times, split.rate, None)
+        tally.add(objective.sums(answers, targets))
         if objective.more:
             kept.append(answers.cpu())
     scores = tally.scores()
     if objective.more:
-        all_answers, all_targets = torch.cat(kept), split.targets.cpu()
-        for name, score in objective.more.items():
-            scores[name] = score(scores["loss"], all_answers, all_targets)
+        all_answers, all_targets = torch.cat(kept, dim=1), split.targets.cpu()
+        for answers, of_one in zip(all_answers, scores, strict=True):
+            for name, score in objective.more.items():
+                of_one[name] = score(of_one["loss"], answers, all_targets)
     return scores

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state
 
 from ckconv_sweep.config.model import AnyKernel, MagnetConfig, MLPConfig, RandomFourierConfig
 from ckconv_sweep.models.kernel_nets import KERNEL_NETS
@@ -87,11 +87,10 @@ def fit(
     weights, buffers = stack_module_state(nets)
     positions_P = positions(length)
 
-    def one(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        values_NP: Tensor = functional_call(nets[0], (weights, buffers), (positions_P,))
-        return values_NP[0]
+    def together(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        values_KNP: Tensor = functional_call(nets[0], (weights, buffers), (positions_P,))
+        return values_KNP[:, 0]
 
-    together = vmap(one)
     factors = nets[0].learning_rate_factors()
     optimizer = torch.optim.Adam(
         [

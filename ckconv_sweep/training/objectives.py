@@ -3,7 +3,7 @@
 Romero et al. 2022 (CKConv, arXiv:2102.02611) train with the same losses: cross-entropy, binary
 cross-entropy with logits, mean squared error.
 
-Shapes: B sequences, K classes, T time steps.
+Shapes: E models, B sequences, K classes, T time steps.
 """
 
 from __future__ import annotations
@@ -27,26 +27,47 @@ Score = Callable[[float, Tensor, Tensor], float]
 class Objective:
     """How the answers to one kind of task are judged."""
 
-    loss: Callable[[Tensor, Tensor, str], Tensor]
-    """`mean` or `sum` of the loss over all targets that count; a scalar, in nats for classes."""
+    losses: Callable[[Tensor, Tensor], Tensor]
+    """The loss of each target, in nats for classes; zero where it does not count."""
     right: Callable[[Tensor, Tensor], Tensor] | None
-    """How many answers are right; a scalar. None where an answer is no choice."""
+    """Whether each answer is right. None where an answer is no choice."""
     more: Mapping[str, Score]
     """The scores beside loss and accuracy."""
 
+    def sums(self, answers: Tensor, targets: Tensor) -> Sums:
+        """Of each model by itself.
 
-def counted(targets: Tensor) -> Tensor:
-    """How many targets count; a scalar."""
-    return (targets != IGNORED).sum()
+        Args:
+            answers: `(E, B)`, `(E, B, K)` or `(E, B, K, T)`.
+            targets: `(E, B)` or `(E, B, T)`.
+        """
+        models = len(targets)
+        rows = answers.flatten(0, 1), targets.flatten(0, 1)
+        loss_E = self.losses(*rows).view(models, -1).sum(1)
+        right_E = None
+        if self.right is not None:
+            right_E = self.right(*(row.detach() for row in rows)).view(models, -1).sum(1)
+        return Sums(loss_E, (targets != IGNORED).view(models, -1).sum(1), right_E)
 
 
-def _cross_entropy(answers: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    """`(B, K)` and `(B,)`, or `(B, K, T)` and `(B, T)`."""
-    return functional.cross_entropy(answers, targets, ignore_index=IGNORED, reduction=reduction)
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Over the targets of some sequences, for each model."""
+
+    loss_E: Tensor  # noqa: N815
+    counted_E: Tensor  # noqa: N815
+    """How many targets count."""
+    right_E: Tensor | None  # noqa: N815
+    """How many answers are right."""
+
+
+def _cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
+    """`(N, K)` and `(N,)`, or `(N, K, T)` and `(N, T)`."""
+    return functional.cross_entropy(answers, targets, ignore_index=IGNORED, reduction="none")
 
 
 def _right_class(answers: Tensor, targets: Tensor) -> Tensor:
-    return (answers.argmax(dim=1) == targets).sum()
+    return answers.argmax(dim=1) == targets
 
 
 def _auc(_: float, answers: Tensor, targets: Tensor) -> float:
@@ -66,16 +87,14 @@ OBJECTIVES: dict[Kind, Objective] = {
     "classification": Objective(_cross_entropy, _right_class, {}),
     "per_step": Objective(_cross_entropy, _right_class, {}),
     "binary": Objective(
-        lambda answers, targets, reduction: functional.binary_cross_entropy_with_logits(
-            answers, targets, reduction=reduction
+        lambda answers, targets: functional.binary_cross_entropy_with_logits(
+            answers, targets, reduction="none"
         ),
-        lambda answers, targets: ((answers > 0.0) == (targets > 0.5)).sum(),
+        lambda answers, targets: (answers > 0.0) == (targets > 0.5),
         {"auc": _auc},
     ),
     "regression": Objective(
-        lambda answers, targets, reduction: functional.mse_loss(
-            answers, targets, reduction=reduction
-        ),
+        lambda answers, targets: functional.mse_loss(answers, targets, reduction="none"),
         None,
         {"mean_squared_error": lambda loss, *_: loss},
     ),
@@ -88,25 +107,25 @@ OBJECTIVES: dict[Kind, Objective] = {
 
 
 class Tally:
-    """Loss and right answers, summed on the device: reading a value would wait for it."""
+    """Loss and right answers of each model, summed on the device: reading a value would wait for
+    it."""
 
-    def __init__(self, objective: Objective, device: torch.device) -> None:
-        self._objective = objective
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._right = torch.zeros((), dtype=torch.int64, device=device)
-        self._counted = torch.zeros((), dtype=torch.int64, device=device)
+    def __init__(self) -> None:
+        self._totals: Tensor | None = None  # (2 or 3, E), float64
 
-    def add(self, loss_sum: Tensor, answers: Tensor, targets: Tensor) -> None:
+    def add(self, sums: Sums) -> None:
         """Count a batch."""
-        self._loss += loss_sum
-        self._counted += counted(targets)
-        if self._objective.right is not None:
-            self._right += self._objective.right(answers, targets)
+        parts = [sums.loss_E.detach(), sums.counted_E]
+        if sums.right_E is not None:
+            parts.append(sums.right_E)
+        batch = torch.stack([part.double() for part in parts])
+        self._totals = batch if self._totals is None else self._totals.add_(batch)
 
-    def scores(self) -> dict[str, float]:
-        """`loss`, the mean over all that counted, and `accuracy` (0 to 1) where there is one."""
-        number = self._counted.item()
-        scores = {"loss": self._loss.item() / number}
-        if self._objective.right is not None:
-            scores["accuracy"] = self._right.item() / number
-        return scores
+    def scores(self) -> list[dict[str, float]]:
+        """For each model `loss`, the mean over all that counted, and `accuracy` (0 to 1) where
+        there is one."""
+        assert self._totals is not None
+        return [
+            {"loss": loss / number} | ({"accuracy": right[0] / number} if right else {})
+            for loss, number, *right in self._totals.T.tolist()
+        ]

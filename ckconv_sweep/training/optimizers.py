@@ -1,42 +1,171 @@
-"""The optimisers, by name. A new one is a class in `config/trial.py` and a line here."""
+"""The optimisers, by name, for many trials at once. A new one is a class in
+`config/optimization.py`, a class here and a line in the table.
+
+Weights, gradients and moments are flat tensors with a row for each trial, so that a step is a dozen
+operations for all weights of all trials. What differs among trials comes as columns. Only sums,
+products, quotients and roots are used, each rounded by itself: a fused operation may round the last
+elements of a tensor in another way than the others, and which these are depends on the neighbours.
+
+Formulas as of `torch.optim`. Shapes: E trials, P weights of a trial.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
-import torch
+from torch import Tensor
 
-from ckconv_sweep.config.optimization import AnyOptimizer
-from ckconv_sweep.models.sequence_model import SequenceModel
-
-Groups = list[dict[str, Any]]
+EPS = 1e-8
 
 
-def optimizer_of(model: SequenceModel, settings: AnyOptimizer) -> torch.optim.Optimizer:
-    """The optimiser of a model's weights. Each of its groups has a `learning_rate_factor`: its
-    learning rate, in learning rates of the trial."""
-    factors = model.learning_rate_factors()
-    by_factor: dict[float, list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        by_factor.setdefault(factors.get(name, 1.0), []).append(parameter)
-    groups: Groups = [
-        {"params": weights, "learning_rate_factor": factor} for factor, weights in by_factor.items()
-    ]
-    return OPTIMIZERS[settings.name](groups, settings)
+class Rule(ABC):
+    """How weights are changed by their gradients."""
+
+    moments: ClassVar[tuple[str, ...]]
+    """What is remembered for each weight, zero at first. Named as in `torch.optim`."""
+
+    @staticmethod
+    @abstractmethod
+    def coefficients(settings: Any, rate: float, step: int) -> tuple[float, ...]:
+        """What one step of one trial needs to know, computed in double precision.
+
+        Args:
+            settings: the trial's, from `config.optimization`.
+            rate: its learning rate in this step.
+            step: counted from 1.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def update(
+        weights_EP: Tensor,
+        gradients_EP: Tensor,
+        moments: tuple[Tensor, ...],
+        coefficients: tuple[Tensor, ...],
+        factors: Tensor | float,
+    ) -> None:
+        """Make one step of all trials, in place. The gradients may be overwritten.
+
+        Args:
+            weights_EP: of all trials.
+            gradients_EP: of all trials.
+            moments: each `(E, P)`.
+            coefficients: each `(E, 1)`.
+            factors: learning rates of the weights in learning rates of the trial, `(E, P)`, or 1.
+        """
 
 
-OPTIMIZERS: dict[str, Callable[[Groups, Any], torch.optim.Optimizer]] = {
-    "adam": lambda groups, s: torch.optim.Adam(
-        groups, lr=s.learning_rate, betas=(s.beta_1, s.beta_2)
-    ),
-    "adamw": lambda groups, s: torch.optim.AdamW(
-        groups, lr=s.learning_rate, betas=(s.beta_1, s.beta_2), weight_decay=s.weight_decay
-    ),
-    "sgd": lambda groups, s: torch.optim.SGD(
-        groups, lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay
-    ),
-    "rmsprop": lambda groups, s: torch.optim.RMSprop(
-        groups, lr=s.learning_rate, alpha=s.alpha, momentum=s.momentum
-    ),
+class Adam(Rule):
+    """Kingma and Ba 2015 (arXiv:1412.6980), as `torch.optim.Adam` without weight decay."""
+
+    moments = ("exp_avg", "exp_avg_sq")
+
+    @staticmethod
+    def coefficients(settings: Any, rate: float, step: int) -> tuple[float, ...]:
+        beta_1, beta_2 = settings.beta_1, settings.beta_2
+        return (
+            1.0 - beta_1,
+            beta_2,
+            1.0 - beta_2,
+            math.sqrt(1.0 - beta_2**step),
+            rate / (1.0 - beta_1**step),
+        )
+
+    @staticmethod
+    def update(
+        weights_EP: Tensor,
+        gradients_EP: Tensor,
+        moments: tuple[Tensor, ...],
+        coefficients: tuple[Tensor, ...],
+        factors: Tensor | float,
+    ) -> None:
+        first_EP, second_EP = moments
+        share, beta_2, second_share, correction, size = coefficients[:5]
+        first_EP.add_((gradients_EP - first_EP).mul_(share))
+        second_EP.mul_(beta_2).add_(gradients_EP.square().mul_(second_share))
+        divisor_EP = second_EP.sqrt().div_(correction).add_(EPS)
+        weights_EP.sub_((first_EP * (size * factors)).div_(divisor_EP))
+
+
+class AdamW(Adam):
+    """Loshchilov and Hutter 2019 (arXiv:1711.05101): the weights decay beside the step of Adam."""
+
+    @staticmethod
+    def coefficients(settings: Any, rate: float, step: int) -> tuple[float, ...]:
+        return *Adam.coefficients(settings, rate, step), rate * settings.weight_decay
+
+    @staticmethod
+    def update(
+        weights_EP: Tensor,
+        gradients_EP: Tensor,
+        moments: tuple[Tensor, ...],
+        coefficients: tuple[Tensor, ...],
+        factors: Tensor | float,
+    ) -> None:
+        weights_EP.sub_(weights_EP * (coefficients[5] * factors))
+        Adam.update(weights_EP, gradients_EP, moments, coefficients, factors)
+
+
+class SGD(Rule):
+    """With momentum, as `torch.optim.SGD`: weight decay is added to the gradient."""
+
+    moments = ("momentum_buffer",)
+
+    @staticmethod
+    def coefficients(settings: Any, rate: float, step: int) -> tuple[float, ...]:
+        return settings.weight_decay, settings.momentum, rate
+
+    @staticmethod
+    def update(
+        weights_EP: Tensor,
+        gradients_EP: Tensor,
+        moments: tuple[Tensor, ...],
+        coefficients: tuple[Tensor, ...],
+        factors: Tensor | float,
+    ) -> None:
+        (momentum_EP,) = moments
+        decay, momentum, rate = coefficients
+        momentum_EP.mul_(momentum).add_(gradients_EP.add_(weights_EP * decay))
+        weights_EP.sub_(momentum_EP * (rate * factors))
+
+
+class RMSprop(Rule):
+    """Tieleman and Hinton 2012, as `torch.optim.RMSprop`, not centred."""
+
+    moments = ("square_avg", "momentum_buffer")
+
+    @staticmethod
+    def coefficients(settings: Any, rate: float, step: int) -> tuple[float, ...]:
+        return settings.alpha, 1.0 - settings.alpha, settings.momentum, rate
+
+    @staticmethod
+    def update(
+        weights_EP: Tensor,
+        gradients_EP: Tensor,
+        moments: tuple[Tensor, ...],
+        coefficients: tuple[Tensor, ...],
+        factors: Tensor | float,
+    ) -> None:
+        square_EP, momentum_EP = moments
+        alpha, share, momentum, rate = coefficients
+        square_EP.mul_(alpha).add_(gradients_EP.square().mul_(share))
+        momentum_EP.mul_(momentum).add_(gradients_EP.div_(square_EP.sqrt().add_(EPS)))
+        weights_EP.sub_(momentum_EP * (rate * factors))
+
+
+OPTIMIZERS: dict[str, type[Rule]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
 }
+
+
+def clip(gradients_EP: Tensor, largest_E1: Tensor) -> None:
+    """Scale each trial's gradient down to a norm of its own, in place; as
+    `torch.nn.utils.clip_grad_norm_`. Infinite is the norm of a trial that does not clip."""
+    norms_E1 = gradients_EP.square().sum(1, keepdim=True).sqrt()
+    scales_E1 = (largest_E1 / (norms_E1 + 1e-6)).clamp_max_(1.0)
+    gradients_EP.mul_(scales_E1.masked_fill_(largest_E1.isinf(), 1.0))

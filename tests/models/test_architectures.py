@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, get_args
 
 import pytest
@@ -291,40 +290,3 @@ def test_a_state_makes_another_model_the_same(kind: Kind, config: AnyModel) -> N
 def test_learning_rate_factors_are_those_of_parameters(config: AnyModel) -> None:
     model = made(config)
     assert set(model.learning_rate_factors()) <= {name for name, _ in model.named_parameters()}
-
-
-@every_setting
-@pytest.mark.parametrize(("kind", "readout"), [("classification", "last"), ("text", "tied")])
-def test_many_models_run_at_once_as_each_does_alone(
-    kind: Kind, readout: str, config: AnyModel
-) -> None:
-    config = changed(with_dropout(config), readout=readout)
-    models = [made(config, seed, kind).double() for seed in (1, 2)]
-    if not models[0].vectorizes:
-        pytest.skip("this architecture does not vectorize")
-    inputs = sequences(kind) if kind == "text" else sequences(kind).double()
-    skeleton = copy.deepcopy(models[0]).to("meta")
-
-    class WithPenalty(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = skeleton
-
-        def forward(self, *arguments: Any) -> tuple[Tensor, Tensor]:
-            return self.model.forward_with_penalty(*arguments)
-
-    def loss(params: Any, buffers: Any) -> tuple[Tensor, Tensor]:
-        named = {f"model.{name}": value for name, value in (params | buffers).items()}
-        answers, penalty = torch.func.functional_call(WithPenalty(), named, (inputs, SeededMasks()))
-        return answers.square().sum() + 1e-2 * penalty, answers
-
-    params, buffers = torch.func.stack_module_state(models)
-    gradients, answers_E = torch.func.vmap(torch.func.grad(loss, has_aux=True))(params, buffers)
-    for member, model in enumerate(models):
-        answers, penalty = model.forward_with_penalty(inputs, SeededMasks())
-        torch.testing.assert_close(answers_E[member], answers)
-        (answers.square().sum() + 1e-2 * penalty).backward()
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(
-                gradients[name][member], parameter.grad, rtol=1e-7, atol=1e-9
-            )

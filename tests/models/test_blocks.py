@@ -124,10 +124,10 @@ def test_the_penalty_is_that_of_the_blocks_convolutions(
     name: str, make_config: MakeConfig, rng: Generator
 ) -> None:
     block = BLOCKS[name](make_config(block=name), 4, 9, 0, rng)
-    penalty = block(torch.randn(2, 4, 9, generator=rng))[1]
+    penalty = block(torch.randn(2, 4, 9, generator=rng))[1]()
     convs = [module for name, module in block.named_children() if name.startswith("conv")]
     assert len(convs) == (1 if name == "s4" else 2)
-    expected = sum(conv.convolved(torch.ones(2, 4, 9))[1] for conv in convs)
+    expected = sum(conv.convolved(torch.ones(2, 4, 9))[1]() for conv in convs)
     torch.testing.assert_close(penalty, expected)
 
 
@@ -143,10 +143,39 @@ def test_a_channel_is_dropped_at_all_steps_or_at_none(
 
 
 @pytest.mark.parametrize("kind", DROPOUTS)
-def test_dropout_multiplies_by_its_mask(kind: str, rng: Generator) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_last_step_alone_is_that_of_the_whole_output(
+    name: str, norm: str, activation: str, kind: str, make_config: MakeConfig, rng: Generator
+) -> None:
+    config = make_config(
+        block=name, norm=norm, activation=activation, dropout=0.5, dropout_kind=kind
+    )
+    block = BLOCKS[name](config, 4, 9, 1, rng).double()
+    x_BCT = torch.randn(2, 4, 9, generator=rng).double().requires_grad_()
+    seeded = SeededMasks()
+
+    def masks(place: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        return seeded(place, (*shape[:2], 9), rate)[..., -shape[2] :]
+
+    whole_BDT, last_BD1 = block(x_BCT, masks)[0], block(x_BCT, masks, last=True)[0]
+    torch.testing.assert_close(last_BD1, whole_BDT[..., -1:])
+    inputs = (x_BCT, *block.parameters())
+    for of_whole, of_last in zip(
+        torch.autograd.grad(whole_BDT[..., -1].square().sum(), inputs),
+        torch.autograd.grad(last_BD1.square().sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(of_last, of_whole)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_nothing_is_dropped_without_masks_or_at_a_rate_of_zero(
+    rate: float, make_config: MakeConfig, rng: Generator
+) -> None:
+    block = BLOCKS["residual"](make_config(dropout=rate), 4, 9, 1, rng)
     x_BCT = torch.randn(2, 4, 9, generator=rng)
-    shape = (2, 4, 1) if kind == "channel" else (2, 4, 9)
-    got_BCT = DROPOUTS[kind](x_BCT, SeededMasks(), 7, 0.5)
-    assert torch.equal(got_BCT, x_BCT * SeededMasks()(7, shape, 0.5))
-    assert DROPOUTS[kind](x_BCT, None, 7, 0.5) is x_BCT
-    assert DROPOUTS[kind](x_BCT, SeededMasks(), 7, 0.0) is x_BCT
+    masks = SeededMasks()
+    dropped = not torch.equal(block(x_BCT, masks)[0], block(x_BCT)[0])
+    assert dropped == bool(masks.asked) == (rate > 0.0)

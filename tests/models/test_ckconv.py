@@ -131,7 +131,7 @@ def test_at_another_rate_the_kernel_is_smoothed_scaled_and_then_masked(
 def test_every_kernel_net_makes_kernels_with_gradients(kernel: Any) -> None:
     conv = make_conv(kernel=kernel, mask=GaussianMask())
     y_BDT, penalty = conv.convolved(random(2, 2, 9))
-    (y_BDT.square().sum() + penalty).backward()
+    (y_BDT.square().sum() + penalty()).backward()
     for name, parameter in conv.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -160,16 +160,16 @@ def test_the_penalty_is_the_norm_of_the_kernel_plus_that_of_the_bias(
     conv, x_BCT, sampling = make_conv(separable=separable), random(1, 2, 6), Sampling(rate=rate)
     assert conv.bias is not None
     expected = conv.kernel(6, rate).square().sum().sqrt()
-    penalty = conv.convolved(x_BCT, sampling=sampling)[1]
+    penalty = conv.convolved(x_BCT, sampling=sampling)[1]()
     torch.testing.assert_close(penalty, expected + conv.bias.square().sum().sqrt())
     without = make_conv(separable=separable, bias=False)
-    torch.testing.assert_close(without.convolved(x_BCT, sampling=sampling)[1], expected)
+    torch.testing.assert_close(without.convolved(x_BCT, sampling=sampling)[1](), expected)
 
 
 def test_the_penalty_of_a_bias_of_zeros_has_a_finite_gradient(rng: Generator) -> None:
     conv = CKConv(CKCNNConfig(), 1, 2, 6, 0, rng)
     assert conv.bias is not None
-    conv.convolved(torch.ones(1, 1, 6))[1].backward()
+    conv.convolved(torch.ones(1, 1, 6))[1]().backward()
     assert conv.bias.grad is not None
     assert conv.bias.grad.tolist() == [0.0, 0.0]
 
@@ -197,7 +197,7 @@ def test_weight_dropout_is_that_of_the_sampled_kernel_at_the_given_place(separab
     dropped = kernel * masks(0, tuple(kernel.shape), 0.5)
     torch.testing.assert_close(y_BDT, mixed(conv, causal_conv(x_BCT, dropped)))
     assert conv.bias is not None
-    torch.testing.assert_close(penalty, dropped.norm() + conv.bias.norm())
+    torch.testing.assert_close(penalty(), dropped.norm() + conv.bias.norm())
     torch.testing.assert_close(conv(x_BCT), mixed(conv, causal_conv(x_BCT, kernel)))
 
 
@@ -274,7 +274,7 @@ def test_times_one_after_another_are_those_of_training(
     times_BT = torch.arange(float(steps)).expand(3, steps)
     y_BDT, penalty = conv.convolved(x_BCT, sampling=Sampling(times_BT=times_BT))
     torch.testing.assert_close(y_BDT, conv(x_BCT))
-    torch.testing.assert_close(penalty, conv.convolved(random(1, 2, 9))[1])
+    torch.testing.assert_close(penalty(), conv.convolved(random(1, 2, 9))[1]())
 
 
 @every_kind
@@ -352,14 +352,11 @@ def test_names_of_the_parameters_are_those_of_old_checkpoints() -> None:
 def test_many_models_at_once_are_each_by_itself(kind: dict[str, Any]) -> None:
     convs = [make_conv(20, seed=seed, **kind) for seed in range(3)]
     parameters, buffers = torch.func.stack_module_state(convs)
-    x_BCT, times_BT = random(2, 2, 20), random(2, 20).cumsum(1)
+    x_EBCT, times_EBT = random(3, 2, 2, 20), random(3, 2, 20).cumsum(-1)
 
-    for sampling in (EVENLY, Sampling(rate=0.5), Sampling(times_BT=times_BT)):
-
-        def output(state: Any, sampling: Sampling = sampling) -> Tensor:
-            y_BDT: Tensor = torch.func.functional_call(convs[0], state, (x_BCT, None, sampling))
-            return y_BDT
-
-        together = torch.vmap(output)((parameters, buffers))
+    for sampling in (EVENLY, Sampling(rate=0.5), Sampling(times_BT=times_EBT)):
+        arguments = x_EBCT, None, sampling
+        together = torch.func.functional_call(convs[0], (parameters, buffers), arguments)
         for number, conv in enumerate(convs):
-            torch.testing.assert_close(together[number], conv(x_BCT, None, sampling))
+            own = sampling if sampling.times_BT is None else Sampling(times_BT=times_EBT[number])
+            torch.testing.assert_close(together[number], conv(x_EBCT[number], None, own))

@@ -11,9 +11,11 @@ import torch
 
 from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.errors import CannotWrite, NonFiniteLoss
-from ckconv_sweep.training import checkpoint, loop
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.training import checkpoint, optimizers, pack
 from ckconv_sweep.training.evaluation import evaluate
 from ckconv_sweep.training.loop import train
+from ckconv_sweep.training.seeding import generator
 
 from .tiny import equal, in_hex, make_task, make_trial, run
 
@@ -143,43 +145,38 @@ def test_the_training_metrics_are_means_over_sequences_not_over_batches() -> Non
     assert epochs[0].metrics["train/accuracy"] == scores["accuracy"]
 
 
-def gradients(monkeypatch: pytest.MonkeyPatch, **training: Any) -> dict[str, torch.Tensor]:
-    """The gradients with which the first step is made."""
-    seen: list[dict[str, torch.Tensor]] = []
-    real = torch.optim.SGD.step
+def gradients(monkeypatch: pytest.MonkeyPatch, **training: Any) -> torch.Tensor:
+    """The gradient with which the first step is made, in the order of the parameters."""
+    seen: list[torch.Tensor] = []
+    real = optimizers.SGD.update
 
-    def step(self: torch.optim.SGD, *args: Any) -> Any:
-        group = self.param_groups[0]["params"]
-        seen.append({str(i): p.grad.clone() for i, p in enumerate(group)})
-        return real(self, *args)
+    def update(weights_EP: torch.Tensor, gradients_EP: torch.Tensor, *others: Any) -> None:
+        seen.append(gradients_EP[0].clone())
+        real(weights_EP, gradients_EP, *others)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(optimizers.SGD, "update", staticmethod(update))
     sgd = {"name": "sgd", "learning_rate": 0.1}
     run(make_trial(optimizer=sgd, training={"epochs": 1, "batch_size": 22, **training}))
     monkeypatch.undo()
     return seen[0]
 
 
-def norm_of(grads: dict[str, torch.Tensor]) -> float:
-    return torch.cat([grad.flatten() for grad in grads.values()]).norm().item()
-
-
 def test_the_kernel_penalty_is_the_sum_of_the_norms_of_kernels_and_biases(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain, punished = gradients(monkeypatch), gradients(monkeypatch, kernel_penalty=0.25)
-    task = make_task()
-    model = loop._Run.first(make_trial(), task, torch.device("cpu")).model
+    trial, task = make_trial(), make_task()
+    model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
     penalty = torch.zeros(())
     for block in model.blocks:
         for conv in (block.conv1, block.conv2):
             penalty = penalty + conv.kernel(task.description.length).norm() + conv.bias.norm()
-    parameters = list(model.parameters())
-    rises = torch.autograd.grad(penalty, parameters, allow_unused=True)
-    for i, rise in enumerate(rises):
-        expected = plain[str(i)] + (0.25 * rise if rise is not None else 0.0)
-        torch.testing.assert_close(punished[str(i)], expected, rtol=1e-5, atol=1e-6)
-    assert norm_of(punished) != pytest.approx(norm_of(plain), rel=1e-3)
+    rises = torch.autograd.grad(
+        penalty, list(model.parameters()), allow_unused=True, materialize_grads=True
+    )
+    expected = plain + 0.25 * torch.cat([rise.flatten() for rise in rises])
+    torch.testing.assert_close(punished, expected, rtol=1e-5, atol=1e-6)
+    assert punished.norm().item() != pytest.approx(plain.norm().item(), rel=1e-3)
 
 
 def test_the_penalty_is_no_part_of_the_loss_reported() -> None:
@@ -193,13 +190,11 @@ def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free = gradients(monkeypatch)
-    bound = norm_of(free) / 3
+    bound = free.norm().item() / 3
     clipped = gradients(monkeypatch, clip_norm=bound)
-    assert norm_of(clipped) == pytest.approx(bound, rel=1e-4)
-    for i, grad in free.items():
-        torch.testing.assert_close(clipped[i] * 3, grad, rtol=1e-3, atol=1e-6)
-    loose = gradients(monkeypatch, clip_norm=2 * norm_of(free))
-    assert all(torch.equal(loose[i], free[i]) for i in free)
+    assert clipped.norm().item() == pytest.approx(bound, rel=1e-4)
+    torch.testing.assert_close(clipped * 3, free, rtol=1e-3, atol=1e-6)
+    assert torch.equal(gradients(monkeypatch, clip_norm=6 * bound), free)
 
 
 @pytest.mark.parametrize("learning_rate", [1e10, 1e30])
@@ -218,7 +213,7 @@ def test_the_epochs_before_a_loss_that_is_not_finite_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        loop, "learning_rate", lambda trial, history: 0.01 if len(history) < 2 else 1e30
+        pack, "learning_rate", lambda trial, history: 0.01 if len(history) < 2 else 1e30
     )
     epochs: list[Epoch] = []
     with pytest.raises(NonFiniteLoss, match="in epoch 3"):

@@ -52,19 +52,6 @@ def test_there_is_an_optimizer_for_each_name_that_a_trial_accepts_and_no_other()
     assert set(OPTIMIZERS) == names_in(settings.AnyOptimizer)
 
 
-@pytest.mark.parametrize("kind", get_args(get_args(settings.AnyOptimizer)[0]))
-def test_every_setting_of_an_optimizer_arrives_in_pytorchs(kind: type[settings.Optimizer]) -> None:
-    given = {f: 0.125 for f in kind.model_fields if f != "name"}
-    weights = [torch.zeros(1, requires_grad=True)]
-    name = kind.model_fields["name"].default
-    group = OPTIMIZERS[name](weights, kind.model_validate(given)).param_groups[0]
-    betas = given.pop("beta_1", None), given.pop("beta_2", None)
-    if betas != (None, None):
-        assert group["betas"] == betas
-    assert group["lr"] == given.pop("learning_rate")
-    assert {name: group[name] for name in given} == given
-
-
 def test_the_constant_rate_is_the_optimizers() -> None:
     assert rates(trial_with({"name": "constant"}), [0.1, 0.1, 0.1]) == [RATE] * 4
 

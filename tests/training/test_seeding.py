@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckconv_sweep.training.seeding import DropoutMasks, generator
+from ckconv_sweep.training import philox
+from ckconv_sweep.training.seeding import DropoutMasks, Rates, generator
 
 from .tiny import examples, make_trial, run
 
@@ -23,7 +24,7 @@ def mask(
     rate: float = 0.5,
     shape: tuple[int, ...] = SHAPE,
 ) -> torch.Tensor:
-    return DropoutMasks(seed, step, CPU)(place, shape, rate)
+    return DropoutMasks([seed], [step], CPU)(place, shape, rate)[0]
 
 
 def philox_4x64_10(key: list[int], counter: list[int]) -> list[int]:
@@ -71,10 +72,57 @@ def test_a_mask_follows_from_seed_step_and_place_and_differs_with_each(
 
 
 def test_a_mask_does_not_depend_on_the_ones_drawn_before() -> None:
-    masks = DropoutMasks(1, 2, CPU)
+    masks = DropoutMasks([1], [2], CPU)
     first = masks(0, SHAPE, 0.3)
     masks(1, (100,), 0.5)
     assert torch.equal(masks(0, SHAPE, 0.3), first)
+
+
+def test_several_trials_have_the_masks_that_each_has_alone_and_ones_where_it_drops_nothing() -> (
+    None
+):
+    seeds, steps, rates = [5, 6, 5, 7], [0, 3, 1, 0], [0.1, 0.5, 0.9, 0.0]
+    masks = DropoutMasks(seeds, steps, CPU)(2, SHAPE, Rates(rates))
+    assert Rates(rates) == 0.9
+    assert masks.shape == (4, *SHAPE)
+    for e in range(3):
+        assert torch.equal(masks[e], mask(seeds[e], steps[e], 2, rates[e]))
+    assert torch.equal(masks[3], torch.ones(SHAPE))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's compiler, of PyTorch
+@pytest.mark.parametrize(
+    ("shape", "compiled"),
+    [
+        ((1,), False),
+        ((2, 3, 8), False),
+        ((5, 1, 17), False),
+        pytest.param((5, 1, 17), True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_device_makes_the_masks_that_the_host_makes(
+    shape: tuple[int, ...], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(philox, "fast_factors", lambda device: philox.factors)
+    seeds, steps, rates = [0, 2**63 - 1, 6], [0, 3, 10**9], Rates([0.1, 0.0, 1.0 - 2**-20])
+    masks = DropoutMasks(seeds, steps, CPU)
+    for place in (0, 4, 1_000_001):
+        expected = masks(place, shape, rates)
+        monkeypatch.setattr(masks, "_on_host", masks._on_device)
+        assert torch.equal(masks(place, shape, rates), expected)
+        monkeypatch.delattr(masks, "_on_host")
+
+
+def test_masks_that_cannot_be_compiled_are_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **options: object) -> None:
+        raise RuntimeError("no compiler\nis here")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **options: broken)
+    with pytest.warns(UserWarning, match="and take longer: no compiler$"):
+        assert philox.fast_factors.__wrapped__(CPU) is philox.factors
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.3, 0.5, 0.9])

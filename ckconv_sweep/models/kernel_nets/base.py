@@ -5,6 +5,9 @@
 Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4. A kernel net is a subclass with `build` and
 `features`, in a file of its own, and a line in `KERNEL_NETS`.
 
+A net and its positions take the axis of members (`ckconv_sweep.models.members`) in front; positions
+without it are those of all members.
+
 Shapes: P positions, N channels out (one for each pair of channels of a convolution), H features.
 """
 

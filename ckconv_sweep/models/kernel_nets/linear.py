@@ -1,7 +1,7 @@
 """The linear layers of the kernel nets, and what standardizes between them: `(M, P)` in, `(N, P)`
 out, at every position by itself.
 
-Weight normalisation is from Salimans and Kingma 2016 (arXiv:1602.07868).
+They take the axis of members (`ckconv_sweep.models.members`) in front.
 
 Shapes: P positions, N channels out, M channels in, H hidden channels.
 """
@@ -12,9 +12,11 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter, functional
+from torch.nn import Parameter
 
 from ckconv_sweep.models.initial import put, unset
+from ckconv_sweep.models.members import product
+from ckconv_sweep.models.weight_norm import weight_norm
 
 
 class LinearLayer(nn.Module, ABC):
@@ -45,7 +47,10 @@ class LinearLayer(nn.Module, ABC):
 
     def forward(self, h_MP: Tensor) -> Tensor:
         """`(M, P) -> (N, P)`"""
-        return torch.addmm(self.bias[:, None], self.weight(), h_MP)
+        weight_NM = self.weight()
+        # Of one channel nothing is summed, and the positions may be those of all members.
+        summed_NP = weight_NM * h_MP if self.in_channels == 1 else product(weight_NM, h_MP)
+        return summed_NP + self.bias[..., None]
 
 
 class Linear(LinearLayer):
@@ -73,7 +78,7 @@ class WeightNormLinear(LinearLayer):
         self.weight_v = unset(self.out_channels, self.in_channels)
 
     def weight(self) -> Tensor:
-        return self.weight_g * functional.normalize(self.weight_v, dim=1)
+        return weight_norm(self.weight_v, self.weight_g)
 
     def set_weight(self, weight_NM: Tensor) -> None:
         put(self.weight_v, weight_NM)
@@ -102,4 +107,4 @@ class Standardize(nn.Module):
         centred_HP = h_HP - h_HP.mean(self.dims, keepdim=True)
         variance = centred_HP.square().mean(self.dims, keepdim=True)
         scaled_HP = centred_HP * torch.rsqrt(variance + self.eps)
-        return self.weight[:, None] * scaled_HP + self.bias[:, None]
+        return self.weight[..., None] * scaled_HP + self.bias[..., None]

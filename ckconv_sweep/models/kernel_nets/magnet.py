@@ -43,9 +43,10 @@ class GaborFilters(nn.Module):
 
     def forward(self, positions_P: Tensor, omega_0: Tensor) -> Tensor:
         """`(P,) -> (H, P)`"""
-        window_HP = self.gamma[:, None] * (positions_P - self.mu[:, None])
-        frequencies_H = 2.0 * math.pi * omega_0 * self.weight
-        wave_HP = frequencies_H[:, None] * positions_P + self.bias[:, None]
+        positions_1P = positions_P[..., None, :]
+        window_HP = self.gamma[..., None] * (positions_1P - self.mu[..., None])
+        frequencies_H = 2.0 * math.pi * omega_0[..., None] * self.weight
+        wave_HP = frequencies_H[..., None] * positions_1P + self.bias[..., None]
         return torch.exp(-0.5 * window_HP.square()) * torch.sin(wave_HP)
 
 

@@ -23,6 +23,7 @@ from ckconv_sweep.config.model import MLPConfig
 from ckconv_sweep.models.initial import normal, put, uniform
 from ckconv_sweep.models.kernel_nets.base import KernelNet
 from ckconv_sweep.models.kernel_nets.linear import Standardize, WeightNormLinear
+from ckconv_sweep.models.kernel_nets.sine_layers import sine_layers
 
 Activation = Callable[[Tensor, Tensor], Tensor]
 
@@ -30,14 +31,15 @@ ACTIVATIONS: dict[str, Activation] = {
     "sine": lambda h, omega_0: torch.sin(omega_0 * h),
     "relu": lambda h, omega_0: functional.relu(h),
     "leaky_relu": lambda h, omega_0: functional.leaky_relu(h),
-    "swish": lambda h, omega_0: functional.silu(h),
+    # h sigmoid(h); torch's own rounds otherwise among other members (`models/members.py`).
+    "swish": lambda h, omega_0: 0.5 * h * (1.0 + torch.tanh(0.5 * h)),
 }
-"""What each layer but the last ends with, given its values and omega_0."""
+"""What each layer but the last ends with, given its values, `(H, P)`, and omega_0, `(1, 1)`."""
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
-    "layer": lambda channels: Standardize(channels, dims=(0, 1), eps=1e-12),
-    "batch": lambda channels: Standardize(channels, dims=(1,), eps=1e-5),
+    "layer": lambda channels: Standardize(channels, dims=(-2, -1), eps=1e-12),
+    "batch": lambda channels: Standardize(channels, dims=(-1,), eps=1e-5),
 }
 """Between linear layer and activation, given the channels. `layer` takes its statistics over
 channels and positions together, as in the published code; `batch` over the positions."""
@@ -103,10 +105,17 @@ class MLP(KernelNet):
         self.layers.extend(layers)
         self.norms = nn.ModuleList(NORMS[config.norm](channels) for channels in hidden)
         self.activation = ACTIVATIONS[config.activation]
+        self.is_siren = config.activation == "sine"  # which has no norm
 
     def features(self, positions_P: Tensor) -> Tensor:
         """`(P,) -> (H, P)`"""
-        h: Tensor = positions_P[None, :]
+        if self.is_siren:
+            hidden = list[Tensor]()
+            for layer in self.layers[:-1]:
+                assert isinstance(layer, WeightNormLinear)
+                hidden += layer.weight(), layer.bias
+            return sine_layers(positions_P, self.omega_0, *hidden)
+        h: Tensor = positions_P[..., None, :]
         for layer, norm in zip(self.layers, self.norms, strict=False):  # there is one norm less
-            h = self.activation(norm(layer(h)), self.omega_0)
+            h = self.activation(norm(layer(h)), self.omega_0[..., None, None])
         return h

@@ -57,8 +57,9 @@ class RandomFourier(KernelNet):
 
     def features(self, positions_P: Tensor) -> Tensor:
         """`(P,) -> (H, P)`"""
-        angles_FP = (self.omega_0 * self.frequencies)[:, None] * positions_P
-        h_HP = torch.cat([torch.cos(angles_FP), torch.sin(angles_FP)])
+        frequencies_F = self.omega_0[..., None] * self.frequencies
+        angles_FP = frequencies_F[..., None] * positions_P[..., None, :]
+        h_HP = torch.cat([torch.cos(angles_FP), torch.sin(angles_FP)], dim=-2)
         for layer in self.layers[:-1]:
             h_HP = functional.relu(layer(h_HP))
         return h_HP

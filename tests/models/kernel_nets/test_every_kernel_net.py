@@ -162,11 +162,7 @@ def test_stacked_nets_equal_one_after_the_other(name: str) -> None:
     nets = [make(name, seed=seed) for seed in range(3)]
     parameters, buffers = torch.func.stack_module_state(nets)
     buffers["omega_0"] = torch.tensor([1.0, 2.0, 3.0])
-
-    def one(parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional_call(nets[0], (parameters, buffers), (POSITIONS,))
-
-    together = torch.func.vmap(one)(parameters, buffers)
+    together = functional_call(nets[0], (parameters, buffers), (POSITIONS,))
     for number, net in enumerate(nets):
         alone = functional_call(net, {"omega_0": torch.tensor(number + 1.0)}, (POSITIONS,))
         torch.testing.assert_close(together[number], alone)
@@ -190,7 +186,9 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
-        assert parameter.grad.abs().max() > 0.0, key
+        # The direction of a single number is its sign: nothing changes with its size.
+        direction_of_one = key.endswith("weight_v") and parameter.shape[1] == 1
+        assert (parameter.grad.abs().max() > 0.0) != direction_of_one, key
 
 
 def test_random_frequencies_are_kept_in_the_state_and_not_trained() -> None:

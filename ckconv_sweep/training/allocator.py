@@ -1,0 +1,29 @@
+"""Memory that PyTorch frees on a CPU stays with the process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+VARIABLE = "CKCONV_KEEP_PAGES"
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
+NEVER = 2**31 - 1
+
+
+def keep_pages() -> bool:
+    """Ask the C library not to give freed memory back to the system; whether it was done.
+
+    glibc maps each block above 32 MiB anew and unmaps it when it is freed, so that a training step
+    writes to fresh pages again and again, each of which the kernel must find and clear first: up to
+    two thirds of the time of a step (docs/performance.md). Afterwards the pages stay with the
+    process and are used again. The price is memory: blocks of several sizes leave holes between
+    them, and the process keeps the most that it ever held.
+
+    On Linux with glibc only. `CKCONV_KEEP_PAGES=0` in the environment turns it off. For the whole
+    process and its threads; best called before the first tensor is made.
+    """
+    if os.environ.get(VARIABLE) == "0" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, NEVER))

@@ -1,0 +1,226 @@
+"""A trial between two epochs: what it was, what it has become, and how that is kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.history import Epoch, best, end_reason
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.data.task import SequenceTask
+from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.sequence_model import SequenceModel
+from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.optimizers import OPTIMIZERS
+from ckconv_sweep.training.room import out_of_memory_named
+from ckconv_sweep.training.seeding import generator
+from ckconv_sweep.training.vectorized import Layout
+
+Rows = dict[str, Tensor]
+"""`weights` `(E, P)`, `buffers` `(E, Q)` and the optimiser's moments, each `(E, P)`, of E trials;
+of one member E is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """An epoch that is not kept yet."""
+
+    epoch: Epoch
+    rows: Rows
+
+
+class Member:
+    """One trial. A pack trains it; it keeps its own history, best weights and checkpoints.
+
+    Made by `open`. `trial`, `folder`, `history` (the epochs that are kept) and `end` are to be
+    read.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        description: Description,
+        model: SequenceModel,
+        folder: Path | None,
+        guard: Callable[[], None],
+    ) -> None:
+        """The model gives the weights to begin with."""
+        self.trial, self.folder, self.history = trial, folder, list[Epoch]()
+        self.trained: Trained | None = None
+        """What a pack has made of it and nobody has kept yet."""
+        self._description, self._guard = description, guard
+        self._weights = Layout(dict(model.named_parameters()))
+        self._buffers = Layout(dict(model.named_buffers()))
+        self._state_names = list(model.state_dict())
+        self._best_weights: dict[str, Tensor] = {}
+        self.rows: Rows = {
+            "weights": self._weights.row(dict(model.named_parameters())),
+            "buffers": self._buffers.row(dict(model.named_buffers())),
+        }
+        for name in self._moments:
+            self.rows[name] = torch.zeros_like(self.rows["weights"])
+        factors = model.learning_rate_factors()
+        self.factors = self._weights.factors(factors) if factors else None
+        """Learning rates of the weights in learning rates of the trial, `(1, P)`; None: all 1."""
+
+    @classmethod
+    @out_of_memory_named()
+    def open(
+        cls,
+        trial: Trial,
+        task: SequenceTask,
+        *,
+        folder: Path | None = None,
+        warn: Callable[[str], None] = lambda message: None,
+        guard: Callable[[], None] = lambda: None,
+    ) -> Member:
+        """A trial at its beginning, or after the newest whole checkpoint in its folder.
+
+        Args:
+            trial: the settings.
+            task: what it will be trained on.
+            folder: of its checkpoints; made if need be. Without one nothing is written.
+            warn: hears of each checkpoint that is damaged.
+            guard: called before anything is written; what it raises ends that.
+
+        Raises:
+            OutOfMemory: the host has no room.
+            ConfigError: the checkpoint is of another trial.
+            DamagedData: it is whole, but not one of a training run.
+        """
+        model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
+        state = None
+        if folder is not None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state, damaged = checkpoint.newest(folder)
+            for message in damaged:
+                warn(message)
+            if state is not None:
+                _check(state, trial, folder)
+                model.load_state_dict(state["model"])
+        member = cls(trial, task.description, model, folder, guard)
+        if state is not None:
+            member._restore(state, model)
+        return member
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        """Names of what the optimiser remembers."""
+        return OPTIMIZERS[self.trial.optimizer.name].moments
+
+    @property
+    def end(self) -> str | None:
+        """Why the trial has ended (`epochs`, `early_stopping`), or None while it goes on."""
+        return end_reason(self.trial, self.history)
+
+    def keep(self) -> Epoch:
+        """Make the epoch that was trained part of the trial; returns it as it is to be reported.
+
+        With a folder it is safe in a checkpoint there first.
+
+        Raises:
+            CannotWrite: the checkpoint cannot be written.
+        """
+        assert self.trained is not None
+        epoch, self.rows, self.trained = self.trained.epoch, self.trained.rows, None
+        self.history.append(epoch)
+        rows = {name: row.cpu() for name, row in self.rows.items()}
+        if best(self.history, self.trial.metric).number == epoch.number:
+            self._best_weights = self._state_dict(rows)
+        if self.folder is not None:
+            self._guard()
+            checkpoint.note_in_ledger(self.folder, epoch.number)
+            crash_point("epoch.trained")
+            name = checkpoint.save(self.folder, epoch.number, self._state(rows))
+            self.history[-1] = replace(epoch, checkpoint=name)
+            crash_point("epoch.saved")
+        return self.history[-1]
+
+    def finish(self) -> SequenceModel:
+        """Once it has ended: write its best weights, and the model with them, on the CPU.
+
+        Raises:
+            CannotWrite: they cannot be written.
+        """
+        if self.folder is not None:
+            self._guard()
+            checkpoint.save_best(
+                self.folder, self.trial.model_dump(mode="json"), self._best_weights
+            )
+        model = make_model(self.trial.model, self._description, None)
+        model.load_state_dict(self._best_weights)
+        return model
+
+    def _state_dict(self, rows: Rows) -> dict[str, Tensor]:
+        """Copies, as of `torch.nn.Module.state_dict`."""
+        named = self._weights.named(rows["weights"]) | self._buffers.named(rows["buffers"])
+        return {name: named[name] for name in self._state_names}
+
+    def _state(self, rows: Rows) -> dict[str, Any]:
+        """Everything that the next epoch depends on and that does not follow from the trial."""
+        return {
+            "trial": self.trial.model_dump(mode="json"),
+            "model": self._state_dict(rows),
+            "optimizer": {name: self._weights.named(rows[name]) for name in self._moments},
+            "best_weights": self._best_weights,
+            "history": [
+                {"number": e.number, "metrics": dict(e.metrics), "timestamp_ms": e.timestamp_ms}
+                for e in self.history
+            ],
+        }
+
+    def _restore(self, state: dict[str, Any], model: SequenceModel) -> None:
+        optimizer = state["optimizer"]
+        try:
+            if "param_groups" in optimizer:
+                optimizer = _by_name(optimizer, model, self.trial, self._moments)
+            for name in self._moments:
+                self.rows[name] = self._weights.row(optimizer[name])
+        except (KeyError, RuntimeError) as error:
+            raise DamagedData(
+                f"the checkpoint's optimizer lacks {error}", where=str(self.folder)
+            ) from None
+        self._best_weights = state["best_weights"]
+        assert self.folder is not None
+        names = {number: path.name for number, path in checkpoint.checkpoints(self.folder)}
+        epochs = [Epoch(**epoch) for epoch in state["history"]]
+        self.history = [replace(e, checkpoint=names.get(e.number, "")) for e in epochs]
+
+
+def _check(state: dict[str, Any], trial: Trial, folder: Path) -> None:
+    if missing := {"trial", "model", "optimizer", "best_weights", "history"} - state.keys():
+        raise DamagedData(
+            f"the checkpoint is none of a training run: it lacks {', '.join(sorted(missing))}",
+            where=str(folder),
+        )
+    if state["trial"] != trial.model_dump(mode="json"):
+        raise ConfigError(
+            "the checkpoint here is of a trial with other settings",
+            where=str(folder),
+            hint="take another folder, or delete this one",
+        )
+
+
+def _by_name(
+    state: dict[str, Any], model: SequenceModel, trial: Trial, moments: tuple[str, ...]
+) -> dict[str, dict[str, Tensor]]:
+    """The state of an optimiser of PyTorch, of which older checkpoints hold one. It numbers the
+    parameters, those with a learning rate of their own after the others."""
+    factors = model.learning_rate_factors()
+    by_factor: dict[float, list[str]] = {}
+    for name, _ in model.named_parameters():
+        by_factor.setdefault(factors.get(name, 1.0), []).append(name)
+    names = [name for group in by_factor.values() for name in group]
+    named = {name: state["state"].get(number, {}) for number, name in enumerate(names)}
+    if getattr(trial.optimizer, "momentum", None) == 0.0:  # PyTorch remembers none then
+        zero = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+        named = {name: of_one | {"momentum_buffer": zero[name]} for name, of_one in named.items()}
+    return {moment: {name: of_one[moment] for name, of_one in named.items()} for moment in moments}

@@ -1,0 +1,100 @@
+"""How many trials of one shape a device trains fastest as one: tried out, on a few batches."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.errors import OutOfMemory
+from ckconv_sweep.training.member import Member
+from ckconv_sweep.training.pack import Pack, Waits
+
+MOST_MEMBERS = 64
+STEPS = 4
+"""Steps of the optimiser that are timed."""
+REPEATS = 3
+WORTH = 1.1
+"""Twice as many members must give so many times the steps a second."""
+MOST_OF_MEMORY = 0.8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A pack of so many `members`: the steps of all of them together in a second, and the share of
+    the device's memory that was in use."""
+
+    members: int
+    steps_a_second: float
+    memory: float
+
+
+def best_size(trial: Trial, task: SequenceTask, device: str) -> list[Measured]:
+    """Packs of 1, 2, 4, ... members, as long as each is worth it; the last one is the best.
+
+    Raises:
+        OutOfMemory: not even one member has room.
+    """
+    chosen: list[Measured] = []
+    for measured in _measured(trial, task, device):
+        if chosen and measured.steps_a_second < WORTH * chosen[-1].steps_a_second:
+            break
+        chosen.append(measured)
+        if measured.memory > MOST_OF_MEMORY / 2:  # twice as many have no room
+            break
+    return chosen
+
+
+def _measured(trial: Trial, task: SequenceTask, device: str) -> Iterator[Measured]:
+    few = replace(
+        task,
+        train=_first(task.train, STEPS * trial.training.batch_size),
+        validation=_first(task.validation, 1),
+    )
+    steps = -(-len(few.train) // trial.training.batch_size)
+    # What else runs on the machine must not decide; a GPU's work is not in the process's time.
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    members = 1
+    while members <= MOST_MEMBERS:
+        pack = Pack(few, device)
+        for number in range(members):
+            seed = trial.training.seed + number
+            training = trial.training.model_copy(update={"seed": seed})
+            pack.join(Member.open(trial.model_copy(update={"training": training}), few))
+        seconds = []
+        for _ in range(1 + REPEATS):
+            start, trained = clock(), 0
+            for member, outcome in pack.epoch().items():
+                if isinstance(outcome, Waits):
+                    return
+                if isinstance(outcome, OutOfMemory):
+                    raise outcome
+                trained += 1
+                if isinstance(outcome, Epoch):
+                    member.keep()
+            seconds.append(clock() - start)
+        best = min(seconds[1:])  # the first one warms up
+        yield Measured(members, trained * steps / best, _memory(device))
+        members *= 2
+
+
+def _first(split: Split, number: int) -> Split:
+    times = None if split.times is None else split.times[:number]
+    return replace(split, inputs=split.inputs[:number], targets=split.targets[:number], times=times)
+
+
+def _memory(device: str) -> float:
+    """The share of the device's memory that was in use at most."""
+    if device == "cuda":
+        _, total = torch.cuda.mem_get_info()
+        return torch.cuda.max_memory_allocated() / total
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with open("/proc/meminfo") as lines:
+        total = int(next(line.split()[1] for line in lines if line.startswith("MemTotal"))) * 1024
+    return used / total
