@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,15 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
 
 
 def _look_on(folder: SweepFolder) -> None:
-    """Until no driver holds the sweep any more."""
+    """Until no driver holds the sweep any more. Raises KeyboardInterrupt after a Ctrl-C, but not
+    from within SQLAlchemy's callbacks, where Python would swallow it."""
     from ckconv_sweep.cli.progress import PlainLines, progress
     from ckconv_sweep.record.lock import holder
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.sweep.events import Ended
 
+    asked_to_end = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: asked_to_end.set())
     with Study.open(folder) as study, progress(folder.name, study.space) as view:
         news, brief, held = News(study.space), isinstance(view, PlainLines), True
         records = [record for record in study.trials() if record.counts]
@@ -61,8 +65,8 @@ def _look_on(folder: SweepFolder) -> None:
             for event in news.of(study.trials()):
                 if not brief or isinstance(event, Ended):
                     view.hear(event)
-            if held:
-                time.sleep(_PAUSE_SECONDS)
+            if held and asked_to_end.wait(_PAUSE_SECONDS):
+                raise KeyboardInterrupt
 
 
 class News:

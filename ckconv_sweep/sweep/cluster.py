@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ckconv_sweep.errors import ConfigError, ResourcesMissing
 
@@ -26,6 +26,9 @@ class Placement:
     concurrency: int | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    pack: int | Literal["auto"] | None = None
+    """How many trials of equal shapes one process trains as one; None: every trial has a process of
+    its own. CPUs and GPUs are those of such a process."""
     insecure: bool = False
     """Also a cluster that lets everybody in."""
 
@@ -42,6 +45,22 @@ class Placement:
                 f"more than one GPU must be a whole number, got {self.gpus_per_trial}",
                 where="--gpus-per-trial",
             )
+
+
+def pack_size(text: str | None) -> int | Literal["auto"] | None:
+    """What `--pack` says. Raises ConfigError if it is neither a number nor auto."""
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_IN_A_PACK:
+        raise ConfigError(
+            f"must be auto or a whole number from 1 to {MOST_IN_A_PACK}, got {text!r}",
+            where="--pack",
+            hint="auto measures which size is fastest",
+        )
+    return int(text)
+
+
+MOST_IN_A_PACK = 256
 
 
 # Ray Tune prints boxes, writes loggers' files and snapshots that nobody reads here.
@@ -245,11 +264,11 @@ SILENCE_SECONDS = 10.0
 """After which the head is given up."""
 
 
-def concurrency(placement: Placement) -> int:
-    """How many trials run at a time.
+def processes(placement: Placement) -> int:
+    """How many processes that train there is room for.
 
     Raises:
-        ResourcesMissing: no node can hold a single trial.
+        ResourcesMissing: no node can hold a single one.
     """
     nodes = [node["Resources"] for node in _nodes()]
     wanted = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
@@ -268,6 +287,13 @@ def concurrency(placement: Placement) -> int:
             where=option,
             hint=f"the cluster has {len(nodes)} node{'s' * (len(nodes) != 1)}: {'; '.join(has)}",
         )
+    return room
+
+
+def concurrency(placement: Placement) -> int:
+    """How many trials run at a time; `placement.pack` is a number by now. Raises as `processes`."""
+    assert placement.pack != "auto"
+    room = processes(placement) * (placement.pack or 1)
     return min(placement.concurrency or room, room)
 
 

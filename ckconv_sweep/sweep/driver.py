@@ -23,11 +23,12 @@ from ckconv_sweep.record import lock, versions
 from ckconv_sweep.record.filesystem import check_writable, write_whole
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord, is_finished
-from ckconv_sweep.sweep import cluster
+from ckconv_sweep.sweep import cluster, lease, packs
 from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Ended, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.mlflow_source import content_digest
 from ckconv_sweep.sweep.mlflow_store import without_password
 from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
 
@@ -101,23 +102,27 @@ def run_sweep(
             with interruption.shielded(), Study.open(folder) as study:
                 check_same_space(study.space, space, folder.name)
                 changed = versions.check(study, allow_code_change=allow_code_change)
-        load(space.trial.data, data_dir)  # one message now instead of one for every trial
+        # Read now: one message instead of one for every trial.
+        digest = content_digest(load(space.trial.data, data_dir))
         stack.enter_context(interruption.shielded())
         stack.enter_context(cluster.connected(placement))
         interruption.install()
         interruption.check()
+        said: list[str] = []
+        placement = packs.sized(placement, space.trial, data_dir, interruption, said.append)
         at_a_time = cluster.concurrency(placement)
         if placement.address:
             cluster.check_shared(folder.root)
         study = stack.enter_context(Study.create_or_open(folder, space))
         _write_space(folder, space, study)
         versions.note(study, session=len(study.note("sessions") or []) + 1)
+        study.set_note("data_digest", digest)
         for listener in listeners:
             listener.begin([record for record in study.trials() if record.counts])
-            for line in changed:
+            for line in [*changed, *said]:
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
-        tracker = _tracker(folder, study, tracking_uri, listeners)
+        tracker = _tracker(folder, study, tracking_uri, listeners, data_dir)
         keep_marks(study, tracker)  # also of a session that is killed: where its records went
         after_trial = _AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
@@ -131,15 +136,18 @@ def run_sweep(
             # Not before `connected` has told Ray Tune, through the environment, to be quiet.
             from ckconv_sweep.sweep import ray_executor
 
-            ray_executor.run(
-                coordinator,
-                interruption,
-                concurrency=at_a_time,
-                cpus=placement.cpus_per_trial,
-                gpus=placement.gpus_per_trial,
-                data_dir=data_dir,
-                folder=folder.tune,
-            )
+            with packs.started(placement, at_a_time, data_dir) as hosts:
+                ray_executor.run(
+                    coordinator,
+                    interruption,
+                    concurrency=at_a_time,
+                    cpus=placement.cpus_per_trial,
+                    gpus=placement.gpus_per_trial,
+                    data_dir=data_dir,
+                    folder=folder.tune,
+                    packs=hosts,
+                )
+        after_trial.forget_ended()  # a pack may have written while its trial was being stopped
         finished = is_finished(study.trials(), study.space)
         status = "FINISHED" if finished else "KILLED"
         missing = tracker.close(status, patience_seconds=3.0 if exit_codes else 60.0)
@@ -224,6 +232,7 @@ def keep_marks(study: Study, tracker: Tracker, status: str = "RUNNING") -> None:
         "marks": now,
         "experiment_id": tracker.experiment_id,
         "status": status,
+        "view": tracker.view,
     }
     if said != kept:
         study.set_note("mlflow", said)
@@ -244,6 +253,8 @@ class _AfterTrial(Listener):
 
     def hear(self, event: Event) -> None:
         if isinstance(event, Ended):
+            if event.outcome != "completed":  # the pack that trains it may not know it yet
+                lease.revoke(self._folder.trial(event.number))
             self._forget(event.number)
             crash_point("trial.forgotten")
             keep_marks(self._study, self._tracker)
@@ -255,7 +266,11 @@ class _AfterTrial(Listener):
 
 
 def _tracker(
-    folder: SweepFolder, study: Study, uri: str, listeners: tuple[Listener, ...]
+    folder: SweepFolder,
+    study: Study,
+    uri: str,
+    listeners: tuple[Listener, ...],
+    data_dir: Path | None = None,
 ) -> Tracker:
     """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
     space = study.space
@@ -272,6 +287,11 @@ def _tracker(
             role=keys.ROLE_SWEEP,
             params=flat(space.trial.model_dump(mode="json")),
             artifacts={keys.ARTIFACT_SPACE: space.to_yaml()},
+            space=space,
+            created_ms=study.note("created_ms"),
+            versions=(versions.noted(study) or [versions.versions()])[-1],
+            data_digest=study.note("data_digest") or "",
+            count_parameters=functools.partial(parameters_of, data_dir=data_dir),
         ),
         base=space.trial,
         say=say,

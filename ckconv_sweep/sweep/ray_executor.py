@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ from ckconv_sweep.errors import CannotWrite, ClusterLost, OutOfMemory
 from ckconv_sweep.sweep.cluster import Head
 from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
 from ckconv_sweep.sweep.interruption import Interruption
-from ckconv_sweep.sweep.worker import KEY, train_assignment
+from ckconv_sweep.sweep.packing import Packing
+from ckconv_sweep.sweep.packs import Packs
+from ckconv_sweep.sweep.relay import KEY, relay_assignment
+from ckconv_sweep.sweep.worker import train_assignment
 
 MOST_WORKER_DEATHS = 3
 """How often a trial is started again after its worker died; then it has failed."""
@@ -36,6 +39,13 @@ MOST_WORKER_DEATHS = 3
 STOP_SECONDS = 6.0
 """How long Ray Tune may take to end after a signal. In a call to a cluster that does not answer it
 would not end at all."""
+
+SHOW_SECONDS = 30.0
+"""How often it is said at most how full the packs are."""
+
+RELAY_BYTES = 100 * 2**20
+"""The memory that Ray sets aside for a relay: Tune needs a resource to place it by, and it needs no
+CPU."""
 
 MOST_FALSE_STARTS = 20
 """How often a trial may be given to a worker that is dead already, and then handed out again."""
@@ -50,19 +60,23 @@ def run(
     gpus: float,
     data_dir: Path | None,
     folder: Path,
+    packs: Packs | None = None,
 ) -> None:
     """Train until the coordinator has nothing left. `folder` takes Tune's own files and is
-    emptied. A cluster that is lost becomes the coordinator's `fatal`.
+    emptied. A cluster that is lost becomes the coordinator's `fatal`. With `packs` each trial is a
+    relay to one of their hosts, which have the CPUs and GPUs.
 
     Tune runs in a thread of its own, and is left alone where it does not come back.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    head, desk = Head(), _Desk(coordinator)
+    head, desk = Head(), _Desk(coordinator, Packing(packs.hosts, packs.places) if packs else None)
     shutil.rmtree(folder, ignore_errors=True)
 
     def fit() -> None:
         tune.Tuner(
-            tune.with_resources(train_assignment, {"cpu": cpus, "gpu": gpus}),
+            tune.with_resources(relay_assignment, {"cpu": 0, "memory": RELAY_BYTES})
+            if packs
+            else tune.with_resources(train_assignment, {"cpu": cpus, "gpu": gpus}),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 max_concurrent_trials=concurrency,
@@ -137,6 +151,10 @@ class _Desk:
     """Where Tune's thread meets the coordinator, until it is closed."""
 
     coordinator: Coordinator
+    packing: Packing[Hashable] | None = None
+    """None where each trial is trained in a process of its own."""
+    drawn: dict[int, Assignment] = field(default_factory=dict)
+    """What waits for a pack, by its number."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Tune's name of a trial -> its number."""
     deaths: Counter[int] = field(default_factory=Counter)
@@ -149,6 +167,9 @@ class _Desk:
     """Tune's name of a trial -> what Ray said when its worker died."""
     memory_gib: dict[str, float] = field(default_factory=dict)
     """Tune's name of a trial -> the most that a worker of it had used at the end of an epoch."""
+    _shown: tuple[int, int] = (0, 0)
+    """Places of packs that were taken, and trials that waited, when it was last said."""
+    _shown_at: float = field(default_factory=time.monotonic)
     _open: bool = True
     _one: Any = field(default_factory=threading.Lock)
 
@@ -161,6 +182,45 @@ class _Desk:
     def close(self) -> None:
         with self._one:
             self._open = False
+
+    def next(self) -> tuple[Assignment, str | None] | None:
+        """What to start now, and the host whose pack trains it."""
+        if self.packing is None:
+            assignment = self.coordinator.next()
+            return (assignment, None) if assignment else None
+        if self.coordinator.stopping:  # what waits stays unfinished
+            return None
+        found = self.packing.next(self._draw)
+        self._show_places(self.packing)
+        return (self.drawn.pop(found[0]), found[1]) if found else None
+
+    def _show_places(self, packing: Packing[Hashable]) -> None:
+        now, places = time.monotonic(), len(packing.hosts) * packing.places
+        taken, waiting = places - packing.empty_places, len(packing.waiting)
+        if self._shown == (taken, waiting) or now < self._shown_at + SHOW_SECONDS:
+            return
+        self._shown, self._shown_at = (taken, waiting), now
+        self.coordinator.say(
+            f"packs: {taken} of {places} places taken, waiting for others of their shape: {waiting}"
+        )
+
+    def _draw(self) -> tuple[int, Hashable] | None:
+        from ckconv_sweep.training.shape import shape_key, why_alone
+
+        assignment = self.coordinator.next()
+        if assignment is None:
+            return None
+        number, trial = assignment.number, assignment.trial
+        self.drawn[number] = assignment
+        return number, number if why_alone(trial) else shape_key(trial)
+
+    def ended(self, trial_id: str) -> int | None:
+        """The number of a trial whose run is over, the first time that this is said. Tune may say
+        it twice where a worker died; by then the trial may run under another name."""
+        number = self.numbers.pop(trial_id, None)
+        if number is not None and self.packing is not None:
+            self.packing.free(number)
+        return number
 
     def died(self, trial_id: str) -> tuple[str, str]:
         """Why a trial is given up after its last worker died, as a reason and in words."""
@@ -195,12 +255,13 @@ class _Search(_NotPickled, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         with self._desk.served() as is_open:
-            assignment = self._desk.coordinator.next() if is_open else None
-            if assignment is None:
+            found = self._desk.next() if is_open else None
+            if found is None:
                 # One that runs may have to be handed out again: only later is nothing left.
                 return None if is_open and self._desk.coordinator.awaited else Searcher.FINISHED
+            assignment, host = found
             self._desk.numbers[trial_id] = assignment.number
-            return self._config(assignment)
+            return self._config(assignment, host)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -208,8 +269,7 @@ class _Search(_NotPickled, Searcher):
         with self._desk.served() as is_open:
             if not is_open:
                 return
-            # Tune may say twice that a worker died; by then the trial may run under another name.
-            coordinator, number = self._desk.coordinator, self._desk.numbers.pop(trial_id, None)
+            coordinator, number = self._desk.coordinator, self._desk.ended(trial_id)
             if number is None:
                 return
             if not error:
@@ -226,11 +286,12 @@ class _Search(_NotPickled, Searcher):
                 reason, text = self._desk.died(trial_id)
                 coordinator.end(number, reason=reason, error=text)
 
-    def _config(self, assignment: Assignment) -> dict[str, Any]:
+    def _config(self, assignment: Assignment, host: str | None) -> dict[str, Any]:
         return {
             "trial": assignment.trial.model_dump_json(),
             "folder": str(assignment.folder),
             "attempt": assignment.attempt,
+            "host": host,
             "gpus": self._gpus,
             "data_dir": str(self._data_dir) if self._data_dir else None,
         }

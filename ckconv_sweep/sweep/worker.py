@@ -11,13 +11,15 @@ import gc
 import json
 import resource
 import traceback
-import uuid
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-KEY = "ckconv"
-"""Under which our part of a Ray Tune result stands, as JSON text: Tune flattens what is nested."""
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.errors import CannotWrite, OutOfMemory, TrialFailed
+from ckconv_sweep.sweep.lease import Lease
+from ckconv_sweep.sweep.relay import KEY
 
 
 def train_assignment(config: dict[str, Any]) -> None:
@@ -26,105 +28,69 @@ def train_assignment(config: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
-    from ckconv_sweep.config.history import Epoch
     from ckconv_sweep.config.trial import Trial
-    from ckconv_sweep.errors import CannotWrite, OutOfMemory, TrialFailed
+    from ckconv_sweep.training.allocator import keep_pages
     from ckconv_sweep.training.loop import train
 
+    keep_pages()
     folder = Path(config["folder"])
     trial = Trial.model_validate_json(config["trial"])
-    lease = _Lease(folder, config["attempt"])
+    lease = Lease(folder, config["attempt"])
     warnings: list[str] = []
 
     def report(epoch: Epoch) -> None:
-        said = {
-            "number": epoch.number,
-            "metrics": dict(epoch.metrics),
-            "timestamp_ms": epoch.timestamp_ms,
-            "checkpoint": epoch.checkpoint,
-        }
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        tune.report(
-            {KEY: json.dumps({"epoch": said, "warnings": warnings, "memory_gib": round(used, 2)})}
-        )
+        tune.report({KEY: json.dumps(said_of(epoch, warnings))})
         warnings.clear()
 
-    reason = text = ""
+    failure: dict[str, str] | None = None
     try:
         lease.take()
-        task = _task(trial.data, config["data_dir"])
-        device = "cuda" if torch.cuda.is_available() and config["gpus"] else "cpu"
+        task = task_of(trial.data, config["data_dir"])
         train(
             trial,
             task,
             report,
             folder=folder,
-            device=device,
+            device=device_of(config["gpus"]),
             warn=warnings.append,
             guard=lease.check,
         )
-    except TrialFailed as error:
-        reason, text = error.reason, error.message
-    except MemoryError:  # while the data were read
-        reason, text = OutOfMemory.reason, "the host has no memory left"
-    except CannotWrite as error:
-        reason, text = "cannot_write", str(error)
-    except Exception:
-        reason, text = "error", traceback.format_exc()
-    if not reason:
+    except Exception as error:
+        failure = failure_of(error)
+    if failure is None:
         return
     # Only now, because the exception held the model. The process serves other trials.
     gc.collect()
     torch.cuda.empty_cache()
-    tune.report({KEY: json.dumps({"reason": reason, "error": text})})
+    tune.report({KEY: json.dumps(failure)})
 
 
-class _Lease:
-    """The newest worker of a trial owns its folder; one that was cut off and comes back after the
-    trial was handed out again must not write there.
+def said_of(epoch: Epoch, warnings: list[str]) -> dict[str, Any]:
+    """What is reported of an epoch."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"epoch": asdict(epoch), "warnings": warnings, "memory_gib": round(used, 2)}
 
-    Args:
-        attempt: the hand-out, as `session:time`. Ray Tune may give one to a second worker where it
-            takes the first for dead.
-    """
 
-    def __init__(self, folder: Path, attempt: str) -> None:
-        self._path, self._attempt = folder / "lease", attempt
-        self._owner = f"{attempt}:{uuid.uuid4().hex}"
+def failure_of(error: Exception) -> dict[str, str]:
+    """What is reported of a trial that failed: its reason, and its error in words."""
+    if isinstance(error, TrialFailed):
+        return {"reason": error.reason, "error": error.message}
+    if isinstance(error, MemoryError):  # while the data were read
+        return {"reason": OutOfMemory.reason, "error": "the host has no memory left"}
+    if isinstance(error, CannotWrite):
+        return {"reason": "cannot_write", "error": str(error)}
+    return {"reason": "error", "error": "".join(traceback.format_exception(error))}
 
-    def take(self) -> None:
-        from ckconv_sweep.errors import CannotWrite
 
-        temporary = self._path.with_name(f".tmp-lease-{self._owner}")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._path.exists() and self._session(owner := self._path.read_text()) > (
-                self._session(self._attempt)
-            ):
-                raise self._lost(owner)
-            temporary.write_text(self._owner)
-            temporary.rename(self._path)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot be written: {error.strerror}", where=str(self._path.parent)
-            ) from error
+def device_of(gpus: float) -> str:
+    """Where a process trains that was given so many GPUs."""
+    import torch
 
-    def check(self) -> None:
-        owner = self._path.read_text()
-        if owner != self._owner:
-            raise self._lost(owner)
-
-    def _lost(self, owner: str) -> RuntimeError:
-        return RuntimeError(f"this trial was handed out again: {owner}, not {self._owner}")
-
-    @staticmethod
-    def _session(owner: str) -> int:
-        number = owner.partition(":")[0]
-        return int(number) if number.isdecimal() else 0
+    return "cuda" if gpus and torch.cuda.is_available() else "cpu"
 
 
 @lru_cache(maxsize=1)
-def _task(data: Any, data_dir: str | None) -> Any:
+def task_of(data: Any, data_dir: str | None) -> Any:
     """Read once a process, because its trials mostly share their data."""
     from ckconv_sweep.data.datasets import load
 

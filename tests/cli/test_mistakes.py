@@ -102,7 +102,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
         "train small.yaml",
         "small.yaml: this is a search space, not a trial\n  launch it: ckconv-sweep launch small",
     ),
-    "a bundled trial as a space": ({}, "launch smnist_98k", "smnist_98k: this is a bundled trial, not a"),
+    "a bundled trial as a space": ({}, "launch smnist_98k", "this is a bundled trial, not a"),
     "a bundled space as a trial": ({}, "train quickstart", "this is a bundled space, not a trial"),
     "unknown data set in train": (
         {"bad.yaml": TRIAL.replace("digits", "digit")},

@@ -56,10 +56,10 @@ def test_train_says_every_epoch_then_the_best_one_and_where_its_weights_are(trai
     assert epochs_executed(folder) == [1, 2, 3]
 
 
-def test_a_tracking_server_that_does_not_answer_is_said_and_stops_nothing(trained: Path) -> None:
+def test_what_a_tracking_server_misses_is_counted_and_stops_nothing(trained: Path) -> None:
+    # That it does not answer is said while the trial runs; this one may be over before.
     said = (trained / "said").read_text()
-    assert f"MLflow at {NOBODY} does not answer; training goes on" in said
-    assert "not delivered to MLflow" in said
+    assert re.search(r"^7 records not delivered to MLflow", said, re.M)
     assert "completed after 3 epochs" in said
 
 

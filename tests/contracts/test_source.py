@@ -145,7 +145,7 @@ def test_the_readme_shows_every_command() -> None:
 
 ASIDE = {
     "record/filesystem.py",  # where it is written aside
-    "sweep/worker.py",  # a lease, aside too
+    "sweep/lease.py",  # a lease, aside too
     "sweep/cluster.py",  # a probe, which is deleted
 }
 WRITES = {"write_text", "write_bytes", "savefig"}

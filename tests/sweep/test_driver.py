@@ -717,19 +717,19 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, uri
 def test_a_worker_that_cannot_write_its_trials_folder_does_not_fail_the_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ckconv_sweep.sweep.worker import _Lease
+    from ckconv_sweep.sweep.lease import Lease
 
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(CannotWrite, match="cannot be written"):
-        _Lease(blocked / "0000", "1:1").take()
+        Lease(blocked / "0000", "1:1").take()
 
 
 @pytest.mark.fault("two-drivers")
 def test_only_the_newest_hand_out_of_a_trial_may_write(tmp_path: Path) -> None:
-    from ckconv_sweep.sweep.worker import _Lease
+    from ckconv_sweep.sweep.lease import Lease
 
-    old, new = _Lease(tmp_path, "1:1"), _Lease(tmp_path, "2:5")
+    old, new = Lease(tmp_path, "1:1"), Lease(tmp_path, "2:5")
     old.take()
     old.check()
     new.take()

@@ -39,10 +39,11 @@ from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep import ray_executor
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Listener
+from ckconv_sweep.sweep.lease import Lease
 from ckconv_sweep.sweep.ray_executor import _Desk, _Scheduler, _Search
 from ckconv_sweep.sweep.single import run_single
-from ckconv_sweep.sweep.worker import KEY, _Lease, train_assignment
-from ckconv_sweep.training import loop
+from ckconv_sweep.sweep.worker import KEY, train_assignment
+from ckconv_sweep.training import loop, member, pack
 
 from .in_process import make_space
 from .mlflow_real import runs_of
@@ -76,7 +77,9 @@ class Here:
             desk = _Desk(coordinator)
             search, scheduler = _Search(desk, head, 0.0, None), _Scheduler(desk)  # type: ignore[arg-type]
             for turn in itertools.count():
-                trial: Any = SimpleNamespace(trial_id=f"tune-{turn}", get_error=lambda: DIED)
+                trial: Any = SimpleNamespace(
+                    trial_id=f"tune-{turn}", status="RUNNING", get_error=lambda: DIED
+                )
                 config = search.suggest(trial.trial_id)
                 if config == Searcher.FINISHED:
                     break
@@ -137,24 +140,19 @@ ERRORS = {
 
 def fails_once(
     monkeypatch: pytest.MonkeyPatch, error: Callable[[], BaseException]
-) -> list[weakref.ref[SequenceModel]]:
-    """The first model that is made has no room for its first batch."""
-    made: list[weakref.ref[SequenceModel]] = []
-    make = loop.make_model
+) -> list[weakref.ref[member.Member]]:
+    """The first trial fails at its first batch; the list gets every trial that is trained."""
+    trained: list[weakref.ref[member.Member]] = []
+    train_epoch = pack.train_epoch
 
-    def make_model(*args: Any) -> SequenceModel:
-        model = make(*args)
-        made.append(weakref.ref(model))
-        if len(made) == 1:
+    def failing(model: Any, members: Any, *args: Any) -> Any:
+        trained.append(weakref.ref(members[0]))
+        if len(trained) == 1:
+            raise error()
+        return train_epoch(model, members, *args)
 
-            def forward(*args: Any) -> Any:
-                raise error()
-
-            model.forward_with_penalty = forward  # type: ignore[method-assign]
-        return model
-
-    monkeypatch.setattr(loop, "make_model", make_model)
-    return made
+    monkeypatch.setattr(pack, "train_epoch", failing)
+    return trained
 
 
 @pytest.mark.fault("gpu-out-of-memory")
@@ -162,10 +160,10 @@ def fails_once(
 def test_a_trial_without_room_fails_once_frees_its_memory_and_the_sweep_goes_on(
     kind: str, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = fails_once(monkeypatch, ERRORS[kind])
+    trained = fails_once(monkeypatch, ERRORS[kind])
     alive_when_freed: list[bool] = []
     monkeypatch.setattr(
-        torch.cuda, "empty_cache", lambda: alive_when_freed.append(models[0]() is not None)
+        torch.cuda, "empty_cache", lambda: alive_when_freed.append(trained[0]() is not None)
     )
     records = here.run(monkeypatch)
     assert [(r.outcome, r.reason) for r in records] == [
@@ -231,13 +229,13 @@ def test_train_says_it_in_one_message_and_mlflow_has_the_reason(
 def test_a_loss_that_is_no_number_fails_the_trial_which_keeps_its_finite_epochs(
     value: float, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, calls = loop.evaluate, itertools.count(1)
+    evaluate, calls = pack.evaluate_all, itertools.count(1)
 
-    def broken_in_the_second_epoch(*args: Any) -> dict[str, float]:
-        scores = evaluate(*args)
-        return scores | {"loss": value} if next(calls) == 2 else scores
+    def broken_in_the_second_epoch(*args: Any) -> list[dict[str, float]]:
+        (scores,) = evaluate(*args)
+        return [scores | {"loss": value} if next(calls) == 2 else scores]
 
-    monkeypatch.setattr(loop, "evaluate", broken_in_the_second_epoch)
+    monkeypatch.setattr(pack, "evaluate_all", broken_in_the_second_epoch)
     records = here.run(monkeypatch)
     failed, *others = records
     assert (failed.outcome, failed.reason, len(failed.history)) == ("failed", "nonfinite", 1)
@@ -259,7 +257,7 @@ def test_a_huge_loss_is_kept_as_it_is_and_the_table_stays_readable(
     judged_by_loss: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = judged_by_loss
-    make, calls = loop.make_model, itertools.count(1)
+    make, calls = member.make_model, itertools.count(1)
 
     def make_model(*args: Any) -> SequenceModel:
         model = make(*args)
@@ -268,7 +266,7 @@ def test_a_huge_loss_is_kept_as_it_is_and_the_table_stays_readable(
             bias.data[0] = 1e30
         return model
 
-    monkeypatch.setattr(loop, "make_model", make_model)
+    monkeypatch.setattr(member, "make_model", make_model)
     records = here.run(monkeypatch)
     assert [r.outcome for r in records] == ["completed"] * 3
     losses = [e.metrics["val/loss"] for e in records[0].history]
@@ -336,18 +334,18 @@ def test_nothing_that_tune_says_after_the_desk_is_closed_reaches_the_study() -> 
 
 @pytest.mark.fault("two-drivers")
 def test_the_newest_worker_of_a_trial_owns_its_folder(tmp_path: Path) -> None:
-    first, again = _Lease(tmp_path, "1:5"), _Lease(tmp_path, "1:5")
+    first, again = Lease(tmp_path, "1:5"), Lease(tmp_path, "1:5")
     first.take()
     first.check()
     again.take()  # Ray Tune took the first for dead
-    later = _Lease(tmp_path, "2:3")
+    later = Lease(tmp_path, "2:3")
     with pytest.raises(RuntimeError, match="handed out again"):
         first.check()
     later.take()
     with pytest.raises(RuntimeError, match="handed out again"):
         again.check()
     with pytest.raises(RuntimeError, match="handed out again"):
-        _Lease(tmp_path, "1:9").take()  # of a session that is over, and slow
+        Lease(tmp_path, "1:9").take()  # of a session that is over, and slow
     later.check()
     assert [path.name for path in tmp_path.iterdir()] == ["lease"]
 
@@ -355,7 +353,7 @@ def test_the_newest_worker_of_a_trial_owns_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "nonsense", "\N{SUPERSCRIPT TWO}:1"])
 def test_a_lease_that_a_power_cut_left_unreadable_is_taken(content: str, tmp_path: Path) -> None:
     (tmp_path / "lease").write_text(content)
-    lease = _Lease(tmp_path, "1:5")
+    lease = Lease(tmp_path, "1:5")
     lease.take()
     lease.check()
 
