@@ -17,11 +17,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One thread a process: the tests' tensors are too small to share among threads. Three processes for two
-# cores, because many tests wait for others of their own. Those with a real Ray, whose processes come on
-# top, run after the others.
+# One thread a process: the tests' tensors are too small to share among threads. Those with a real Ray,
+# whose processes come on top, run after the others.
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not ray" --numprocesses 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not ray" --numprocesses 2 --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray and not slow" --numprocesses 2 --dist loadfile
 
 # The properties of everything that reads or writes a file, with EXAMPLES examples each instead of

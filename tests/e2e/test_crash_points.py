@@ -78,7 +78,8 @@ def crash(sweep: Sweep, point: str, number: int) -> bool:
         return False
     # Nobody sends a signal here but the crash point itself.
     assert code == -signal.SIGKILL, driver.said()
-    assert not state.finished, "the crash hit no work in flight"
+    # MLflow may be given the last records when the study is finished already.
+    assert not state.finished or point.startswith("tracking."), "the crash hit no work in flight"
     sweep.allowed += AT_A_TIME
     return True
 
@@ -112,14 +113,15 @@ def test_a_sweep_that_died_as_its_last_trial_was_told_is_finished_and_delivered_
     assert sweep.broken == []
 
 
-def pairs() -> list[tuple[Plan, list[tuple[str, int]]]]:
+def pairs() -> list[Any]:
     """A crash, then one during the recovery from it; every second sweep stops trials early."""
     draws = random.Random(4)
     out = []
     for i in range(PAIRS):
         first = draws.choice([p for p in PASSES if p[0] not in ONCE])
         second = draws.choice([name for name in POINTS if name not in ONCE]), draws.choice((1, 2))
-        out.append((STOPPED_EARLY if i % 2 else PLAN, [first, second]))
+        marks = [pytest.mark.slow] if i >= PAIRS // 2 else []
+        out.append(pytest.param(STOPPED_EARLY if i % 2 else PLAN, [first, second], marks=marks))
     return out
 
 

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_wheel_brings_what_it_needs_and_its_bundled_files(tmp_path: Path) -> None:
     subprocess.run(
