@@ -23,8 +23,6 @@ class Files:
         self._uri, self._say = uri, say
         self._missing: dict[str, Mapping[str, str]] = {}
         self._whole: set[str] = set()
-        self._changing: set[str] = set()
-        """Runs whose files may be there as they were in an earlier session."""
         self._failing = self._said = False
 
     @property
@@ -36,12 +34,10 @@ class Files:
         """Whether a run has not all of its files yet."""
         return run_id in self._missing
 
-    def want(self, run_id: str, texts: Mapping[str, str], *, changing: bool = False) -> None:
-        """A run is to have these files, by name; `changing`: also in the place of older ones."""
+    def want(self, run_id: str, texts: Mapping[str, str]) -> None:
+        """A run is to have these files, by name."""
         if texts and run_id not in self._whole:
             self._missing[run_id] = texts
-            if changing:
-                self._changing.add(run_id)
 
     def put(self, client: Any, run_id: str, texts: Mapping[str, str], *, new: bool = False) -> None:
         """Give a run its files. `new`: it has none yet, for certain."""
@@ -61,7 +57,7 @@ class Files:
         try:
             there = set() if new else {file.path for file in client.list_artifacts(run_id)}
             for name, text in texts.items():
-                if name not in there or run_id in self._changing:
+                if name not in there:
                     client.log_text(run_id, text, name)
         except Exception as error:
             client.get_run(run_id)  # raises where it is MLflow itself that fails

@@ -156,7 +156,7 @@ class Runs:
             self._client.update_run(run_id, status="RUNNING")
         else:
             self._client.set_terminated(run_id, status=status)
-        self._files.want(run_id, self._sweep.artifacts, changing=True)
+        self._files.want(run_id, self._sweep.artifacts)
         self._files.put_missing(self._client)
         if self.page is not None:
             self.page.write(self._client, self.experiment_id or "", run_id)
