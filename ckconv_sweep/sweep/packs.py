@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -80,7 +81,12 @@ def _best_size(trial: str, data_dir: str | None, placement: Placement) -> tuple[
     keep_pages()
     tried = Trial.model_validate_json(trial)
     task = task_of(tried.data, data_dir)
-    found = best_size(tried, task, device_of(placement.gpus_per_trial))
+    device = device_of(placement.gpus_per_trial)
+    if device == "cuda":
+        share = min(1.0, placement.gpus_per_trial)
+    else:
+        share = min(1.0, placement.cpus_per_trial / (os.cpu_count() or 1))
+    found = best_size(tried, task, device, share)
     return found[-1].members, found[-1].steps_a_second / found[0].steps_a_second
 
 

@@ -184,9 +184,14 @@ class Member:
                 optimizer = _by_name(optimizer, model, self.trial, self._moments)
             for name in self._moments:
                 self.rows[name] = self._weights.row(optimizer[name])
-        except (KeyError, RuntimeError) as error:
+        except KeyError as error:
             raise DamagedData(
                 f"the checkpoint's optimizer lacks {error}", where=str(self.folder)
+            ) from None
+        except RuntimeError as error:
+            raise DamagedData(
+                f"the checkpoint's optimizer does not fit the model: {error}",
+                where=str(self.folder),
             ) from None
         self._best_weights = state["best_weights"]
         assert self.folder is not None

@@ -82,7 +82,7 @@ class Adam(Rule):
         factors: Tensor | float,
     ) -> None:
         first_EP, second_EP = moments
-        share, beta_2, second_share, correction, size = coefficients[:5]
+        share, beta_2, second_share, correction, size = coefficients
         first_EP.add_((gradients_EP - first_EP).mul_(share))
         second_EP.mul_(beta_2).add_(gradients_EP.square().mul_(second_share))
         divisor_EP = second_EP.sqrt().div_(correction).add_(EPS)
@@ -104,8 +104,9 @@ class AdamW(Adam):
         coefficients: tuple[Tensor, ...],
         factors: Tensor | float,
     ) -> None:
-        weights_EP.sub_(weights_EP * (coefficients[5] * factors))
-        Adam.update(weights_EP, gradients_EP, moments, coefficients, factors)
+        *of_adam, decay = coefficients
+        weights_EP.sub_(weights_EP * (decay * factors))
+        Adam.update(weights_EP, gradients_EP, moments, tuple(of_adam), factors)
 
 
 class SGD(Rule):

@@ -74,8 +74,8 @@ class Pack:
             return
         self.members.remove(member)
         member.trained = None
-        # Its rows lie among those of all, whose room is to become free.
-        member.rows = {name: row.clone() for name, row in member.rows.items()}
+        # Its rows lie among those of all, whose room on the device is to become free.
+        member.rows = {name: row.to("cpu", copy=True) for name, row in member.rows.items()}
 
     def epoch(self) -> dict[Member, Epoch | TrialFailed | Waits]:
         """Train each member that has not ended over all its training sequences once, and score it.

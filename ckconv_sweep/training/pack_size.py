@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import OutOfMemory
+from ckconv_sweep.errors import OutOfMemory, TrialFailed
+from ckconv_sweep.training.evaluation import BATCH
 from ckconv_sweep.training.member import Member
 from ckconv_sweep.training.pack import Pack, Waits
 
@@ -35,18 +36,22 @@ class Measured:
     memory: float
 
 
-def best_size(trial: Trial, task: SequenceTask, device: str) -> list[Measured]:
+def best_size(trial: Trial, task: SequenceTask, device: str, share: float) -> list[Measured]:
     """Packs of 1, 2, 4, ... members, as long as each is worth it; the last one is the best.
+
+    Args:
+        share: of the device that one pack may have; its memory is shared among several then.
 
     Raises:
         OutOfMemory: not even one member has room.
+        NonFiniteLoss: the trial's first loss is not a number.
     """
     chosen: list[Measured] = []
     for measured in _measured(trial, task, device):
         if chosen and measured.steps_a_second < WORTH * chosen[-1].steps_a_second:
             break
         chosen.append(measured)
-        if measured.memory > MOST_OF_MEMORY / 2:  # twice as many have no room
+        if measured.memory > share * MOST_OF_MEMORY / 2:  # twice as many have no room
             break
     return chosen
 
@@ -55,32 +60,35 @@ def _measured(trial: Trial, task: SequenceTask, device: str) -> Iterator[Measure
     few = replace(
         task,
         train=_first(task.train, STEPS * trial.training.batch_size),
-        validation=_first(task.validation, 1),
+        validation=_first(task.validation, BATCH),  # scoring takes memory, too
     )
     steps = -(-len(few.train) // trial.training.batch_size)
+    # However short the trial itself is, and so that none of its seeds diverges.
+    long_enough = {"epochs": 1 + REPEATS, "early_stopping_epochs": 0}
+    still = trial.optimizer.model_copy(update={"learning_rate": 0.0})
     # What else runs on the machine must not decide; a GPU's work is not in the process's time.
     clock = time.perf_counter if device == "cuda" else time.process_time
     members = 1
     while members <= MOST_MEMBERS:
         pack = Pack(few, device)
         for number in range(members):
-            seed = trial.training.seed + number
-            training = trial.training.model_copy(update={"seed": seed})
-            pack.join(Member.open(trial.model_copy(update={"training": training}), few))
+            changes = {"seed": trial.training.seed + number, **long_enough}
+            training = trial.training.model_copy(update=changes)
+            tried = trial.model_copy(update={"training": training, "optimizer": still})
+            pack.join(Member.open(tried, few))
         seconds = []
         for _ in range(1 + REPEATS):
-            start, trained = clock(), 0
-            for member, outcome in pack.epoch().items():
-                if isinstance(outcome, Waits):
-                    return
-                if isinstance(outcome, OutOfMemory):
-                    raise outcome
-                trained += 1
-                if isinstance(outcome, Epoch):
-                    member.keep()
+            start = clock()
+            outcomes = pack.epoch()
             seconds.append(clock() - start)
+            if members > 1 and any(isinstance(o, (Waits, OutOfMemory)) for o in outcomes.values()):
+                return
+            for member, outcome in outcomes.items():
+                if isinstance(outcome, TrialFailed):
+                    raise outcome
+                member.keep()
         best = min(seconds[1:])  # the first one warms up
-        yield Measured(members, trained * steps / best, _memory(device))
+        yield Measured(members, members * steps / best, _memory(device))
         members *= 2
 
 
@@ -95,6 +103,4 @@ def _memory(device: str) -> float:
         _, total = torch.cuda.mem_get_info()
         return torch.cuda.max_memory_allocated() / total
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    with open("/proc/meminfo") as lines:
-        total = int(next(line.split()[1] for line in lines if line.startswith("MemTotal"))) * 1024
-    return used / total
+    return used / (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -88,6 +88,8 @@ def fast_factors(device: torch.device) -> Callable[..., Tensor]:
     ones = torch.ones(2, 1, dtype=torch.int64, device=device)
     try:
         compiled(keys([1, 2], 0).to(device), ones, ones[:, 0], ones, ones.float())
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # without a compiler, or with a broken one, it raises anything
         first = str(error).partition("\n")[0]
         warnings.warn(f"dropout masks cannot be compiled, and take longer: {first}", stacklevel=2)

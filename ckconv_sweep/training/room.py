@@ -9,16 +9,19 @@ import torch
 
 from ckconv_sweep.errors import OutOfMemory
 
+NO_ROOM = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What a plain RuntimeError says then, in its first line."""
+
 
 @contextlib.contextmanager
 def out_of_memory_named() -> Iterator[None]:
-    """PyTorch says in three ways that there is no room. Raises OutOfMemory for each."""
+    """Raises OutOfMemory for each way in which Python and PyTorch say that there is no room."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         said = str(error).partition("\n")[0]
         if isinstance(error, RuntimeError) and not (
-            isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in said
+            isinstance(error, torch.OutOfMemoryError) or any(words in said for words in NO_ROOM)
         ):
             raise
         raise OutOfMemory(

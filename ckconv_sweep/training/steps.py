@@ -1,7 +1,7 @@
 """The steps of one epoch, for all members of a pack at once.
 
-Nothing is read back from the device before the end: what differs from step to step is put there
-before the first.
+Nothing is read back from the device before the end. What differs from step to step is put there
+before the first, but for what the dropout masks are drawn from.
 
 Shapes: E members, P weights of one, S steps, B sequences of a batch, N training sequences.
 """
