@@ -21,7 +21,7 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData, Swee
 from ckconv_sweep.record import lock, snapshot, versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import SEE_DOCTOR, Study, TrialRecord, is_finished
-from ckconv_sweep.sweep.driver import undelivered
+from ckconv_sweep.sweep.driver import owed
 from ckconv_sweep.sweep.mlflow_store import (
     check_answers,
     default_uri,
@@ -339,10 +339,7 @@ def _mlflow(sweep: _Sweep) -> Iterator[Finding]:
     noted = kept.get("uri")
     uri = sweep.tracking_uri or noted or default_uri(sweep.folder.root.parent)
     shown = without_password(uri)
-    marks = kept.get("marks", {}) if noted == shown else {}
-    missing = sum(undelivered(r, marks.get(str(r.number), (0, False))) for r in sweep.records)
-    if sweep.finished and kept.get("status") != "FINISHED":
-        missing += 1  # its own end
+    missing = owed(sweep.records, kept, shown, finished=sweep.finished)
     database = local_database(uri)
     if database is not None and not database.exists() and not sweep.records:
         return  # nobody has written there yet

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import functools
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,33 +189,36 @@ def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, .
 
 
 def deliver_rest(folder: SweepFolder, tracking_uri: str) -> Session:
-    """A session in which nothing is left to do but to give MLflow what it lacks, if anything."""
+    """A session of a finished sweep, in which nothing is left to do but to give MLflow what it
+    lacks, if anything."""
     missing = 0
     with Study.open(folder) as study:
-        records, delivered = study.trials(), is_delivered(study, tracking_uri)
-    if not delivered:
+        records, kept = study.trials(), study.note("mlflow") or {}
+    if owed(records, kept, without_password(tracking_uri), finished=True):
         with contextlib.suppress(SweepBusy):  # whoever ran the last trial is still at it
             missing = deliver(folder, tracking_uri)
     return Session(records=records, experiment_id=None, undelivered=missing, trained=False)
 
 
-def is_delivered(study: Study, tracking_uri: str) -> bool:
-    """Whether MLflow there is known to have all of a sweep, its end included."""
-    kept = study.note("mlflow") or {}
-    if kept.get("uri") != without_password(tracking_uri) or kept.get("status") != "FINISHED":
-        return False
-    marks = kept["marks"]
-    return not any(undelivered(r, marks.get(str(r.number), (0, False))) for r in study.trials())
+def owed(
+    records: Iterable[TrialRecord], kept: Mapping[str, Any], address: str, *, finished: bool
+) -> int:
+    """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
 
-
-def undelivered(record: TrialRecord, mark: Iterable[Any]) -> int:
-    """How many epochs and ends of a trial are not covered by what MLflow is known to have of it, as
-    `keep_marks` writes it down."""
-    epochs, ended = mark
-    if not record.counts:
-        return 0
-    missing: int = max(0, len(record.history) - epochs)
-    return missing + 1 if record.outcome != "running" and not ended else missing
+    Args:
+        records: all trials of the sweep.
+        kept: what `keep_marks` wrote down.
+        address: of MLflow, without a password.
+        finished: whether the sweep is.
+    """
+    there = kept if kept.get("uri") == address else {}
+    missing = int(finished and there.get("status") != "FINISHED")
+    for record in records:
+        if record.counts:
+            epochs, ended = there.get("marks", {}).get(str(record.number), (0, False))
+            missing += max(0, len(record.history) - epochs)
+            missing += record.outcome != "running" and not ended
+    return missing
 
 
 def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:

@@ -43,7 +43,9 @@ class Lease:
             raise self._lost(owner)
 
     def _lost(self, owner: str) -> RuntimeError:
-        return RuntimeError(f"this trial was handed out again: {owner}, not {self._owner}")
+        return RuntimeError(
+            f"this trial was stopped or handed out again: {owner}, not {self._owner}"
+        )
 
     @staticmethod
     def _session(owner: str) -> int:

@@ -58,7 +58,7 @@ class Standings:
     def best_so_far(self) -> list[tuple[int, float, int]]:
         """How many trials had ended, what the best completed one had reached, and when (in ms):
         a point for each trial that ended, from the first that completed on."""
-        ended = [item for item in self.rows.items() if item[1].outcome != "running"]
+        ended = [item for item in list(self.rows.items()) if item[1].outcome != "running"]
         ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
         points, best = list[tuple[int, float, int]](), None
         for i, (_, row) in enumerate(ended, start=1):

@@ -264,7 +264,7 @@ def test_records_that_mlflow_is_not_known_to_have_are_counted(
 
 def test_another_server_is_known_to_have_nothing(whole: SweepFolder) -> None:
     one = only(found(whole, "http://other:1"), "mlflow")
-    assert one.message == "12 records not known to be delivered to http://other:1"
+    assert one.message == "13 records not known to be delivered to http://other:1"
 
 
 def test_a_damaged_mlflow_database_is_said(whole: SweepFolder) -> None:

@@ -17,8 +17,9 @@ from ckconv_sweep import keys
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.report import from_mlflow
+from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard
-from ckconv_sweep.report.render import FORMATS
+from ckconv_sweep.report.render import to_csv, to_json, to_markdown
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.sources import results_of
 from ckconv_sweep.sweep.driver import deliver
@@ -81,7 +82,7 @@ def check_equal(results: Results, swept: Machine) -> None:
         assert {k: (type(v), v) for k, v in one.params.items()} == {
             k: (type(v), v) for k, v in other.params.items()
         }
-    for write in FORMATS.values():
+    for write in (to_csv, to_json, to_latex, to_markdown):
         tables = [leaderboard(r.records, r.space) for r in (results, study)]
         assert write(tables[0]).encode() == write(tables[1]).encode()
     assert results.summary() == study.summary()

@@ -405,7 +405,7 @@ def test_a_worker_that_was_stopped_while_its_trial_was_handed_out_again_writes_n
     first, last = (json.loads(line) for line in said.read_text().splitlines())
     assert first["epoch"]["number"] == 1
     assert last["reason"] == "error"
-    assert "this trial was handed out again" in last["error"]
+    assert "this trial was stopped or handed out again" in last["error"]
 
 
 @pytest.mark.fault("no-unsafe-load")
