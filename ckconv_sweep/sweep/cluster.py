@@ -47,6 +47,9 @@ class Placement:
             )
 
 
+MOST_IN_A_PACK = 256
+
+
 def pack_size(text: str | None) -> int | Literal["auto"] | None:
     """What `--pack` says. Raises ConfigError if it is neither a number nor auto."""
     if text is None or text == "auto":
@@ -58,9 +61,6 @@ def pack_size(text: str | None) -> int | Literal["auto"] | None:
             hint="auto measures which size is fastest",
         )
     return int(text)
-
-
-MOST_IN_A_PACK = 256
 
 
 # Ray Tune prints boxes, writes loggers' files and snapshots that nobody reads here.
@@ -81,14 +81,22 @@ def connected(placement: Placement) -> Iterator[None]:
     Raises:
         ConfigError: nothing answers at the address, or it lets everybody in.
     """
-    for name, value in _QUIET.items():
+    from ckconv_sweep.training import allocator
+
+    # A local cluster's processes begin with it; on another the nodes' own environment counts.
+    kept = os.environ.get(allocator.VARIABLE) != "0"
+    for name, value in (_QUIET | (allocator.ENVIRONMENT if kept else {})).items():
         os.environ.setdefault(name, value)
     import ray
 
     try:
         if placement.address not in (None, "local"):
             _check_closed(_check_answers(placement.address), insecure=placement.insecure)
-            ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(
+                address=placement.address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         else:
             with _private_token():
                 ray.init(
@@ -96,7 +104,7 @@ def connected(placement: Placement) -> Iterator[None]:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     include_dashboard=False,
-                    # Nothing is passed through the object store but small results.
+                        # Nothing is passed through the object store but small results.
                     object_store_memory=200 * 2**20,
                 )
     except ConnectionError as error:

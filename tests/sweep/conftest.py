@@ -56,3 +56,26 @@ def database(empty_database: Path, tmp_path: Path) -> str:
     """The address of a database in which nothing is tracked yet."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def ray_of_two() -> Iterator[None]:
+    """A Ray of this machine with two CPUs and no GPU."""
+    from ckconv_sweep.sweep import cluster
+
+    for name, value in cluster._QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

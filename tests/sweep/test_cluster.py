@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -181,25 +180,29 @@ def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
     assert head.is_lost()
 
 
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
+@pytest.mark.parametrize(
+    ("switches", "begun_with"),
+    [
+        ({"CKCONV_CUDA_GRAPHS": "1"}, ["1", None, "1"]),
+        ({"CKCONV_KEEP_PAGES": "0"}, [None, "0", None]),
+    ],
+)
+def test_a_worker_begins_with_the_drivers_switches_and_one_arena_unless_pages_are_given_back(
+    switches: dict[str, str], begun_with: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "")  # and so it is put back
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    for name, value in switches.items():
+        monkeypatch.setenv(name, value)
+    names = "MALLOC_ARENA_MAX", "CKCONV_KEEP_PAGES", "CKCONV_CUDA_GRAPHS"
+    with cluster.connected(Placement()):
+        seen = ray.remote(lambda: [os.environ.get(name) for name in names])
+        assert ray.get(seen.remote()) == begun_with
 
 
-@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.usefixtures("ray_of_two")
 @pytest.mark.parametrize(
     ("placement", "expected"),
     [
@@ -217,7 +220,7 @@ def test_as_many_trials_run_as_there_is_room_for_and_no_more_than_asked(
     assert cluster.concurrency(placement) == expected
 
 
-@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.usefixtures("ray_of_two")
 @pytest.mark.parametrize(
     ("placement", "option", "asked"),
     [
@@ -236,7 +239,7 @@ def test_what_no_node_has_is_refused_with_what_the_cluster_has(
     assert refused.value.hint == "the cluster has 1 node: 2 CPUs and 0 GPUs"
 
 
-@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.usefixtures("ray_of_two")
 def test_every_node_of_this_machine_sees_its_folders_and_no_probe_stays(tmp_path: Path) -> None:
     cluster.check_shared(tmp_path)
     assert list(tmp_path.iterdir()) == []

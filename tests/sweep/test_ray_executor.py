@@ -9,7 +9,6 @@ import pickle
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,25 +77,6 @@ GRID = """
       sgd: {learning_rate: 1.0e+30}
   model.dropout: {choices: [0.0, 0.1]}
 """
-
-
-@pytest.fixture(scope="module")
-def ray_of_two() -> Iterator[None]:
-    import ray
-
-    for name, value in driver.cluster._QUIET.items():
-        os.environ.setdefault(name, value)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 HOSTILE_FILES = (
