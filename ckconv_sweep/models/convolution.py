@@ -56,33 +56,31 @@ def _is_smooth(number: int) -> bool:
     return number == 1
 
 
-def causal_conv(x_BCT: Tensor, kernel: Tensor, bias_D: Tensor | None = None) -> Tensor:
+def causal_conv(x_BCT: Tensor, kernel: Tensor) -> Tensor:
     """Convolve so that the output at time t sees inputs at times <= t only.
 
-    `y[b, d, t] = bias[d] + sum over c and s <= t of kernel[d, c, s] * x[b, c, t - s]`
+    `y[b, d, t] = sum over c and s <= t of kernel[d, c, s] * x[b, c, t - s]`
 
     Args:
         x_BCT: input, `(B, C, T)`, float32 or float64; zero before its first step.
         kernel: kernel in lag order, `(D, C, K)`, or `(C, K)` where it is depthwise; index 0 weighs
             the present. What reaches back further than the input is not used.
-        bias_D: added to each output channel, `(D,)`.
 
     Returns:
         `(B, D, T)`; D is C where the kernel is depthwise.
     """
-    return _conv(x_BCT, kernel[..., : x_BCT.shape[-1]], bias_D, ahead=0)
+    return _conv(x_BCT, kernel[..., : x_BCT.shape[-1]], ahead=0)
 
 
-def centred_conv(x_BCT: Tensor, kernel: Tensor, bias_D: Tensor | None = None) -> Tensor:
+def centred_conv(x_BCT: Tensor, kernel: Tensor) -> Tensor:
     """Convolve so that the output at time t sees the inputs on both sides of it.
 
-    `y[b, d, t] = bias[d] + sum over c and s in [-h, h] of kernel[d, c, h + s] * x[b, c, t - s]`
+    `y[b, d, t] = sum over c and s in [-h, h] of kernel[d, c, h + s] * x[b, c, t - s]`
 
     Args:
         x_BCT: input, `(B, C, T)`, float32 or float64; zero outside its steps.
         kernel: kernel of K = 2h + 1 lags from -h, the future, to h, the past, `(D, C, K)`, or
             `(C, K)` where it is depthwise. What reaches further than the input is not used.
-        bias_D: added to each output channel, `(D,)`.
 
     Returns:
         `(B, D, T)`; D is C where the kernel is depthwise.
@@ -95,10 +93,10 @@ def centred_conv(x_BCT: Tensor, kernel: Tensor, bias_D: Tensor | None = None) ->
         raise ValueError(f"a centred kernel must have an odd length, got {length}")
     ahead = min(length // 2, x_BCT.shape[-1] - 1)
     unused = length // 2 - ahead
-    return _conv(x_BCT, kernel[..., unused : length - unused], bias_D, ahead)
+    return _conv(x_BCT, kernel[..., unused : length - unused], ahead)
 
 
-def legacy_odd_fft(x_BCT: Tensor, kernel_DCK: Tensor, bias_D: Tensor | None = None) -> Tensor:
+def legacy_odd_fft(x_BCT: Tensor, kernel_DCK: Tensor) -> Tensor:
     """`causal_conv` with the fault of the published code: wrong where T is odd.
 
     It inverts the spectrum of an odd number of steps as if there were one step less: its inverse
@@ -114,12 +112,13 @@ def legacy_odd_fft(x_BCT: Tensor, kernel_DCK: Tensor, bias_D: Tensor | None = No
     # steps before its first that such a kernel reaches.
     size = time + length - length % 2
     if size % 2 == 0 or length == 1:
-        return causal_conv(x_BCT, kernel_DCK, bias_D)
+        return causal_conv(x_BCT, kernel_DCK)
     y_BDF = _dense_product(torch.fft.rfft(x_BCT, n=size), torch.fft.rfft(kernel_DCK, n=size))
-    return _plus(torch.fft.irfft(y_BDF, n=size - 1)[..., :time], bias_D)
+    y_BDT: Tensor = torch.fft.irfft(y_BDF, n=size - 1)[..., :time]
+    return y_BDT
 
 
-def _conv(x_BCT: Tensor, kernel: Tensor, bias_D: Tensor | None, ahead: int) -> Tensor:
+def _conv(x_BCT: Tensor, kernel: Tensor, ahead: int) -> Tensor:
     """The kernel's first `ahead` lags are in the future; it reaches no further than the input."""
     time, length = x_BCT.shape[-1], kernel.shape[-1]
     depthwise = kernel.dim() < x_BCT.dim()
@@ -127,18 +126,15 @@ def _conv(x_BCT: Tensor, kernel: Tensor, bias_D: Tensor | None, ahead: int) -> T
         padded_BCT = functional.pad(x_BCT, (length - 1 - ahead, ahead))
         weight = (kernel.unsqueeze(-2) if depthwise else kernel).flip(-1)
         groups = kernel.shape[-2] if depthwise else 1
-        return _plus(conv1d(padded_BCT, weight, groups=groups), bias_D)
+        return conv1d(padded_BCT, weight, groups=groups)
     # Room for every lag of every step that is kept: a shorter FFT would wrap the end round to the
     # beginning. The `ahead` sums before the first step are not kept, so that they may be wrong.
     size = fft_size(time + length - 1 - ahead)
     spectra = torch.fft.rfft(x_BCT, n=size), torch.fft.rfft(kernel, n=size)
     y_BDF = depthwise_product(*spectra) if depthwise else _dense_product(*spectra)
     # The size must be said: without it an odd length comes back as another, and wrong.
-    return _plus(torch.fft.irfft(y_BDF, n=size)[..., ahead : ahead + time], bias_D)
-
-
-def _plus(y_BDT: Tensor, bias_D: Tensor | None) -> Tensor:
-    return y_BDT if bias_D is None else y_BDT + bias_D[..., None, :, None]
+    y_BDT: Tensor = torch.fft.irfft(y_BDF, n=size)[..., ahead : ahead + time]
+    return y_BDT
 
 
 def _dense_product(x_BCF: Tensor, kernel_DCF: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ Shapes: E members; M, N, K rows, columns and what is summed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,9 +62,7 @@ def each(operation: Callable[..., Tensor], *tensors_E: Tensor) -> Tensor:
 
 def empty(members: int, *shape: int, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Memory for `(E, *shape)`, where each member begins at an aligned address."""
-    values = 1
-    for size in shape:
-        values *= size
+    values = math.prod(shape)
     if not one_by_one(like) or members == 1:
         return torch.empty((members, *shape), dtype=dtype, device=like.device)
     step = ALIGNMENT // dtype.itemsize

@@ -15,6 +15,5 @@ class SeededMasks:
 
     def __call__(self, place: int, shape: tuple[int, ...], rate: float) -> Tensor:
         self.asked.append((place, shape, rate))
-        # Of numpy, because torch.func.vmap lets nobody draw inside it.
         draws = np.random.default_rng(place).random(shape, dtype=np.float32)
         return torch.from_numpy(draws >= rate) / (1.0 - rate)
