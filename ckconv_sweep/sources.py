@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,13 +40,20 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     except ConfigError as error:
         error.hint = f"{error.hint}; a sweep of somebody else is read with --tracking-uri URI"
         raise
-    with Study.open(folder) as study:
-        return Results.of_study(study)
+    collecting = gc.isenabled()
+    # Python would look for cycles among the objects of a large study for longer than it reads.
+    gc.disable()
+    try:
+        with Study.open(folder) as study:
+            return Results.of_study(study)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:
     """The number of trainable numbers of each trial's model, by the trial's number; counted
-    without making it. Imports PyTorch.
+    without making it. A trial that was being drawn when its driver died has none. Imports PyTorch.
 
     Raises:
         ConfigError: the size of the data set stands in files that are not there.
@@ -57,7 +65,10 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
     known: dict[str, int] = {}
     for record in results.records:
         if record.counts:
-            trial = results.space.resolve(record.params, record.number)
+            try:
+                trial = results.space.resolve(record.params, record.number)
+            except ConfigError:  # some of its settings were not drawn
+                continue
             key = f"{trial.model.model_dump_json()} {trial.data.model_dump_json()}"
             if key not in known:
                 known[key] = count_parameters(trial.model, describe(trial.data, data_dir))

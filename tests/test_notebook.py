@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -70,6 +71,15 @@ def test_parameters_are_counted_where_they_are_asked_for(sweep: Sweep) -> None:
     assert len(table) >= 1
     said = table.set_index("trial")["model.parameters"].to_dict()
     assert said == {number: counts[number] for number in said}
+
+
+def test_a_trial_that_was_being_drawn_when_its_driver_died_has_no_number_of_parameters(
+    sweep: Sweep,
+) -> None:
+    drawn = sweep.results.records[0]
+    half = replace(drawn, number=99, outcome="running", params={}, history=())
+    results = replace(sweep.results, records=(drawn, half))
+    assert parameter_counts(results).keys() == {drawn.number}
 
 
 def test_the_best_trial_is_the_winner_with_all_its_settings(sweep: Sweep) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
 
 if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
@@ -42,7 +42,7 @@ def status(
         said = [asdict(summary) for summary in summaries]
         typer.echo(dumps(said[0] if name else said, indent=2))
         return
-    for s in summaries:
+    for s, folder in zip(summaries, folders, strict=True):
         typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} asked")
         typer.echo(
             f"  {s.completed} completed, {s.pruned} stopped early, {s.failed} failed, "
@@ -54,7 +54,7 @@ def status(
                 f"epoch {s.best_epoch})"
             )
         if s.state == "interrupted":
-            typer.echo(f"  go on with: ckconv-sweep resume {s.name}")
+            typer.echo(f"  go on with: {command('resume', folder)}")
 
 
 def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
@@ -116,7 +116,7 @@ def best(
         raise NoResult(
             "no trial has completed yet",
             where=name,
-            hint=f"see what became of them: ckconv-sweep table {name}",
+            hint=f"see what became of them: {command('table', folder)}",
         )
     trial = space.resolve(record.params, record.number)
     epoch = best_epoch(record.history, space.metric)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ckconv_sweep.record.folder import SweepFolder
 
 SweepsDir = Annotated[
     Path, typer.Option(help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS")
@@ -26,6 +30,14 @@ TrackingUri = Annotated[
         help="MLflow's address.",
         envvar="MLFLOW_TRACKING_URI",
         show_default="sqlite:///mlflow.db in the sweeps folder",
+    ),
+]
+FromMlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="Read MLflow at this address alone, not the sweep's folder.",
+        show_default="where there is no folder: MLFLOW_TRACKING_URI",
     ),
 ]
 RequireTracking = Annotated[
@@ -50,3 +62,11 @@ Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 def absolute(path: Path | None) -> Path | None:
     """Workers have another current folder than the user."""
     return None if path is None else path.expanduser().resolve()
+
+
+def command(name: str, folder: SweepFolder) -> str:
+    """What to type for a command on this sweep. Where the sweep lies is not said of the default
+    folder."""
+    sweeps_dir = folder.root.parent
+    where = "" if sweeps_dir == SWEEPS_DIR.resolve() else f" --sweeps-dir {quote(str(sweeps_dir))}"
+    return f"ckconv-sweep {name} {folder.name}{where}"

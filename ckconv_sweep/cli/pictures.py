@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, Name, SweepsDir
-from ckconv_sweep.cli.tables import FromMlflow
+from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir, command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ckconv_sweep.report.results import Results
 
@@ -48,14 +46,16 @@ def plot(
     if out.suffix not in (".png", ".svg"):
         raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
 
+    from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import split_names
     from ckconv_sweep.report.plots import check, draw
     from ckconv_sweep.report.plots.style import rendered
+    from ckconv_sweep.sources import results_of
 
     options: dict[str, Any] = {} if settings is None else {"settings": split_names(settings)}
     check(kind, options)
-    results, _ = _read(name, sweeps_dir, tracking_uri)
-    _say_notes(results.notes)
+    results = results_of(name, sweeps_dir, tracking_uri)
+    say_notes([results])
     if kind == "pareto":
         options["parameters"] = _parameters(results, data_dir)
     figure = draw(kind, results.records, results.space, **options)
@@ -89,13 +89,14 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
-    from ckconv_sweep.cli.result import command
+    from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.advice import widened
     from ckconv_sweep.report.page import page
+    from ckconv_sweep.sources import results_of
 
-    results, versions = _read(name, sweeps_dir, tracking_uri)
-    _say_notes(results.notes)
+    results = results_of(name, sweeps_dir, tracking_uri)
+    say_notes([results])
     wider = widened(results.records, results.space) if wider_space else None
     if wider_space is not None and wider is None:
         raise ConfigError(
@@ -112,7 +113,6 @@ def report(
     here = results.source == str(folder.root)
     text = page(
         results,
-        versions=versions,
         parameters=parameters,
         again=(lambda other: command(other, folder)) if here else None,
     )
@@ -123,35 +123,6 @@ def report(
         moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
         _write(wider_space, f"# The space of {name} with a wider {moved}.\n{new.to_yaml()}")
         typer.echo(f"wider space: {wider_space}")
-
-
-def _say_notes(notes: Sequence[str]) -> None:
-    for note in notes:
-        typer.echo(note, err=True)
-
-
-def _read(
-    name: str, sweeps_dir: Path, tracking_uri: str | None
-) -> tuple[Results, Sequence[Mapping[str, Any]]]:
-    """A sweep, and under which versions it ran; MLflow does not say them as the study does."""
-    from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import Study
-    from ckconv_sweep.record.versions import noted
-    from ckconv_sweep.report.results import Results
-    from ckconv_sweep.sources import results_of
-
-    folder = SweepFolder.of(sweeps_dir, name)
-    if tracking_uri is None and folder.study.exists():
-        collecting = gc.isenabled()
-        # Python would look for cycles among the objects of a large study for longer than it reads.
-        gc.disable()
-        try:
-            with Study.open(folder) as study:
-                return Results.of_study(study), noted(study)
-        finally:
-            if collecting:
-                gc.enable()
-    return results_of(name, sweeps_dir, tracking_uri), ()
 
 
 def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:

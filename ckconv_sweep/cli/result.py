@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ckconv_sweep.cli import words
+from ckconv_sweep.cli.options import command
 from ckconv_sweep.cli.words import count
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
@@ -92,18 +91,6 @@ def show_result(
             where=folder.name,
             hint=f"the last error: {errors[-1]}" if errors else None,
         )
-
-
-def command(name: str, folder: SweepFolder) -> str:
-    """What to type for a command on this sweep."""
-    return f"ckconv-sweep {name} {folder.name}{_sweeps_dir(folder)}"
-
-
-def _sweeps_dir(folder: SweepFolder) -> str:
-    """Nothing where the sweep lies in the default folder."""
-    if folder.root.parent == Path("sweeps").resolve():
-        return ""
-    return f" --sweeps-dir {shlex.quote(str(folder.root.parent))}"
 
 
 def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ckconv_sweep.cli.options import (
     SweepsDir,
     TrackingUri,
     absolute,
+    command,
 )
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _run(
 ) -> None:
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
-    from ckconv_sweep.cli.result import command, show_result
+    from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.errors import ClusterLost
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.sweep.mlflow_store import default_uri

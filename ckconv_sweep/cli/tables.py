@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, Name, SweepsDir
+from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +31,6 @@ HowWritten = Annotated[
     Format,
     typer.Option(
         "--format", help="csv and json: every column and digit. latex: with booktabs, for a paper."
-    ),
-]
-FromMlflow = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        help="Read MLflow at this address alone, not the sweep's folder.",
-        show_default="where there is no folder: MLFLOW_TRACKING_URI",
     ),
 ]
 Where = Annotated[
@@ -78,7 +70,10 @@ def table(
             "(Student t), best. Real numbers are put in quantile bins.",
         ),
     ] = None,
-    bins: Annotated[int, typer.Option(min=1, help="How many bins --group-by makes.")] = 4,
+    bins: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many bins --group-by makes.", show_default="4"),
+    ] = None,
     pareto: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +94,7 @@ def table(
         ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
     """
     from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.cli.words import settings as in_words
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.report.columns import find, names_of
@@ -108,9 +104,11 @@ def table(
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
-        raise ConfigError("goes with --where alone", where="--group-by")
+        raise ConfigError("goes with --where and --bins alone", where="--group-by")
+    if bins is not None and group_by is None:
+        raise ConfigError("is a word about --group-by, which is not given", where="--bins")
     results = results_of(name, sweeps_dir, tracking_uri)
-    _say_notes([results])
+    say_notes([results])
     space, counts = results.space, None
     rows = all_columns(results.records, space)
     if _names_parameters(selection, rows, group_by):
@@ -150,13 +148,14 @@ def compare(
     ckconv-sweep compare first second --trials --top 10
     """
     from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import names_of
     from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
     from ckconv_sweep.sources import all_results, parameter_counts
 
     selection = _selection(where, sort, top, columns, None)
     results = all_results(names, sweeps_dir, tracking_uri)
-    _say_notes(results)
+    say_notes(results)
     if trials:
         rows = of_trials(results)
         if _names_parameters(selection, rows):
@@ -202,20 +201,14 @@ def _names_parameters(selection: Selection, rows: pd.DataFrame, *others: str | N
     return PARAMETERS in named.union(selection.names(known))
 
 
-def _say_notes(results: Sequence[Results]) -> None:
-    """Beside the table, which may go to a file."""
-    for note in (note for result in results for note in result.notes):
-        typer.echo(note, err=True)
-
-
 def _show_groups(
-    results: Results, rows: pd.DataFrame, setting: str, bins: int, format: Format
+    results: Results, rows: pd.DataFrame, setting: str, bins: int | None, format: Format
 ) -> None:
     from ckconv_sweep.cli.words import count
-    from ckconv_sweep.report.grouping import grouped
+    from ckconv_sweep.report.grouping import BINS, grouped
     from ckconv_sweep.report.render import FOR_PROGRAMS, shortened
 
-    groups = grouped(rows, setting, results.space, bins)
+    groups = grouped(rows, setting, results.space, bins or BINS)
     left = groups.not_completed + groups.without_value
     notes = ["interval of the mean: 95 %, Student t"]
     if left:
@@ -241,7 +234,7 @@ def _show(
     """`notes` are for a person: programs get the table alone."""
     from ckconv_sweep.cli import words
     from ckconv_sweep.report.latex import to_latex
-    from ckconv_sweep.report.render import FORMATS, shortened, to_markdown, to_terminal
+    from ckconv_sweep.report.render import FOR_PROGRAMS, shortened, to_markdown, to_terminal
 
     if format is Format.terminal:
         console = words.console()
@@ -256,4 +249,4 @@ def _show(
     elif format is Format.latex:
         typer.echo(to_latex(short, notes).rstrip("\n"))
     else:
-        typer.echo(FORMATS[format.value](rows).rstrip("\n"))
+        typer.echo(FOR_PROGRAMS[format.value](rows).rstrip("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
@@ -26,7 +27,6 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     ckconv-sweep watch quickstart
     """
     from ckconv_sweep.cli.look import status
-    from ckconv_sweep.cli.result import command
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.lock import holder
 
@@ -49,9 +49,11 @@ def _look_on(folder: SweepFolder) -> None:
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.sweep.events import Ended
 
-    asked_to_end = threading.Event()
-    signal.signal(signal.SIGINT, lambda number, frame: asked_to_end.set())
-    with Study.open(folder) as study, progress(folder.name, study.space) as view:
+    with (
+        _interrupts() as asked_to_end,
+        Study.open(folder) as study,
+        progress(folder.name, study.space) as view,
+    ):
         news, brief, held = News(study.space), isinstance(view, PlainLines), True
         records = [record for record in study.trials() if record.counts]
         news.skip(records)
@@ -67,6 +69,17 @@ def _look_on(folder: SweepFolder) -> None:
                     view.hear(event)
             if held and asked_to_end.wait(_PAUSE_SECONDS):
                 raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Is set by a Ctrl-C, and nothing else happens."""
+    came = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.set())
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class News:

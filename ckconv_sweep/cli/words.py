@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 
 from ckconv_sweep.config.settings import short_names
+
+if TYPE_CHECKING:
+    from ckconv_sweep.report.results import Results
 
 
 def settings(params: Mapping[str, Any]) -> str:
@@ -43,3 +47,9 @@ def console() -> Console:
     """Where tables are printed. A file or a pipe has no width that they would have to fit in."""
     plain = Console(highlight=False, markup=False)
     return plain if plain.is_terminal else Console(highlight=False, markup=False, width=200)
+
+
+def say_notes(results: Iterable[Results]) -> None:
+    """What the reader should know about where they were read; beside what goes to a file."""
+    for note in (note for result in results for note in result.notes):
+        typer.echo(note, err=True)

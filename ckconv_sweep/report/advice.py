@@ -109,10 +109,9 @@ def many_violations(known: Known) -> Said:
 def a_bound_was_hit(known: Known) -> Said:
     """The best tenth of the trials lies at the end of a range."""
     for bound in bounds_hit(known.records, known.space):
-        end = "low" if bound.end == "low" else "high"
         _, moved = wider(known.space, [bound])
         yield (
-            f"{bound.setting} hit the {end} end of its range, {bound.value:g}.",
+            f"{bound.setting} hit the {bound.end} end of its range, {bound.value:g}.",
             f"{bound.near} of the best {bound.best} trials lie within 10 % of it (by chance: "
             f"{bound.chance:.1g})",
             "search further there: the wider space below does"

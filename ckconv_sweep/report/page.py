@@ -65,7 +65,6 @@ class Failure:
 def page(
     results: Results,
     *,
-    versions: Sequence[Mapping[str, Any]] = (),
     parameters: Mapping[int, int] | None = None,
     again: Callable[[str], str] | None = None,
     seed: int = 0,
@@ -74,7 +73,6 @@ def page(
 
     Args:
         results: a sweep, also one that has not ended.
-        versions: those of each session that changed them, as the study notes them.
         parameters: the number of trained values of each trial's model, by the trial's number;
             without it there is no Pareto front.
         again: what to type for a command on this sweep; None where its folder is not here.
@@ -96,7 +94,7 @@ def page(
         space=space,
         searched=[(name, _range(domain)) for name, domain in space.parameters().items()],
         space_yaml=space.to_yaml(),
-        versions=_columns(versions),
+        versions=_columns(results.versions),
         best=_best(records, space),
         advice=advise(
             results.records,

@@ -12,7 +12,6 @@ import pandas as pd
 
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.report.columns import is_missing, names_of, plain, without_empty
-from ckconv_sweep.report.latex import to_latex
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,6 +154,5 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-FORMATS = {"csv": to_csv, "json": to_json, "markdown": to_markdown, "latex": to_latex}
-"""What `table --format` writes. The first two are for programs: every column, full precision."""
-FOR_PROGRAMS = ("csv", "json")
+FOR_PROGRAMS = {"csv": to_csv, "json": to_json}
+"""The formats of `table` that have every column, in full precision."""

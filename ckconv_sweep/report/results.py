@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.lock import holder
 from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.versions import noted
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
 
 
@@ -16,7 +19,8 @@ class Results:
 
     `uid` names the sweep for ever, 32 hexadecimal digits. `state`: see `report.summary`; from
     MLflow it is what the driver wrote last, so a killed one seems to run. `source` says where it
-    was read, `notes` what the reader should know about that; these two are not compared.
+    was read, `notes` what the reader should know about that, `versions` are those of each session
+    that changed them, which MLflow does not say; these three are not compared.
     """
 
     name: str
@@ -26,6 +30,7 @@ class Results:
     state: State
     source: str = field(compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    versions: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
 
     @classmethod
     def of_study(cls, study: Study) -> Results:
@@ -38,6 +43,7 @@ class Results:
             records=records,
             state=state_of(records, study.space, held=holder(folder.lock) is not None),
             source=str(folder.root),
+            versions=noted(study),
         )
 
     def summary(self) -> Summary:

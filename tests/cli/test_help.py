@@ -25,7 +25,8 @@ COMMANDS += [
 _LOADED = """
 import sys
 from ckconv_sweep.cli import main
-heavy = {"torch", "ray", "optuna", "mlflow", "pandas", "numpy", "sklearn", "scipy"}
+heavy = {"torch", "ray", "optuna", "mlflow", "pandas", "numpy", "sklearn", "scipy", "jinja2"}
+heavy.add("matplotlib")
 try:
     main()
 except SystemExit as end:

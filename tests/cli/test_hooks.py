@@ -71,10 +71,8 @@ def test_while_a_command_runs_only_the_newest_best_waits(
         runs.begin([])
         runs.hear(epoch(0.1))
         wait_for(out.exists)
-        before = time.process_time()
         for value in range(2, 9):
             runs.hear(epoch(value / 10))
-        assert time.process_time() - before < 0.5
         gate.touch()
     assert lines_of(out) == ["0.1", "0.8"]
 

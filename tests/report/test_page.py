@@ -73,8 +73,7 @@ def text(sweep: Results) -> str:
     versions = [{"session": 1, "torch": "2.13.0"}, {"session": 2, "torch": "2.13.1"}]
     sizes = {r.number: 100 + r.number for r in sweep.records}
     return page(
-        sweep,
-        versions=versions,
+        replace(sweep, versions=versions),
         parameters=sizes,
         again=lambda command: f"ckconv-sweep {command} sweep --sweeps-dir 'my sweeps'",
     )
@@ -189,7 +188,8 @@ def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data(
 def test_no_text_of_a_sweep_becomes_part_of_the_page() -> None:
     attack = attacking()
     text = page(
-        attack, versions=[{"session": SCRIPT}], again=lambda command: f"{command}{BREAKOUT}"
+        replace(attack, versions=[{"session": SCRIPT}]),
+        again=lambda command: f"{command}{BREAKOUT}",
     )
     made = made_up(8, epochs=3, failing=0.3)
     plain = page(results(made.records, made.space))

@@ -109,6 +109,11 @@ def test_settings_that_are_not_searched_or_stand_twice_are_refused(
         draw(kind, SWEEP.records, SWEEP.space, settings=settings)
 
 
+def test_slices_of_no_setting_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no setting is named"):
+        draw("slice", SWEEP.records, SWEEP.space, settings=[])
+
+
 @pytest.mark.parametrize("settings", [[], ["dropout"], ["dropout", "norm", "learning_rate"]])
 def test_a_contour_of_other_than_two_settings_is_refused(settings: list[str]) -> None:
     with pytest.raises(ConfigError, match=f"needs two settings, got {len(settings)}"):

@@ -22,11 +22,13 @@ def chosen(
 
     Raises:
         UnknownNameError: one of them is not searched.
-        ConfigError: one stands there twice.
+        ConfigError: one stands there twice, or none at all.
     """
     searched = list(space.parameters())
     if settings is None:
         return importances(records, space).top[:amount] if records else searched[:amount]
+    if not settings:
+        raise ConfigError("no setting is named", where="settings", hint="name one, or leave it out")
     known = {short: path for path, short in short_names(searched).items()}
     known |= {path: path for path in searched}
     for name in settings:
