@@ -42,12 +42,14 @@ def evaluate_all(
         inputs, targets, times = same_for_all(split, slice(start, start + size), models)
         answers, _ = vectorized(inputs, times, split.rate, None)
         tally.add(objective.sums(answers, targets))
-        if objective.more:
+        if objective.of_answers:
             kept.append(answers.cpu())
     scores = tally.scores()
-    if objective.more:
-        all_answers, all_targets = torch.cat(kept, dim=1), split.targets.cpu()
-        for answers, of_one in zip(all_answers, scores, strict=True):
-            for name, score in objective.more.items():
-                of_one[name] = score(of_one["loss"], answers, all_targets)
+    for of_one in scores:
+        of_one |= {name: score(of_one["loss"]) for name, score in objective.of_loss.items()}
+    if objective.of_answers:
+        all_targets = split.targets.cpu()
+        for answers, of_one in zip(torch.cat(kept, dim=1), scores, strict=True):
+            for name, score in objective.of_answers.items():
+                of_one[name] = score(answers, all_targets)
     return scores

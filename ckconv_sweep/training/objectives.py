@@ -19,9 +19,6 @@ from torch.nn import functional
 from ckconv_sweep.config.data import Kind
 from ckconv_sweep.data.task import IGNORED
 
-Score = Callable[[float, Tensor, Tensor], float]
-"""From the mean loss of a split, all answers and all targets, on the CPU."""
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -31,8 +28,10 @@ class Objective:
     """The loss of each target, in nats for classes; zero where it does not count."""
     right: Callable[[Tensor, Tensor], Tensor] | None
     """Whether each answer is right. None where an answer is no choice."""
-    more: Mapping[str, Score]
-    """The scores beside loss and accuracy."""
+    of_loss: Mapping[str, Callable[[float], float]]
+    """Scores beside loss and accuracy that follow from the mean loss of a split."""
+    of_answers: Mapping[str, Callable[[Tensor, Tensor], float]]
+    """Scores that need all answers and all targets at once, on the CPU."""
 
     def sums(self, answers: Tensor, targets: Tensor) -> Sums:
         """Of each model by itself.
@@ -70,7 +69,7 @@ def _right_class(answers: Tensor, targets: Tensor) -> Tensor:
     return answers.argmax(dim=1) == targets
 
 
-def _auc(_: float, answers: Tensor, targets: Tensor) -> float:
+def _auc(answers: Tensor, targets: Tensor) -> float:
     """Area under the receiver operating characteristic; not a number where a class is missing."""
     from sklearn.metrics import roc_auc_score
 
@@ -79,29 +78,32 @@ def _auc(_: float, answers: Tensor, targets: Tensor) -> float:
     return float(roc_auc_score(targets.numpy(), answers.numpy()))
 
 
-def _perplexity(loss: float, *_: Tensor) -> float:
+def _perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700.0 else math.inf  # the largest float is e^709.8
 
 
 OBJECTIVES: dict[Kind, Objective] = {
-    "classification": Objective(_cross_entropy, _right_class, {}),
-    "per_step": Objective(_cross_entropy, _right_class, {}),
+    "classification": Objective(_cross_entropy, _right_class, {}, {}),
+    "per_step": Objective(_cross_entropy, _right_class, {}, {}),
     "binary": Objective(
         lambda answers, targets: functional.binary_cross_entropy_with_logits(
             answers, targets, reduction="none"
         ),
         lambda answers, targets: (answers > 0.0) == (targets > 0.5),
+        {},
         {"auc": _auc},
     ),
     "regression": Objective(
         lambda answers, targets: functional.mse_loss(answers, targets, reduction="none"),
         None,
-        {"mean_squared_error": lambda loss, *_: loss},
+        {"mean_squared_error": lambda loss: loss},
+        {},
     ),
     "text": Objective(
         _cross_entropy,
         _right_class,
-        {"bits_per_character": lambda loss, *_: loss / math.log(2.0), "perplexity": _perplexity},
+        {"bits_per_character": lambda loss: loss / math.log(2.0), "perplexity": _perplexity},
+        {},
     ),
 }
 
@@ -111,7 +113,7 @@ class Tally:
     it."""
 
     def __init__(self) -> None:
-        self._totals: Tensor | None = None  # (2 or 3, E), float64
+        self._totals: Tensor | None = None
 
     def add(self, sums: Sums) -> None:
         """Count a batch."""
@@ -121,11 +123,17 @@ class Tally:
         batch = torch.stack([part.double() for part in parts])
         self._totals = batch if self._totals is None else self._totals.add_(batch)
 
+    @property
+    def totals(self) -> Tensor:
+        """Losses, how many targets count and, where there are any, right answers: `(2 or 3, E)`,
+        float64."""
+        assert self._totals is not None, "nothing was counted"
+        return self._totals
+
     def scores(self) -> list[dict[str, float]]:
         """For each model `loss`, the mean over all that counted, and `accuracy` (0 to 1) where
         there is one."""
-        assert self._totals is not None
         return [
             {"loss": loss / number} | ({"accuracy": right[0] / number} if right else {})
-            for loss, number, *right in self._totals.T.tolist()
+            for loss, number, *right in self.totals.T.tolist()
         ]

@@ -20,13 +20,15 @@ def scores(kind: Any, answers: Tensor, targets: Tensor, cut: int) -> dict[str, f
     for part in (slice(0, cut), slice(cut, None)):
         tally.add(objective.sums(answers[None, part], targets[None, part]))
     (found,) = tally.scores()
-    return found | {n: s(found["loss"], answers, targets) for n, s in objective.more.items()}
+    found |= {name: score(found["loss"]) for name, score in objective.of_loss.items()}
+    return found | {n: score(answers, targets) for n, score in objective.of_answers.items()}
 
 
 def test_every_kind_of_task_is_judged_by_what_a_trial_may_name() -> None:
     for kind, names in METRICS_OF.items():
-        accuracy = ["accuracy"] if OBJECTIVES[kind].right else []
-        assert ["loss", *accuracy, *OBJECTIVES[kind].more] == list(names)
+        objective = OBJECTIVES[kind]
+        accuracy = ["accuracy"] if objective.right else []
+        assert ["loss", *accuracy, *objective.of_loss, *objective.of_answers] == list(names)
     assert METRICS_OF.keys() == OBJECTIVES.keys()
 
 
@@ -56,8 +58,8 @@ def test_steps_that_do_not_count_are_in_no_score() -> None:
 
 
 def test_a_loss_too_large_for_a_perplexity_is_infinite_and_so_never_ranked() -> None:
-    perplexity = OBJECTIVES["text"].more["perplexity"]
-    assert perplexity(800.0, torch.empty(0), torch.empty(0)) == math.inf
+    perplexity = OBJECTIVES["text"].of_loss["perplexity"]
+    assert perplexity(800.0) == math.inf
 
 
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> None:
@@ -78,8 +80,8 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
 
 
 def test_where_all_targets_are_alike_there_is_no_area_under_the_curve() -> None:
-    auc = OBJECTIVES["binary"].more["auc"]
-    assert math.isnan(auc(0.0, torch.tensor([0.1, 0.2]), torch.tensor([1.0, 1.0])))
+    auc = OBJECTIVES["binary"].of_answers["auc"]
+    assert math.isnan(auc(torch.tensor([0.1, 0.2]), torch.tensor([1.0, 1.0])))
 
 
 def test_a_regression_is_judged_by_its_mean_squared_error() -> None:
