@@ -22,6 +22,7 @@ import torch
 
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData
+from ckconv_sweep.record.filesystem import sync_folder
 
 KEPT = 2
 _NAME = re.compile(r"(checkpoint-(?P<epoch>\d{5,})|best)-(?P<digest>[0-9a-f]{16})\.pt")
@@ -140,7 +141,7 @@ def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
         crash_point("checkpoint.synced")
         temporary.rename(folder / name)
         crash_point("checkpoint.renamed")
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -150,11 +151,3 @@ def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
         ) from error
     crash_point("checkpoint.kept")
     return name
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import resource
 import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ckconv_sweep.errors import CannotWrite
 from ckconv_sweep.record.filesystem import write_whole
 
+from .system_calls import hear_steps
+
 OLD, NEW = "old\n" * 3_000, "new\n" * 5_000
 
 
-def hear_steps(monkeypatch: pytest.MonkeyPatch, hear: Callable[[str], None]) -> None:
-    """`hear` is told of each call to the operating system before it is made, and once more when
-    half of a write is made."""
-    real = {name: getattr(os, name) for name in ("open", "fsync", "close")}
-    rename = Path.rename
-
-    def heard(name: str) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            hear(name)
-            return real[name](*args, **options)
-
-        return call
-
-    class HalfWritten(io.FileIO):
-        def write(self, content: Any) -> int:
-            hear("write")
-            half = len(content) // 2
-            super().write(content[:half])
-            hear("write the rest")
-            return half + (super().write(content[half:]) or 0)
-
-    def renamed(path: Path, target: Path) -> Path:
-        hear("rename")
-        return rename(path, target)
-
-    for name in real:
-        monkeypatch.setattr(os, name, heard(name))
-    monkeypatch.setattr(os, "fdopen", HalfWritten)
-    monkeypatch.setattr(Path, "rename", renamed)
-
-
-STEPS = ["open", "write", "write the rest", "fsync", "rename", "open", "fsync", "close"]
+STEPS = ["open", "fdopen", "write", "write the rest", "fsync", "rename", "open", "fsync", "close"]
 
 
 def failing_at(number: int, fail: Callable[[], None]) -> Callable[[str], None]:
@@ -144,7 +113,7 @@ def test_a_signal_that_becomes_an_exception_leaves_nothing_half(tmp_path: Path) 
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        hear_steps(patched, failing_at(2, interrupt))
+        hear_steps(patched, failing_at(STEPS.index("write the rest"), interrupt))
         with pytest.raises(KeyboardInterrupt):
             write_whole(tmp_path / "file", NEW)
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from record.system_calls import hear_steps
 
 from ckconv_sweep.errors import CannotWrite, DamagedData
 from ckconv_sweep.training import checkpoint
@@ -237,47 +238,7 @@ def test_there_is_one_file_of_best_weights(tmp_path: Path) -> None:
     assert torch.equal(checkpoint.load(tmp_path / name)["best_weights"]["w"], torch.zeros(2))
 
 
-# Crashes and full disks. `steps` hears of each call to the operating system just before it is
-# made, and just before a write is made whole: half of it is written then.
-
-
-def hear_steps(monkeypatch: pytest.MonkeyPatch, hear: Callable[[str], None]) -> None:
-    real = {name: getattr(os, name) for name in ("open", "fsync", "close", "fdopen")}
-    rename, unlink = Path.rename, Path.unlink
-
-    def heard(name: str) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            hear(name)
-            return real[name](*args, **options)
-
-        return call
-
-    class HalfWritten(io.FileIO):
-        def write(self, content: Any) -> int:
-            hear("write")
-            half = len(content) // 2
-            super().write(content[:half])
-            hear("write the rest")
-            return half + (super().write(content[half:]) or 0)
-
-    def fdopen(descriptor: int, mode: str) -> Any:
-        hear("fdopen")
-        return HalfWritten(descriptor, mode)
-
-    def renamed(path: Path, target: Path) -> Path:
-        hear("rename")
-        return rename(path, target)
-
-    def unlinked(path: Path, missing_ok: bool = False) -> None:
-        if not path.name.startswith(".tmp-"):  # cleaning up after a failure is not a step
-            hear("unlink")
-        unlink(path, missing_ok)
-
-    for name in ("open", "fsync", "close"):
-        monkeypatch.setattr(os, name, heard(name))
-    monkeypatch.setattr(os, "fdopen", fdopen)
-    monkeypatch.setattr(Path, "rename", renamed)
-    monkeypatch.setattr(Path, "unlink", unlinked)
+# Crashes and full disks.
 
 
 def steps_of_a_save(folder: Path) -> list[str]:
