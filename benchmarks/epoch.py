@@ -30,7 +30,7 @@ from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.evaluation import evaluate_all
 from ckconv_sweep.training.pack import Member, Pack
-from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.steps import to_the_end, train_epoch
 
 
 def main() -> None:
@@ -94,7 +94,8 @@ def fed(trial: Trial, task: SequenceTask, device: str, workers: int) -> float:
     vectorized.put(rows["weights"], rows["buffers"], trained=True)
     for inputs, targets in loader(task.train, trial.training.batch_size, workers):
         step = Split(inputs, targets).to(device)
-        train_epoch(vectorized, [member], rows, [trial.optimizer.learning_rate], step).scores()
+        rates = [trial.optimizer.learning_rate]
+        to_the_end(train_epoch(vectorized, [member], rows, rates, step)).scores()
     (scores,) = evaluate_all(vectorized, 1, task.validation.to(device), trial.data.kind)
     return scores["accuracy"]
 

@@ -35,7 +35,7 @@ from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import TrialFailed
 from ckconv_sweep.training.allocator import VARIABLE, keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
-from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.steps import to_the_end, train_epoch
 
 SIZES = {"digits": "digits", "98k": "smnist_98k", "1m": "smnist_1m"}
 TRIALS = Path(__file__).parents[1] / "trials"
@@ -143,7 +143,7 @@ def operations(members: Sequence[Member], task: SequenceTask) -> int:
     model = pack.model_of(members)
     model.put(rows["weights"], rows["buffers"], trained=True)
     with Operations() as counted:
-        train_epoch(model, members, rows, [0.1] * len(members), pack.train)
+        to_the_end(train_epoch(model, members, rows, [0.1] * len(members), pack.train))
     return counted.count
 
 

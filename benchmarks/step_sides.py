@@ -24,7 +24,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.training.pack import Member, Pack
-from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.steps import to_the_end, train_epoch
 
 TRIALS = Path(__file__).parents[1] / "trials"
 SIZES = {"98K": "smnist_98k", "1M": "smnist_1m"}
@@ -66,7 +66,7 @@ def ours(size: str, batch: int, length: int, device: torch.device) -> Side:
         vectorized.put(rows["weights"], rows["buffers"], trained=True)
 
         def run() -> float:
-            tally = train_epoch(vectorized, [member], rows, [1e-3], split)
+            tally = to_the_end(train_epoch(vectorized, [member], rows, [1e-3], split))
             return float(tally.scores()[0]["loss"])
 
         return run

@@ -1,9 +1,9 @@
 """Holds packs: trials of equal shapes that one process trains as one.
 
 A Ray actor, one for each GPU (or CPU) that a trial without packs would get. Relays bring trials
-(`sweep.relay`), one each, and carry their epochs away; a thread here trains all packs in turn, an
-epoch each. It does not wait for what is decided about an epoch: by then the next one is being
-trained, and is thrown away if the trial has left meanwhile.
+(`sweep.relay`), one each, and carry their epochs away; a thread here trains the packs side by side,
+a step each in turn. It does not wait for what is decided about an epoch: by then the next one is
+being trained, and is thrown away if the trial has left meanwhile.
 """
 
 from __future__ import annotations
@@ -109,25 +109,24 @@ class PackHost:
             os._exit(1)  # Ray starts another, and the relays bring their trials there
 
     def _round(self) -> None:
-        """Whoever has left goes, whoever has come is let in, and each pack is trained an epoch."""
+        """Each pack is trained a step. Between two epochs of a pack whoever has left goes, and
+        whoever has come is let in."""
         with self._changed:
-            self._changed.wait_for(self._has_work, timeout=SILENT_SECONDS / 4)
-            gone = {
-                ticket: seat
-                for ticket, seat in self._seats.items()
-                if seat.left or time.monotonic() - seat.asked_at > SILENT_SECONDS
-            }
-            for ticket in gone:
-                del self._seats[ticket]
-            here = list(self._seats.values())
-        for seat in gone.values():
-            self._remove(seat)
-        for seat in here:
-            if seat.pack is None and not seat.over and self._has_room(seat):
+            if not any(pack.running for pack in self._packs.values()):
+                self._changed.wait_for(self._has_work, timeout=SILENT_SECONDS / 4)
+            seats = dict(self._seats)
+        for ticket, seat in seats.items():
+            if seat.pack is not None and seat.pack.running:
+                continue
+            if seat.left or time.monotonic() - seat.asked_at > SILENT_SECONDS:
+                with self._changed:
+                    del self._seats[ticket]
+                self._remove(seat)
+            elif seat.pack is None and not seat.over and self._has_room(seat):
                 self._welcome(seat)
         for key, pack in list(self._packs.items()):
             if pack.members:
-                self._epoch(pack, {s.member: s for s in here if s.pack is pack and s.member})
+                self._step(pack)
             else:
                 del self._packs[key]
 
@@ -147,8 +146,9 @@ class PackHost:
                 seat.member = self._open(seat)
             if seat.member.end is None:
                 pack = self._pack(seat)
-                pack.join(seat.member)
-                seat.pack = pack
+                if not pack.running:
+                    pack.join(seat.member)
+                    seat.pack = pack
             else:
                 self._finish(seat)
         except OutOfMemory as error:
@@ -181,13 +181,17 @@ class PackHost:
             self._packs[key] = Pack(task_of(trial.data, self._data_dir), device_of(self._gpus))
         return self._packs[key]
 
-    def _epoch(self, pack: Pack, seats: dict[Member, _Seat]) -> None:
-        """One epoch of all members of a pack, each of which has a seat."""
+    def _step(self, pack: Pack) -> None:
+        with self._changed:
+            here = [seat for seat in self._seats.values() if seat.pack is pack]
         try:
-            results = pack.epoch()
+            results = pack.step()
         except Exception as error:
-            self._part(list(seats.values()), error)
+            self._part(here, error)
             return
+        if results is None:
+            return
+        seats = {seat.member: seat for seat in here}
         beside = self._members()
         for member, result in results.items():
             seat = seats[member]

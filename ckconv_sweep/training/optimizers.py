@@ -13,11 +13,27 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 EPS = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of all trials."""
+
+    weights_EP: Tensor  # noqa: N815
+    gradients_EP: Tensor  # noqa: N815
+    """May be overwritten."""
+    moments: tuple[Tensor, ...]
+    """Each `(E, P)`."""
+    coefficients: tuple[Tensor, ...]
+    """Each `(E, 1)`."""
+    factors: Tensor | float
+    """Learning rates of the weights in learning rates of the trial, `(E, P)`, or 1."""
 
 
 class Rule(ABC):
@@ -39,22 +55,8 @@ class Rule(ABC):
 
     @staticmethod
     @abstractmethod
-    def update(
-        weights_EP: Tensor,
-        gradients_EP: Tensor,
-        moments: tuple[Tensor, ...],
-        coefficients: tuple[Tensor, ...],
-        factors: Tensor | float,
-    ) -> None:
-        """Make one step of all trials, in place. The gradients may be overwritten.
-
-        Args:
-            weights_EP: of all trials.
-            gradients_EP: of all trials.
-            moments: each `(E, P)`.
-            coefficients: each `(E, 1)`.
-            factors: learning rates of the weights in learning rates of the trial, `(E, P)`, or 1.
-        """
+    def update(step: Step) -> None:
+        """Make it, in place."""
 
 
 class Adam(Rule):
@@ -74,19 +76,13 @@ class Adam(Rule):
         )
 
     @staticmethod
-    def update(
-        weights_EP: Tensor,
-        gradients_EP: Tensor,
-        moments: tuple[Tensor, ...],
-        coefficients: tuple[Tensor, ...],
-        factors: Tensor | float,
-    ) -> None:
-        first_EP, second_EP = moments
-        share, beta_2, second_share, correction, size = coefficients
-        first_EP.add_((gradients_EP - first_EP).mul_(share))
-        second_EP.mul_(beta_2).add_(gradients_EP.square().mul_(second_share))
+    def update(step: Step) -> None:
+        first_EP, second_EP = step.moments
+        share, beta_2, second_share, correction, size = step.coefficients
+        first_EP.add_((step.gradients_EP - first_EP).mul_(share))
+        second_EP.mul_(beta_2).add_(step.gradients_EP.square().mul_(second_share))
         divisor_EP = second_EP.sqrt().div_(correction).add_(EPS)
-        weights_EP.sub_((first_EP * (size * factors)).div_(divisor_EP))
+        step.weights_EP.sub_((first_EP * (size * step.factors)).div_(divisor_EP))
 
 
 class AdamW(Adam):
@@ -97,16 +93,10 @@ class AdamW(Adam):
         return *Adam.coefficients(settings, rate, step), rate * settings.weight_decay
 
     @staticmethod
-    def update(
-        weights_EP: Tensor,
-        gradients_EP: Tensor,
-        moments: tuple[Tensor, ...],
-        coefficients: tuple[Tensor, ...],
-        factors: Tensor | float,
-    ) -> None:
-        *of_adam, decay = coefficients
-        weights_EP.sub_(weights_EP * (decay * factors))
-        Adam.update(weights_EP, gradients_EP, moments, tuple(of_adam), factors)
+    def update(step: Step) -> None:
+        *of_adam, decay = step.coefficients
+        step.weights_EP.sub_(step.weights_EP * (decay * step.factors))
+        Adam.update(replace(step, coefficients=tuple(of_adam)))
 
 
 class SGD(Rule):
@@ -119,17 +109,11 @@ class SGD(Rule):
         return settings.weight_decay, settings.momentum, rate
 
     @staticmethod
-    def update(
-        weights_EP: Tensor,
-        gradients_EP: Tensor,
-        moments: tuple[Tensor, ...],
-        coefficients: tuple[Tensor, ...],
-        factors: Tensor | float,
-    ) -> None:
-        (momentum_EP,) = moments
-        decay, momentum, rate = coefficients
-        momentum_EP.mul_(momentum).add_(gradients_EP.add_(weights_EP * decay))
-        weights_EP.sub_(momentum_EP * (rate * factors))
+    def update(step: Step) -> None:
+        (momentum_EP,) = step.moments
+        decay, momentum, rate = step.coefficients
+        momentum_EP.mul_(momentum).add_(step.gradients_EP.add_(step.weights_EP * decay))
+        step.weights_EP.sub_(momentum_EP * (rate * step.factors))
 
 
 class RMSprop(Rule):
@@ -142,18 +126,12 @@ class RMSprop(Rule):
         return settings.alpha, 1.0 - settings.alpha, settings.momentum, rate
 
     @staticmethod
-    def update(
-        weights_EP: Tensor,
-        gradients_EP: Tensor,
-        moments: tuple[Tensor, ...],
-        coefficients: tuple[Tensor, ...],
-        factors: Tensor | float,
-    ) -> None:
-        square_EP, momentum_EP = moments
-        alpha, share, momentum, rate = coefficients
-        square_EP.mul_(alpha).add_(gradients_EP.square().mul_(share))
-        momentum_EP.mul_(momentum).add_(gradients_EP.div_(square_EP.sqrt().add_(EPS)))
-        weights_EP.sub_(momentum_EP * (rate * factors))
+    def update(step: Step) -> None:
+        square_EP, momentum_EP = step.moments
+        alpha, share, momentum, rate = step.coefficients
+        square_EP.mul_(alpha).add_(step.gradients_EP.square().mul_(share))
+        momentum_EP.mul_(momentum).add_(step.gradients_EP.div_(square_EP.sqrt().add_(EPS)))
+        step.weights_EP.sub_(momentum_EP * (rate * step.factors))
 
 
 OPTIMIZERS: dict[str, type[Rule]] = {

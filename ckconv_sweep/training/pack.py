@@ -8,6 +8,9 @@
 A trial's numbers are those that it has alone, on a CPU bit for bit: nothing is summed over trials,
 and every random number follows from the trial's own seed. Trials join and leave between epochs.
 
+Packs of several shapes go on side by side if each is asked for a step in turn, `pack.step()`. On a
+GPU each has a stream of its own, and none waits for another before the end of its epoch.
+
 Shapes: E members.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +47,10 @@ class Waits:
     message: str
 
 
+Outcomes = dict[Member, "Epoch | TrialFailed | Waits"]
+"""What became of each member in one more epoch."""
+
+
 class Pack:
     """Trials of one shape on one device. `members` are those in it, in the order in which they
     joined."""
@@ -54,7 +61,11 @@ class Pack:
         self._device = torch.device(device)
         self._description = task.description
         self._model: tuple[list[Member], Vectorized] | None = None
+        self._running: Iterator[Outcomes | None] | None = None
+        self._stream = None
         with out_of_memory_named():
+            if self._device.type == "cuda":
+                self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self.train = task.train.to(self._device)
             self.validation = task.validation.to(self._device)
 
@@ -64,6 +75,7 @@ class Pack:
         Raises:
             ConfigError: it cannot be trained together with those that are here.
         """
+        self._check_between_epochs()
         if self.members and (apart := why_apart(self.members[0].trial, member.trial)):
             raise ConfigError(f"two trials cannot be trained as one: {apart}")
         self.members.append(member)
@@ -72,27 +84,54 @@ class Pack:
         """Take a trial out, if it is here. An epoch of it that was not kept never was."""
         if member not in self.members:
             return
+        self._check_between_epochs()
         self.members.remove(member)
         member.trained = None
         # Its rows lie among those of all, whose room on the device is to become free.
         member.rows = {name: row.to("cpu", copy=True) for name, row in member.rows.items()}
 
-    def epoch(self) -> dict[Member, Epoch | TrialFailed | Waits]:
+    @property
+    def running(self) -> bool:
+        """Whether it is in the midst of an epoch."""
+        return self._running is not None
+
+    def _check_between_epochs(self) -> None:
+        if self.running:
+            raise RuntimeError("members come and go between epochs only")
+
+    def epoch(self) -> Outcomes:
         """Train each member that has not ended over all its training sequences once, and score it.
 
         Those that have ended are taken out of the pack, and so are those that failed or must wait.
         The epoch of each other is in memory only, until it is kept (`Member.keep`) or the member
         leaves.
         """
+        while (outcomes := self.step()) is None:
+            pass
+        return outcomes
+
+    def step(self) -> Outcomes | None:
+        """A step of an `epoch`, which begins with it if none is running; None before its end."""
+        if not self.members:
+            return {}
+        running, self._running = self._running or self._steps(), None
+        torch.set_num_threads(self.members[0].trial.training.threads)
+        with torch.cuda.stream(self._stream):
+            outcomes = next(running)
+        if outcomes is None:
+            self._running = running
+        return outcomes
+
+    def _steps(self) -> Iterator[Outcomes | None]:
         if unkept := [member for member in self.members if member.trained is not None]:
             raise RuntimeError(f"{len(unkept)} epochs were neither kept nor left")
         for member in [member for member in self.members if member.end is not None]:
             self.leave(member)
-        outcomes: dict[Member, Epoch | TrialFailed | Waits] = {}
+        outcomes: Outcomes = {}
         while self.members:
             try:
                 with out_of_memory_named():
-                    outcomes |= self._one_epoch(self.members)
+                    outcomes |= yield from self._one_epoch(list(self.members))
                 break
             except OutOfMemory as error:
                 said = OutOfMemory(error.message, hint=error.hint)
@@ -106,12 +145,11 @@ class Pack:
         for member, outcome in outcomes.items():
             if isinstance(outcome, TrialFailed) and member in self.members:
                 self.leave(member)
-        return outcomes
+        yield outcomes
 
-    def _one_epoch(self, members: Sequence[Member]) -> dict[Member, Epoch | TrialFailed]:
-        """What becomes of each member in one more epoch. Their own rows stay as they are."""
+    def _one_epoch(self, members: Sequence[Member]) -> Generator[None, None, Outcomes]:
+        """What becomes of each in one more epoch. Their own rows stay as they are."""
         start, kind = time.perf_counter(), members[0].trial.data.kind
-        torch.set_num_threads(members[0].trial.training.threads)
         rows: Rows = {
             name: torch.cat([member.rows[name].to(self._device) for member in members])
             for name in members[0].rows
@@ -119,12 +157,12 @@ class Pack:
         rates = [learning_rate(member.trial, member.history) for member in members]
         vectorized = self.model_of(members)
         vectorized.put(rows["weights"], rows["buffers"], trained=True)
-        tally = train_epoch(vectorized, members, rows, rates, self.train)
-        trained = tally.scores()
+        tally = yield from train_epoch(vectorized, members, rows, rates, self.train)
         scored = evaluate_all(vectorized, len(members), self.validation, kind)
+        trained = tally.scores()
         ended_ms, seconds = time.time_ns() // 1_000_000, time.perf_counter() - start
 
-        outcomes: dict[Member, Epoch | TrialFailed] = {}
+        outcomes: Outcomes = {}
         for e, member in enumerate(members):
             number = len(member.history) + 1
             metrics = {f"train/{name}": value for name, value in trained[e].items()}

@@ -74,7 +74,7 @@ def lanes(keys: Tensor, steps_E1: Tensor, blocks_N: Tensor) -> Tensor:
 def factors(
     keys: Tensor, steps_E1: Tensor, blocks_N: Tensor, thresholds_E1: Tensor, scales_E1: Tensor
 ) -> Tensor:
-    """What `seeding.DropoutMasks` gives, flat and filled up to whole blocks: `(E, 16 N)`, float32.
+    """What `dropout_masks` gives, flat and filled up to whole blocks: `(E, 16 N)`, float32.
     The first arguments are those of `lanes`."""
     unsigned = lanes(keys, steps_E1, blocks_N).to(torch.int32) & 0xFFFF
     return torch.where(unsigned >= thresholds_E1, scales_E1, 0.0)

@@ -79,6 +79,25 @@ def test_trials_of_two_shapes_have_the_curves_that_they_have_alone(
         assert (relay.folder / "lease").read_text().startswith("1:1:")
 
 
+def test_packs_go_on_side_by_side_a_short_epoch_does_not_wait_for_a_long_one(
+    host: PackHost, tmp_path: Path
+) -> None:
+    slow = make_trial(training={"batch_size": 1, "epochs": ENDLESS})  # 22 steps an epoch
+    quick = make_trial(training={"batch_size": 22, "epochs": 20})  # one step an epoch
+    other, one = Relay(host, slow, tmp_path / "0"), Relay(host, quick, tmp_path / "1")
+    assert one.to_its_end() == {"ended": True}
+    assert in_hex(one.epochs) == alone(quick)
+    first, last = one.epochs[0].timestamp_ms, one.epochs[-1].timestamp_ms
+    other.next_epoch()
+    while other.epochs[-1].timestamp_ms <= last:
+        other.next_epoch()
+    assert sum(first <= epoch.timestamp_ms <= last for epoch in other.epochs) <= 1
+    expected = run(
+        slow.model_copy(update={"training": slow.training.model_copy(update={"epochs": 1})})
+    )
+    assert in_hex(other.epochs[:1]) == in_hex(expected[1])
+
+
 def test_a_trial_that_leaves_keeps_the_epochs_that_were_said_and_disturbs_nobody(
     host: PackHost, tmp_path: Path
 ) -> None:
@@ -130,16 +149,20 @@ def test_nothing_is_written_of_a_trial_that_was_stopped(host: PackHost, tmp_path
 def test_a_trial_without_room_waits_until_another_has_left(
     host: PackHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch, waited = pack.Pack.epoch, list[int]()
+    step, waited = pack.Pack.step, list[int]()
+    turned_away: list[pack.Member] = []
 
     def for_one(self: pack.Pack) -> Any:
-        turned_away = self.members[1:]
-        for member in turned_away:
-            self.leave(member)
-        waited.append(len(turned_away))
-        return epoch(self) | {member: pack.Waits("no room") for member in turned_away}
+        if not self.running:
+            turned_away[:] = self.members[1:]
+            for member in turned_away:
+                self.leave(member)
+            waited.append(len(turned_away))
+        outcomes = step(self)
+        waits = {member: pack.Waits("no room") for member in turned_away}
+        return None if outcomes is None else outcomes | waits
 
-    monkeypatch.setattr(pack.Pack, "epoch", for_one)
+    monkeypatch.setattr(pack.Pack, "step", for_one)
     asked = [trial(seed) for seed in (1, 2, 3)]
     relays = [Relay(host, one, tmp_path / str(i)) for i, one in enumerate(asked)]
     assert [relay.to_its_end() for relay in relays] == [{"ended": True}] * 3

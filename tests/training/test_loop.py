@@ -150,9 +150,9 @@ def gradients(monkeypatch: pytest.MonkeyPatch, **training: Any) -> torch.Tensor:
     seen: list[torch.Tensor] = []
     real = optimizers.SGD.update
 
-    def update(weights_EP: torch.Tensor, gradients_EP: torch.Tensor, *others: Any) -> None:
-        seen.append(gradients_EP[0].clone())
-        real(weights_EP, gradients_EP, *others)
+    def update(step: optimizers.Step) -> None:
+        seen.append(step.gradients_EP[0].clone())
+        real(step)
 
     monkeypatch.setattr(optimizers.SGD, "update", staticmethod(update))
     sgd = {"name": "sgd", "learning_rate": 0.1}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.training.member import Member
-from ckconv_sweep.training.optimizers import OPTIMIZERS, clip
+from ckconv_sweep.training.optimizers import OPTIMIZERS, Step, clip
 from ckconv_sweep.training.vectorized import Layout
 
 from .tiny import examples, in_hex, make_task, make_trial, run
@@ -52,7 +52,7 @@ def stepped(
     for number, gradients_EP in enumerate(gradients, 1):
         rows = [rule.coefficients(s, s.learning_rate / number, number) for s in settings]
         columns = torch.tensor(rows, dtype=weights_EP.dtype).T[..., None].unbind()
-        rule.update(weights_EP, gradients_EP.clone(), moments, columns, factors)
+        rule.update(Step(weights_EP, gradients_EP.clone(), moments, columns, factors))
     return weights_EP
 
 

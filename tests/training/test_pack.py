@@ -128,6 +128,29 @@ def test_members_of_every_kind_of_model_train_as_alone(name: str) -> None:
     assert all(as_alone(member) for member in members)
 
 
+@pytest.mark.parametrize("name", [*SETTINGS, *MODELS])
+def test_as_on_a_gpu_members_train_as_alone_to_one_part_in_ten_thousand_over_twenty_steps(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    trials = [
+        make_trial(
+            **{"model": {"dropout": 0.2 * seed}} | MODELS.get(name, {}),
+            optimizer={"name": name if name in SETTINGS else "adam", "learning_rate": 1e-3},
+            training={"epochs": 7, "seed": seed},
+        )
+        for seed in range(3)
+    ]
+    curves = [alone(trial)[1] for trial in trials]
+    request.getfixturevalue("as_on_a_gpu")
+    members = opened(*trials)
+    to_the_end(joined(*members))
+    for member, curve in zip(members, curves, strict=True):
+        for together, by_itself in zip(member.history, curve, strict=True):
+            assert together.metrics["train/loss"] == pytest.approx(
+                by_itself.metrics["train/loss"], rel=1e-4
+            )
+
+
 def test_a_member_whose_loss_is_not_finite_leaves_and_the_others_never_notice() -> None:
     wild = make_trial(optimizer={"name": "adam", "learning_rate": 1e30}, training={"seed": 9})
     calm, diverging, other = opened(member_trial(0), wild, member_trial(1))
@@ -170,6 +193,34 @@ def test_an_epoch_must_be_kept_or_left_before_the_next() -> None:
     pack.epoch()
     with pytest.raises(RuntimeError, match="neither kept nor left"):
         pack.epoch()
+
+
+def test_packs_that_take_turns_step_by_step_train_as_those_that_do_not() -> None:
+    members = opened(
+        member_trial(0), member_trial(1, "sgd"), make_trial(model={"hidden_channels": 3})
+    )
+    packs = [joined(member) for member in members]
+    while any(member.end is None for member in members):
+        for member, pack in zip(members, packs, strict=True):
+            if member.end is None and pack.step() is not None:
+                member.keep()
+    assert all(as_alone(member) for member in members)
+
+
+def test_nobody_joins_or_leaves_in_the_midst_of_an_epoch() -> None:
+    member, other = opened(member_trial(0), member_trial(1))
+    pack = joined(member)
+    assert pack.step() is None
+    for change in (lambda: pack.join(other), lambda: pack.leave(member)):
+        with pytest.raises(RuntimeError, match="between epochs"):
+            change()
+    while pack.step() is None:
+        pass
+    member.keep()
+    pack.join(other)
+    to_the_end(pack)
+    assert as_alone(member)
+    assert as_alone(other)
 
 
 def test_a_checkpoint_of_a_pack_goes_on_alone_and_one_of_a_lone_trial_in_a_pack(

@@ -1,0 +1,97 @@
+"""A step that is recorded once and then repeated without Python, as a CUDA graph.
+
+On a GPU a step of one small network takes as long as it takes to ask for its operations; repeated
+as a graph they are asked for at once. `CKCONV_CUDA_GRAPHS=1` in the environment turns it on.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+VARIABLE = "CKCONV_CUDA_GRAPHS"
+WARM_UP = 3
+"""Steps that are called first: libraries plan and compile in them, which cannot be recorded."""
+LEAST_REPEATED = 32
+"""Recording takes as long as some steps do, so it must be of use for so many."""
+
+Step = Callable[[], None]
+
+
+def as_cuda_graph(step: Step) -> Step:
+    """Record what a step asks of the GPU, without doing it; returns what does it."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def repeated(
+    step: Step, state: Callable[[], Sequence[Tensor]], times: int, device: torch.device
+) -> Step:
+    """The step, or what repeats it, if that can be done there, is wanted, and of use for so many
+    `times`.
+
+    Args:
+        step: reads and writes the same memory whenever it is called.
+        state: all that it changes, once it has been called.
+    """
+    wanted = device.type == "cuda" and os.environ.get(VARIABLE) == "1"
+    if not wanted or times < WARM_UP + LEAST_REPEATED:
+        return step
+    return Repeated(step, state, as_cuda_graph)
+
+
+class Repeated:
+    """Call it instead of the step: it is as often called or repeated.
+
+    A recording is believed once it has made of one state what the step makes of it. Otherwise, or
+    where there can be none, a warning says why and the step is called as before.
+    """
+
+    def __init__(
+        self, step: Step, state: Callable[[], Sequence[Tensor]], record: Callable[[Step], Step]
+    ) -> None:
+        self._step, self._state, self._record = step, state, record
+        self._calls = 0
+
+    def __call__(self) -> None:
+        self._calls += 1
+        if self._calls == WARM_UP + 1:
+            self._step = self._proven(self._step)
+        else:
+            self._step()
+
+    def _proven(self, step: Step) -> Step:
+        """Makes one step, both ways, and returns what is to make the others."""
+        state = self._state()
+        before = [tensor.clone() for tensor in state]
+        step()
+        called = [tensor.clone() for tensor in state]
+        try:
+            recording = self._record(step)
+            _put(before, state)
+            recording()
+            if all(
+                torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
+                for one, other in zip(state, called, strict=True)
+            ):
+                return recording
+            why = "repeated, it gives other numbers"
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            why = str(error).partition("\n")[0]
+        warnings.warn(f"the training step is not recorded: {why}", stacklevel=3)
+        _put(called, state)
+        return step
+
+
+def _put(values: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for value, tensor in zip(values, tensors, strict=True):
+            tensor.copy_(value)
