@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.step import processor
+from benchmarks.machine import where
 from ckconv_sweep.models.convolution import causal_conv, fft_size
 from ckconv_sweep.models.spectral_convolution import spectral_conv
 from ckconv_sweep.training.allocator import keep_pages
@@ -70,7 +70,7 @@ def main() -> None:
     kept = keep_pages()
     torch.set_num_threads(options.threads)
     print(
-        f"{processor()}; torch {torch.__version__}, {options.threads} threads, pages kept: {kept}\n"
+        f"{where('cpu', kept)}\n"
         f"{options.channels} channels, batch {options.batch}, {options.features} features, ms, "
         f"median of {options.repeats}\n\n{'steps':>6}" + "".join(f"{name:>10}" for name in WAYS)
     )

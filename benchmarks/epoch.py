@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.step import clock, processor
+from benchmarks.machine import clock, where
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
@@ -46,10 +46,8 @@ def main() -> None:
     trial = read_trial(options.trial)
     task = shortened(load(trial.data, options.data_dir), options.sequences)
     print(
-        f"{torch.cuda.get_device_name() if options.device == 'cuda' else processor()}; torch "
-        f"{torch.__version__}, 1 thread, pages kept: {kept}\n{options.trial}: {len(task.train)} "
-        f"training and {len(task.validation)} validation sequences, batches of "
-        f"{trial.training.batch_size}\n"
+        f"{where(options.device, kept)}\n{options.trial}: {len(task.train)} training and "
+        f"{len(task.validation)} validation sequences, batches of {trial.training.batch_size}\n"
     )
     batch_size = trial.training.batch_size
     sides: dict[str, tuple[Callable[[], float], Callable[[], None]]] = {

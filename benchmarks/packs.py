@@ -15,7 +15,6 @@ matter of the clock, so that column is worth reading only where the machine does
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -28,12 +27,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.machine import clock, where
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import TrialFailed
-from ckconv_sweep.training.allocator import VARIABLE, keep_pages
+from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
 from ckconv_sweep.training.steps import to_the_end, train_epoch
 
@@ -73,24 +73,11 @@ def pack_of(members: int, trial: Trial, task: SequenceTask, device: str) -> Pack
     return pack
 
 
-def processor() -> str:
-    """Its name, where Linux says it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "CPU")
-
-
-def now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
-
-
 def epoch(pack: Pack, device: str) -> float:
     """Train all members by an epoch; seconds."""
-    start = now(device)
+    start = clock(device)
     outcomes = pack.epoch()
-    seconds = now(device) - start
+    seconds = clock(device) - start
     for member, outcome in outcomes.items():
         if isinstance(outcome, TrialFailed | Waits):
             raise SystemExit(f"a member could not be trained: {outcome}")
@@ -168,9 +155,9 @@ def work(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     for _ in range(options.repeats):
         epoch(pack, options.device)
-    clock, used = time.perf_counter() - start, in_use(options.device, most=True)
+    taken, used = time.perf_counter() - start, in_use(options.device, most=True)
     counted = kernels(pack) if options.device == "cuda" else operations(pack.members, task)
-    print(clock, used - before, used, counted, flush=True)
+    print(taken, used - before, used, counted, flush=True)
 
 
 def processes(number: int, members: int, options: argparse.Namespace) -> list[list[float]]:
@@ -207,14 +194,10 @@ def main() -> None:
         return
 
     trial, task = made(options.size, options.steps)
-    device = torch.cuda.get_device_name() if options.device == "cuda" else processor()
     print(
-        f"torch {torch.__version__}, {device}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
-    )
-    print(
-        f"{options.size}: {task.description.length} steps, batch {trial.training.batch_size}, "
-        f"{options.steps} training steps an epoch, median of {options.repeats} epochs, 1 thread, "
-        f"freed memory {'kept' if kept else 'given back'} ({VARIABLE})"
+        f"{where(options.device, kept)}\n{options.size}: {task.description.length} steps, batch "
+        f"{trial.training.batch_size}, {options.steps} training steps an epoch, median of "
+        f"{options.repeats} epochs"
     )
     packs = {number: pack_of(number, trial, task, options.device) for number in options.members}
     seconds: dict[int, list[float]] = {number: [] for number in packs}

@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from typing import Any
 import torch
 
 from benchmarks import step_sides as sides
+from benchmarks.machine import clock, where
 from ckconv_sweep.training.allocator import VARIABLE, keep_pages
 
 DEFAULTS = {  # batch and steps for each length: what 24 GB hold of the published code
@@ -73,13 +73,6 @@ def main() -> None:
         compare(options)
 
 
-def clock(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
-
-
 def measured(options: argparse.Namespace) -> dict[str, float]:
     """Seconds a step, MiB at most and the mean loss of the side, in this process."""
     keep_pages()
@@ -104,7 +97,10 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
 
 
 def compare(options: argparse.Namespace) -> None:
-    say_where(options)
+    print(
+        f"{where(options.device)}\n{options.size}, batch {options.batch}, {options.length} steps "
+        f"of time; medians of {options.rounds} rounds of {options.steps} training steps\n"
+    )
     names = options.only or (
         ["ours", "plain", "authors", "einsum"] if options.reference else ["ours", "plain"]
     )
@@ -144,24 +140,6 @@ def in_a_process(side: str, keeps: str) -> dict[str, float]:
         raise SystemExit(f"{side} failed:\n{run.stderr}")
     result: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
     return result
-
-
-def say_where(options: argparse.Namespace) -> None:
-    device = torch.cuda.get_device_name() if options.device == "cuda" else processor()
-    print(
-        f"{device}; torch {torch.__version__}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}, "
-        f"{options.threads} threads, load {os.getloadavg()[0]:.1f}\n"
-        f"{options.size}, batch {options.batch}, {options.length} steps of time; medians of "
-        f"{options.rounds} rounds of {options.steps} training steps\n"
-    )
-
-
-def processor() -> str:
-    """Its name, where Linux says it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def floor(options: argparse.Namespace, ours: float) -> None:
