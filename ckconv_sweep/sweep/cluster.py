@@ -104,7 +104,7 @@ def connected(placement: Placement) -> Iterator[None]:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     include_dashboard=False,
-                        # Nothing is passed through the object store but small results.
+                    # Nothing is passed through the object store but small results.
                     object_store_memory=200 * 2**20,
                 )
     except ConnectionError as error:

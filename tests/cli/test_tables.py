@@ -212,7 +212,10 @@ def test_all_trials_of_two_sweeps_are_one_ranking(two: Path, typed: Any) -> None
         ("table small --sort dropout:up", "asc or desc must follow the colon, got 'up'"),
         ("table small --columns trial,drop", "--columns trial,drop: no column is called 'drop'"),
         ("table small --group-by drop", "--group-by drop: no column is called 'drop'"),
-        ("table small --group-by dropout --top 1", "--group-by: goes with --where and --bins alone"),
+        (
+            "table small --group-by dropout --top 1",
+            "--group-by: goes with --where and --bins alone",
+        ),
         ("table small --pareto reason", "reason holds no numbers"),
         ("table smal", "there is no sweep 'smal'"),
         ("table small --tracking-uri sqlite:///no.db", "there is no MLflow database"),
