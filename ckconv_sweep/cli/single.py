@@ -129,6 +129,7 @@ def evaluate(
 
     from ckconv_sweep.cli.words import score
     from ckconv_sweep.data.datasets import read_split
+    from ckconv_sweep.models.precision import products_in
     from ckconv_sweep.training.evaluation import evaluate as scores_of
     from ckconv_sweep.training.weights import read_trained
 
@@ -138,7 +139,8 @@ def evaluate(
     where, data = _device(device), trained.trial.data
     torch.set_num_threads(trained.trial.training.threads)
     description, sequences = read_split(data, split.value, sampling_rate, absolute(data_dir))
-    scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
+    with products_in(trained.trial.training.precision):
+        scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
     number = len(sequences)
     if json:
         from json import dumps

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ckconv_sweep.config.data import METRICS_OF, AnyData
 from ckconv_sweep.config.model import AnyModel, CKCNNConfig
@@ -36,6 +36,9 @@ METRICS: dict[str, Literal["max", "min"]] = {
 """What a trial can be judged by, with the direction that is better."""
 
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
 class Training(Settings):
     epochs: Positive
     batch_size: Positive = 64
@@ -51,6 +54,10 @@ class Training(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads of the run. A setting, because sums are rounded in another order with another
     number of threads."""
+    precision: Precision = "float32"
+    """Of the products of spectra over channels, in dense CKConvs by FFT. All else (kernel nets,
+    FFTs, sums, norms, optimisers) stays in float32. `tf32` changes numbers on NVIDIA GPUs since
+    Ampere only, `bfloat16` everywhere; what they cost: docs/performance.md."""
 
 
 class Metric(Settings):
@@ -90,6 +97,14 @@ class Trial(Settings):
     schedule: AnySchedule = Constant()
     training: Training
     metric: Metric = Metric()
+
+    def is_meant_by(self, plain: object) -> bool:
+        """Whether plain values, which an earlier version with fewer settings may have written, are
+        this trial."""
+        try:
+            return Trial.model_validate(plain) == self
+        except ValidationError:
+            return False
 
     @model_validator(mode="after")
     def _check(self) -> Trial:
@@ -136,6 +151,11 @@ class Trial(Settings):
         if self.training.kernel_penalty and not isinstance(self.model, CKCNNConfig):
             raise ValueError(
                 f"training.kernel_penalty must be 0 for a {self.model.name}: it has no kernel net"
+            )
+        if self.training.precision != "float32" and not isinstance(self.model, CKCNNConfig):
+            raise ValueError(
+                f"training.precision must be float32 for a {self.model.name}: it multiplies no "
+                "spectra"
             )
         if self.data.has_times and not self.model.resamples:
             raise ValueError(

@@ -22,6 +22,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from ckconv_sweep.models.members import applied, each, in_front, one_by_one, product
+from ckconv_sweep.models.precision import now
 
 DIRECT_BELOW = 16
 """Kernels shorter than this are convolved directly, others by FFT.
@@ -144,7 +145,8 @@ def _dense_product(x_BCF: Tensor, kernel_DCF: Tensor) -> Tensor:
     x_FBC = x_BCF.movedim(-1, -3).contiguous()
     kernel_FCD = kernel_DCF.movedim(-1, -3).mT.contiguous()
     # Contiguous, because an inverse real FFT of other memory rounds otherwise among other members.
-    return product(x_FBC, kernel_FCD, a_dims=3, b_dims=3).movedim(-3, -1).contiguous()
+    y_FBD = product(x_FBC, kernel_FCD, a_dims=3, b_dims=3, precision=now())
+    return y_FBD.movedim(-3, -1).contiguous()
 
 
 def depthwise_product(x_BCF: Tensor, kernel_CF: Tensor) -> Tensor:

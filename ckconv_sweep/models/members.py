@@ -24,11 +24,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from ckconv_sweep.config.trial import Precision
+from ckconv_sweep.models.precision import product_of_spectra
 
 ALIGNMENT = 64
 """Bytes. Memory that PyTorch allocates on a CPU begins at a multiple of it."""
@@ -95,10 +99,11 @@ class _Product(Function):
     """`product`, with the axes of each factor that are no members."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, *dims: int) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, precision: Precision, *dims: int) -> Tensor:
         ctx.save_for_backward(a, b)
-        ctx.dims = a_dims, b_dims = dims
-        out_E = _both(in_front(a, a_dims), in_front(b, b_dims))
+        ctx.precision, ctx.dims = precision, dims
+        a_dims, b_dims = dims
+        out_E = _both(in_front(a, a_dims), in_front(b, b_dims), precision)
         return out_E.reshape(*a.shape[: a.dim() - a_dims], *out_E.shape[1:])
 
     @staticmethod
@@ -108,13 +113,15 @@ class _Product(Function):
         grad_E = in_front(grad, max(a_dims, b_dims))
         grad_a = grad_b = None
         if ctx.needs_input_grad[0]:
-            grad_a = _summed(_both(grad_E, b_E.mH), a_E).reshape(a.shape)
+            grad_a = _summed(_both(grad_E, b_E.mH, ctx.precision), a_E).reshape(a.shape)
         if ctx.needs_input_grad[1]:
-            grad_b = _summed(_both(a_E.mH, grad_E), b_E).reshape(b.shape)
-        return grad_a, grad_b, None, None
+            grad_b = _summed(_both(a_E.mH, grad_E, ctx.precision), b_E).reshape(b.shape)
+        return grad_a, grad_b, None, None, None
 
 
-def _both(a_E: Tensor, b_E: Tensor) -> Tensor:
+def _both(a_E: Tensor, b_E: Tensor, precision: Precision) -> Tensor:
+    if precision != "float32":
+        return each(partial(_of_spectra, precision), a_E, b_E)
     return each(torch.bmm if a_E.dim() == b_E.dim() == 3 else _batches, a_E, b_E)
 
 
@@ -127,12 +134,19 @@ def _batches(a_E: Tensor, b_E: Tensor) -> Tensor:
     return torch.matmul(a_E, b_E)
 
 
+def _of_spectra(precision: Precision, a_EFMK: Tensor, b_EFKN: Tensor) -> Tensor:
+    y_FMN = product_of_spectra(a_EFMK.flatten(0, 1), b_EFKN.flatten(0, 1), precision)
+    return torch.unflatten(y_FMN, 0, a_EFMK.shape[:2])
+
+
 def _summed(grad_E: Tensor, like_E: Tensor) -> Tensor:
     more = grad_E.dim() - like_E.dim()
     return grad_E.sum(tuple(range(1, 1 + more))) if more > 0 else grad_E
 
 
-def product(a: Tensor, b: Tensor, *, a_dims: int = 2, b_dims: int = 2) -> Tensor:
+def product(
+    a: Tensor, b: Tensor, *, a_dims: int = 2, b_dims: int = 2, precision: Precision = "float32"
+) -> Tensor:
     """The matrix product over the last two axes, for each member.
 
     Args:
@@ -140,5 +154,6 @@ def product(a: Tensor, b: Tensor, *, a_dims: int = 2, b_dims: int = 2) -> Tensor
         b: `(..., K, N)`.
         a_dims: axes of `a` that are no members: 2, or more for a batch of matrices.
         b_dims: of `b`. Where the factors differ in it the one with 2 stands for the whole batch.
+        precision: lower only where both are batches of complex matrices.
     """
-    return applied(_Product, a, b, a_dims, b_dims)
+    return applied(_Product, a, b, precision, a_dims, b_dims)

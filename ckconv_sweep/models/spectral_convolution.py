@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from ckconv_sweep.config.trial import Precision
 from ckconv_sweep.models.members import (
     applied,
     each,
@@ -35,6 +36,7 @@ from ckconv_sweep.models.members import (
     in_front,
     product,
 )
+from ckconv_sweep.models.precision import now, product_of_spectra
 from ckconv_sweep.models.right_angle import (
     complex_of,
     frequencies,
@@ -53,16 +55,22 @@ MOST_CHUNK_BYTES = 256 << 20
 """The same on other devices, for all members together."""
 
 
-def _parts(members: int, size: int, kernels: int, like: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Which members and frequencies are multiplied at once. How many frequencies does not depend on
-    the number of members; several members have all of theirs."""
-    each_bytes = complex_of(like.dtype).itemsize * kernels
+def _parts(members: int, size: int, values: int, like: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Which members and frequencies are multiplied at once, so many values being made for each
+    frequency. How many frequencies does not depend on the number of members; several members have
+    all of theirs."""
+    each_bytes = complex_of(like.dtype).itemsize * values
     most = CHUNK_BYTES.get(like.device.type, MOST_CHUNK_BYTES)
     number = -(-each_bytes * size // most)
     step = -(-size // number)
     for group in groups(members, like, most // (each_bytes * size)):
         for first in range(0, size, step):
             yield group, slice(first, min(size, first + step))
+
+
+def _made(batch: int, d: int, c: int, precision: Precision) -> int:
+    """Values for each frequency: the kernel's, and where they are rounded copies of the spectra."""
+    return max(d * c, batch * max(d, c)) if precision == "bfloat16" else d * c
 
 
 def _matrices(spectrum_EfBC: Tensor) -> Tensor:
@@ -100,9 +108,11 @@ class _Dense(Function):
         X_EnBC = to_matrices(x_EBCT, size)
         H_E2nH = _planes(to_frequencies(features_EHK, size))
         Y_EnBD = empty(members, size, batch, d, like=x, dtype=X_EnBC.dtype)
-        for m, f in _parts(members, size, d * c, x):
+        ctx.precision = precision = now()
+        for m, f in _parts(members, size, _made(batch, d, c, precision), x):
             K = _kernels(H_E2nH[m, :, f], weight_ENH[m]).view(-1, d, c)
-            torch.bmm(_matrices(X_EnBC[m, f]), K.mT, out=_matrices(Y_EnBD[m, f]))
+            X_, Y_ = _matrices(X_EnBC[m, f]), _matrices(Y_EnBD[m, f])
+            product_of_spectra(X_, K.mT, precision, out=Y_)
         bias_ED = None if bias is None else in_front(bias, 1)
         y_EBDT = from_matrices(Y_EnBD, time, bias_ED, first=ahead)
         ctx.save_for_backward(X_EnBC, H_E2nH, weight, offset)
@@ -120,12 +130,17 @@ class _Dense(Function):
         if ctx.needs_input_grad[0]:
             dX_EnBC = empty(members, size, batch, c, like=grad, dtype=X_EnBC.dtype)
         dweight_ENH = torch.zeros_like(weight_ENH)
-        for m, f in _parts(members, size, d * c, grad):
+        for m, f in _parts(members, size, _made(batch, d, c, ctx.precision), grad):
             W_, H_ = weight_ENH[m], H_E2nH[m, :, f]
             X_, D_ = _matrices(X_EnBC[m, f]), _matrices(D_EnBD[m, f])
             if dX_EnBC is not None:
-                torch.bmm(D_, _kernels(H_, W_).view(-1, d, c), out=_matrices(dX_EnBC[m, f]))
-            G_fDC = torch.bmm(D_.mT, X_)
+                product_of_spectra(
+                    D_,
+                    _kernels(H_, W_).view(-1, d, c),
+                    ctx.precision,
+                    out=_matrices(dX_EnBC[m, f]),
+                )
+            G_fDC = product_of_spectra(D_.mT, X_, ctx.precision)
             G_ = torch.view_as_real(G_fDC.view(len(W_), -1, d * c)).movedim(-1, 1).contiguous()
             dH_E2nH[m, :, f] = _times(G_, W_).view_as(H_)
             dweight_ENH[m] += each(_of_weight, G_, H_)

@@ -66,12 +66,12 @@ def run_single(
         stack.enter_context(lock.held(folder / "lock"))
         task = load(trial.data, data_dir)
         text = files.write(trial.model_dump(mode="json"))
-        _claim(folder, text)
+        _claim(folder, trial, text)
         tracker = Tracker(
             tracking_uri,
             RunOfSweep(
                 name=name,
-                uid=uid(f"{folder}/{trial.model_dump_json()}"),
+                uid=uid(f"{folder}/{_identity(trial)}"),
                 role=keys.ROLE_SINGLE,
                 params=flat(trial.model_dump(mode="json")),
                 artifacts={"trial.yaml": text},
@@ -134,7 +134,14 @@ def run_single(
         )
 
 
-def _claim(folder: Path, text: str) -> None:
+def _identity(trial: Trial) -> str:
+    """What a run in MLflow is found by. A setting that came later is left out where it is what it
+    was before: the runs of then are to be found again."""
+    later = {"precision"} if trial.training.precision == "float32" else set()
+    return trial.model_dump_json(exclude={"training": later})
+
+
+def _claim(folder: Path, trial: Trial, text: str) -> None:
     """Write down which trial is trained in a folder.
 
     Raises:
@@ -143,7 +150,7 @@ def _claim(folder: Path, text: str) -> None:
     """
     path = folder / "trial.yaml"
     try:
-        if path.is_file() and path.read_text() != text and checkpoint.checkpoints(folder):
+        if path.is_file() and not _holds(path, trial) and checkpoint.checkpoints(folder):
             raise ConfigError(
                 "the checkpoint here is of a trial with other settings",
                 where=str(folder),
@@ -152,6 +159,13 @@ def _claim(folder: Path, text: str) -> None:
     except OSError as error:
         raise CannotWrite(f"cannot be read: {error.strerror}", where=str(path)) from None
     write_whole(path, text)
+
+
+def _holds(path: Path, trial: Trial) -> bool:
+    try:
+        return trial.is_meant_by(files.parse(path.read_text(), path.name).value)
+    except ConfigError:
+        return False
 
 
 def _now_ms() -> int:

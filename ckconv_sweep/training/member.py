@@ -206,7 +206,7 @@ def _check(state: dict[str, Any], trial: Trial, folder: Path) -> None:
             f"the checkpoint is none of a training run: it lacks {', '.join(sorted(missing))}",
             where=str(folder),
         )
-    if state["trial"] != trial.model_dump(mode="json"):
+    if not trial.is_meant_by(state["trial"]):
         raise ConfigError(
             "the checkpoint here is of a trial with other settings",
             where=str(folder),

@@ -28,6 +28,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import ConfigError, NonFiniteLoss, OutOfMemory, TrialFailed
 from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.precision import products_in
 from ckconv_sweep.training.evaluation import evaluate_all
 from ckconv_sweep.training.member import Member, Rows, Trained
 from ckconv_sweep.training.room import out_of_memory_named
@@ -115,8 +116,9 @@ class Pack:
         if not self.members:
             return {}
         running, self._running = self._running or self._steps(), None
-        torch.set_num_threads(self.members[0].trial.training.threads)
-        with torch.cuda.stream(self._stream):
+        training = self.members[0].trial.training
+        torch.set_num_threads(training.threads)
+        with products_in(training.precision), torch.cuda.stream(self._stream):
             outcomes = next(running)
         if outcomes is None:
             self._running = running

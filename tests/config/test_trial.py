@@ -406,6 +406,10 @@ WITH_TIMES = {"name": "character_trajectories", "dropped_fraction": 0.3, "droppe
             {"model": {"name": "lstm"}, "training": {"epochs": 2, "kernel_penalty": 0.1}},
             "training.kernel_penalty must be 0 for a lstm: it has no kernel net",
         ),
+        (
+            {"model": {"name": "tcn"}, "training": {"epochs": 2, "precision": "bfloat16"}},
+            "training.precision must be float32 for a tcn: it multiplies no spectra",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused_with_the_rule(

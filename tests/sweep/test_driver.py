@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from ckconv_sweep import keys
 from ckconv_sweep import sweep as package
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import CannotWrite, ConfigError, SpaceChanged, SweepBusy
 from ckconv_sweep.record import lock, versions
@@ -32,6 +34,7 @@ from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.sweep.interruption import Interruption
+from ckconv_sweep.sweep.mlflow_runs import uid
 
 from .in_process import formula, machine, make_space, with_trials
 from .mlflow_real import Server, free_port, points_of, runs_of
@@ -140,6 +143,16 @@ def test_every_part_of_a_space_but_its_budget_is_compared(other: Space) -> None:
 
 
 @pytest.mark.fault("space-changed")
+def before_precision(text: str) -> str:
+    """Settings as they were written before there was a precision."""
+    assert text.count("precision: float32\n") == 1
+    return "".join(line for line in text.splitlines(True) if "precision: float32" not in line)
+
+
+def test_a_sweep_from_before_there_was_a_precision_goes_on() -> None:
+    check_same_space(parse_space(before_precision(SPACE.to_yaml()), "space.yaml"), SPACE, "x")
+
+
 def test_the_budget_may_differ() -> None:
     check_same_space(SPACE, make_space(trials=30, hours=2.0), "digits")
 
@@ -673,6 +686,21 @@ def test_a_single_trial_is_resumed_and_tracked_once(tmp_path: Path, uri: str) ->
     assert third.best.metrics == second.best.metrics
     assert isinstance(again.events[-1], Ended)
     assert points_of(uri, run_named(uri, "alone")) == points
+
+
+def test_a_single_trial_from_before_there_was_a_precision_goes_on_in_its_run(
+    tmp_path: Path, uri: str
+) -> None:
+    place = tmp_path / "alone"
+    single(place, uri, Stopping(after=1))
+    path = place / "trial.yaml"
+    path.write_text(before_precision(path.read_text()))
+    run = run_named(uri, "alone")
+    older = TRIAL.model_dump_json().replace(',"precision":"float32"', "")
+    assert older != TRIAL.model_dump_json()
+    assert run.data.tags[keys.TAG_UID] == uid(f"{place}/{older}")
+    single(place, uri)
+    assert len(points_of(uri, run_named(uri, "alone"))["val/loss"]) == 3
 
 
 @pytest.mark.fault("foreign-checkpoint")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,12 +343,40 @@ def test_a_checkpoint_with_the_state_of_an_optimizer_of_pytorch_goes_on(
         run(trial, tmp_path, TASK)
 
 
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """The newest checkpoint, with another trial inside."""
+    ((number, path), *_) = checkpoint.checkpoints(folder)
+    state = checkpoint.load(path)
+    change(state["trial"])
+    path.unlink()
+    checkpoint.save(folder, number, state)
+
+
+def test_a_checkpoint_from_before_there_was_a_precision_goes_on(
+    uninterrupted: dict[str, Whole], tmp_path: Path
+) -> None:
+    trial = trial_of_mutants()
+    cut(trial, tmp_path, 2)
+    changed(tmp_path, lambda settings: settings["training"].pop("precision"))
+    resumed = run(trial, tmp_path, TASK)
+    assert list(differences(whole_run(trial, uninterrupted), resumed)) == []
+
+
+def test_a_checkpoint_whose_trial_is_none_is_one_of_another_trial(tmp_path: Path) -> None:
+    trial = trial_of_mutants()
+    cut(trial, tmp_path, 2)
+    changed(tmp_path, lambda settings: settings.update(training=3))
+    with pytest.raises(ConfigError, match="of a trial with other settings"):
+        run(trial, tmp_path, TASK)
+
+
 @pytest.mark.fault("foreign-checkpoint")
 @pytest.mark.parametrize(
     "other",
     [
         {"training": {"seed": 4}},
         {"training": {"epochs": 4}},
+        {"training": {"precision": "bfloat16"}},
         {"optimizer": {"name": "adam", "learning_rate": 0.5}},
         {"model": {"hidden_channels": 3}},
         {"data": {"name": "digits", "split_seed": 1}},

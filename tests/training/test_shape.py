@@ -82,6 +82,11 @@ def test_how_much_is_dropped_of_a_kernel_may_differ_but_not_whether() -> None:
     assert said == "model.weight_dropout must be 0 for both or for none, got 0.0 and 0.1"
 
 
+def test_trials_of_other_precision_are_kept_apart() -> None:
+    said = why_apart(make_trial(), make_trial(training={"precision": "tf32"}))
+    assert said == "training.precision must agree, got float32 and tf32"
+
+
 def test_all_that_keeps_two_trials_apart_is_said() -> None:
     other = make_trial(model={"mask": GAUSSIAN}, training={"batch_size": 4})
     said = why_apart(make_trial(), other)
