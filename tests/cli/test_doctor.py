@@ -23,8 +23,7 @@ from ckconv_sweep.config.read import read_space
 from ckconv_sweep.record import versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep import doctor as module
-from ckconv_sweep.sweep.doctor import Finding, examine
+from ckconv_sweep.sweep.doctor import Finding, examine, surroundings
 from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.training import checkpoint
 
@@ -66,7 +65,7 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
 @pytest.fixture(autouse=True)
 def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked over the network."""
-    monkeypatch.setattr(module, "check_answers", lambda uri: None)
+    monkeypatch.setattr(surroundings, "check_answers", lambda uri: None)
 
 
 @pytest.fixture
@@ -217,6 +216,16 @@ def test_a_checkpoint_of_another_trial_is_named(interrupted: SweepFolder) -> Non
     _, one = found(interrupted)
     assert one.message == f"trials/0001/{foreign.name}: is of another trial"
     assert one.todo == f"rm {mine.parent / foreign.name}, or trial 1 fails"
+
+
+def test_a_checkpoint_from_before_there_was_a_precision_is_well(interrupted: SweepFolder) -> None:
+    before = found(interrupted)
+    path = newest(interrupted, 1)
+    state = checkpoint.load(path)
+    del state["trial"]["training"]["precision"]
+    path.unlink()
+    checkpoint.save(interrupted.trial(1), state["epoch"], state)
+    assert found(interrupted) == before
 
 
 def test_weights_that_are_gone_are_a_warning(whole: SweepFolder) -> None:

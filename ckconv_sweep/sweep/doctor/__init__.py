@@ -1,0 +1,55 @@
+"""What is wrong with a sweep, and what to do about it. Everything is looked at, nothing changed.
+
+Each check stands alone: a study that cannot be read is one finding, and the checkpoints are looked
+at all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ckconv_sweep.record import lock
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.sweep.doctor import files, surroundings
+from ckconv_sweep.sweep.doctor.finding import Examined, Finding
+from ckconv_sweep.sweep.doctor.study import examine_study
+
+__all__ = ["Finding", "examine"]
+
+CHECKS = {
+    "checkpoints": files.checkpoints,
+    "leftovers": files.leftovers,
+    "lock": surroundings.free_lock,
+    "mlflow": surroundings.mlflow,
+    "disk": surroundings.disk,
+    "versions": surroundings.same_versions,
+    "modes": files.modes,
+}
+
+
+def examine(
+    folder: SweepFolder, command: Callable[[str], str], tracking_uri: str | None = None
+) -> list[Finding]:
+    """All that there is to say about a sweep, good and bad.
+
+    Args:
+        command: the command line of a verb for this sweep: `resume` -> `ckconv-sweep resume small`.
+        tracking_uri: MLflow's address, if not where the sweep's records went last.
+    """
+    holder = lock.holder(folder.lock)
+    sweep = Examined(
+        folder=folder, command=command, tracking_uri=tracking_uri, runs=holder is not None
+    )
+    findings, sweep = examine_study(sweep)
+    for name, look in CHECKS.items():
+        try:
+            findings += look(sweep)
+        except OSError as error:
+            findings.append(
+                Finding(
+                    check=name,
+                    level="problem",
+                    message=f"{error.filename or folder.root}: {error.strerror}",
+                )
+            )
+    return findings

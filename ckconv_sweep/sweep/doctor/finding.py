@@ -1,0 +1,67 @@
+"""What a check looks at, and what it says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import TrialRecord
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line. `todo` is the command, or in words what to do; empty where nothing is."""
+
+    check: str
+    level: Level
+    message: str
+    todo: str = ""
+    damaged: bool = False
+    """Whether something on disk is not what was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What the checks look at. Without a readable study nothing is known of its trials."""
+
+    folder: SweepFolder
+    command: Callable[[str], str]
+    tracking_uri: str | None
+    runs: bool
+    records: list[TrialRecord] = field(default_factory=list)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[int, Trial] = field(default_factory=dict)
+    """The settings of each trial, by number."""
+    finished: bool = False
+
+    def record(self, number: int) -> TrialRecord | None:
+        return self.records[number] if number < len(self.records) else None
+
+    def short(self, path: Path) -> str:
+        return str(path.relative_to(self.folder.root))
+
+
+def quoted(path: Path) -> str:
+    """For a shell."""
+    return shlex.quote(str(path))
+
+
+def count(amount: int, noun: str, many: str = "") -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {many or noun + 's'}"
+
+
+def size(amount: float) -> str:
+    """So many bytes, in words."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
