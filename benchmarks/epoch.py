@@ -30,7 +30,8 @@ from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.evaluation import evaluate_all
 from ckconv_sweep.training.pack import Member, Pack
-from ckconv_sweep.training.steps import to_the_end, train_epoch
+from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.stepwise import to_the_end
 
 
 def main() -> None:
@@ -94,7 +95,8 @@ def fed(trial: Trial, task: SequenceTask, device: str, workers: int) -> float:
         step = Split(inputs, targets).to(device)
         rates = [trial.optimizer.learning_rate]
         to_the_end(train_epoch(vectorized, [member], rows, rates, step)).scores()
-    (scores,) = evaluate_all(vectorized, 1, task.validation.to(device), trial.data.kind)
+    validation = task.validation.to(device)
+    (scores,) = to_the_end(evaluate_all(vectorized, 1, validation, trial.data.kind))
     return scores["accuracy"]
 
 

@@ -35,7 +35,8 @@ from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import TrialFailed
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
-from ckconv_sweep.training.steps import to_the_end, train_epoch
+from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.stepwise import to_the_end
 
 SIZES = {"digits": "digits", "98k": "smnist_98k", "1m": "smnist_1m"}
 TRIALS = Path(__file__).parents[1] / "trials"

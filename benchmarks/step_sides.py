@@ -24,7 +24,8 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.training.pack import Member, Pack
-from ckconv_sweep.training.steps import to_the_end, train_epoch
+from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.stepwise import to_the_end
 
 TRIALS = Path(__file__).parents[1] / "trials"
 SIZES = {"98K": "smnist_98k", "1M": "smnist_1m"}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def frequencies(time: int) -> int:
         time += 1
 
 
-@lru_cache(maxsize=64)
+@cache  # never forgotten, as a stream or a graph of a GPU may still read it
 def rotation(
     first: int, time: int, size: int, dtype: torch.dtype, device: torch.device, conjugate: bool
 ) -> Tensor:

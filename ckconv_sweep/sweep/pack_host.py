@@ -8,7 +8,6 @@ being trained, and is thrown away if the trial has left meanwhile.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import threading
@@ -41,6 +40,8 @@ class _Seat:
     trial: Trial
     folder: Path
     lease: Lease
+    key: Hashable
+    """Trials with the same one share a pack."""
     member: Member | None = None
     pack: Pack | None = None
     said: deque[str] = field(default_factory=deque)
@@ -51,8 +52,6 @@ class _Seat:
     """Ended or failed, and it has been said."""
     crowd: int | None = None
     """Found no room beside so many others."""
-    alone: bool = False
-    """Has a pack of its own: something went wrong in one with others."""
 
 
 class PackHost:
@@ -70,8 +69,10 @@ class PackHost:
 
     def join(self, trial: str, folder: str, attempt: str) -> str:
         """Bring a trial; returns the ticket with which its epochs are asked for."""
-        place = Path(folder)
-        seat = _Seat(Trial.model_validate_json(trial), place, Lease(place, attempt))
+        from ckconv_sweep.training.shape import shape_key
+
+        place, asked = Path(folder), Trial.model_validate_json(trial)
+        seat = _Seat(asked, place, Lease(place, attempt), shape_key(asked))
         with self._changed:
             for other in self._seats.values():
                 other.left |= other.folder == place  # its relay died, and this is another
@@ -173,13 +174,11 @@ class PackHost:
 
     def _pack(self, seat: _Seat) -> Pack:
         from ckconv_sweep.training.pack import Pack
-        from ckconv_sweep.training.shape import shape_key
 
-        trial = seat.trial
-        key = seat.lease if seat.alone else shape_key(trial)
-        if key not in self._packs:
-            self._packs[key] = Pack(task_of(trial.data, self._data_dir), device_of(self._gpus))
-        return self._packs[key]
+        if seat.key not in self._packs:
+            task = task_of(seat.trial.data, self._data_dir)
+            self._packs[seat.key] = Pack(task, device_of(self._gpus))
+        return self._packs[seat.key]
 
     def _step(self, pack: Pack) -> None:
         with self._changed:
@@ -202,7 +201,7 @@ class PackHost:
             elif isinstance(result, Exception):
                 self._fail(seat, result)
             else:
-                seat.pack, seat.crowd = None, beside
+                seat.pack, seat.crowd = None, beside or None
 
     def _part(self, seats: list[_Seat], error: Exception) -> None:
         """What nobody foresaw went wrong: each gets a pack of its own, where it fails alone or goes
@@ -211,7 +210,7 @@ class PackHost:
             self._remove(seat)
             if len(seats) == 1:
                 self._fail(seat, error)
-            seat.alone = True
+            seat.key = seat.lease
 
     def _keep(self, seat: _Seat) -> None:
         assert seat.member is not None
@@ -243,12 +242,9 @@ class PackHost:
             self._fail(seat, error)
 
     def _fail(self, seat: _Seat, error: Exception) -> None:
-        failure = failure_of(error)
         seat.member = seat.pack = None
         seat.over = True
-        del error
-        gc.collect()
-        self._say(seat, failure)
+        self._say(seat, failure_of(error))
 
     def _remove(self, seat: _Seat) -> None:
         if seat.pack is not None and seat.member is not None:

@@ -10,6 +10,7 @@ from ckconv_sweep.data.task import Split
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training.batches import same_for_all
 from ckconv_sweep.training.objectives import OBJECTIVES, Tally
+from ckconv_sweep.training.stepwise import Stepwise, to_the_end
 from ckconv_sweep.training.vectorized import Vectorized
 
 BATCH, BATCH_STEPS = 256, 2**20
@@ -26,14 +27,14 @@ def evaluate(model: SequenceModel, split: Split, kind: Kind) -> dict[str, float]
         vectorized.buffers.row(dict(model.named_buffers())),
         trained=False,
     )
-    (scores,) = evaluate_all(vectorized, 1, split, kind)
+    (scores,) = to_the_end(evaluate_all(vectorized, 1, split, kind))
     return scores
 
 
 @torch.no_grad()
 def evaluate_all(
     vectorized: Vectorized, models: int, split: Split, kind: Kind
-) -> list[dict[str, float]]:
+) -> Stepwise[list[dict[str, float]]]:
     """The scores of each of the models whose weights were put there."""
     objective, tally = OBJECTIVES[kind], Tally()
     size = max(1, min(BATCH, BATCH_STEPS // split.inputs.shape[-1]))
@@ -43,13 +44,14 @@ def evaluate_all(
         answers, _ = vectorized(inputs, times, split.rate, None)
         tally.add(objective.sums(answers, targets))
         if objective.of_answers:
-            kept.append(answers.cpu())
+            kept.append(answers)
+        yield
     scores = tally.scores()
     for of_one in scores:
         of_one |= {name: score(of_one["loss"]) for name, score in objective.of_loss.items()}
     if objective.of_answers:
-        all_targets = split.targets.cpu()
-        for answers, of_one in zip(torch.cat(kept, dim=1), scores, strict=True):
+        all_answers, all_targets = torch.cat(kept, dim=1).cpu(), split.targets.cpu()
+        for answers, of_one in zip(all_answers, scores, strict=True):
             for name, score in objective.of_answers.items():
                 of_one[name] = score(answers, all_targets)
     return scores

@@ -1,4 +1,4 @@
-"""A step that is recorded once and then repeated without Python, as a CUDA graph.
+"""A step that is recorded once an epoch and then repeated without Python, as a CUDA graph.
 
 On a GPU a step of one small network takes as long as it takes to ask for its operations; repeated
 as a graph they are asked for at once. `CKCONV_CUDA_GRAPHS=1` in the environment turns it on.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ Step = Callable[[], None]
 def as_cuda_graph(step: Step) -> Step:
     """Record what a step asks of the GPU, without doing it; returns what does it."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # On the pack's own stream: libraries keep workspaces for each stream, and by default all graphs
+    # of a process would be recorded on one and share them.
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         step()
     return graph.replay
 
@@ -41,7 +44,7 @@ def repeated(
         state: all that it changes, once it has been called.
     """
     wanted = device.type == "cuda" and os.environ.get(VARIABLE) == "1"
-    if not wanted or times < WARM_UP + LEAST_REPEATED:
+    if not wanted or Repeated.given_up or times < WARM_UP + LEAST_REPEATED:
         return step
     return Repeated(step, state, as_cuda_graph)
 
@@ -50,8 +53,11 @@ class Repeated:
     """Call it instead of the step: it is as often called or repeated.
 
     A recording is believed once it has made of one state what the step makes of it. Otherwise, or
-    where there can be none, a warning says why and the step is called as before.
+    where there can be none, a warning says why, the step is called as before, and no other is
+    recorded in this process.
     """
+
+    given_up: ClassVar[bool] = False
 
     def __init__(
         self, step: Step, state: Callable[[], Sequence[Tensor]], record: Callable[[Step], Step]
@@ -82,11 +88,10 @@ class Repeated:
             ):
                 return recording
             why = "repeated, it gives other numbers"
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
+        except RuntimeError as error:  # no room for it is one too
             why = str(error).partition("\n")[0]
-        warnings.warn(f"the training step is not recorded: {why}", stacklevel=3)
+        Repeated.given_up = True
+        warnings.warn(f"training steps are not recorded: {why}", stacklevel=3)
         _put(called, state)
         return step
 

@@ -9,7 +9,7 @@ A trial's numbers are those that it has alone, on a CPU bit for bit: nothing is 
 and every random number follows from the trial's own seed. Trials join and leave between epochs.
 
 Packs of several shapes go on side by side if each is asked for a step in turn, `pack.step()`. On a
-GPU each has a stream of its own, and none waits for another before the end of its epoch.
+GPU each has a stream of its own, and nothing is waited for before the end of an epoch.
 
 Shapes: E members.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,7 @@ from ckconv_sweep.training.schedules import learning_rate
 from ckconv_sweep.training.seeding import Rates
 from ckconv_sweep.training.shape import why_alone, why_apart
 from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.stepwise import Stepwise
 from ckconv_sweep.training.vectorized import Vectorized
 
 __all__ = ["Member", "Pack", "Waits"]
@@ -112,7 +113,8 @@ class Pack:
         return outcomes
 
     def step(self) -> Outcomes | None:
-        """A step of an `epoch`, which begins with it if none is running; None before its end."""
+        """A batch of an `epoch`, to train or to score, with which the epoch begins if none is
+        running; None before its end."""
         if not self.members:
             return {}
         running, self._running = self._running or self._steps(), None
@@ -149,7 +151,7 @@ class Pack:
                 self.leave(member)
         yield outcomes
 
-    def _one_epoch(self, members: Sequence[Member]) -> Generator[None, None, Outcomes]:
+    def _one_epoch(self, members: Sequence[Member]) -> Stepwise[Outcomes]:
         """What becomes of each in one more epoch. Their own rows stay as they are."""
         start, kind = time.perf_counter(), members[0].trial.data.kind
         rows: Rows = {
@@ -160,7 +162,7 @@ class Pack:
         vectorized = self.model_of(members)
         vectorized.put(rows["weights"], rows["buffers"], trained=True)
         tally = yield from train_epoch(vectorized, members, rows, rates, self.train)
-        scored = evaluate_all(vectorized, len(members), self.validation, kind)
+        scored = yield from evaluate_all(vectorized, len(members), self.validation, kind)
         trained = tally.scores()
         ended_ms, seconds = time.time_ns() // 1_000_000, time.perf_counter() - start
 

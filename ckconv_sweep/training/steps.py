@@ -10,8 +10,7 @@ coefficients of an optimiser.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,19 +23,8 @@ from ckconv_sweep.training.member import Member, Rows
 from ckconv_sweep.training.objectives import OBJECTIVES, Tally
 from ckconv_sweep.training.optimizers import OPTIMIZERS, Step, clip
 from ckconv_sweep.training.seeding import generator
+from ckconv_sweep.training.stepwise import Stepwise
 from ckconv_sweep.training.vectorized import Vectorized
-
-Result = TypeVar("Result")
-
-
-def to_the_end(running: Generator[None, None, Result]) -> Result:
-    """Take all steps at once."""
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 def train_epoch(
@@ -45,9 +33,8 @@ def train_epoch(
     rows: Rows,
     rates: Sequence[float],
     split: Split,
-) -> Generator[None, None, Tally]:
-    """Train each member over all sequences once, in an order that follows from its seed and epoch;
-    a step whenever it is asked for the next.
+) -> Stepwise[Tally]:
+    """Train each member over all sequences once, in an order that follows from its seed and epoch.
 
     Args:
         vectorized: a model of the members' shape, with these rows.

@@ -231,8 +231,8 @@ def test_a_loss_that_is_no_number_fails_the_trial_which_keeps_its_finite_epochs(
 ) -> None:
     evaluate, calls = pack.evaluate_all, itertools.count(1)
 
-    def broken_in_the_second_epoch(*args: Any) -> list[dict[str, float]]:
-        (scores,) = evaluate(*args)
+    def broken_in_the_second_epoch(*args: Any) -> Any:
+        (scores,) = yield from evaluate(*args)
         return [scores | {"loss": value} if next(calls) == 2 else scores]
 
     monkeypatch.setattr(pack, "evaluate_all", broken_in_the_second_epoch)

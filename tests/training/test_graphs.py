@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -92,11 +94,16 @@ def no_graph(step: Step) -> Step:
     raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
 
 
+def no_room(step: Step) -> Step:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize(
     ("record", "why"),
     [
         (no_graph, "not recorded: operation not permitted when stream is capturing$"),
+        (no_room, "not recorded: CUDA out of memory"),
         (lambda step: lambda: None, "not recorded: repeated, it gives other numbers"),
     ],
 )
@@ -108,21 +115,34 @@ def test_a_step_that_cannot_be_recorded_or_comes_out_wrong_is_called_all_the_sam
     )
     model, epochs = run(trial)
     monkeypatch.setattr(steps, "repeated", lambda step, state, *_: Repeated(step, state, record))
+    monkeypatch.setattr(Repeated, "given_up", False)
     with pytest.warns(UserWarning, match=why):
         called, again = run(trial)
     assert in_hex(again) == in_hex(epochs)
     assert equal(called, model)
+    assert Repeated.given_up
 
 
-def test_a_recording_without_room_is_no_recording_that_is_wrong() -> None:
-    def full(step: Step) -> Step:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+def test_a_graph_is_recorded_on_the_packs_own_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for CUDA, which is not here."""
+    heard: list[object] = []
 
-    repeated = Repeated(lambda: None, list, full)
-    for _ in range(WARM_UP):
-        repeated()
-    with pytest.raises(torch.OutOfMemoryError):
-        repeated()
+    class Graph:
+        def replay(self) -> None:
+            heard.append("repeated")
+
+    @contextlib.contextmanager
+    def recording(graph: Graph, *, stream: object) -> Iterator[None]:
+        heard.append((type(graph), stream))
+        yield
+        heard.append("recorded")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "its own")
+    repeat = graphs.as_cuda_graph(lambda: heard.append("called"))
+    repeat()
+    assert heard == [(Graph, "its own"), "called", "recorded", "repeated"]
 
 
 def test_steps_are_recorded_on_a_gpu_only_where_that_is_wanted_and_of_use(
@@ -132,11 +152,14 @@ def test_steps_are_recorded_on_a_gpu_only_where_that_is_wanted_and_of_use(
 
     def step() -> None: ...
 
+    monkeypatch.setattr(Repeated, "given_up", False)
     assert graphs.repeated(step, list, enough, cuda) is step
     monkeypatch.setenv("CKCONV_CUDA_GRAPHS", "1")
     assert isinstance(graphs.repeated(step, list, enough, cuda), Repeated)
     assert graphs.repeated(step, list, enough - 1, cuda) is step
     assert graphs.repeated(step, list, enough, CPU) is step
+    monkeypatch.setattr(Repeated, "given_up", True)
+    assert graphs.repeated(step, list, enough, cuda) is step
 
 
 class NothingOfTheHost(TorchDispatchMode):
@@ -150,6 +173,30 @@ class NothingOfTheHost(TorchDispatchMode):
         for tensor in tensors((args, kwargs, made)):
             assert tensor.device == META, f"{operation} on the {tensor.device}"
         return made
+
+
+class NothingOfPython(TorchFunctionMode):
+    """Fails where numbers of Python become a tensor; on the meta device that is no copy."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        assert function not in (torch.tensor, torch.as_tensor, torch.from_numpy), function
+        if function in (Tensor.__getitem__, Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert not any(isinstance(part, list) for part in index), index
+        return function(*args, **(kwargs or {}))
+
+
+def test_what_comes_from_the_host_is_noticed() -> None:
+    values = torch.ones(3, device=META)
+    for come in (
+        lambda: torch.tensor([1.0], device=META),
+        lambda: values[[0, 1]],
+        lambda: values + torch.ones(3).to(META),
+    ):
+        with pytest.raises(AssertionError), NothingOfPython(), NothingOfTheHost():
+            come()
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
@@ -168,5 +215,5 @@ def test_after_the_first_a_step_reads_nothing_of_the_device_and_brings_nothing_t
     model.put(rows["weights"], rows["buffers"], trained=True)
     running = steps.train_epoch(model, members, rows, [0.1, 0.2], pack.train)
     next(running)
-    with NothingOfTheHost():
+    with NothingOfPython(), NothingOfTheHost():
         assert len(list(running)) == 7
