@@ -33,6 +33,9 @@ TAG_COMMAND = "command"
 TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
 
+TAG_FILES = "ckconv.files"
+"""A digest of the files that a run was given last."""
+
 ARTIFACT_SPACE = "space.yaml"
 """The file of a sweep's run that holds its space."""
 ARTIFACT_TRIAL = "trial.yaml"

@@ -1,14 +1,18 @@
 """The files of runs.
 
 They lie elsewhere than runs do. Where that place fails, nothing else is kept back, and what is
-missing is tried again at the session's end and in the next one.
+missing is tried again at the session's end and in the next one. Whether a run has them, as they are
+now, is told by a tag, so that nobody asks that place once they are there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ckconv_sweep import keys
 from ckconv_sweep.sweep.mlflow_store import reason, without_password
 
 
@@ -35,7 +39,7 @@ class Files:
         return run_id in self._missing
 
     def want(self, run_id: str, texts: Mapping[str, str]) -> None:
-        """A run is to have these files, by name."""
+        """A run is to have these files, by name, in the place of older ones."""
         if texts and run_id not in self._whole:
             self._missing[run_id] = texts
 
@@ -54,11 +58,12 @@ class Files:
 
     def _deliver(self, client: Any, run_id: str, new: bool) -> None:
         texts = self._missing[run_id]
+        digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
         try:
-            there = set() if new else {file.path for file in client.list_artifacts(run_id)}
-            for name, text in texts.items():
-                if name not in there:
+            if new or client.get_run(run_id).data.tags.get(keys.TAG_FILES) != digest:
+                for name, text in texts.items():
                     client.log_text(run_id, text, name)
+                client.set_tag(run_id, keys.TAG_FILES, digest)
         except Exception as error:
             client.get_run(run_id)  # raises where it is MLflow itself that fails
             self._failing = True

@@ -281,6 +281,21 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
     assert driver.deliver_rest(folder, uri) == session
 
 
+@pytest.mark.usefixtures("without_ray")
+def test_a_sweep_that_was_extended_has_its_new_budget_in_mlflow_too(
+    folder: SweepFolder, uri: str, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    launch(folder, uri)
+    more = replace(SPACE, budget=SPACE.budget.model_copy(update={"trials": 4}))
+    launch(folder, uri, more)
+    run = runs_of(uri, "digits")["digits"]
+    client = MlflowClient(tracking_uri=uri)
+    path = client.download_artifacts(run.info.run_id, "space.yaml", str(tmp_path))
+    assert Path(path).read_text() == more.to_yaml() != SPACE.to_yaml()
+
+
 @pytest.mark.fault("launched-twice")
 def test_a_signal_ends_the_session_and_the_next_one_goes_on(
     folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import traceback
 from collections.abc import Iterator
@@ -150,6 +151,22 @@ def test_a_place_for_files_that_fails_keeps_nothing_else_back_and_gets_its_files
     for name, run in runs_of(database, "no-files").items():
         there = [file.path for file in client.list_artifacts(run.info.run_id)]
         assert there == ["space.yaml" if name == "no-files" else "trial.yaml"]
+
+
+def test_a_place_for_files_is_not_asked_again_for_what_it_has(
+    database: str, tmp_path: Path
+) -> None:
+    tracker, said = make(database, "files")
+    tracker.start()
+    tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    assert tracker.close("KILLED") == 0
+    shutil.rmtree(tmp_path / "mlartifacts")
+    (tmp_path / "mlartifacts").write_text("a file where a folder must be")
+    tracker, said = make(database, "files")
+    tracker.start()
+    tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    assert tracker.close("KILLED") == 0
+    assert said == []
 
 
 class _LetsNobodyIn(BaseHTTPRequestHandler):
