@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(240)
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """What a kill leaves is the same there, and nobody waits for a disk."""
 KILLS = 25
-WITH_RAY = 5
+WITH_RAY = 3
 
 
 @pytest.fixture(scope="module")
