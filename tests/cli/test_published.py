@@ -53,7 +53,14 @@ def with_kernels(state: dict[str, Any]) -> None:
             state[f"backbone.{block}.cconv{conv}.conv_kernel"] = torch.ones(5, 5, 64)
 
 
-@pytest.mark.parametrize("layout", [lambda state: None, with_length, with_kernels])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        with_kernels,
+        pytest.param(with_length, marks=pytest.mark.slow),
+        pytest.param(lambda state: None, marks=pytest.mark.slow),
+    ],
+)
 def test_every_layout_of_their_files_becomes_a_checkpoint_that_scores_as_their_model(
     layout: Callable[[dict[str, Any]], object], tmp_path: Path
 ) -> None:

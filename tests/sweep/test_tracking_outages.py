@@ -137,7 +137,11 @@ def test_a_server_that_is_killed_and_comes_back_gets_everything_once(server: Ser
 
 @pytest.mark.fault("tracking-down-at-start")
 @pytest.mark.fault("tracking-down-midway")
-@pytest.mark.parametrize("before", [0, 1, 4], ids="{} events before it is cut off".format)
+@pytest.mark.parametrize(
+    "before",
+    [0, pytest.param(1, marks=pytest.mark.slow), 4],
+    ids="{} events before it is cut off".format,
+)
 def test_a_tracker_notices_by_itself_that_the_server_answers_again(
     before: int, server: Server
 ) -> None:
