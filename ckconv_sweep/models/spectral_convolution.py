@@ -78,10 +78,14 @@ def _matrices(spectrum_EfBC: Tensor) -> Tensor:
     return spectrum_EfBC.view(-1, *spectrum_EfBC.shape[2:])
 
 
-def _with_offset(weight: Tensor, offset: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """`(E, N, H + 1)` and `(E, H + 1, K)`: the last feature is one."""
-    weight_ENH = torch.cat([in_front(weight, 2), in_front(offset, 1)[..., None]], dim=2)
-    return weight_ENH, functional.pad(in_front(features, 2), (0, 0, 0, 1), value=1.0)
+def _with_offset(weight: Tensor, offset: Tensor) -> Tensor:
+    """`(E, N, H + 1)`: the weight of a last feature that is one."""
+    return torch.cat([in_front(weight, 2), in_front(offset, 1)[..., None]], dim=2)
+
+
+def _with_one(features: Tensor) -> Tensor:
+    """`(E, H + 1, K)`"""
+    return functional.pad(in_front(features, 2), (0, 0, 0, 1), value=1.0)
 
 
 def _planes(spectrum_EMn: Tensor) -> Tensor:
@@ -102,7 +106,7 @@ class _Dense(Function):
         ahead: int,
     ) -> Tensor:
         x_EBCT = in_front(x, 3)
-        weight_ENH, features_EHK = _with_offset(weight, offset, features)
+        weight_ENH, features_EHK = _with_offset(weight, offset), _with_one(features)
         members, batch, c, time = x_EBCT.shape
         d, size = weight_ENH.shape[1] // c, frequencies(time + ahead)
         X_EnBC = to_matrices(x_EBCT, size)
@@ -122,7 +126,7 @@ class _Dense(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         X_EnBC, H_E2nH, weight, offset = ctx.saved_tensors
-        weight_ENH = torch.cat([in_front(weight, 2), in_front(offset, 1)[..., None]], dim=2)
+        weight_ENH = _with_offset(weight, offset)
         members, size, batch, c = X_EnBC.shape
         d = weight_ENH.shape[1] // c
         D_EnBD = to_matrices(in_front(grad, 3), size, first=ctx.ahead, conjugate=True)
@@ -188,7 +192,7 @@ class _Depthwise(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, offset: Tensor, features: Tensor, ahead: int
     ) -> Tensor:
-        weight_ECH, features_EHK = _with_offset(weight, offset, features)
+        weight_ECH, features_EHK = _with_offset(weight, offset), _with_one(features)
         size = frequencies(x.shape[-1] + ahead)
         X_EBCn = to_frequencies(in_front(x, 3), size)
         H_E2nH = _planes(to_frequencies(features_EHK, size))
@@ -200,7 +204,7 @@ class _Depthwise(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         X_EBCn, H_E2nH, weight, offset = ctx.saved_tensors
-        weight_ECH = torch.cat([in_front(weight, 2), in_front(offset, 1)[..., None]], dim=2)
+        weight_ECH = _with_offset(weight, offset)
         size, dx = X_EBCn.shape[-1], None
         D_EBCn = to_frequencies(in_front(grad, 3), size, first=ctx.ahead, conjugate=True)
         if ctx.needs_input_grad[0]:

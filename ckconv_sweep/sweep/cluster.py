@@ -92,11 +92,7 @@ def connected(placement: Placement) -> Iterator[None]:
     try:
         if placement.address not in (None, "local"):
             _check_closed(_check_answers(placement.address), insecure=placement.insecure)
-            ray.init(
-                address=placement.address,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+            ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             with _private_token():
                 ray.init(

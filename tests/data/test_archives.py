@@ -8,6 +8,7 @@ import shutil
 import stat
 import struct
 import tarfile
+import tempfile
 import zipfile
 
 import pytest
@@ -180,12 +181,13 @@ def encrypted():
     return bytes(content)
 
 
+VICTIM = f"{tempfile.gettempdir()}/ckconv-victim"
 LINK, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 HOSTILE = {
     "tar-up": tar(("../victim", b"x")),
     "tar-up-inside": tar(("a/../../victim", b"x")),
     "tar-up-and-back": tar(("a/../b", b"x")),
-    "tar-absolute": tar(("/tmp/ckconv-victim", b"x")),
+    "tar-absolute": tar((VICTIM, b"x")),
     "tar-backslash": tar(("..\\victim", b"x")),
     "tar-drive": tar(("C:victim", b"x")),
     "tar-newline": tar(("a\nb", b"x")),
@@ -220,7 +222,7 @@ HOSTILE = {
     "gzip-of-no-tar": gzip.compress(b"no tar" * 1_000),
     "gzip-empty": gzip.compress(b""),
     "zip-up": zipped(("../victim", b"x")),
-    "zip-absolute": zipped(("/tmp/ckconv-victim", b"x")),
+    "zip-absolute": zipped((VICTIM, b"x")),
     "zip-backslash": zipped(("a\\..\\victim", b"x")),
     "zip-nul": zipped(("a", b"x")).replace(b"a", b"\0"),
     "zip-link": zipped(zip_link("a", "../victim")),
@@ -272,7 +274,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing_anywhere(place, tmp_pat
     assert str(error.value).count("\n") == 1  # message and hint; a name brings no line of its own
     assert [path for path in everything(tmp_path) if path not in before] == ["sets/one/.lock"]
     assert (tmp_path / "sets" / "victim").read_text() == "mine"
-    assert not os.path.lexists("/tmp/ckconv-victim")
+    assert not os.path.lexists(VICTIM)
 
 
 def test_names_that_are_not_wanted_are_checked_all_the_same(place):

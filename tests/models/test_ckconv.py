@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ckconv_sweep.config.model import (
     CKCNNConfig,
@@ -20,6 +19,8 @@ from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.convolution import causal_conv, centred_conv, legacy_odd_fft
 from ckconv_sweep.models.positions import Span, smoothed
 from ckconv_sweep.models.sequence_model import EVENLY, Sampling
+
+from .largest import Largest
 
 KERNELS = [MLPConfig(), RandomFourierConfig(), MagnetConfig(layers=4)]
 KINDS: list[dict[str, Any]] = [
@@ -290,24 +291,11 @@ def test_gradients_through_times_are_those_of_finite_differences(kind: dict[str,
     assert torch.autograd.gradcheck(output, inputs)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Values in the largest tensor that any operation returns."""
-
-    values = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.values = max(self.values, tensor.numel())
-        return out
-
-
 def test_no_kernel_is_made_for_each_pair_of_steps() -> None:
     batch, steps, channels = 2, 12, 24
     conv, x_BCT = make_conv(steps, channels=(channels, channels)), random(batch, channels, steps)
     sampling = Sampling(times_BT=torch.arange(float(steps)).expand(batch, steps))
-    with LargestTensor() as largest:
+    with Largest() as largest:
         conv(x_BCT, sampling=sampling).sum().backward()
     features, pairs = 5 + 1, batch * steps * steps
     assert features * pairs <= largest.values < channels * channels * pairs / 20

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ckconv_sweep.models.convolution import (
     DIRECT_BELOW,
@@ -17,6 +15,8 @@ from ckconv_sweep.models.convolution import (
     fft_size,
     legacy_odd_fft,
 )
+
+from .largest import Largest
 
 LENGTHS = [1, 2, 3, 4, 5, 7, DIRECT_BELOW - 1, DIRECT_BELOW, 23, 31, 32, 91, 97, 161]
 """Odd and even, convolved directly and by FFT."""
@@ -199,25 +199,12 @@ def test_fft_size_is_the_smallest_even_smooth_number() -> None:
     assert fft_size(2 * 784 - 1) == 1568
 
 
-class LargestStorage(TorchDispatchMode):
-    """Bytes of the largest tensor that any operation returns."""
-
-    nbytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.nbytes = max(self.nbytes, tensor.untyped_storage().nbytes())
-        return out
-
-
 def test_no_tensor_over_batch_and_both_channels_and_frequency_is_made() -> None:
     batch = channels = 24
     time = 50
     x_BCT = random(batch, channels, time).requires_grad_()
     kernel_DCT = random(channels, channels, time, seed=1).requires_grad_()
-    with LargestStorage() as largest:
+    with Largest() as largest:
         causal_conv(x_BCT, kernel_DCT).square().sum().backward()
     complex_bytes, frequencies = 16, fft_size(2 * time - 1) // 2 + 1
     spectrum = batch * channels * frequencies * complex_bytes

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ckconv_sweep.models import right_angle, spectral_convolution
 from ckconv_sweep.models.spectral_convolution import kernel_norm, spectral_conv
+
+from .largest import Largest
 
 SHAPES = [  # steps, samples of the kernel, lags ahead
     (16, 16, 0),
@@ -143,26 +144,15 @@ def test_without_a_gradient_of_the_input_none_is_made(depthwise: bool) -> None:
     assert all(other.grad is not None for other in others)
 
 
-class LargestTensor(TorchDispatchMode):
-    values = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.values = max(self.values, tensor.untyped_storage().nbytes() // 8)
-        return out
-
-
 def test_no_kernel_is_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not of all frequencies, and not in time."""
     monkeypatch.setattr(spectral_convolution, "CHUNK_BYTES", {"cpu": 1 << 14})
     channels, time = 40, 64
     shapes = [(1, channels, time), (channels**2, 3), (channels**2,), (3, time)]
     inputs = [random(*s, dtype=torch.float32).requires_grad_() for s in shapes]
-    with LargestTensor() as largest:
+    with Largest() as largest:
         spectral_conv(*inputs).sum().backward()
-    assert largest.values < channels * channels * time / 8
+    assert largest.nbytes // 8 < channels * channels * time / 8
 
 
 def test_the_norm_of_the_kernel_is_that_of_its_samples() -> None:
