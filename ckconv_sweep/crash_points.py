@@ -22,10 +22,10 @@ POINTS = (
     "epoch.saved",  # in a checkpoint, not reported
     "trial.asked",  # the study has a new trial without parameters
     "trial.drawn",  # all its parameters are drawn, it is not handed out
-    "epoch.described",  # the study has the epoch's metrics, it is not acknowledged
-    "epoch.acknowledged",  # and acknowledged; the stopping rule was not asked
-    "epoch.judged",  # the stopping rule has answered, its answer is not told
-    "trial.explained",  # the reason of a trial's end is written, the end is not
+    "epoch.judged",  # the stopping rule has answered; neither epoch nor answer is recorded
+    "epoch.described",  # half of the epoch's transaction is written
+    "epoch.acknowledged",  # the epoch is recorded with the rule's answer; nobody has heard of it
+    "trial.explained",  # half of the transaction of a trial's end is written
     "trial.told",  # the end is told; nobody has heard of it
     "trial.forgotten",  # the checkpoints of an ended trial are gone, MLflow's mark is not written
     "tracking.created",  # MLflow has a new run, without its settings

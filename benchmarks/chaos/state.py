@@ -30,6 +30,8 @@ class State:
     records: dict[int, TrialRecord]
     finished: bool
     executed: Counter[Place]
+    contradictions: tuple[str, ...] = ()
+    """What no driver leaves behind, a sentence each."""
 
     @property
     def running(self) -> list[int]:
@@ -60,7 +62,12 @@ def state_of(folder: SweepFolder) -> State:
         return State({}, False, executed)
     with Study.open(folder) as study:
         records = study.trials()
-        return State({r.number: r for r in records}, is_finished(records, study.space), executed)
+        return State(
+            {r.number: r for r in records},
+            is_finished(records, study.space),
+            executed,
+            tuple(study.contradictions()),
+        )
 
 
 def result_of(folder: SweepFolder) -> tuple[dict[int, Any], str]:

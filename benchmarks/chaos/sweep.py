@@ -15,6 +15,7 @@ from benchmarks.chaos.driver import AT_A_TIME, Conditions, Process, command, for
 from benchmarks.chaos.server import Server
 from benchmarks.chaos.state import State, in_mlflow, result_of, state_of
 from ckconv_sweep import keys
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.record.folder import SweepFolder
 
 PROGRAM = Path(sys.executable).parent / "ckconv-sweep"
@@ -150,10 +151,18 @@ class Sweep:
             for number, record in before.ended.items():
                 if now.records.get(number) != record:
                     self.breaks("lost", f"ended trial {number} is not what it was")
+            for number in before.running:
+                stopped = before.records[number]
+                if isinstance(stopped.verdict, Stop) and number in now.ended:
+                    end = now.records[number]
+                    if end.outcome != "pruned" or len(end.history) != len(stopped.history):
+                        self.breaks("wrong", f"the stop of trial {number} was forgotten: {end}")
         for number, record in now.records.items():
             epochs = [e.number for e in record.history]
             if epochs != list(range(1, len(epochs) + 1)):
                 self.breaks("twice", f"trial {number} has the epochs {epochs}")
+        for sentence in now.contradictions:
+            self.breaks("wrong", sentence)
         if len(now.records) > self.plan.trials:
             self.breaks("twice", f"{len(now.records)} trials of {self.plan.trials}")
         if now.trained_again > self.allowed:

@@ -25,6 +25,22 @@ class Epoch:
     checkpoint: str = ""
 
 
+@dataclass(frozen=True)
+class Go:
+    """A trial goes on."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A trial is stopped early; `reason` says why, in words and numbers."""
+
+    reason: str
+
+
+Verdict = Go | Stop
+"""What a stopping rule answers after an epoch; recorded with the epoch, before it is obeyed."""
+
+
 def best(history: Sequence[Epoch], metric: Metric) -> Epoch:
     """The epoch by which a trial is judged; the earlier one of equals. `history` is not empty."""
     if metric.at == "last":

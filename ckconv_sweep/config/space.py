@@ -59,7 +59,9 @@ class Asha(Settings):
 
 
 class Median(Settings):
-    """Stop a trial whose best value so far is worse than the median of the others at its epoch."""
+    """Stop a trial whose best value so far is worse than the median of the completed trials at its
+    epoch. The first `warmup_epochs` epochs are not judged, nor is anything before so many trials
+    (`startup_trials`) have completed."""
 
     name: Literal["median"] = "median"
     startup_trials: NotNegative = 5

@@ -1,42 +1,42 @@
 """The study of one sweep, as an Optuna study on SQLite.
 
-A trial's epoch is written as the trial's attribute `epoch:<number>` (all its metrics, when it
-ended, its checkpoint), then as Optuna's intermediate value. The value is the acknowledgement: an
-epoch without it never happened. Only one process writes, the driver that holds the sweep's lock.
+An epoch is one transaction: the trial's attribute `epoch:<number>` (all its metrics, when it ended,
+its checkpoint, what the stopping rule answered) and Optuna's intermediate value. So is the end of a
+trial, with a digest of all that the study holds of it. Only one process writes, the driver that
+holds the sweep's lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import datetime
 import functools
+import hashlib
+import json
 import math
-import os
-import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.exceptions import StorageInternalError
-from optuna.pruners import BasePruner
+from optuna.distributions import distribution_to_json
 from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from ckconv_sweep.config.history import Epoch, objective
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objective
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space, exhausted
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
+from ckconv_sweep.errors import CannotWrite, DamagedData
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
-from ckconv_sweep.record.filesystem import is_local, sync_folder
+from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.RUNNING: "running",
@@ -50,9 +50,6 @@ _STATES: dict[Outcome, TrialState] = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +68,8 @@ class TrialRecord:
     """The number of the driver's session in which each epoch was acknowledged."""
     spent_seconds: float = 0.0
     """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
+    verdict: Verdict | None = None
+    """What the stopping rule answered after the last epoch; None where it was not asked."""
 
     @property
     def counts(self) -> bool:
@@ -88,11 +87,14 @@ def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
 class Study:
     """One sweep's study, open."""
 
-    def __init__(self, folder: SweepFolder, study: optuna.Study) -> None:
+    def __init__(self, folder: SweepFolder, study: optuna.Study, storage: RDBStorage) -> None:
         self.folder = folder
         self._study = study
         self._storage = study._storage
+        self._database = storage
+        self._file = database.Watched(folder.study, storage)
         self._ids = {t.number: t._trial_id for t in study.get_trials(deepcopy=False)}
+        self._written = Counter[str]()
 
     # Opening
 
@@ -103,37 +105,52 @@ class Study:
 
         Raises:
             DamagedData: the file is there, and is no whole study.
-            CannotWrite, SweepBusy: it cannot be written; another program keeps it locked. Also
-                later, from any use of the study.
+            CannotWrite, SweepBusy: it cannot be written, or was taken away or replaced while it
+                was open; another program keeps it locked. Also later, from any use of the study,
+                and at the end.
         """
         if not folder.study.exists():
+            folder.check_new()
             _make(folder, space)
-        with _spoken(folder.study):
-            _check_size(folder.study)
-        _set_journal_mode(folder.study)
+        database.check_size(folder.study)
+        database.set_journal_mode(folder.study)
         with cls.open(folder) as study:
+            before = database.count_of(folder.study)
             yield study
+            study._file.check()
+        epochs, ended = database.count_of(folder.study)
+        written = study._written
+        if epochs < before[0] + written["epochs"] or ended < before[1] + written["ends"]:
+            raise CannotWrite(
+                f"the study holds {epochs} epochs and {ended} ended trials, and this session had "
+                f"recorded {before[0] + written['epochs']} and {before[1] + written['ends']}: "
+                "another program has written to the file",
+                where=str(folder.study),
+                hint="checkpoints and weights of the trials are untouched: ckconv-sweep doctor",
+            )
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, folder: SweepFolder) -> Iterator[Study]:
         """For readers; also while a driver writes. Raises as `create_or_open`."""
-        with _storage(folder.study) as storage:
-            names = _read(folder.study, lambda: optuna.get_all_study_names(storage))
+        path = folder.study
+        with database.storage_at(path) as storage:
+            names = database.read(path, lambda: optuna.get_all_study_names(storage))
             if folder.name not in names:
                 raise DamagedData(
                     f"holds no study of this sweep, but {', '.join(sorted(names)) or 'none'}",
-                    where=str(folder.study),
+                    where=str(path),
                     hint="was its folder renamed? It must bear the name that it was launched with",
                 )
 
             def read_all() -> Study:
-                opened = cls(folder, optuna.load_study(storage=storage, study_name=folder.name))
+                study = optuna.load_study(storage=storage, study_name=folder.name)
+                opened = cls(folder, study, storage)
                 opened.trials()
                 opened.space  # noqa: B018
                 return opened
 
-            yield _read(folder.study, read_all)
+            yield database.read(path, read_all)
 
     # Reading
 
@@ -158,20 +175,36 @@ class Study:
 
     def contradictions(self) -> list[str]:
         """What no driver leaves behind, a sentence each."""
-        return [
+        found = []
+        digest = self.note("space_digest")
+        if digest is not None and digest != _hash(self.note("space")):
+            found.append("the space was changed since the driver wrote it")
+        return found + [
             f"trial {trial.number}: {sentence}"
             for trial in self._study.get_trials(deepcopy=False)
             for sentence in _contradictions(trial, self.space.metric)
         ]
 
+    def changed_trials(self) -> list[int]:
+        """The ended trials whose record is not what the driver wrote when they ended."""
+        return [t.number for t in self._study.get_trials(deepcopy=False) if _was_changed(t)]
+
     # Writing
 
     def set_note(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
+        self._file.check()
 
     def set_space(self, space: Space) -> None:
-        self._study.set_user_attr("space", space.to_yaml())
+        with self._transaction() as writes:
+            writes.set_notes(self._study._study_id, _space_notes(space))
         self.space = space
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[database.Writes]:
+        with database.transaction(self._database) as writes:
+            yield writes
+        self._file.check()
 
     def next_number(self) -> int:
         """The number that the next new trial will get."""
@@ -182,6 +215,7 @@ class Study:
         self._study.sampler = sampler
         trial = self._study.ask()
         crash_point("trial.asked")
+        self._file.check()
         self._ids[trial.number] = trial._trial_id
         return trial
 
@@ -197,11 +231,12 @@ class Study:
         epoch: Epoch,
         value: float,
         *,
+        verdict: Verdict | None = None,
         session: int = 1,
         spent_seconds: float = 0.0,
     ) -> None:
-        """Acknowledge an epoch; `value` is its metric, which the pruner compares. `session` and
-        `spent_seconds`: see TrialRecord."""
+        """Acknowledge an epoch, with what the stopping rule answered after it. `value` is its
+        metric, which the rule compares. `session` and `spent_seconds`: see TrialRecord."""
         trial_id = self._ids[number]
         attribute = {
             "metrics": dict(epoch.metrics),
@@ -210,52 +245,81 @@ class Study:
             "session": session,
             "spent_seconds": spent_seconds,
         }
-        self._storage.set_trial_user_attr(trial_id, f"epoch:{epoch.number}", attribute)
-        crash_point("epoch.described")
-        self._storage.set_trial_intermediate_value(trial_id, epoch.number, value)
+        if verdict is not None:
+            attribute["verdict"] = _written_verdict(verdict)
+        with self._transaction() as writes:
+            writes.set_attributes(trial_id, {f"epoch:{epoch.number}": attribute})
+            crash_point("epoch.described")
+            writes.set_value(trial_id, epoch.number, value)
+        self._written["epochs"] += 1
 
-    def should_stop(self, number: int, pruner: BasePruner) -> bool:
-        """Whether the stopping rule ends the trial after its last epoch. What the rule must
-        remember, it writes to the study."""
-        return pruner.prune(self._study, self._storage.get_trial(self._ids[number]))
+    def set_verdict(self, number: int, verdict: Verdict) -> None:
+        """For a trial whose last epoch has none, of a study from before they were recorded."""
+        trial = self._storage.get_trial(self._ids[number])
+        key = f"epoch:{max(trial.intermediate_values)}"
+        with self._transaction() as writes:
+            attribute = trial.user_attrs[key] | {"verdict": _written_verdict(verdict)}
+            writes.set_attributes(trial._trial_id, {key: attribute})
 
     def end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
-        """Tell what became of a trial. A completed one gets the value by which it is judged."""
+        """Tell what became of a trial. One that completed or was pruned gets the value by which it
+        is judged. What an attempt that was killed left of its reason and error is taken away."""
         trial_id = self._ids[number]
-        if reason:
-            self._storage.set_trial_user_attr(trial_id, "reason", reason)
-        if error:
-            self._storage.set_trial_user_attr(trial_id, "error", error[-10_000:])
-        crash_point("trial.explained")
+        ended = copy.copy(self._storage.get_trial(trial_id))
         value = None
-        if outcome == "completed":
-            value = objective(self.trial(number).history, self.space.metric)
-        self._study.tell(number, value, state=_STATES[outcome])
+        if outcome != "failed":
+            history = _record(ended).history
+            value = objective(history, self.space.metric) if history else None
+        said = {"reason": reason or None, "error": error[-10_000:] or None}
+        now = database.now()
+        ended.state = _STATES[outcome]
+        ended.values = None if value is None else [value]
+        ended.datetime_complete = now.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
+        ended.user_attrs = {key: v for key, v in (ended.user_attrs | said).items() if v is not None}
+        with self._transaction() as writes:
+            writes.set_attributes(trial_id, {**said, _DIGEST: _digest(ended)})
+            crash_point("trial.explained")
+            writes.end(trial_id, ended.state, value, now)
+        self._written["ends"] += 1
         crash_point("trial.told")
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
-    history, sessions, spent_seconds = [], [], 0.0
+    history, sessions, spent_seconds, verdict = [], [], 0.0, None
     for number in sorted(trial.intermediate_values):
         kept = trial.user_attrs.get(f"epoch:{number}")
-        if kept is None:  # a reader's values may be a moment younger than its attributes
+        if kept is None:  # a reader's values and attributes are read in separate queries
             break
         kept = dict(kept)
         sessions.append(kept.pop("session", 1))
         spent_seconds = kept.pop("spent_seconds", 0.0)
+        verdict = _verdict(kept.pop("verdict", None))
         history.append(Epoch(number=number, **kept))
+    outcome = _OUTCOMES[trial.state]
     return TrialRecord(
         number=trial.number,
-        outcome=_OUTCOMES[trial.state],
+        outcome=outcome,
         params=trial.params,
         history=tuple(history),
-        reason=trial.user_attrs.get("reason", ""),
-        error=trial.user_attrs.get("error", ""),
+        reason=trial.user_attrs.get("reason", "") if outcome != "running" else "",
+        # Studies from before an end was one transaction kept that of an attempt that was killed.
+        error=trial.user_attrs.get("error", "") if outcome == "failed" else "",
         started_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
         sessions=tuple(sessions),
         spent_seconds=spent_seconds,
+        verdict=verdict,
     )
+
+
+def _written_verdict(verdict: Verdict) -> Any:
+    return {"stop": verdict.reason} if isinstance(verdict, Stop) else "go"
+
+
+def _verdict(kept: Any) -> Verdict | None:
+    if kept is None:  # the trial's last epoch, or a study from before verdicts were recorded
+        return None
+    return Go() if kept == "go" else Stop(kept["stop"])
 
 
 def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
@@ -266,8 +330,12 @@ def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:
             yield f"epoch {number} was acknowledged and has no metrics"
-        elif kept["metrics"].get(metric.name) != trial.intermediate_values[number]:
+            continue
+        if kept["metrics"].get(metric.name) != trial.intermediate_values[number]:
             yield f"epoch {number} was acknowledged with another {metric.name} than its metrics say"
+        stopped = isinstance(_verdict(kept.get("verdict")), Stop)
+        if stopped and (number != numbers[-1] or trial.state is TrialState.COMPLETE):
+            yield f"the stopping rule ended it after epoch {number}, and it went on"
     history = _record(trial).history
     if trial.state is TrialState.COMPLETE:
         if not history or trial.value != objective(history, metric):
@@ -276,165 +344,58 @@ def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
         yield "it failed without a reason"
     elif trial.state is TrialState.PRUNED and not history:
         yield "it was stopped early before its first epoch"
+    if _was_changed(trial):
+        yield "its record was changed after it had ended"
+
+
+def _was_changed(trial: FrozenTrial) -> bool:
+    """Whether it is not what was written when it ended. One from before digests is not known."""
+    kept = trial.user_attrs.get(_DIGEST)
+    return trial.state.is_finished() and kept is not None and kept != _digest(trial)
+
+
+_DIGEST = "digest"
+
+
+def _digest(trial: FrozenTrial) -> str:
+    """16 hexadecimal digits of all that the study holds of an ended trial."""
+    held = {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": trial.values,
+        "params": trial.params,
+        "distributions": {k: distribution_to_json(d) for k, d in trial.distributions.items()},
+        "epochs": {str(step): value for step, value in trial.intermediate_values.items()},
+        "attributes": {key: v for key, v in trial.user_attrs.items() if key != _DIGEST},
+        "times": [
+            when and when.astimezone(datetime.UTC).isoformat()
+            for when in (trial.datetime_start, trial.datetime_complete)
+        ],
+    }
+    return _hash(json.dumps(held, sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _ms(when: Any) -> int | None:
     return None if when is None else math.floor(when.timestamp() * 1000)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _space_notes(space: Space) -> dict[str, str]:
+    text = space.to_yaml()
+    return {"space": text, "space_digest": _hash(text)}
 
 
 def _make(folder: SweepFolder, space: Space) -> None:
-    """A new study. It gets its name when it is whole, so that a driver that is killed on the way
-    leaves none."""
-    path = folder.study.with_name(".tmp-study.db")
-    for left in path.parent.glob(f"{path.name}*"):
-        left.unlink()
-    with _spoken(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.close(descriptor)
-    _set_journal_mode(path)
-    with _storage(path, new=True) as storage:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=folder.name,
-            direction="maximize" if space.metric.mode == "max" else "minimize",
-        )
-        first = {"uid": uuid.uuid4().hex, "created_ms": _now_ms(), "space": space.to_yaml()}
-        for key, value in first.items():
-            study.set_user_attr(key, value)
-    crash_point("study.made")
-    path.rename(folder.study)
-    sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _storage(path: Path, *, new: bool = False) -> Iterator[optuna.storages.RDBStorage]:
-    with _spoken(path):
-        if not new:
-            _check_size(path)
-            _read(path, lambda: _check_tables(path))
-        url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
-        options = {"connect_args": {"timeout": _PATIENCE_SECONDS}}
-        storage = _read(path, lambda: optuna.storages.RDBStorage(url, engine_kwargs=options))
-        try:
-            yield storage
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()  # the last to leave folds the write-ahead log into the file
-
-
-SEE_DOCTOR = "nothing was changed; what else is wrong, and what to do: ckconv-sweep doctor"
-
-_PATIENCE_SECONDS = 60
-"""How long somebody else's transaction is waited for."""
-
-
-def _set_journal_mode(path: Path) -> None:
-    """Write-ahead logging where the file system is local: faster, and readers never wait. It needs
-    shared memory between processes, which a network file system does not have."""
-    mode = "WAL" if is_local(path.parent) else "DELETE"
-    with (
-        _spoken(path),
-        contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection,
-    ):
-        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if said != "ok":
-            raise _damaged(path, said.splitlines()[-1])
-        connection.execute(f"PRAGMA journal_mode={mode}")
-
-
-def _read(path: Path, reading: Callable[[], T]) -> T:
-    """What reading gives. SQLite has no checksums: a flipped bit in a text shows when somebody
-    makes something of it, in whatever way.
-
-    Raises:
-        DamagedData: it cannot be made something of. A study of another version of Optuna, too.
-    """
-    try:
-        return reading()
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        first = str(error).partition("\n")[0]
-        raise _damaged(path, f"a record in it is none of ours: {first}") from error
-
-
-_TABLES = {
-    "alembic_version",
-    "studies",
-    "study_directions",
-    "study_system_attributes",
-    "study_user_attributes",
-    "trial_intermediate_values",
-    "trial_params",
-    "trial_system_attributes",
-    "trial_user_attributes",
-    "trial_values",
-    "trials",
-    "version_info",
-}
-
-
-def _check_tables(path: Path) -> None:
-    """Optuna would make those that are missing, and so change a damaged study."""
-    with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection:
-        found = {name for (name,) in connection.execute("select name from sqlite_master")}
-    missing = _TABLES - found
-    if missing:
-        raise LookupError(f"it lacks the tables {', '.join(sorted(missing))}")
-
-
-def _check_size(path: Path) -> None:
-    """SQLite takes an empty file for an empty database, and would fill it. Only the size is asked:
-    opening and closing the file would drop the locks of this process's other connections to it
-    (sqlite.org/howtocorrupt.html, sec. 2.2)."""
-    if path.stat().st_size == 0:
-        raise _damaged(path, "it is empty")
-
-
-@contextlib.contextmanager
-def _spoken(path: Path) -> Iterator[None]:
-    """What SQLite says, in our words."""
-    try:
-        yield
-    except (sqlalchemy.exc.DBAPIError, StorageInternalError, sqlite3.Error) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, sqlite3.Error):
-            cause = getattr(cause, "orig", None) or cause.__cause__
-        if cause is None:
-            raise
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise SweepBusy(
-                f"another program has kept the study locked for {_PATIENCE_SECONDS} seconds",
-                where=str(path),
-            ) from error
-        if code in _CANNOT_WRITE:
-            raise CannotWrite(f"the study cannot be written: {cause}", where=str(path)) from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            raise _damaged(path, str(cause)) from error
-        raise
-    except OSError as error:
-        if error.filename != str(path):
-            raise
-        raise CannotWrite(
-            f"the study cannot be opened: {error.strerror}", where=str(path)
-        ) from error
-
-
-_CANNOT_WRITE = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-)
-
-
-def _damaged(path: Path, why: str) -> DamagedData:
-    return DamagedData(
-        f"the study cannot be read: {why}",
-        where=str(path),
-        hint=SEE_DOCTOR,
+    database.make(
+        folder.study,
+        folder.name,
+        maximize=space.metric.mode == "max",
+        notes={
+            "uid": uuid.uuid4().hex,
+            "created_ms": time.time_ns() // 1_000_000,
+            **_space_notes(space),
+        },
     )

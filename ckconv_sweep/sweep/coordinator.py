@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckconv_sweep.config.history import Epoch, end_reason, objective
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
 from ckconv_sweep.config.trial import Trial
@@ -21,7 +21,7 @@ from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.sweep.sampling import draw, sampler_for
-from ckconv_sweep.sweep.stopping import pruner_for
+from ckconv_sweep.sweep.stopping import Curve, verdict_of
 
 MOST_VIOLATIONS = 200
 """Draws in a row that may violate a constraint before the sweep gives up."""
@@ -66,9 +66,9 @@ class Coordinator:
         self._study = study
         self._count_parameters = count_parameters
         self._listeners = listeners
-        self._pruner = pruner_for(self.space)
         self._running: dict[int, _Running] = {}
         records = study.trials()
+        self._curves = {r.number: self._curve(r) for r in records}
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
         self._counted = sum(r.counts or r.outcome == "running" for r in records)
@@ -105,6 +105,7 @@ class Coordinator:
             crash_point("trial.drawn")
             record = self._study.trial(number)
             self._running[number] = _Running(trial, list(record.history))
+            self._curves[number] = self._curve(record)
             if not record.history and (broken := self._broken_constraint(trial)):
                 self._reject(number, broken)
                 continue
@@ -117,8 +118,9 @@ class Coordinator:
                     epochs_before=len(record.history),
                 )
             )
-            # A driver that was killed between an epoch and this question never asked it.
-            if record.history and self._stops_early(number):
+            # The driver may have been killed between a verdict and the trial's end.
+            if record.history and isinstance(self._last_verdict(record), Stop):
+                self._end(number, "pruned")
                 continue
             return Assignment(
                 number=number,
@@ -141,18 +143,25 @@ class Coordinator:
                 f"trial {number}: epoch {epoch.number} came after epoch {len(running.history)}"
             )
         metric = self.space.metric
+        value = epoch.metrics[metric.name]
+        history = [*running.history, epoch]
+        self._curves[number].values.append(value)
+        verdict = self._judge(number, running.trial, history)
+        crash_point("epoch.judged")
         self._study.add_epoch(
             number,
             epoch,
-            epoch.metrics[metric.name],
+            value,
+            verdict=verdict,
             session=self._sessions.number,
             spent_seconds=self._sessions.spent(),
         )
         crash_point("epoch.acknowledged")
         running.history.append(epoch)
-        best = objective(running.history, metric.model_copy(update={"at": "best"}))
+        best = objective(history, metric.model_copy(update={"at": "best"}))
         self._tell(EpochEnded(number=number, epoch=epoch, best=best))
-        if self._stops_early(number):
+        if isinstance(verdict, Stop):
+            self._end(number, "pruned")
             return False
         return not self.stopping or end_reason(running.trial, running.history) is not None
 
@@ -187,20 +196,31 @@ class Coordinator:
         for listener in self._listeners:
             listener.say(message)
 
-    def _stops_early(self, number: int) -> bool:
-        running = self._running[number]
-        if end_reason(running.trial, running.history) is not None:
-            return False
-        stops = self._study.should_stop(number, self._pruner)
-        crash_point("epoch.judged")
-        if not stops:
-            return False
-        self._end(number, "pruned")
-        return True
+    def _curve(self, record: TrialRecord) -> Curve:
+        name = self.space.metric.name
+        values = [epoch.metrics[name] for epoch in record.history]
+        return Curve(values, completed=record.outcome == "completed")
+
+    def _judge(self, number: int, trial: Trial, history: Sequence[Epoch]) -> Verdict | None:
+        """What the stopping rule answers after a trial's last epoch; None where it has ended."""
+        if end_reason(trial, history) is not None:
+            return None
+        return verdict_of(self.space, self._curves, number)
+
+    def _last_verdict(self, record: TrialRecord) -> Verdict:
+        """The recorded one, which is never asked for again. A study from before verdicts were
+        recorded has none."""
+        if record.verdict is not None:
+            return record.verdict
+        verdict = self._judge(record.number, self._running[record.number].trial, record.history)
+        if verdict is not None:
+            self._study.set_verdict(record.number, verdict)
+        return verdict or Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
         running = self._running.pop(number)
         self._study.end(number, outcome, reason=reason, error=error)
+        self._curves[number].completed = outcome == "completed"
         value = objective(running.history, self.space.metric) if running.history else None
         ended_ms = self._study.trial(number).ended_ms or 0
         self._tell(

@@ -5,14 +5,17 @@ CKCONV_CRASH_PAIRS=300 adds so many crashes during the recovery from a crash.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import pytest
 from benchmarks.chaos.driver import AT_A_TIME, warm_up
 from benchmarks.chaos.state import result_of
 from benchmarks.chaos.sweep import Plan, Sweep, empty_database
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.crash_points import POINTS, VARIABLE
 
 pytestmark = [
@@ -150,6 +154,66 @@ def test_a_sweep_that_died_again_while_it_recovered_ends_as_if_it_had_not(
     assert sweep.broken == []
 
 
+MANY_STOPS = Plan(
+    trials=24,
+    epochs=3,
+    scheduler="{name: asha, grace_epochs: 1, reduction_factor: 2}",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that was stopped in an undisturbed sweep, and how many epochs were recorded and how
+    many trials had ended by then."""
+
+    trial: int
+    epoch: int
+    passes: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def stops(disk: Path, empty: Path) -> list[Ended]:
+    sweep = Sweep.new(disk / "stops", MANY_STOPS, empty=empty)
+    sweep.finish(in_turn=True)
+    assert sweep.broken == []
+    records = sweep.look().records
+    with contextlib.closing(sqlite3.connect(sweep.folder.study)) as connection:
+        epochs = connection.execute(
+            "select number, step from trial_intermediate_values join trials using (trial_id) "
+            "order by trial_intermediate_value_id"
+        ).fetchall()
+        ends = connection.execute("select number from trials order by datetime_complete").fetchall()
+    return [
+        Ended(
+            number,
+            epoch,
+            {"epoch.acknowledged": count, "trial.explained": ends.index((number,)) + 1},
+        )
+        for count, (number, epoch) in enumerate(epochs, 1)
+        if records[number].outcome == "pruned" and epoch == len(records[number].history)
+    ]
+
+
+@pytest.mark.fault("stop-recorded")
+@pytest.mark.parametrize("point", ["epoch.acknowledged", "trial.explained"])
+@pytest.mark.parametrize(
+    "k", [0, *(pytest.param(k, marks=[pytest.mark.slow]) for k in range(1, 10))]
+)
+def test_a_driver_killed_between_a_stop_and_the_trials_end_remembers_the_stop(
+    k: int, point: str, disk: Path, empty: Path, stops: list[Ended]
+) -> None:
+    stop = stops[k]
+    sweep = Sweep.new(disk / f"stop-{k}-{point.replace('.', '-')}", MANY_STOPS, empty=empty)
+    assert crash(sweep, point, stop.passes[point])
+    held = sweep.look().records[stop.trial]
+    assert (held.outcome, len(held.history)) == ("running", stop.epoch)
+    assert isinstance(held.verdict, Stop)
+    sweep.finish(in_turn=True)
+    end = sweep.look().records[stop.trial]
+    assert (end.outcome, len(end.history)) == ("pruned", stop.epoch)
+    assert sweep.broken == []
+
+
 def test_every_name_of_the_list_is_a_place_in_the_package_and_no_other_is() -> None:
     places = [
         name
@@ -161,6 +225,7 @@ def test_every_name_of_the_list_is_a_place_in_the_package_and_no_other_is() -> N
 
 
 CODE = """
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.crash_points import crash_point
 for i in range(4):
     print(i, flush=True)

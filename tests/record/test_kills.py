@@ -20,7 +20,7 @@ import pytest
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import DamagedData
-from ckconv_sweep.record import study as module
+from ckconv_sweep.record import database as module
 from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 from ckconv_sweep.record.study import Study
 
@@ -159,10 +159,10 @@ def making(folder: SweepFolder, steps: int) -> Callable[[Say], None]:
 
         storage = optuna.storages.RDBStorage
         for owner, name in [
-            (module, "_set_journal_mode"),
+            (module, "set_journal_mode"),
             (storage, "__init__"),
             (optuna, "create_study"),
-            (optuna.Study, "set_user_attr"),
+            (module, "transaction"),
             (Path, "rename"),
         ]:
             setattr(owner, name, killing(getattr(owner, name)))
@@ -187,8 +187,8 @@ def test_a_driver_killed_while_it_makes_the_study_leaves_none_or_a_whole_one(
             with Study.open(folder) as study:
                 assert study.space == SPACE
             folder.study.unlink()
-    # The journal's mode, the tables, the study, three notes, the name; then it is opened.
-    assert found == [False] * 7 + [True] * 2
+    # The journal's mode, the tables, the study, its notes, the name; then it is opened.
+    assert found == [False] * 5 + [True] * 2
     with Study.create_or_open(folder, SPACE) as study:
         assert study.space == SPACE
     assert sorted(path.name for path in folder.root.iterdir()) == ["study.db", "trials"]

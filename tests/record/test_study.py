@@ -5,18 +5,19 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from optuna.pruners import SuccessiveHalvingPruner
+import sqlalchemy
 
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record import study as module
+from ckconv_sweep.record import database as module
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 
@@ -159,36 +160,67 @@ def test_an_epoch_comes_back_to_the_last_bit(study: Study) -> None:
     assert study.trials()[0].history == history
 
 
-def test_an_epoch_without_its_value_never_happened(folder: SweepFolder) -> None:
+def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None:
     class Killed(BaseException):
         pass
+
+    def killed(*args: object) -> None:
+        raise Killed
 
     with Study.create_or_open(folder, SPACE) as study:
         study.ask(sampler())
         add(study, 0, 0.5)
-
-        def killed(*args: object) -> None:
-            raise Killed
-
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(study._storage, "set_trial_intermediate_value", killed)
+            patched.setattr(module.Writes, "set_value", killed)
             with pytest.raises(Killed):
-                study.add_epoch(0, epoch(2, 0.9), 0.9)
+                study.add_epoch(0, epoch(2, 0.9), 0.9, verdict=Stop("it was bad"))
+        assert "epoch:2" not in study._storage.get_trial(1).user_attrs
     with Study.create_or_open(folder, SPACE) as study:
         assert [e.number for e in study.trial(0).history] == [1]
+        assert study.trial(0).verdict is None
         add(study, 0, 0.7)  # trained again, with another value
         assert [e.metrics["val/accuracy"] for e in study.trial(0).history] == [0.5, 0.7]
 
 
-def test_the_value_of_an_epoch_is_written_after_all_else(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+def test_an_epoch_and_an_end_are_one_transaction_each(study: Study) -> None:
+    study.ask(sampler())
+    changes: list[int] = []
+    open_changes: list[str] = []
+
+    def executed(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if statement.split()[0].upper() in ("INSERT", "UPDATE", "DELETE"):
+            open_changes.append(statement)
+
+    def committed(connection: Any) -> None:
+        if open_changes:  # Optuna commits what only reads, too
+            changes.append(len(open_changes))
+            open_changes.clear()
+
+    sqlalchemy.event.listen(study._database.engine, "after_cursor_execute", executed)
+    sqlalchemy.event.listen(study._database.engine, "commit", committed)
+    study.add_epoch(0, epoch(1), 0.5, verdict=Go())
+    assert len(changes) == 1
+    study.end(0, "failed", reason="error", error="it broke")
+    assert len(changes) == 2
+
+
+@pytest.mark.parametrize("verdict", [Go(), Stop("asha, epoch 1: 0.1"), None])
+def test_the_stopping_rules_answer_comes_back_with_the_epoch(
+    verdict: Verdict | None, study: Study
 ) -> None:
     study.ask(sampler())
-    written = []
-    for name in ("set_trial_user_attr", "set_trial_intermediate_value"):
-        monkeypatch.setattr(study._storage, name, lambda *args, name=name: written.append(name))
+    study.add_epoch(0, epoch(1), 0.5, verdict=Go())
+    study.add_epoch(0, epoch(2), 0.5, verdict=verdict)
+    assert study.trial(0).verdict == verdict
+    assert len(study.trial(0).history) == 2
+
+
+def test_a_trial_without_a_verdict_is_given_one(study: Study) -> None:
+    study.ask(sampler())
     study.add_epoch(0, epoch(1), 0.5)
-    assert written == ["set_trial_user_attr", "set_trial_intermediate_value"]
+    study.set_verdict(0, Stop("late"))
+    record = study.trial(0)
+    assert (record.verdict, list(record.history)) == (Stop("late"), [epoch(1)])
 
 
 def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
@@ -224,14 +256,42 @@ def test_a_sweep_for_the_lowest_loss_minimises(folder: SweepFolder) -> None:
         assert study._study.best_value == epoch(1).metrics["val/loss"]
 
 
-def test_a_pruned_trial_keeps_its_epochs_and_has_no_best_value(study: Study) -> None:
+def test_a_pruned_trial_has_its_best_epochs_value_in_optuna_too_and_is_never_the_best(
+    study: Study,
+) -> None:
     study.ask(sampler())
     add(study, 0, 0.9, 0.8)
     study.end(0, "pruned")
     assert study.trial(0).outcome == "pruned"
     assert len(study.trial(0).history) == 2
+    assert study._study.trials[0].value == 0.9
     with pytest.raises(ValueError, match="does not exist"):
         _ = study._study.best_value
+
+
+def test_a_trial_that_completes_keeps_nothing_of_an_attempt_that_was_killed_as_it_failed(
+    study: Study,
+) -> None:
+    """As versions before left it, whose end was several transactions."""
+    study.ask(sampler())
+    study._storage.set_trial_user_attr(study._ids[0], "error", "CUDA error")
+    study._storage.set_trial_user_attr(study._ids[0], "reason", "error")
+    record = study.trial(0)
+    assert (record.outcome, record.reason, record.error) == ("running", "", "")
+    add(study, 0, 0.9)
+    study.end(0, "completed", reason="epochs")
+    record = study.trial(0)
+    assert (record.outcome, record.reason, record.error) == ("completed", "epochs", "")
+    assert "error" not in study._study.trials[0].user_attrs
+
+
+def test_a_trial_ends_once(study: Study) -> None:
+    study.ask(sampler())
+    add(study, 0, 0.9)
+    study.end(0, "completed", reason="epochs")
+    with pytest.raises(AssertionError, match="cannot end again"):
+        study.end(0, "failed", reason="error")
+    assert study.trial(0).outcome == "completed"
 
 
 def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_error(study: Study) -> None:
@@ -289,47 +349,6 @@ def test_a_trial_half_asked_draws_only_what_it_lacks(folder: SweepFolder) -> Non
 
 
 # The stopping rule
-
-
-def halving(study: Study, number: int) -> bool:
-    return study.should_stop(number, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
-
-
-def feed(study: Study, number: int, values: list[float]) -> Iterator[bool]:
-    for value in values:
-        add(study, number, value)
-        yield halving(study, number)
-
-
-CURVES = [[0.9, 0.9, 0.9, 0.9], [0.1, 0.1], [0.95, 0.5, 0.5, 0.5], [0.92, 0.93, 0.94, 0.95]]
-
-
-def test_what_the_stopping_rule_remembers_survives_reopening(
-    tmp_path: Path, new_study: bytes
-) -> None:
-    decisions = []
-    for reopened in (False, True):
-        folder = SweepFolder.of(tmp_path / str(reopened), "digits")
-        folder.make()
-        folder.study.write_bytes(new_study)
-        said = []
-        with Study.create_or_open(folder, SPACE) as study:
-            for number, curve in enumerate(CURVES):
-                study.ask(sampler())
-                if not reopened:
-                    said.append(list(feed(study, number, curve)))
-        if reopened:
-            for number, curve in enumerate(CURVES):
-                said.append([])
-                for part in (curve[:1], curve[1:]):
-                    with Study.create_or_open(folder, SPACE) as study:
-                        said[-1] += feed(study, number, part)
-        decisions.append(said)
-        with Study.open(folder) as study:
-            kept = [t.system_attrs for t in study._study.get_trials()]
-            assert all(attributes["completed_rung_0"] for attributes in kept)
-    assert decisions[0] == decisions[1]
-    assert {True, False} <= {stop for said in decisions[0] for stop in said}
 
 
 # What can go wrong with the file
@@ -536,7 +555,9 @@ def test_a_record_that_is_none_of_ours_is_damage(statement: str, closed: SweepFo
     connection.close()
     before = closed.study.read_bytes()
     for opened in (opened_by_a_reader, opened_by_the_driver):
-        with pytest.raises(DamagedData, match="cannot be read: a record in it is none of ours"):
+        with pytest.raises(
+            DamagedData, match="cannot be read: a record was not written by ckconv-sweep"
+        ):
             opened(closed)
     assert closed.study.read_bytes()[100:] == before[100:]  # the header counts the openings
 

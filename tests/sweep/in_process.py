@@ -26,6 +26,7 @@ from ckconv_sweep.config.history import Epoch, end_reason
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
@@ -44,7 +45,7 @@ WRITES = (
     "set_study_user_attr",
     "set_study_system_attr",
 )
-"""Everything by which Optuna's storage is changed."""
+"""Everything by which Optuna's storage is changed; our own transactions come on top."""
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where hundreds of sweeps need not wait for a disk; what a kill leaves is the same there."""
@@ -150,21 +151,33 @@ class Machine:
                 study.set_space(self.space)
             left = kill_before
 
+            def about_to_write() -> None:
+                nonlocal left
+                if left is not None:
+                    if left <= 0:
+                        raise Killed
+                    left -= 1
+                self.before_write()
+                self.writes += 1
+
             def killing(write: Callable[..., Any]) -> Callable[..., Any]:
                 def call(*args: Any, **options: Any) -> Any:
-                    nonlocal left
-                    if left is not None:
-                        if left <= 0:
-                            raise Killed
-                        left -= 1
-                    self.before_write()
-                    self.writes += 1
+                    about_to_write()
                     return write(*args, **options)
 
                 return call
 
+            transaction = study._transaction
+
+            @contextlib.contextmanager
+            def killed_before_its_commit() -> Iterator[Writes]:
+                with transaction() as writes:
+                    yield writes
+                    about_to_write()
+
             for name in WRITES:
                 setattr(study._storage, name, killing(getattr(study._storage, name)))
+            study._transaction = killed_before_its_commit
             yield Session(self, study)
 
     def run_and_photograph(self, into: Path) -> list[Machine]:

@@ -1,0 +1,371 @@
+"""The SQLite file of a study: made whole, opened with care, written in transactions.
+
+The tables are Optuna's (`optuna.storages._rdb.models`), so that every tool for its studies reads
+ours. Where Optuna commits each value by itself, what belongs together is written here at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+
+from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
+from ckconv_sweep.record.filesystem import is_local, sync_folder
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+T = TypeVar("T")
+
+
+# Making and opening
+
+
+def make(path: Path, name: str, *, maximize: bool, notes: Mapping[str, Any]) -> None:
+    """A new study. It gets its name when it is whole, so that a driver that is killed on the way
+    leaves none."""
+    new = path.with_name(".tmp-study.db")
+    _remove(new)
+    try:
+        with translated(new):
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.close(descriptor)
+        set_journal_mode(new)
+        with storage_at(new, new=True) as storage:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize" if maximize else "minimize",
+            )
+            with transaction(storage) as writes:
+                writes.set_notes(study._study_id, notes)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove(new)
+        raise
+    crash_point("study.made")
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def _remove(path: Path) -> None:
+    for left in path.parent.glob(f"{path.name}*"):
+        left.unlink()
+
+
+@contextlib.contextmanager
+def storage_at(path: Path, *, new: bool = False) -> Iterator[RDBStorage]:
+    """Optuna's storage in this file. Raises as `translated`, and DamagedData."""
+    with translated(path):
+        if not new:
+            check_size(path)
+            read(path, lambda: _check_tables(path))
+        url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+        options = {"connect_args": {"timeout": _PATIENCE_SECONDS}}
+        storage = read(path, lambda: RDBStorage(url, engine_kwargs=options))
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()  # the last to leave folds the write-ahead log into the file
+
+
+def set_journal_mode(path: Path) -> None:
+    """Write-ahead logging where the file system is local: faster, and readers never wait. It needs
+    shared memory between processes, which a network file system does not have."""
+    mode = "WAL" if is_local(path.parent) else "DELETE"
+    with translated(path), contextlib.closing(_connected(path)) as connection:
+        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise _damaged(path, said.splitlines()[-1])
+        connection.execute(f"PRAGMA journal_mode={mode}")
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_PATIENCE_SECONDS)
+
+
+_PATIENCE_SECONDS = 60
+"""How long somebody else's transaction is waited for."""
+
+_TABLES = {
+    "alembic_version",
+    "studies",
+    "study_directions",
+    "study_system_attributes",
+    "study_user_attributes",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_system_attributes",
+    "trial_user_attributes",
+    "trial_values",
+    "trials",
+    "version_info",
+}
+
+
+def _check_tables(path: Path) -> None:
+    """Optuna would make those that are missing, and so change a damaged study."""
+    with contextlib.closing(_connected(path)) as connection:
+        found = {name for (name,) in connection.execute("select name from sqlite_master")}
+    missing = _TABLES - found
+    if missing:
+        raise LookupError(f"it lacks the tables {', '.join(sorted(missing))}")
+
+
+def check_size(path: Path) -> None:
+    """SQLite takes an empty file for an empty database, and would fill it. Only the size is asked:
+    opening and closing the file would drop the locks of this process's other connections to it
+    (sqlite.org/howtocorrupt.html, sec. 2.2)."""
+    with translated(path):
+        if path.stat().st_size == 0:
+            raise _damaged(path, "it is empty")
+
+
+# Writing
+
+
+class Writes:
+    """Rows for Optuna's tables, all of one transaction."""
+
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        self._connection = connection
+
+    def set_notes(self, study_id: int, notes: Mapping[str, Any]) -> None:
+        """Attributes of the study, in the place of older ones of the same names."""
+        self._set(models.StudyUserAttributeModel, {"study_id": study_id}, notes)
+
+    def set_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Attributes of a trial, in the place of older ones; one that is None is taken away."""
+        self._set(models.TrialUserAttributeModel, {"trial_id": trial_id}, attributes)
+
+    def set_value(self, trial_id: int, epoch: int, value: float) -> None:
+        """The value by which an epoch is compared; it is finite."""
+        model = models.TrialIntermediateValueModel
+        stored, kind = model.intermediate_value_to_stored_repr(value)
+        owner = {"trial_id": trial_id, "step": epoch}
+        self._replace(model, owner, {"intermediate_value": stored, "intermediate_value_type": kind})
+
+    def end(
+        self, trial_id: int, state: TrialState, value: float | None, ended: datetime.datetime
+    ) -> None:
+        """How a running trial ended, and the value by which it is judged. `ended` is in UTC,
+        without a time zone."""
+        trials = models.TrialModel.__table__
+        running = (trials.c.trial_id == trial_id) & (trials.c.state == TrialState.RUNNING)
+        changed = self._connection.execute(
+            sqlalchemy.update(trials).where(running).values(state=state, datetime_complete=ended)
+        )
+        if changed.rowcount != 1:
+            raise AssertionError("a trial that has ended cannot end again")
+        if value is not None:
+            model = models.TrialValueModel
+            stored, kind = model.value_to_stored_repr(value)
+            owner = {"trial_id": trial_id, "objective": 0}
+            self._replace(model, owner, {"value": stored, "value_type": kind})
+
+    def _set(self, model: Any, owner: Mapping[str, int], values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            row = None if value is None else {"value_json": json.dumps(value)}
+            self._replace(model, {**owner, "key": key}, row)
+
+    def _replace(self, model: Any, key: Mapping[str, Any], row: Mapping[str, Any] | None) -> None:
+        table = model.__table__
+        same = sqlalchemy.and_(*(table.c[name] == value for name, value in key.items()))
+        self._connection.execute(sqlalchemy.delete(table).where(same))
+        if row is not None:
+            self._connection.execute(sqlalchemy.insert(table).values(**key, **row))
+
+
+@contextlib.contextmanager
+def transaction(storage: RDBStorage) -> Iterator[Writes]:
+    """What is written inside is there as a whole, or not at all."""
+    with storage.engine.begin() as connection:
+        yield Writes(connection)
+
+
+def now() -> datetime.datetime:
+    """In UTC without a time zone, as the tables keep it."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+class Watched:
+    """A database that is open, and whose file somebody may take away or replace meanwhile: SQLite
+    goes on in the file that it has opened, which then bears no name any more.
+
+    Args:
+        path: the file.
+        storage: has it open.
+    """
+
+    def __init__(self, path: Path, storage: RDBStorage) -> None:
+        self._path, self._storage = path, storage
+        self._inode, self._size = _inode_and_size(path) or (0, 0)
+        self._log: tuple[int, ...] = ()
+        """Inodes of the write-ahead log and its index, once there was one."""
+
+    def check(self) -> None:
+        """Raises CannotWrite if it is not the same file any more."""
+        state = _inode_and_size(self._path)
+        if state is not None and state[0] == self._inode and state[1] >= self._size:
+            self._size = state[1]
+            self._log = self._log or self._log_inodes()
+            return
+        if not self._path.parent.exists():
+            raise CannotWrite(
+                "the sweep's folder was moved or removed while the sweep was running",
+                where=str(self._path.parent),
+                hint="nothing more is recorded. Put the folder back in its place and resume",
+            )
+        what = "removed or renamed" if state is None else "replaced by another file"
+        kept = self._rescue()
+        kept_hint = (
+            f"all that had been recorded until then is in {kept.name} beside it: to continue "
+            f"with that, stop all readers and rename it to {self._path.name}"
+            if kept
+            else "what had been recorded until then could not be copied"
+        )
+        raise CannotWrite(
+            f"the study was {what} while the sweep was running; nothing more is recorded",
+            where=str(self._path),
+            hint=f"{kept_hint}; checkpoints and weights of the trials are untouched. "
+            "What is left of what: ckconv-sweep doctor",
+        )
+
+    def _log_paths(self) -> list[Path]:
+        return [self._path.with_name(self._path.name + end) for end in ("-wal", "-shm")]
+
+    def _log_inodes(self) -> tuple[int, ...]:
+        return tuple(found[0] for path in self._log_paths() if (found := _inode_and_size(path)))
+
+    def _rescue(self) -> Path | None:
+        """A copy of what SQLite still has open, where that can be read. The log that belonged to it
+        is taken away then: SQLite would replay it into whatever file is put in its place."""
+        new = self._path.with_name(f".tmp-rescued-{os.getpid()}.db")
+        kept = self._path.with_name(f"{RESCUED}-{time.time_ns() // 1_000_000}.db")
+        try:
+            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            connection = self._storage.engine.raw_connection()
+            try:
+                connection.cursor().execute("VACUUM INTO ?", (str(new),))
+            finally:
+                connection.close()
+            new.rename(kept)
+            if self._log and self._log_inodes() == self._log:
+                for path in self._log_paths():
+                    path.unlink(missing_ok=True)
+            sync_folder(kept.parent)
+        except (OSError, sqlite3.Error):
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            return None
+        return kept
+
+
+def _inode_and_size(path: Path) -> tuple[int, int] | None:
+    try:
+        said = path.stat()
+    except FileNotFoundError:
+        return None
+    return said.st_ino, said.st_size
+
+
+RESCUED = "study-rescued"
+"""How the name of a copy begins that was made of a study whose file was taken away."""
+
+
+def count_of(path: Path) -> tuple[int, int]:
+    """How many epochs and ended trials a study holds; in no session's way."""
+    with translated(path), contextlib.closing(_connected(path)) as connection:
+        (epochs,) = connection.execute("select count(*) from trial_intermediate_values").fetchone()
+        (ended,) = connection.execute(
+            "select count(*) from trials where state not in ('RUNNING', 'WAITING')"
+        ).fetchone()
+    return int(epochs), int(ended)
+
+
+# What SQLite says
+
+
+SEE_DOCTOR = "nothing was changed; what else is wrong, and what to do: ckconv-sweep doctor"
+
+
+def read(path: Path, reading: Callable[[], T]) -> T:
+    """What reading gives. SQLite has no checksums: a flipped bit in a text shows when somebody
+    decodes it, in whatever way.
+
+    Raises:
+        DamagedData: a record cannot be decoded. A study of another version of Optuna, too.
+    """
+    try:
+        return reading()
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        first = str(error).partition("\n")[0]
+        raise _damaged(path, f"a record was not written by ckconv-sweep: {first}") from error
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours.
+
+    Raises:
+        SweepBusy: another program keeps the file locked.
+        CannotWrite: the disk is full, or the file cannot be opened or written.
+        DamagedData: SQLite finds it damaged.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.DBAPIError, StorageInternalError, sqlite3.Error) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.Error):
+            cause = getattr(cause, "orig", None) or cause.__cause__
+        if cause is None:
+            raise
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise SweepBusy(
+                f"another program has kept the study locked for {_PATIENCE_SECONDS} seconds",
+                where=str(path),
+            ) from error
+        if code in _CANNOT_WRITE:
+            raise CannotWrite(f"the study cannot be written: {cause}", where=str(path)) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            raise _damaged(path, str(cause)) from error
+        raise
+    except OSError as error:
+        if error.filename != str(path):
+            raise
+        raise CannotWrite(
+            f"the study cannot be opened: {error.strerror}", where=str(path)
+        ) from error
+
+
+_CANNOT_WRITE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
+
+
+def _damaged(path: Path, why: str) -> DamagedData:
+    return DamagedData(
+        f"the study cannot be read: {why}",
+        where=str(path),
+        hint=SEE_DOCTOR,
+    )
