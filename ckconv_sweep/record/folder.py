@@ -10,11 +10,16 @@ sweeps/<name>/                  0700
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckconv_sweep.config.names import check_sweep_name
-from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
+from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, nearest_or_all
+
+_EMPTY = {"lock", "trials"}
+"""What a new sweep's folder holds before its study is made."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,37 @@ class SweepFolder:
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 
-    def make(self) -> None:
-        """Raises CannotWrite if the folder cannot be made."""
+    def make(self) -> list[Path]:
+        """Make what is missing of it; returns which of the sweep's folder and the one that it lies
+        in were made. Raises CannotWrite if that cannot be done."""
+        made = [path for path in (self.root, self.root.parent) if not path.exists()]
         try:
             self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
             (self.root / "trials").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise CannotWrite(f"cannot be made: {error.strerror}", where=str(self.root)) from None
+        return made
+
+    def check_new(self) -> None:
+        """Raises DamagedData if there are trials, and no study that knows of them."""
+        if not self.study.exists() and any((self.root / "trials").glob("*")):
+            raise DamagedData(
+                "the study is missing, and there are trials: nothing is started over",
+                where=str(self.study),
+                hint=f"what is left, and what to do: ckconv-sweep doctor {self.name}",
+            )
+
+    def remove_if_unused(self, made: Sequence[Path]) -> None:
+        """Take away what `make` made, if the sweep did not begin. A folder goes only if it is
+        empty, whatever became of its study. For who holds the lock, whose file goes too."""
+        if self.root not in made or {path.name for path in self.root.glob("*")} - _EMPTY:
+            return
+        with contextlib.suppress(OSError):  # it is in use
+            (self.root / "trials").rmdir()
+            self.lock.unlink()
+            for path in made:
+                path.rmdir()
 
 
 def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:

@@ -26,12 +26,14 @@ def held(path: Path) -> Iterator[None]:
         SweepBusy: another process holds it; says which.
         CannotWrite: the file cannot be made, or its file system has no locks.
     """
+    descriptor = _opened(path)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(path)) from None
-    try:
-        if not _taken(descriptor, path):
+        taken = _taken(descriptor, path)
+        while taken and not _is_at(descriptor, path):  # its holder took it away as it ended
+            os.close(descriptor)
+            descriptor = _opened(path)
+            taken = _taken(descriptor, path)
+        if not taken:
             raise SweepBusy(
                 f"{holder(path) or 'another process'} runs this sweep",
                 where=path.parent.name,
@@ -46,6 +48,21 @@ def held(path: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(path)) from None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file still bears this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _taken(descriptor: int, path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,9 +93,11 @@ def run_sweep(
     # A signal may come before anything was begun, and after everything was.
     with _ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
-        stack.enter_context(_made(folder))
+        made = folder.make()
         stack.enter_context(lock.held(folder.lock))
+        stack.callback(folder.remove_if_unused, made)
         check_writable(folder.root)
+        folder.check_new()
         if folder.study.exists():
             # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
             with interruption.shielded(), Study.open(folder) as study:
@@ -305,24 +306,6 @@ def _tracker(
     tracker.start()
     tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
     return tracker
-
-
-@contextlib.contextmanager
-def _made(folder: SweepFolder) -> Iterator[None]:
-    """The sweep's folder; taken away again if the sweep could not even begin."""
-    new = [path for path in (folder.root, folder.root.parent) if not path.exists()]
-    folder.make()
-    try:
-        yield
-    except SweepBusy:  # another driver made it at the same time, and has not made its study yet
-        new = []
-        raise
-    finally:
-        if new and not folder.study.exists():
-            shutil.rmtree(folder.root, ignore_errors=True)
-            if folder.root.parent in new:
-                with contextlib.suppress(OSError):  # it has another sweep by now
-                    folder.root.parent.rmdir()
 
 
 def _write_space(folder: SweepFolder, space: Space, study: Study) -> None:

@@ -2,7 +2,7 @@
 
     trials/0004/checkpoint-00012-<16 hex digits of its SHA-256>.pt    the two newest while it runs
     trials/0004/best-<16 hex digits>.pt                   the trial and its best weights, once ended
-    trials/0004/ledger.jsonl                                          a line for each epoch executed
+    trials/0004/ledger.jsonl                      a line for each epoch executed, with its metrics
 
 A file is written under another name, synced, renamed, and its folder synced; only then is it there.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData
 from ckconv_sweep.record.filesystem import sync_folder
@@ -112,10 +113,11 @@ def forget(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def note_in_ledger(folder: Path, epoch: int) -> None:
-    """Count an epoch as executed, before anything of it is kept: what a crash makes us train
+def note_in_ledger(folder: Path, epoch: Epoch) -> None:
+    """Write down an epoch as executed, before anything of it is kept: what a crash makes us train
     twice then shows as two lines. Raises as `save`."""
-    line = json.dumps({"epoch": epoch, "pid": os.getpid()}) + "\n"
+    said = {"metrics": dict(epoch.metrics), "timestamp_ms": epoch.timestamp_ms}
+    line = json.dumps({"epoch": epoch.number, "pid": os.getpid(), **said}) + "\n"
     path = folder / "ledger.jsonl"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

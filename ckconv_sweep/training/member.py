@@ -137,7 +137,7 @@ class Member:
             self._best_weights = self._state_dict(rows)
         if self.folder is not None:
             self._guard()
-            checkpoint.note_in_ledger(self.folder, epoch.number)
+            checkpoint.note_in_ledger(self.folder, epoch)
             crash_point("epoch.trained")
             name = checkpoint.save(self.folder, epoch.number, self._state(rows))
             self.history[-1] = replace(epoch, checkpoint=name)

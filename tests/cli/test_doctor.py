@@ -171,7 +171,39 @@ def test_a_study_that_says_what_cannot_be_is_damaged(whole: SweepFolder) -> None
 @pytest.mark.fault("damaged-study")
 def test_a_study_that_is_gone_is_a_problem_where_there_are_trials(whole: SweepFolder) -> None:
     whole.study.unlink()
-    assert only(found(whole), "study").message == "study.db is missing, and there are trials"
+    checkpoint.note_in_ledger(
+        whole.trial(0), Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=7)
+    )
+    finding = only(found(whole), "study")
+    assert finding.message == (
+        "study.db is missing, and there are the folders of 3 trials, 0 checkpoints, the best "
+        "weights of 3 trials with their settings, ledgers with the metrics of 1 epoch"
+    )
+    assert "a study.db of a backup in its place" in finding.todo
+    said = refused(ckconv_sweep("launch", "small.yaml", cwd=whole.root.parents[1]), 65)
+    assert "the study is missing, and there are trials: nothing is started over" in said
+
+
+@pytest.mark.fault("study-taken-away")
+def test_the_copy_of_a_study_that_was_taken_away_is_named(whole: SweepFolder) -> None:
+    whole.study.rename(whole.root / "study-rescued-1700000000000.db")
+    finding = only(found(whole), "study")
+    assert "study-rescued-1700000000000.db, all that was recorded" in finding.message
+    assert "then put study-rescued-1700000000000.db in its place" in finding.todo
+
+
+@pytest.mark.fault("changed-record")
+def test_a_record_that_was_changed_is_told_and_the_others_are_believed(whole: SweepFolder) -> None:
+    connection = sqlite3.connect(whole.study)
+    connection.execute(
+        "update trial_user_attributes set value_json = replace(value_json, '2000', '2001') "
+        "where trial_id = 2"
+    )
+    connection.commit()
+    connection.close()
+    finding = only(found(whole), "study")
+    assert finding.message == "trial 1: its record was changed after it had ended"
+    assert finding.damaged
 
 
 def test_a_sweep_that_never_began_is_a_warning(here: Path) -> None:

@@ -67,6 +67,43 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         SweepFolder.of(tmp_path / "sweeps", "digits").make()
 
 
+@pytest.mark.fault("study-taken-away")
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_was_made_for_a_sweep_that_did_not_begin_is_taken_away(
+    beside: bool, tmp_path: Path
+) -> None:
+    if beside:
+        SweepFolder.of(tmp_path / "sweeps", "other").make()
+    folder = SweepFolder.of(tmp_path / "sweeps", "digits")
+    made = folder.make()
+    folder.lock.touch()
+    folder.remove_if_unused(made)
+    assert not folder.root.exists()
+    assert folder.root.parent.exists() == beside
+
+
+@pytest.mark.fault("study-taken-away")
+@pytest.mark.parametrize(
+    "left", ["study.db", "notes.txt", "trials/0000/best-0123456789abcdef.pt", ".tmp-study.db"]
+)
+def test_a_folder_that_holds_anything_is_left_as_it_is(left: str, tmp_path: Path) -> None:
+    folder = SweepFolder.of(tmp_path / "sweeps", "digits")
+    made = folder.make()
+    folder.lock.touch()
+    (folder.root / left).parent.mkdir(exist_ok=True)
+    (folder.root / left).write_text("results")
+    folder.remove_if_unused(made)
+    assert (folder.root / left).read_text() == "results"
+
+
+def test_a_folder_that_was_there_before_is_not_taken_away(tmp_path: Path) -> None:
+    folder = SweepFolder.of(tmp_path / "sweeps", "digits")
+    folder.make()
+    folder.lock.touch()
+    folder.remove_if_unused(folder.make())
+    assert folder.lock.exists()
+
+
 def test_a_sweep_that_is_there_is_found(tmp_path: Path) -> None:
     assert SweepFolder.existing(tmp_path, sweep(tmp_path, "digits").name).study.exists()
 

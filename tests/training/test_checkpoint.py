@@ -16,12 +16,14 @@ import pytest
 import torch
 from record.system_calls import hear_steps
 
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import CannotWrite, DamagedData
 from ckconv_sweep.training import checkpoint
 
 from .tiny import in_child
 
 PAGE = 4096
+EPOCH = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=7)
 
 
 def state_of(epoch: int, size: int = 64) -> dict[str, Any]:
@@ -214,14 +216,14 @@ def test_only_the_owner_may_read_what_is_written(mask: int, tmp_path: Path) -> N
     try:
         checkpoint.save(tmp_path, 1, state_of(1))
         checkpoint.save_best(tmp_path, {}, {"w": torch.ones(2)})
-        checkpoint.note_in_ledger(tmp_path, 1)
+        checkpoint.note_in_ledger(tmp_path, EPOCH)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600] * 3
 
 
 def test_forgetting_leaves_the_best_weights_and_the_ledger(tmp_path: Path) -> None:
-    checkpoint.note_in_ledger(tmp_path, 1)
+    checkpoint.note_in_ledger(tmp_path, EPOCH)
     checkpoint.save(tmp_path, 1, state_of(1))
     name = checkpoint.save_best(tmp_path, {}, {"w": torch.ones(2)})
     (tmp_path / ".tmp-123-checkpoint-00002-0123456789abcdef.pt").write_text("half")
@@ -374,4 +376,4 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
 def test_a_ledger_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").mkdir()
     with pytest.raises(CannotWrite, match=r"ledger\.jsonl: cannot be written: Is a directory"):
-        checkpoint.note_in_ledger(tmp_path, 1)
+        checkpoint.note_in_ledger(tmp_path, EPOCH)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
+from ckconv_sweep.record.database import RESCUED, SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import SEE_DOCTOR, Study, is_finished
+from ckconv_sweep.record.study import Study, is_finished
 from ckconv_sweep.sweep.doctor.finding import Examined, Finding, count
 
 
@@ -19,7 +21,8 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
     def damaged(message: str, todo: str = "") -> tuple[list[Finding], Examined]:
         root = shlex.quote(str(sweep.folder.root))
         todo = todo or (
-            f"cp -a {root} {root}.copy, then put a study.db of a backup in its place; "
+            f"cp -a {root} {root}.copy, rm -f {root}/study.db-*, then put "
+            f"{_rescued(sweep) or 'a study.db of a backup'} in its place; "
             "without one, launch the space under another --name"
         )
         return [
@@ -28,8 +31,8 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
 
     path = sweep.folder.study
     if not path.exists():
-        if any(sweep.folder.root.glob("trials/*")):
-            return damaged("study.db is missing, and there are trials")
+        if left := _left(sweep):
+            return damaged(f"study.db is missing, and there are {left}")
         return [
             Finding(
                 check="study",
@@ -53,6 +56,34 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
         return [
             Finding(check="study", level="problem", message=f"study.db: {error.message}")
         ], sweep
+
+
+def _rescued(sweep: Examined) -> str:
+    """The newest copy that a driver made as its study was taken away; empty if there is none."""
+    copies = sorted(sweep.folder.root.glob(f"{RESCUED}-*.db"))
+    return copies[-1].name if copies else ""
+
+
+def _left(sweep: Examined) -> str:
+    """What lies beside a study that is missing."""
+    folders = list(sweep.folder.root.glob("trials/*"))
+    if not folders:
+        return ""
+    checkpoints = sum(len(list(folder.glob("checkpoint-*.pt"))) for folder in folders)
+    weights = sum(len(list(folder.glob("best-*.pt"))) for folder in folders)
+    epochs = 0
+    for ledger in sweep.folder.root.glob("trials/*/ledger.jsonl"):
+        text = ledger.read_text(errors="replace")
+        epochs += len(set(re.findall(r'"epoch": (\d+),.*"metrics"', text)))
+    parts = [
+        f"the folders of {count(len(folders), 'trial')}",
+        f"{count(checkpoints, 'checkpoint')}",
+        f"the best weights of {count(weights, 'trial')} with their settings",
+        f"ledgers with the metrics of {count(epochs, 'epoch')}",
+    ]
+    if rescued := _rescued(sweep):
+        parts.append(f"{rescued}, all that was recorded as study.db was taken away")
+    return ", ".join(parts)
 
 
 def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
