@@ -19,6 +19,9 @@ from torch.nn import functional
 from ckconv_sweep.config.data import Kind
 from ckconv_sweep.data.task import IGNORED
 
+_NEVER = torch.iinfo(torch.int64).min
+"""No class has this number."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -32,6 +35,9 @@ class Objective:
     """Scores beside loss and accuracy that follow from the mean loss of a split."""
     of_answers: Mapping[str, Callable[[Tensor, Tensor], float]]
     """Scores that need all answers and all targets at once, on the CPU."""
+    ignored: int | None = None
+    """The target of a step that is not scored. None where every target is: -100 is a number like
+    any other in a regression."""
 
     def sums(self, answers: Tensor, targets: Tensor) -> Sums:
         """Of each model by itself.
@@ -46,7 +52,11 @@ class Objective:
         right_E = None
         if self.right is not None:
             right_E = self.right(*(row.detach() for row in rows)).view(models, -1).sum(1)
-        return Sums(loss_E, (targets != IGNORED).view(models, -1).sum(1), right_E)
+        if self.ignored is None:
+            counted_E = targets.new_full((models,), targets[0].numel(), dtype=torch.int64)
+        else:
+            counted_E = (targets != self.ignored).view(models, -1).sum(1)
+        return Sums(loss_E, counted_E, right_E)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +71,12 @@ class Sums:
 
 
 def _cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
-    """`(N, K)` and `(N,)`, or `(N, K, T)` and `(N, T)`."""
+    """`(N, K)` and `(N,)`. PyTorch ignores -100 unless another number is named."""
+    return functional.cross_entropy(answers, targets, ignore_index=_NEVER, reduction="none")
+
+
+def _cross_entropy_of_steps(answers: Tensor, targets: Tensor) -> Tensor:
+    """`(N, K, T)` and `(N, T)`."""
     return functional.cross_entropy(answers, targets, ignore_index=IGNORED, reduction="none")
 
 
@@ -84,7 +99,7 @@ def _perplexity(loss: float) -> float:
 
 OBJECTIVES: dict[Kind, Objective] = {
     "classification": Objective(_cross_entropy, _right_class, {}, {}),
-    "per_step": Objective(_cross_entropy, _right_class, {}, {}),
+    "per_step": Objective(_cross_entropy_of_steps, _right_class, {}, {}, ignored=IGNORED),
     "binary": Objective(
         lambda answers, targets: functional.binary_cross_entropy_with_logits(
             answers, targets, reduction="none"
@@ -100,10 +115,11 @@ OBJECTIVES: dict[Kind, Objective] = {
         {},
     ),
     "text": Objective(
-        _cross_entropy,
+        _cross_entropy_of_steps,
         _right_class,
         {"bits_per_character": lambda loss: loss / math.log(2.0), "perplexity": _perplexity},
         {},
+        ignored=IGNORED,
     ),
 }
 

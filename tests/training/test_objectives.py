@@ -88,3 +88,23 @@ def test_a_regression_is_judged_by_its_mean_squared_error() -> None:
     answers_B, targets_B = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.5, 0.0, 4.0])
     found = scores("regression", answers_B, targets_B, 2)
     assert found == {"loss": pytest.approx(4.25 / 3), "mean_squared_error": pytest.approx(4.25 / 3)}
+
+
+@pytest.mark.fault("target-like-ignored-value")
+def test_a_regression_target_of_minus_100_counts_like_any_other() -> None:
+    answers_B, targets_B = torch.tensor([-99.0, 2.0, -100.0]), torch.tensor([-100.0, 0.0, -100.0])
+    found = scores("regression", answers_B, targets_B, 1)
+    assert found == {"loss": pytest.approx(5 / 3), "mean_squared_error": pytest.approx(5 / 3)}
+
+
+@pytest.mark.fault("target-like-ignored-value")
+def test_a_class_of_minus_100_is_not_skipped_in_silence() -> None:
+    objective = OBJECTIVES["classification"]
+    with pytest.raises(IndexError, match="-100 is out of bounds"):
+        objective.sums(torch.zeros(1, 2, 3), torch.tensor([[0, -100]]))
+
+
+@pytest.mark.fault("target-like-ignored-value")
+def test_a_regression_target_that_is_not_a_number_shows_in_the_loss() -> None:
+    found = scores("regression", torch.zeros(3), torch.tensor([1.0, math.nan, 0.0]), 1)
+    assert math.isnan(found["loss"])
