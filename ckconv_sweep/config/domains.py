@@ -294,7 +294,16 @@ def _block(
     search: dict[str, Interval | Choices] = {}
     for key, value in inner.items():
         at = document.where(("search", path, "choices", label, key))
-        annotation = annotation_at(option, tree, tuple(str(key).split(".")))
+        words = str(key).split(".")
+        for outer in (".".join(words[:end]) for end in range(1, len(words))):
+            if outer in inner:
+                raise ConfigError(
+                    f"search: {path}.{label}.{key} is set in two places, here and at "
+                    f"{document.where(('search', path, 'choices', label, outer))}",
+                    where=at,
+                    hint="remove one of the two",
+                )
+        annotation = annotation_at(option, tree, tuple(words))
         names_a_block = key in fixed and key.endswith(".name")
         if annotation is None and not names_a_block:
             known = [known for known in paths(option, tree) if known != "name"]

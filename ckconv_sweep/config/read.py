@@ -10,6 +10,7 @@ from typing import Any
 from ckconv_sweep.config import bundled, files
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths
 from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
@@ -44,7 +45,8 @@ def read_space(given: str, changes: Sequence[str] = ()) -> Space:
 
 
 def parse_space(text: str, name: str) -> Space:
-    """A space that a sweep wrote down, with its base trial inside. Raises as `read_space`."""
+    """A space that a sweep wrote down, with its base trial inside. One that sets a setting in two
+    places, which an earlier version allowed, is read. Raises as `read_space`."""
     # It was small enough when a person had written it, without every default.
     return _space(files.parse(text, name, max_values=2 * files.MAX_VALUES), None, ())
 
@@ -77,13 +79,25 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         base = _base_document(file.trial, folder, document)
     else:
         base = document.below("trial")
+        if folder is not None and file.metric is not None and "metric" in base.value:
+            raise ConfigError(
+                f"metric is set in two places, here and at {document.where(('trial', 'metric'))}",
+                where=document.where(("metric",)),
+                hint="remove one of the two",
+            )
     if file.metric is not None and isinstance(base.value, dict):
         places = {k: v for k, v in base.places.items() if k[:1] != ("metric",)}
         below = document.below("metric").places
         places |= {("metric", *k): where for k, where in below.items()}
         base = Document(base.name, base.value | {"metric": document.value["metric"]}, places)
     trial = build(Trial, _changed(base, of_trial))
-    return space_from(file, trial, document)
+    space = space_from(file, trial, document)
+    if folder is not None:
+        check_set_once(space, document)
+        for change in of_trial:
+            key, value = _read_change(change)
+            check_change(space, key, value, f"--set {change}", document)
+    return space
 
 
 def _base_document(given: str, folder: Path, space: Document) -> Document:
@@ -119,24 +133,29 @@ def _changed(
     value, places = document.value, dict(document.places)
     for change in changes:
         where = f"--set {change}"
-        path, equals, text = change.partition("=")
-        key: Key = tuple(path.strip().split("."))
-        if not equals or not all(key):
-            raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
-        new = files.parse(text, where).value
+        key, new = _read_change(change)
         value = _with_default_block(kind, value, key)
         of_several = key[-1] == "name" and len(blocks(annotation_at(kind, value, key[:-1]))) > 1
         if annotation_at(kind, value, key) is None and not of_several:
             raise ConfigError(
-                f"no setting is called {path.strip()!r}",
+                f"no setting is called {'.'.join(key)!r}",
                 where=where,
-                hint=nearest_or_all(path.strip(), paths(kind, value)),
+                hint=nearest_or_all(".".join(key), paths(kind, value)),
             )
         value = _put(value, key, new)
         if key[-1] == "name":
             value = _drop_settings_of_another_block(kind, value, key[:-1])
         places[key] = where
     return Document(document.name, value, places)
+
+
+def _read_change(change: str) -> tuple[tuple[str, ...], Any]:
+    where = f"--set {change}"
+    path, equals, text = change.partition("=")
+    key = tuple(path.strip().split("."))
+    if not equals or not all(key):
+        raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
+    return key, files.parse(text, where).value
 
 
 def _with_default_block(kind: type[Trial] | type[SpaceFile], tree: Any, key: Key) -> Any:

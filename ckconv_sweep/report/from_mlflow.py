@@ -19,6 +19,7 @@ from ckconv_sweep import keys
 from ckconv_sweep.config.files import MAX_BYTES
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
@@ -58,7 +59,7 @@ def results_of(client: Any, experiment: str, name: str, source: str) -> Results:
         records=records,
         state=_STATES.get(parent.info.status, "interrupted"),
         source=source,
-        notes=namesakes,
+        notes=(*namesakes, *notes_on(space)),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.lock import holder
 from ckconv_sweep.record.study import Study, TrialRecord
@@ -19,8 +20,8 @@ class Results:
 
     `uid` names the sweep for ever, 32 hexadecimal digits. `state`: see `report.summary`; from
     MLflow it is what the driver wrote last, so a killed one seems to run. `source` says where it
-    was read, `notes` what the reader should know about that, `versions` are those of each session
-    that changed them, which MLflow does not say; these three are not compared.
+    was read, `notes` what the reader should know about the sweep, `versions` are those of each
+    session that changed them, which MLflow does not say; these three are not compared.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Results:
             records=records,
             state=state_of(records, study.space, held=holder(folder.lock) is not None),
             source=str(folder.root),
+            notes=notes_on(study.space),
             versions=noted(study),
         )
 

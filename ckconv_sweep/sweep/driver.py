@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ckconv_sweep import keys
+from ckconv_sweep.config import files
+from ckconv_sweep.config.overlaps import check_set_once
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
@@ -102,6 +104,15 @@ def run_sweep(
             # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
             with interruption.shielded(), Study.open(folder) as study:
                 check_same_space(study.space, space, folder.name)
+                # An earlier version began sweeps that are refused now.
+                check_set_once(
+                    space,
+                    files.parse(
+                        space.to_yaml(), str(folder.space), max_values=2 * files.MAX_VALUES
+                    ),
+                    hint="the sweep can be read but not resumed: copy the file without one of the "
+                    "two, and launch it with another --name",
+                )
                 changed = versions.check(study, allow_code_change=allow_code_change)
         # Read now: one message instead of one for every trial.
         digest = content_digest(load(space.trial.data, data_dir))

@@ -6,6 +6,7 @@ import re
 import shlex
 from dataclasses import replace
 
+from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
@@ -98,6 +99,16 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         )
         for sentence in study.contradictions()
     ]
+    overlaps = [
+        Finding(
+            check="study",
+            level="warning",
+            message=sentence,
+            todo="its trials cannot be resumed; launch a space with one of the two under another "
+            "--name",
+        )
+        for sentence in notes_on(space)
+    ]
     settings: dict[int, Trial] = {}
     for record in records:
         try:
@@ -120,6 +131,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         said += f", {len(unfinished)} running"
     if not found:
         found.append(Finding(check="study", level="ok", message=said))
+    found += overlaps
     if unfinished and not sweep.runs:
         found.append(
             Finding(
