@@ -68,5 +68,6 @@ def log10_of(name: str) -> str:
 
 
 def trial_name(number: int) -> str:
-    """Short and sorted as text, because it is the legend of every chart: `t004`."""
+    """Short, because it is the legend of every chart: `t004`. Its order as text is that of the
+    numbers up to `t999` only, so sort by number."""
     return f"t{number:03d}"

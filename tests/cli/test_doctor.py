@@ -239,6 +239,15 @@ def test_a_damaged_checkpoint_is_named_with_the_epoch_after_which_its_trial_goes
     assert one.message.startswith("trial 1 has 2 epochs and no usable checkpoint")
 
 
+def test_findings_are_in_the_order_of_the_trials_numbers(whole: SweepFolder) -> None:
+    for number in (10_000, 1_001):
+        whole.trial(number).mkdir()
+    assert [finding.message for finding in found(whole)] == [
+        "trials/1001 belongs to no trial of the study",
+        "trials/10000 belongs to no trial of the study",
+    ]
+
+
 @pytest.mark.fault("foreign-checkpoint")
 def test_a_checkpoint_of_another_trial_is_named(interrupted: SweepFolder) -> None:
     foreign = newest(interrupted, 2)

@@ -56,8 +56,8 @@ def test_the_lowest_is_first_where_the_metric_is_minimised() -> None:
 
 @pytest.mark.parametrize(("metric", "name"), [(MAX, "val/accuracy"), (MIN, "val/loss")])
 def test_of_equals_the_earlier_trial_is_first(metric: str, name: str) -> None:
-    records = [record(i, [0.5], metric=name) for i in (3, 1, 2)]
-    assert leaderboard(records, space(metric))["trial"].tolist() == [1, 2, 3]
+    records = [record(i, [0.5], metric=name) for i in (1000, 1, 101)]
+    assert leaderboard(records, space(metric))["trial"].tolist() == [1, 101, 1000]
 
 
 def test_a_trial_is_judged_by_its_best_epoch_the_earlier_of_equals() -> None:

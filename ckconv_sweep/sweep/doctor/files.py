@@ -167,7 +167,8 @@ def _open_to_others(path: Path, top: Path) -> bool:
 
 def _trial_folders(sweep: Examined) -> list[Path]:
     found = sweep.folder.root.glob("trials/*")
-    return sorted(path for path in found if path.is_dir() and re.fullmatch(r"\d{4,}", path.name))
+    folders = [path for path in found if path.is_dir() and re.fullmatch(r"\d{4,}", path.name)]
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def _bytes_of(path: Path) -> int:
