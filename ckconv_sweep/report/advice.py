@@ -107,13 +107,14 @@ def many_violations(known: Known) -> Said:
 
 
 def a_bound_was_hit(known: Known) -> Said:
-    """The best tenth of the trials lies at the end of a range."""
+    """The best tenth of the trials lies at the end of a range, and trials there rank higher."""
     for bound in bounds_hit(known.records, known.space):
         _, moved = wider(known.space, [bound])
         yield (
             f"{bound.setting} hit the {bound.end} end of its range, {bound.value:g}.",
-            f"{bound.near} of the best {bound.best} trials lie within 10 % of it (by chance: "
-            f"{bound.chance:.1g})",
+            f"{bound.near} of the best {bound.best} trials lie within 10 % of it; if the setting "
+            f"made no difference, the {bound.there} trials there would rank as high with a "
+            f"probability of {bound.chance:.1g}",
             "search further there: the wider space below does"
             if moved
             else f"no such setting lies beyond it; fix it at {bound.value:g} and search the others",

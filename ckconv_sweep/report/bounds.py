@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.stats import binom
+from scipy.stats import mannwhitneyu
 
 from ckconv_sweep.config import files
-from ckconv_sweep.config.domains import Choices, Interval, count
+from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.study import TrialRecord
-from ckconv_sweep.report.sample import ranked
+from ckconv_sweep.report.sample import ranked, standing
 from ckconv_sweep.report.scale import Scale
 
 NEAR = 0.1
@@ -36,44 +37,62 @@ class Bound:
     """How many of the best trials lie near the end."""
     best: int
     """How many trials have this setting and are among the best tenth."""
+    there: int
+    """How many of all trials lie near the end."""
     chance: float
-    """Probability of so many if the best trials lay anywhere."""
+    """Probability that the trials near one of the two ends rank this high if the setting makes no
+    difference (Mann-Whitney, two-sided)."""
 
 
 def bounds_hit(records: Sequence[TrialRecord], space: Space) -> list[Bound]:
-    """The ends within a tenth of whose range two thirds of the best tenth of the trials lie, which
-    would happen by chance in one case of a hundred. Choices have no ends."""
+    """The ends near which two thirds of the best tenth of the trials lie, if the trials there also
+    rank higher than the others, by chance in at most one of a hundred ranges. Choices have no ends.
+
+    The chance is taken over the ranks, given what was drawn: how often a sampler draws the end of a
+    range depends on its rounding, on constraints, on failures, on how far a grid was walked, and
+    with TPE on the scores.
+    """
     order = ranked(records, space)
     return [
         bound
         for setting, domain in space.parameters().items()
         if isinstance(domain, Interval) and domain.low < domain.high
-        for bound in _ends(order, setting, domain)
+        for bound in _ends(order, setting, domain, space.metric)
     ]
 
 
-def _ends(order: Sequence[TrialRecord], setting: str, domain: Interval) -> Iterator[Bound]:
-    """The ends of one setting's range, of trials with the best first."""
-    order = [r for r in order if setting in r.params]
-    if len(order) < FEWEST:
+def _ends(
+    order: Sequence[TrialRecord], setting: str, domain: Interval, metric: Metric
+) -> Iterator[Bound]:
+    """The ends of one setting's range."""
+    trials = [r for r in order if setting in r.params]
+    if len(trials) < FEWEST:
         return
-    scale, best = Scale(domain), order[: max(3, round(len(order) / 10))]
-    places = [scale.fraction(record.params[setting]) for record in best]
-    points = count(domain)
-    for end, inside in (
-        ("low", [place <= NEAR for place in places]),
-        ("high", [place >= 1 - NEAR for place in places]),
-    ):
-        # Of few values the last one alone is near: more likely by chance than a tenth.
-        share = NEAR if points is None else max(NEAR, 1 / points)
-        chance = float(binom.sf(sum(inside) - 1, len(best), share))
-        if sum(inside) >= _CROWD * len(best) and chance <= _CHANCE:
+    scale, best = Scale(domain), max(3, round(len(trials) / 10))
+    places = [scale.fraction(r.params[setting]) for r in trials]
+    ends: tuple[tuple[Literal["low", "high"], float, list[bool]], ...] = (
+        ("low", domain.low, [place <= NEAR for place in places]),
+        ("high", domain.high, [place >= 1 - NEAR for place in places]),
+    )
+    for end, value, near in ends:
+        # Of equal trials those near the end are taken for the worse: a metric that is the same for
+        # all trials tells nothing, whatever their order.
+        marks = sorted(zip((standing(r, metric) for r in trials), near, strict=True))
+        ranks = {
+            mark: [i for i, (_, at) in enumerate(marks) if at == mark] for mark in (True, False)
+        }
+        crowd = sum(at for _, at in marks[:best])
+        if crowd < _CROWD * best or not ranks[False]:
+            continue
+        chance = 2 * float(mannwhitneyu(ranks[True], ranks[False], alternative="less").pvalue)
+        if chance <= _CHANCE:
             yield Bound(
                 setting=setting,
-                end="low" if end == "low" else "high",
-                value=domain.low if end == "low" else domain.high,
-                near=sum(inside),
-                best=len(best),
+                end=end,
+                value=value,
+                near=crowd,
+                best=best,
+                there=len(ranks[True]),
                 chance=chance,
             )
 

@@ -63,14 +63,11 @@ def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUG
 def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
     """The trials, best first: the completed ones, then those that were stopped early; of equal ones
     the earlier. What failed or has not ended is left out."""
-    metric = space.metric
-    sign = -1.0 if metric.mode == "max" else 1.0
     ended = [r for r in records if r.outcome in ("completed", "pruned") and r.history]
-    return sorted(
-        ended,
-        key=lambda r: (
-            r.outcome != "completed",
-            sign * objective(r.history, metric),
-            r.number,
-        ),
-    )
+    return sorted(ended, key=lambda r: (*standing(r, space.metric), r.number))
+
+
+def standing(record: TrialRecord, metric: Metric) -> tuple[bool, float]:
+    """The key by which trials are ranked: lower is better, equal trials have the same."""
+    sign = -1.0 if metric.mode == "max" else 1.0
+    return record.outcome != "completed", sign * objective(record.history, metric)

@@ -76,7 +76,10 @@ def test_a_bound_that_was_hit_is_told_with_the_way_out() -> None:
     records = [replace(r, params={RATE: 9.9e-3 if r.number >= 36 else 1e-3}) for r in spread(40)]
     advice = given(records)["a_bound_was_hit"]
     assert advice.what == f"{RATE} hit the high end of its range, 0.01."
-    assert advice.evidence.startswith("4 of the best 4 trials lie within 10 % of it")
+    assert advice.evidence == (
+        "4 of the best 4 trials lie within 10 % of it; if the setting made no difference, the 4 "
+        "trials there would rank as high with a probability of 2e-05"
+    )
     assert "wider space" in advice.do
 
 

@@ -34,7 +34,8 @@ def test_a_bound_is_hit_where_the_best_tenth_crowds_within_a_tenth_of_the_end() 
     (bound,) = bounds_hit(at([0.95, 0.99, 0.91, *rest(27)]), space())
     assert (bound.setting, bound.end, bound.value) == (RATE, "high", 0.01)
     assert (bound.near, bound.best) == (3, 3)
-    assert bound.chance == pytest.approx(0.001)  # three times a tenth
+    assert bound.there == 3
+    assert bound.chance == pytest.approx(2 / math.comb(30, 3))  # one order of many, at either end
 
     (low,) = bounds_hit(at([0.05, 0.01, 0.09, *rest(27)]), space())
     assert low.end == "low"
@@ -43,7 +44,7 @@ def test_a_bound_is_hit_where_the_best_tenth_crowds_within_a_tenth_of_the_end() 
 @pytest.mark.parametrize(
     "fractions",
     [
-        [0.95, 0.99, 0.85, *rest(27)],  # two of three: by chance in one of 36 cases
+        [0.95, 0.99, *rest(20), 0.91, *rest(7)],  # the third there is among the worst
         [0.5, 0.5, 0.5, *[0.99] * 27],  # many are there, but not the best
         [0.99] * 19,  # too few to have a best tenth
     ],
@@ -52,18 +53,18 @@ def test_no_bound_is_hit_otherwise(fractions: list[float]) -> None:
     assert bounds_hit(at(fractions), space()) == []
 
 
-def test_of_few_values_the_last_one_is_nearer_by_chance() -> None:
-    search = "  model.hidden_channels: {low: 4, high: 12, step: 4}"
+def test_where_many_trials_lie_at_an_end_the_best_must_not_be_the_only_good_ones() -> None:
+    asked = space(search="  model.hidden_channels: {low: 4, high: 12, step: 4}")
 
-    def crowd(best: int) -> list[TrialRecord]:
+    def sweep(channels: list[int]) -> list[TrialRecord]:
         return [
-            record(i, [1 - i / 1000], params={"model.hidden_channels": 12 if i < best else 8})
-            for i in range(10 * best)
+            record(i, [1 - i / 1000], params={"model.hidden_channels": c})
+            for i, c in enumerate(channels)
         ]
 
-    assert bounds_hit(crowd(4), space(search=search)) == []  # a third to the power of 4 is 0.012
-    (bound,) = bounds_hit(crowd(5), space(search=search))
-    assert bound.chance == pytest.approx(3**-5)
+    assert bounds_hit(sweep([12] * 4 + [8, 12, 8, 8, 12, 12] * 6), asked) == []
+    (bound,) = bounds_hit(sweep([12] * 20 + [8] * 20), asked)
+    assert (bound.near, bound.best, bound.there) == (4, 4, 20)
 
 
 def test_choices_have_no_ends() -> None:
@@ -87,6 +88,7 @@ def bound(setting: str, end: str) -> Bound:
         value=0.0,
         near=3,
         best=3,
+        there=3,
         chance=0.001,
     )
 
