@@ -24,8 +24,9 @@ def status(
     """How far a sweep is, also while it runs.
 
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
-    (trials), completed, pruned, failed, unfinished, metric, best_trial, best_value, best_epoch,
-    best_params, started_at and last_epoch_at (ISO 8601, UTC). What is not known yet is null.
+    (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric,
+    best_trial, best_value, best_epoch, best_params, started_at and last_epoch_at (ISO 8601, UTC).
+    What is not known yet is null.
     """
     from dataclasses import asdict
     from json import dumps
@@ -39,11 +40,13 @@ def status(
     folders = [SweepFolder.existing(sweeps_dir, name)] if name else all_sweeps(sweeps_dir)
     summaries = [_summary(folder) for folder in folders]
     if json:
-        said = [asdict(summary) for summary in summaries]
+        said = [asdict(summary) for summary, _ in summaries]
         typer.echo(dumps(said[0] if name else said, indent=2))
         return
-    for s, folder in zip(summaries, folders, strict=True):
+    for (s, note), folder in zip(summaries, folders, strict=True):
         typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} asked")
+        if note:
+            typer.echo(f"  {note}")
         typer.echo(
             f"  {s.completed} completed, {s.pruned} stopped early, {s.failed} failed, "
             f"{s.unfinished} {'running' if s.state == 'running' else 'unfinished'}"
@@ -76,7 +79,7 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
         )
     for folder in folders:
         try:
-            s = _summary(folder)
+            s, _ = _summary(folder)
         except DamagedData:
             table.add_row(folder.name, "damaged: see doctor")
             continue
@@ -145,12 +148,14 @@ def best(
         typer.echo(f"test them, once: ckconv-sweep evaluate {weights}")
 
 
-def _summary(folder: SweepFolder) -> Summary:
+def _summary(folder: SweepFolder) -> tuple[Summary, str]:
+    """With why fewer trials are asked than the budget allows, if so."""
+    from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.study import Study, rejected
     from ckconv_sweep.report.summary import summarize
 
     with Study.open(folder) as study:
-        return summarize(
-            folder.name, study.trials(), study.space, held=holder(folder.lock) is not None
-        )
+        records, space = study.trials(), study.space
+    held = holder(folder.lock) is not None
+    return summarize(folder.name, records, space, held=held), grid_note(space, rejected(records))

@@ -12,8 +12,9 @@ from rich.text import Text
 from ckconv_sweep.cli import words
 from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.domains import Choices, Interval, count
+from ckconv_sweep.config.grid import grid_note, grid_size, most_trials
 from ckconv_sweep.config.settings import short_names
-from ckconv_sweep.config.space import Space, grid
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.driver import check_same_space, parameters_of
 from ckconv_sweep.sweep.sampling import draw, sampler_for
@@ -30,13 +31,16 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     console = words.console()
     hours = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
     console.print(
-        f"{folder.name}: {words.count(space.budget.trials, 'trial')}{hours} of up to "
+        f"{folder.name}: {words.count(most_trials(space), 'trial')}{hours} of up to "
         f"{words.count(space.trial.training.epochs, 'epoch')} on {space.trial.data.name}, "
         f"sampler {space.sampler.name} (seed {space.sampler.seed}), "
         f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
     )
+    if note := grid_note(space):
+        console.print(note)
+    used_up = " (a point of the grid that violates it is left out)"
     for constraint in space.constraints:
-        console.print(f"constraint: {constraint}")
+        console.print(f"constraint: {constraint}{used_up if grid_size(space) is not None else ''}")
     table = Table(title="searched", title_justify="left")
     for heading in ("setting", "range", "points"):
         table.add_column(heading)
@@ -64,9 +68,7 @@ def _range(domain: Interval | Choices) -> str:
 
 
 def _show_first_trials(space: Space, console: Console, data_dir: Path | None) -> None:
-    amount = min(_FIRST, space.budget.trials)
-    if space.sampler.name == "grid":
-        amount = min(amount, sum(1 for _ in grid(space)))
+    amount = min(_FIRST, most_trials(space))
     study = optuna.create_study()
     table = Table(title="the first trials", title_justify="left")
     names = list(space.parameters())

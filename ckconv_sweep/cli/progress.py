@@ -15,22 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from ckconv_sweep.cli.words import count, duration, number, score, settings
+from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.study import TrialRecord
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 
 
 @contextlib.contextmanager
-def progress(name: str, space: Space) -> Iterator[Listener]:
-    """The view of a sweep that fits where the output goes."""
+def progress(name: str, space: Space, rejected: int = 0) -> Iterator[Listener]:
+    """The view of a sweep that fits where the output goes; `rejected` as in `most_trials`."""
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines(space.metric)
         return
-    view = LiveView(name, space.metric, space.budget.trials, console)
+    view = LiveView(name, space.metric, most_trials(space, rejected), console)
     with view.shown():
         yield view
 
@@ -151,6 +152,8 @@ class LiveView(Listener):
                 row.epoch, row.best = event.epoch, event.best
                 self._epochs += event.epoch.number > row.before
                 self._offer(event.best, event.number, event.epoch.number, row.params)
+            case Rejected():
+                self._asked = event.most
             case Ended():
                 if (left := self._rows.pop(event.number, None)) is not None:
                     self._ended_seen += 1 - left.share_before

@@ -239,23 +239,25 @@ def _run(
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
     from ckconv_sweep.cli.result import show_result
+    from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.errors import ClusterLost
-    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.study import Study, TrialRecord, is_finished, rejected
     from ckconv_sweep.sweep.mlflow_store import default_uri
 
+    records, stored = list[TrialRecord](), None
     uri = tracking_uri or default_uri(folder.root.parent)
     if folder.study.exists():
-        from ckconv_sweep.report.summary import summarize
-
         with Study.open(folder) as study:
             records, stored = study.trials(), study.space
-        if summarize(folder.name, records, space, held=False).state == "finished":
-            from ckconv_sweep.sweep.driver import check_same_space, deliver_rest
+    if note := grid_note(space, rejected(records)):
+        typer.echo(note)
+    if stored is not None and is_finished(records, space):
+        from ckconv_sweep.sweep.driver import check_same_space, deliver_rest
 
-            check_same_space(stored, space, folder.name)
-            # A driver may have been killed after the last trial, and MLflow may have been down.
-            show_result(folder, records, space, tracking_uri, deliver_rest(folder, uri))
-            return
+        check_same_space(stored, space, folder.name)
+        # A driver may have been killed after the last trial, and MLflow may have been down.
+        show_result(folder, records, space, tracking_uri, deliver_rest(folder, uri))
+        return
 
     from ckconv_sweep.sweep.driver import run_sweep
     from ckconv_sweep.sweep.mlflow_store import check_answers
@@ -265,7 +267,7 @@ def _run(
     with at_the_end(on_finish, folder, space.metric) as finish:
         try:
             with (
-                progress(folder.name, space) as view,
+                progress(folder.name, space, rejected(records)) as view,
                 at_each_best(on_best, folder, space.metric, view) as best,
             ):
                 session = run_sweep(

@@ -164,14 +164,16 @@ def validate(
 ) -> None:
     """Check a file without running anything."""
     from ckconv_sweep.cli.words import count
+    from ckconv_sweep.config.grid import grid_note, most_trials
     from ckconv_sweep.config.read import is_space, read_space, read_trial
 
     if is_space(file):
         space = read_space(file, set_ or ())
         typer.echo(
             f"{file}: a space of {count(len(space.parameters()), 'searched setting')}, "
-            f"{count(space.budget.trials, 'trial')}, sampler {space.sampler.name}, "
+            f"{count(most_trials(space), 'trial')}, sampler {space.sampler.name}, "
             f"scheduler {space.scheduler.name}: valid"
+            + (f"\n  {note}" if (note := grid_note(space)) else "")
         )
     else:
         trial = read_trial(file, set_ or ())

@@ -45,8 +45,9 @@ def _look_on(folder: SweepFolder) -> None:
     """Until no driver holds the sweep any more. Raises KeyboardInterrupt after a Ctrl-C, but not
     from within SQLAlchemy's callbacks, where Python would swallow it."""
     from ckconv_sweep.cli.progress import PlainLines, progress
+    from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.study import Study, rejected
     from ckconv_sweep.sweep.events import Ended
 
     with (
@@ -55,11 +56,13 @@ def _look_on(folder: SweepFolder) -> None:
         progress(folder.name, study.space) as view,
     ):
         news, brief, held = News(study.space), isinstance(view, PlainLines), True
-        records = [record for record in study.trials() if record.counts]
+        found = study.trials()
+        most = most_trials(study.space, rejected(found))
+        records = [record for record in found if record.counts]
         news.skip(records)
         if brief:
             over = sum(record.outcome != "running" for record in records)
-            view.say(f"{over} of {study.space.budget.trials} trials ended; a line for each follows")
+            view.say(f"{over} of {most} trials ended; a line for each follows")
         else:
             view.begin(records)
         while held:
@@ -102,12 +105,18 @@ class News:
     def of(self, records: Sequence[TrialRecord]) -> Iterator[Event]:
         """What is new since the last look. A trial is told of when a second look finds it, or its
         first epoch has ended: one that violates a constraint is there for a moment, too."""
+        from ckconv_sweep.config.grid import grid_size, most_trials
+        from ckconv_sweep.record.study import rejected
+        from ckconv_sweep.sweep.events import Rejected
+
         for record in records:
             number = record.number
             if number in self._over:
                 continue
             if not record.counts:
                 self._over.add(number)
+                if grid_size(self._space) is not None:
+                    yield Rejected(number=number, most=most_trials(self._space, rejected(records)))
             elif record.history or record.outcome != "running" or number in self._seen:
                 yield from self._of_trial(record)
             self._seen.add(number)

@@ -33,6 +33,7 @@ from ckconv_sweep.config.domains import (
     read_domain,
 )
 from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.grid import grid_size
 from ckconv_sweep.config.settings import NotNegative, Positive, Seed, Settings, flat
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
@@ -275,9 +276,8 @@ def grid(space: Space) -> Iterator[dict[str, Scalar]]:
 
 def exhausted(space: Space, number: int) -> bool:
     """Whether a grid has no point for a trial of this number. Other samplers have no end."""
-    if space.sampler.name != "grid":
-        return False
-    return next(itertools.islice(grid(space), number, None), None) is None
+    size = grid_size(space)
+    return size is not None and number >= size
 
 
 def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:
@@ -371,21 +371,18 @@ def _moves(
 
 
 def _check_grid(space: Space, document: Document) -> None:
-    if space.sampler.name != "grid":
+    size = grid_size(space)
+    if size is None:
         return
-    size = 1
     for path, domain in space.search.items():
         place: Key = ("search", path)
-        if isinstance(domain, Blocks):
-            size *= sum(
-                math.prod(
-                    _counted(f"{path}.{label}.{key}", d, (*place, "choices", label, key), document)
-                    for key, d in block.search.items()
-                )
-                for label, block in domain.options.items()
-            )
-        else:
-            size *= _counted(path, domain, place, document)
+        if not isinstance(domain, Blocks):
+            _check_counted(path, domain, place, document)
+            continue
+        for label, block in domain.options.items():
+            for key, inner in block.search.items():
+                name = f"{path}.{label}.{key}"
+                _check_counted(name, inner, (*place, "choices", label, key), document)
     if size > MAX_GRID:
         raise ConfigError(
             f"search: a grid of more than {MAX_GRID:,} points is refused",
@@ -394,13 +391,11 @@ def _check_grid(space: Space, document: Document) -> None:
         )
 
 
-def _counted(name: str, domain: Interval | Choices, place: Key, document: Document) -> int:
-    many = count(domain)
-    if many is None:
+def _check_counted(name: str, domain: Interval | Choices, place: Key, document: Document) -> None:
+    if count(domain) is None:
         raise ConfigError(
             f"search: {name}: a grid needs steps here",
             where=document.where(place),
             hint="write {low: 0, high: 1, step: 0.1} or {choices: [0.1, 1.0]}, or take another "
             "sampler",
         )
-    return many

@@ -18,7 +18,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,11 @@ class TrialRecord:
     def counts(self) -> bool:
         """Whether it is part of the budget; a trial that violated a constraint is not."""
         return self.reason != REASON_CONSTRAINT
+
+
+def rejected(records: Iterable[TrialRecord]) -> int:
+    """How many draws violated a constraint."""
+    return sum(not record.counts for record in records)
 
 
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
+from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Asha, Median, Space
 from ckconv_sweep.keys import trial_name
@@ -128,12 +129,15 @@ def too_few_trials(known: Known) -> Said:
         return
     amount = len(comparable(known.records, known.space))
     tried = [one for one in settings if one.enough]
-    begun, budget = len(known.records), known.space.budget.trials
-    more = (
-        (f"let it go on: {begun} of its {budget} trials have begun",)
-        if begun < budget
-        else ("go on with more trials", f"{known.resume} --trials {2 * max(begun, ENOUGH)}")
-    )
+    begun, most = len(known.records), most_trials(known.space, known.violations)
+    size, wanted = grid_size(known.space), 2 * max(begun, ENOUGH)
+    there = wanted if size is None else min(wanted, size - known.violations)
+    if begun < most:
+        more = [f"let it go on: {begun} of its {most} trials have begun"]
+    elif begun < there:
+        more = ["go on with more trials", f"{known.resume} --trials {there}"]
+    else:
+        more = ["start a sweep with smaller steps or another sampler: this grid has no more points"]
     yield (
         "Too few trials to tell which settings matter.",
         f"{amount} comparable trials, {len(settings)} searched settings; "

@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 
 from ckconv_sweep.config import files
 from ckconv_sweep.config.domains import Choices, Interval
+from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.study import TrialRecord, rejected
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
 from ckconv_sweep.report.importance import Importances, importances
@@ -86,6 +87,7 @@ def page(
     return template().render(
         name=results.name,
         summary=results.summary(),
+        grid_note=grid_note(space, rejected(results.records)),
         state=results.state,
         source=results.source,
         notes=results.notes,

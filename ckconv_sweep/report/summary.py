@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import best, objective
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord, is_finished
+from ckconv_sweep.record.study import TrialRecord, is_finished, rejected
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -23,7 +24,7 @@ class Summary:
     name: str
     state: State
     asked: int
-    """Trials of the budget."""
+    """Trials of the budget, or what its grid allows if that is less."""
     completed: int
     pruned: int
     """Stopped early."""
@@ -70,7 +71,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
-        asked=space.budget.trials,
+        asked=most_trials(space, rejected(records)),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
@@ -18,8 +19,8 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
-from ckconv_sweep.record.study import Study, TrialRecord
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.record.study import Study, TrialRecord, rejected
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.sweep.stopping import Curve, verdict_of
 
@@ -251,11 +252,15 @@ class Coordinator:
         return None
 
     def _reject(self, number: int, broken: str) -> None:
-        """Outside the budget and outside MLflow; a new one is asked in its place."""
+        """Outside the budget and outside MLflow; a new one is asked in its place, if there is
+        one: a grid goes on to its next point."""
         del self._running[number]
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
         self._counted -= 1
-        last = self._study.trials()[-MOST_VIOLATIONS:]
+        records = self._study.trials()
+        if grid_size(self.space) is not None:
+            self._tell(Rejected(number=number, most=most_trials(self.space, rejected(records))))
+        last = records[-MOST_VIOLATIONS:]
         if len(last) == MOST_VIOLATIONS and not any(r.counts for r in last):
             self.stop(
                 ConfigError(

@@ -45,7 +45,16 @@ class Ended:
     ended_ms: int
 
 
-Event = Started | EpochEnded | Ended
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A point of a grid violated a constraint, and none comes in its place: the sweep can have
+    `most` trials in all. Of the other samplers' violations nobody hears: they draw again."""
+
+    number: int
+    most: int
+
+
+Event = Started | EpochEnded | Ended | Rejected
 
 
 class Listener:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckconv_sweep.config.domains import Choices, Interval
+from ckconv_sweep.config.grid import grid_note, most_trials
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
 from ckconv_sweep.record.study import TrialRecord
-from ckconv_sweep.sweep.events import Ended, Event, Started
+from ckconv_sweep.sweep.events import Ended, Event, Rejected, Started
 
 TAG = "mlflow.note.content"
 MOST_ROWS = 20
@@ -37,9 +38,14 @@ class Standings:
 
     space: Space
     rows: dict[int, _Row] = field(default_factory=dict)
+    rejected: int = 0
+    """How many draws violated a constraint; of a grid they are used up."""
 
     def add(self, record: TrialRecord) -> None:
         """A trial of an earlier session."""
+        if not record.counts:
+            self.rejected += 1
+            return
         history = record.history
         value = objective(history, self.space.metric) if history else None
         self.rows[record.number] = _Row(
@@ -50,6 +56,8 @@ class Standings:
         """Something happened to a trial of this session."""
         if isinstance(event, Started):
             self.rows[event.number] = _Row(event.params)
+        elif isinstance(event, Rejected):
+            self.rejected += 1
         elif isinstance(event, Ended) and event.number in self.rows:
             row = self.rows[event.number]
             row.outcome, row.value, row.epochs = event.outcome, event.value, event.epochs
@@ -108,12 +116,13 @@ class Standings:
             if outcome in outcomes
         )
         metric = space.metric
+        why = grid_note(space, self.rejected)
         better = "higher" if metric.mode == "max" else "lower"
         return (
-            f"{_BEGINNING}{space.trial.data.name}**: {space.budget.trials} trials asked"
-            f"{f' ({how_many})' if how_many else ''}, sampler {space.sampler.name}, scheduler "
-            f"{space.scheduler.name}. Judged by **{metric.name}** at its {metric.at} epoch; "
-            f"{better} is better."
+            f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
+            f"asked{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
+            f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
+            f"**{metric.name}** at its {metric.at} epoch; {better} is better."
         )
 
     def _searched(self) -> str:

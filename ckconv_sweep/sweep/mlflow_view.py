@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.domains import Blocks, Interval
+from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import METRICS
@@ -133,7 +134,7 @@ def _columns(space: Space) -> list[_Column]:
 
 
 def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, Any]:
-    metric, trials = space.metric.name, space.budget.trials
+    metric, trials = space.metric.name, most_trials(space)
     best = keys.best_of(metric)
     colour = "red" if space.metric.mode == "max" else "blue"  # MLflow's scale ends in red
     drawn = "all trials" if trials <= _MOST_DRAWN else f"the {_FEW} best trials"

@@ -17,7 +17,7 @@ from itertools import islice
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.study import TrialRecord
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.sweep.mlflow_runs import Mark, RunOfSweep, Runs, is_refusal, uid
 from ckconv_sweep.sweep.mlflow_store import without_password
 
@@ -66,14 +66,15 @@ class Tracker(Listener):
     def hear(self, event: Event) -> None:
         if self._runs.page is not None:
             self._runs.page.standings.hear(event)
-        self._put(event)
+        if not isinstance(event, Rejected):
+            self._put(event)
 
     def catch_up(
         self, records: Iterable[TrialRecord], resolve: Callable[[TrialRecord], Trial]
     ) -> None:
         """Queue what the study has and MLflow is not known to have."""
         for record in records:
-            if record.counts and self._runs.page is not None:
+            if self._runs.page is not None:
                 self._runs.page.standings.add(record)
             mark = self.marks.get(record.number, Mark())
             over = record.outcome != "running"

@@ -291,6 +291,7 @@ def test_a_sweep_whose_trials_were_all_stopped_early_ends_with_3(here: Path) -> 
 
 @pytest.mark.fault("no-success")
 @pytest.mark.fault("launched-twice")
+@pytest.mark.fault("grid-smaller-than-budget")
 def test_a_grid_that_is_walked_to_its_end_is_finished_whatever_its_budget(here: Path) -> None:
     grid = (
         "trial: trial.yaml\nsearch: {model.dropout: {low: 0.0, high: 0.2, step: 0.1}}\n"
@@ -300,6 +301,32 @@ def test_a_grid_that_is_walked_to_its_end_is_finished_whatever_its_budget(here: 
     said = ended(ckconv_sweep("launch", "small.yaml", cwd=here))
     assert "small: 3 trials completed" in said
     assert "started" not in said
+    note = "the grid has only 3 points; the budget allows 50 trials\n"
+    assert said.startswith(note)
+    status = ended(ckconv_sweep("status", "small", cwd=here))
+    assert status.startswith(f"small: finished, 3 trials asked\n  {note}  3 completed")
+    assert json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))["asked"] == 3
+    dry = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=here))
+    assert dry.startswith("small: 3 trials of up to")
+    assert dry.splitlines()[1] == note.strip()
+    assert "3 trials, sampler grid, scheduler none: valid\n  the grid has only 3" in ended(
+        ckconv_sweep("validate", "small.yaml", cwd=here)
+    )
+    more = ended(ckconv_sweep("resume", "small", "--trials", 80, cwd=here))
+    assert more.startswith("the grid has only 3 points; the budget allows 80 trials\n")
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_a_grid_of_which_every_point_violates_a_constraint_says_so(here: Path) -> None:
+    grid = (
+        "trial: trial.yaml\nsearch: {model.dropout: {choices: [0.1, 0.2]}}\n"
+        "constraints: [model.dropout < 0.05]\nsampler: {name: grid}\nbudget: {trials: 2}\n"
+    )
+    told(here, grid, [("failed", "constraint")] * 2)
+    done = ckconv_sweep("launch", "small.yaml", cwd=here)
+    assert done.returncode == 3
+    assert done.stdout.startswith("the grid has only 2 points, 2 of them violated a constraint; ")
+    assert "no trial completed (every point of the grid violated a constraint)" in done.stderr
 
 
 @pytest.mark.fault("no-success")

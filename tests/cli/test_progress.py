@@ -10,7 +10,7 @@ from ckconv_sweep.cli import words
 from ckconv_sweep.cli.progress import LiveView, PlainLines
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Rejected, Started
 
 TRIAL = Trial.model_validate(
     {"data": {"name": "digits"}, "model": {"hidden_channels": 4}, "training": {"epochs": 5}}
@@ -170,6 +170,24 @@ def test_the_time_that_is_left_does_not_count_epochs_that_were_there_before(
     view.hear(ended(0, "completed", 5, "epochs"))
     _, pace = view._headlines()
     assert str(pace) == "6 epochs a minute, 0:20 elapsed, about 0:50 left"
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_the_time_that_is_left_has_no_trials_that_a_grid_cannot_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    view = LiveView("digits", Metric(), 3, console)
+    view.hear(started(0))
+    view.hear(Rejected(number=1, most=2))
+    view.hear(Rejected(number=2, most=1))
+    now[0] = 10.0
+    view.hear(epoch_ended(0, 1, 0.5, 0.5))
+    counts, pace = view._headlines()
+    assert str(counts).startswith("digits: 0 of 1 trials ended")
+    assert str(pace) == "6 epochs a minute, 0:10 elapsed, about 0:40 left"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record import lock
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Rejected, Started
 from tests.sweep.in_process import Machine, formula, machine, make_space
 
 from .commands import PROGRAM, ckconv_sweep, ended, environment
@@ -103,6 +103,22 @@ def test_a_trial_that_violates_a_constraint_is_never_told_of(tmp_path: Path) -> 
     assert rejected
     assert not rejected & {event.number for event in told}
     assert sum(isinstance(event, Ended) for event in told) == 2
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_every_point_that_a_constraint_takes_from_a_grid_is_told_to_both(tmp_path: Path) -> None:
+    ear = Ear()
+    asked = make_space(sampler="grid", trials=50, constraints=["optimizer.learning_rate <= 0.001"])
+    run = machine(tmp_path, asked, listeners=(ear,))  # type: ignore[arg-type]
+    with run.session() as session, Study.open(run.folder) as study:
+        news, seen = News(study.space), list[Event]()
+        while session.step():
+            seen += news.of(study.trials())
+        seen += news.of(study.trials())
+        counted = [r.number for r in study.trials() if r.counts]
+    assert by_trial(seen) == by_trial(ear.heard)
+    assert [e.most for e in ear.heard if isinstance(e, Rejected)] == [5, 4, 3]
+    assert len(counted) == 3
 
 
 # The command

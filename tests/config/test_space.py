@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ckconv_sweep.config import bundled, files
 from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
+from ckconv_sweep.config.grid import grid_note, grid_size, most_trials
 from ckconv_sweep.config.read import is_space, parse_space, read_space, read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Asha, Constraint, Median, NoScheduler, Space, grid
@@ -442,6 +443,22 @@ def test_a_grid_walks_the_settings_of_a_block_where_it_is_chosen() -> None:
     ]
     expected = [a | {"model.dropout": b} for a in inside for b in (0.0, 0.1)]
     assert list(grid(space_of(f"{DROPOUT}\n{SCHEDULES}", rest=GRID))) == expected
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_no_more_trials_can_come_than_a_grid_has_points_and_the_note_says_why() -> None:
+    small = space_of(f"{DROPOUT}\n{SCHEDULES}", rest=GRID.replace("trials: 3", "trials: 100"))
+    size = len(list(grid(small)))
+    assert (grid_size(small), most_trials(small), most_trials(small, 2)) == (size, size, size - 2)
+    budget = "the budget allows 100 trials"
+    assert grid_note(small) == f"the grid has only {size} points; {budget}"
+    assert grid_note(small, 2) == (
+        f"the grid has only {size} points, 2 of them violated a constraint; {budget}"
+    )
+    enough = space_of(f"{DROPOUT}\n{SCHEDULES}", rest=GRID)
+    assert (most_trials(enough, size - 3), grid_note(enough, size - 3)) == (3, "")
+    assert most_trials(enough, size - 2) == 2
+    assert (grid_size(space_of(DROPOUT)), grid_note(space_of(DROPOUT), 50)) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -883,6 +900,7 @@ def test_a_grid_has_each_point_once_and_only_points_that_exist(data: st.DataObje
                     point[f"schedule.{label}.patience"] = patience
                 expected.append(point | {"model.blocks": blocks})
     assert list(grid(space)) == expected
+    assert grid_size(space) == len(expected)
 
 
 VALID = """\

@@ -39,8 +39,15 @@ BLOCKS = """  model.hidden_channels: {low: 4, high: 64}
       cosine: {warmup_epochs: {choices: [0, 1, 2]}}"""
 
 
-def space(metric: str = MAX, search: str = LEARNING_RATE, trials: int = 4) -> Space:
-    return parse_space(_TEXT.format(metric=metric, search=search, trials=trials), "space.yaml")
+GRID = "  model.dropout: {choices: [0.0, 0.1, 0.2]}\n  model.norm: {choices: [layer, none]}"
+"""Six points."""
+
+
+def space(
+    metric: str = MAX, search: str = LEARNING_RATE, trials: int = 4, sampler: str = "tpe"
+) -> Space:
+    text = _TEXT.format(metric=metric, search=search, trials=trials)
+    return parse_space(f"{text}sampler: {{name: {sampler}}}\n", "space.yaml")
 
 
 def record(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT
@@ -13,7 +14,7 @@ from ckconv_sweep.report.advice import RULES, Advice, advise
 from ckconv_sweep.report.importance import Importance, Importances
 
 from .made_up import ASHA, NOTHING, made_up
-from .records import record, space
+from .records import GRID, record, space
 
 RATE = "optimizer.learning_rate"
 
@@ -106,6 +107,23 @@ def test_too_few_trials_are_told_where_no_setting_is() -> None:
     assert on_its_way.command == ""
     not_tried = replace(TOLD, enough=False)
     assert "not even tried" in given(spread(5), None, not_tried)["too_few_trials"].evidence
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_no_more_trials_are_advised_than_a_grid_has_points() -> None:
+    untold = replace(TOLD, low=0.04, explained=0.3)
+    of = space(search=GRID, trials=100, sampler="grid")
+    begun = [replace(r, params={"model.dropout": 0.1, "model.norm": "none"}) for r in spread(6)]
+    violating = failed(1, REASON_CONSTRAINT)
+    advice = given([*begun[:4], *violating], of, untold)["too_few_trials"]
+    assert advice.do == "let it go on: 4 of its 5 trials have begun"
+    for few in (begun, [*begun[:5], *violating]):
+        advice = given(few, of, untold)["too_few_trials"]
+        assert "this grid has no more points" in advice.do
+        assert advice.command == ""
+    small = space(search=GRID, trials=4, sampler="grid")
+    advice = given(begun[:4], small, untold)["too_few_trials"]
+    assert advice.command == "ckconv-sweep resume NAME --trials 6"
 
 
 def test_a_setting_without_a_part_in_what_is_explained_does_nothing() -> None:

@@ -19,7 +19,7 @@ from ckconv_sweep.report.results import Results
 
 from .attack import BREAKOUT, LABEL, SCRIPT, attacking
 from .made_up import made_up
-from .records import record, space
+from .records import GRID, record, space
 
 
 def results(records: list[TrialRecord] | tuple[TrialRecord, ...], of: Any, **more: Any) -> Results:
@@ -173,6 +173,15 @@ def test_a_page_of_a_sweep_without_much_in_it_says_so(records: list[TrialRecord]
     completed = [r for r in records if r.outcome == "completed"]
     assert ("No trial has completed." in said) == (not completed)
     assert ("No trial has finished an epoch." in said) == (not any(r.history for r in records))
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
+    of = space(search=GRID, trials=100, sampler="grid")
+    params = {"model.dropout": 0.1, "model.norm": "none"}
+    said = Parsed(page(results([record(i, [0.5], params=params) for i in range(6)], of))).text
+    assert "6 trials asked" in said
+    assert "100 trials (the grid has only 6 points; the budget allows 100 trials)" in said
 
 
 def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data() -> None:

@@ -8,7 +8,7 @@ from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.summary import Summary, summarize, winner
 
-from .records import MAX, MIN, record, space
+from .records import GRID, MAX, MIN, record, space
 
 
 def test_a_sweep_whose_lock_is_held_is_running() -> None:
@@ -37,6 +37,18 @@ def test_violated_constraints_are_counted_nowhere() -> None:
     rejected = [record(i, [], "failed", reason=REASON_CONSTRAINT) for i in range(3)]
     summary = summarize("s", [*rejected, record(3, [0.1])], space(trials=2), held=False)
     assert (summary.completed, summary.failed, summary.state) == (1, 0, "interrupted")
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_of_a_grid_smaller_than_the_budget_as_many_trials_are_asked_as_can_come() -> None:
+    of = space(search=GRID, trials=100, sampler="grid")
+    rejected = [record(i, [], "failed", reason=REASON_CONSTRAINT) for i in range(2)]
+    some = [*rejected, record(2, [0.1])]
+    assert summarize("s", [], of, held=False).asked == 6
+    assert summarize("s", some, of, held=False).asked == 4
+    all_of_them = [*some, *(record(i, [0.1]) for i in (3, 4, 5))]
+    summary = summarize("s", all_of_them, of, held=False)
+    assert (summary.asked, summary.completed, summary.state) == (4, 4, "finished")
 
 
 def test_a_summary_counts_each_outcome_and_names_the_best() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from ckconv_sweep.sweep.events import Ended, Started
+from ckconv_sweep.sweep.events import Ended, Rejected, Started
 from ckconv_sweep.sweep.mlflow_note import MOST_CHARACTERS, TAG, Standings
 from ckconv_sweep.sweep.tracking import events_of
 
@@ -40,6 +42,20 @@ def test_the_note_says_what_was_asked() -> None:
     assert "| `schedule` | constant, plateau |" in note
     assert "| `schedule.plateau.patience` | 1 to 4 |" in note
     assert "rank" not in note
+
+
+@pytest.mark.fault("grid-smaller-than-budget")
+def test_the_note_asks_for_no_more_trials_than_a_grid_can_give() -> None:
+    out = Standings(make_space(sampler="grid", trials=50))
+    assert ": 6 trials asked (the grid has only 6 points; the budget allows 50 trials)," in (
+        out.note()
+    )
+    rejected = replace(record(0, "failed", 0, "constraint"), history=())
+    out.add(rejected)
+    out.hear(Rejected(number=1, most=4))
+    assert ": 4 trials asked (the grid has only 6 points, 2 of them violated a constraint; " in (
+        out.note()
+    )
 
 
 def test_completed_trials_are_ranked_and_the_others_counted() -> None:

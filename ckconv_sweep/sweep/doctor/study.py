@@ -6,13 +6,14 @@ import re
 import shlex
 from dataclasses import replace
 
+from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import RESCUED, SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, is_finished
+from ckconv_sweep.record.study import Study, is_finished, rejected
 from ckconv_sweep.sweep.doctor.finding import Examined, Finding, count
 
 
@@ -142,12 +143,13 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
             )
         )
     elif not sweep.runs and not is_finished(records, space):
-        asked = sum(record.counts for record in records)
+        begun = sum(record.counts for record in records)
+        most = most_trials(space, rejected(records))
         found.append(
             Finding(
                 check="study",
                 level="warning",
-                message=f"{asked} of {count(space.budget.trials, 'trial')} are done",
+                message=f"{begun} of {count(most, 'trial')} are done",
                 todo=sweep.command("resume"),
             )
         )

@@ -1,0 +1,51 @@
+"""How many points a grid has, and so how many trials a sweep can have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ckconv_sweep.config.domains import Blocks, Choices, Interval, count
+
+if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
+
+
+def grid_size(space: Space) -> int | None:
+    """How many points a grid has; None for other samplers, which have no end. A range that cannot
+    be counted counts once."""
+    if space.sampler.name != "grid":
+        return None
+
+    def product(domains: Iterable[Interval | Choices]) -> int:
+        return math.prod(count(domain) or 1 for domain in domains)
+
+    return math.prod(
+        sum(product(block.search.values()) for block in domain.options.values())
+        if isinstance(domain, Blocks)
+        else product([domain])
+        for domain in space.search.values()
+    )
+
+
+def most_trials(space: Space, rejected: int = 0) -> int:
+    """How many trials a sweep can have: those of its budget, but no more than its grid has points.
+
+    Args:
+        rejected: how many points violated a constraint; no other trial comes in their place.
+    """
+    size = grid_size(space)
+    return space.budget.trials if size is None else min(space.budget.trials, size - rejected)
+
+
+def grid_note(space: Space, rejected: int = 0) -> str:
+    """Why fewer trials come than the budget allows; empty where the budget can be spent."""
+    if most_trials(space, rejected) == space.budget.trials:
+        return ""
+    size = grid_size(space)
+    return (
+        f"the grid has only {size} {'point' if size == 1 else 'points'}"
+        f"{f', {rejected} of them violated a constraint' if rejected else ''}; "
+        f"the budget allows {space.budget.trials} trials"
+    )
