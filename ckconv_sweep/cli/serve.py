@@ -86,7 +86,7 @@ def _show(sweep: Tracked, server: str, *, open_it: bool) -> Thread | None:
 
 
 def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
-    """Give MLflow what it still lacks of a sweep. Doing it twice changes nothing."""
+    """Compare MLflow with a sweep and deliver what it lacks. Doing it twice changes nothing."""
     from ckconv_sweep.cli.words import count
     from ckconv_sweep.errors import TrackingError
     from ckconv_sweep.record.folder import SweepFolder

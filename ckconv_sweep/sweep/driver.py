@@ -314,8 +314,8 @@ def _tracker(
     kept = study.note("mlflow") or {}
     if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
         tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
-    tracker.start()
     tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
+    tracker.start()
     return tracker
 
 

@@ -11,9 +11,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from ckconv_sweep import keys
@@ -24,9 +23,19 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError
+from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.record.versions import versions
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Started
 from ckconv_sweep.sweep.mlflow_files import Files
+from ckconv_sweep.sweep.mlflow_marks import (
+    PARENT,
+    STATUS,
+    Mark,
+    find,
+    in_mlflow,
+    is_deleted,
+    uid,
+)
 from ckconv_sweep.sweep.mlflow_page import Page
 from ckconv_sweep.sweep.mlflow_source import command_line, dataset_input, in_words, source_tags
 from ckconv_sweep.sweep.mlflow_store import (
@@ -47,14 +56,6 @@ _REFUSALS = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 """MLflow's words for what it will not take however often it is sent."""
-_STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-"""An early-stopped trial is no failure, and MLflow draws KILLED like one."""
-
-
-def uid(sweep: str, number: int | None = None) -> str:
-    """32 hexadecimal digits that name a sweep's run, or a trial's, for ever."""
-    text = sweep if number is None else f"{sweep}/{number}"
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def is_refusal(error: Exception) -> bool:
@@ -82,14 +83,6 @@ class RunOfSweep:
     """Of the base trial's sequences; empty where they were not read."""
     count_parameters: Callable[[Trial], int] | None = None
     """The number of trained numbers of a trial's model."""
-
-
-@dataclass
-class Mark:
-    """What MLflow is known to have of a trial."""
-
-    epochs: int = 0
-    ended: bool = False
 
 
 class Runs:
@@ -139,6 +132,9 @@ class Runs:
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
                 self.experiment_id = experiment.experiment_id
+                if experiment.lifecycle_stage == "deleted":  # its name cannot be taken anew
+                    client.restore_experiment(experiment.experiment_id)
+                    self._say(f"MLflow's experiment {name!r} was deleted; it is restored")
             else:
                 where = artifact_location(self._uri)
                 try:
@@ -148,6 +144,24 @@ class Runs:
                         raise
                     self.experiment_id = client.get_experiment_by_name(name).experiment_id
         self._client = client
+
+    def compare(self, records: Iterable[TrialRecord]) -> None:
+        """Drop the marks that MLflow does not confirm."""
+        self._run_of_sweep()
+        found = in_mlflow(
+            self._client,
+            self.experiment_id or "",
+            self._sweep.uid,
+            records,
+            metric=self._base.metric.name,
+            files=artifact_location(self._uri),
+        )
+        for run_id in found.without_file:
+            self._client.delete_tag(run_id, keys.TAG_FILES)
+        for number, mark in list(self._marks.items()):
+            there = found.marks.get(number, Mark())
+            epochs = min(mark.epochs, there.epochs)
+            self._marks[number] = Mark(epochs, mark.ended and there.ended)
 
     def write_sweep(self, status: str) -> None:
         """That the sweep runs, or how it ended; and its files."""
@@ -241,7 +255,7 @@ class Runs:
                     keys.TAG_TRIAL: str(event.number),
                     keys.TAG_PARAMS: json.dumps(dict(event.params)),
                     keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
-                    "mlflow.parentRunId": self._run_of_sweep(),
+                    PARENT: self._run_of_sweep(),
                 },
             )
         if not alone:
@@ -293,23 +307,26 @@ class Runs:
             metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],
             tags=[RunTag(name, value) for name, value in tags.items() if value],
         )
-        self._client.set_terminated(run_id, status=_STATUS[event.outcome], end_time=event.ended_ms)
+        self._client.set_terminated(run_id, status=STATUS[event.outcome], end_time=event.ended_ms)
 
     def _find_or_create(
         self, run_uid: str, name: str, start_ms: int | None, tags: Mapping[str, str]
     ) -> tuple[str, bool]:
         """The run of this uid and whether it is new. Looked up first: the answer to an earlier
-        creation may have been lost."""
+        creation may have been lost, and it may have been deleted."""
         if run_uid in self._unanswered:
             # It may lie unread before a server that hung and is just waking up.
             self._client.get_experiment(self.experiment_id)
             time.sleep(1.0)
-        found = self._client.search_runs(
-            [self.experiment_id], f"tags.`{keys.TAG_UID}` = '{run_uid}'", max_results=1
-        )
-        if found:
+        run = find(self._client, self.experiment_id, run_uid)
+        if run is not None:
+            run_id = run.info.run_id
+            if is_deleted(run):  # with all that it has, and under its address
+                self._client.restore_run(run_id)
+            if PARENT in tags and run.data.tags.get(PARENT) != tags[PARENT]:  # deleted for good
+                self._client.set_tag(run_id, PARENT, tags[PARENT])
             # It may have been made by a session that was killed before it wrote the parameters.
-            return found[0].info.run_id, not found[0].data.params
+            return run_id, not run.data.params
         self._unanswered.add(run_uid)
         run = self._client.create_run(
             self.experiment_id,

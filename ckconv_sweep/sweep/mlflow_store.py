@@ -136,6 +136,8 @@ def _make(path: Path) -> None:
     if is_local(path.parent):
         with contextlib.closing(sqlite3.connect(new)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+    for end in ("-wal", "-shm", "-journal"):  # of a database that was deleted: SQLite would write
+        path.with_name(path.name + end).unlink(missing_ok=True)  # their pages into the new one
     new.rename(path)
 
 

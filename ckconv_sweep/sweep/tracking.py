@@ -1,9 +1,9 @@
 """MLflow, as a picture of the study.
 
 A thread of its own talks to MLflow, so that a server that is slow, down or gone never slows a
-trial. What was delivered is marked in the study by the driver; what is not marked is delivered
-again when the sweep goes on. What is written, and why twice is as good as once, is in
-`sweep.mlflow_runs`.
+trial. What was delivered is marked in the study by the driver. When the sweep goes on, the thread
+first asks MLflow whether it still has what is marked (`sweep.mlflow_marks`), and delivers the rest.
+What is written, and why twice is as good as once, is in `sweep.mlflow_runs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.sweep.mlflow_runs import Mark, RunOfSweep, Runs, is_refusal, uid
+from ckconv_sweep.sweep.mlflow_marks import Mark, uid
+from ckconv_sweep.sweep.mlflow_runs import RunOfSweep, Runs, is_refusal
 from ckconv_sweep.sweep.mlflow_store import without_password
 
 __all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]
@@ -52,6 +53,10 @@ class Tracker(Listener):
         self._runs = Runs(uri, sweep, base=base, say=say, marks=self.marks)
         self._say = say
         self._queue: deque[Event | str] = deque()
+        self._records: list[TrialRecord] = []
+        """Of earlier sessions; empty once their marks were compared with MLflow."""
+        self._believed = 0
+        """How many of the first in the queue were chosen by those marks."""
         self._wake = threading.Condition()
         self._closing = False
         self._failing = ""
@@ -59,8 +64,23 @@ class Tracker(Listener):
 
     # For the driver
 
+    def catch_up(
+        self, records: Iterable[TrialRecord], resolve: Callable[[TrialRecord], Trial]
+    ) -> None:
+        """Queue what the study has and MLflow is not known to have. Only before `start`, so that
+        nothing is delivered before it is known what was."""
+        assert self._thread.ident is None
+        records = list(records)
+        self._records, self._resolve = [r for r in records if r.counts], resolve
+        if self._runs.page is not None:
+            for record in records:
+                self._runs.page.standings.add(record)
+        lacking = self._lacking()
+        self._believed = len(lacking)
+        self._queue.extend(lacking)
+
     def start(self) -> None:
-        self._put("RUNNING")
+        self._queue.appendleft("RUNNING")
         self._thread.start()
 
     def hear(self, event: Event) -> None:
@@ -68,27 +88,6 @@ class Tracker(Listener):
             self._runs.page.standings.hear(event)
         if not isinstance(event, Rejected):
             self._put(event)
-
-    def catch_up(
-        self, records: Iterable[TrialRecord], resolve: Callable[[TrialRecord], Trial]
-    ) -> None:
-        """Queue what the study has and MLflow is not known to have."""
-        for record in records:
-            if self._runs.page is not None:
-                self._runs.page.standings.add(record)
-            mark = self.marks.get(record.number, Mark())
-            over = record.outcome != "running"
-            whole = mark.epochs >= len(record.history) and mark.ended == over
-            # One without an epoch may have only half of its parameters.
-            if not record.counts or (whole and (over or not record.history)):
-                continue
-            before: list[EpochEnded] = []
-            for event in events_of(record, resolve(record)):
-                if isinstance(event, EpochEnded) and event.epoch.number <= mark.epochs:
-                    before.append(event)
-                elif not whole:
-                    self._put(event)
-            self._runs.delivered_before[record.number] = before
 
     @property
     def address(self) -> str:
@@ -142,7 +141,7 @@ class Tracker(Listener):
                     return
                 batch = list(islice(self._queue, _MOST_TOGETHER))
             try:
-                done = self._deliver(batch)
+                done = self._deliver(batch) if not self._records else self._compare()
             except Exception as error:
                 if self._closing:
                     self._failing = self._failing or str(error)
@@ -163,6 +162,49 @@ class Tracker(Listener):
             with self._wake:
                 for _ in range(done):
                     self._queue.popleft()
+
+    def _lacking(self) -> list[Event | str]:
+        """What the earlier records have and the marks have not."""
+        lacking: list[Event | str] = []
+        for record in self._records:
+            mark = self.marks.get(record.number, Mark())
+            over = record.outcome != "running"
+            whole = mark.epochs >= len(record.history) and mark.ended == over
+            # One without an epoch may have only half of its parameters.
+            if whole and (over or not record.history):
+                continue
+            before: list[EpochEnded] = []
+            for event in events_of(record, self._resolve(record)):
+                if isinstance(event, EpochEnded) and event.epoch.number <= mark.epochs:
+                    before.append(event)
+                elif not whole:
+                    lacking.append(event)
+            self._runs.delivered_before[record.number] = before
+        return lacking
+
+    def _compare(self) -> int:
+        """Ask MLflow once whether it has what is marked, and queue what it lacks. Raises what
+        MLflow raises when it cannot be reached; nothing is changed then."""
+        if self.marks:
+            self._runs.connect()
+            try:
+                self._runs.compare(self._records)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self._runs.refuse("a search for the sweep's runs", error)
+            lacking = self._lacking()
+            with self._wake:
+                for _ in range(1 + self._believed):
+                    self._queue.popleft()
+                self._queue.extendleft(reversed(["RUNNING", *lacking]))
+            if len(lacking) > self._believed:
+                self._say(
+                    f"MLflow at {self.address} has lost records that it had of this sweep; "
+                    "they are delivered again"
+                )
+        self._records = []
+        return 0
 
     def _deliver(self, batch: list[Event | str]) -> int:
         """Deliver the first items that belong together; returns how many. Raises what MLflow

@@ -24,6 +24,8 @@ from ckconv_sweep.record import versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.sweep.doctor import Finding, examine, surroundings
+from ckconv_sweep.sweep.doctor.finding import Examined
+from ckconv_sweep.sweep.mlflow_marks import Found, Mark
 from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.training import checkpoint
 
@@ -64,8 +66,19 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
 
 @pytest.fixture(autouse=True)
 def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked over the network."""
+    """Nobody is asked over the network: MLflow has what is noted, and nothing elsewhere."""
+
+    def as_noted(sweep: Examined, uri: str, _: str) -> tuple[str, bool, Found | None]:
+        kept = sweep.notes.get("mlflow") or {}
+        if sweep.runs or not sweep.records:
+            return "", False, None
+        if kept.get("uri") != uri:
+            return "", False, Found("", {}, [])
+        marks = {int(number): Mark(*mark) for number, mark in kept["marks"].items()}
+        return "", False, Found(kept["status"], marks, [])
+
     monkeypatch.setattr(surroundings, "check_answers", lambda uri: None)
+    monkeypatch.setattr(surroundings, "_found", as_noted)
 
 
 @pytest.fixture
@@ -304,17 +317,20 @@ def test_records_that_mlflow_is_not_known_to_have_are_counted(
         marks = {"0": [3, True], "1": [1, False]}
         study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "status": "FINISHED"})
     one = only(found(whole), "mlflow")
-    assert one.message == f"7 records not known to be delivered to {NOBODY}"
+    assert one.message == f"{NOBODY} answers and lacks 7 records of trials 1, 2"
     assert one.todo == f"ckconv-sweep sync small --tracking-uri {NOBODY}"
     monkeypatch.undo()
-    _, silent = found(whole)
+    by_notes, silent = found(whole)
+    assert by_notes.message == f"7 records not known to be delivered to {NOBODY}"
     assert silent.level == "warning"
     assert f"{NOBODY} does not answer" in silent.message
 
 
 def test_another_server_is_known_to_have_nothing(whole: SweepFolder) -> None:
     one = only(found(whole, "http://other:1"), "mlflow")
-    assert one.message == "13 records not known to be delivered to http://other:1"
+    assert one.message == (
+        "http://other:1 answers and lacks 13 records of the sweep's own run and trials 0, 1, 2"
+    )
 
 
 def test_a_damaged_mlflow_database_is_said(whole: SweepFolder) -> None:

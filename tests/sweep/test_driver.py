@@ -34,7 +34,7 @@ from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.sweep.interruption import Interruption
-from ckconv_sweep.sweep.mlflow_runs import uid
+from ckconv_sweep.sweep.mlflow_marks import uid
 
 from .in_process import formula, machine, make_space, with_trials
 from .mlflow_real import Server, free_port, points_of, runs_of
@@ -538,6 +538,32 @@ def test_where_the_records_go_is_known_from_the_beginning(
 
 
 # MLflow
+
+
+@pytest.mark.fault("tracking-loses")
+def test_a_sweep_that_goes_on_gives_a_new_database_what_the_deleted_one_had(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    def after(_: Coordinator, interruption: Interruption, number: int, epoch: Epoch) -> None:
+        if (number, epoch.number) == (1, 2) and not stopped:
+            stopped.append(number)
+            signal.raise_signal(signal.SIGTERM)
+
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    stopped: list[int] = []
+    without_ray(after)
+    assert launch(folder, uri).signal_exit_code == 143
+    SqlAlchemyStore._engine_map[uri].dispose()
+    for path in folder.root.parents[1].glob("mlflow.db*"):
+        path.unlink()
+    session = launch(folder, uri)
+    assert session.undelivered == 0
+    runs = runs_of(uri, "digits")
+    assert len(runs) == 4
+    for record in session.records:
+        points = points_of(uri, runs[f"t{record.number:03d}"])["val/loss"]
+        assert points == [(e.number, e.metrics["val/loss"], e.timestamp_ms) for e in record.history]
 
 
 @pytest.mark.usefixtures("without_ray")

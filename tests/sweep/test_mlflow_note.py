@@ -139,8 +139,8 @@ def test_the_best_so_far_grows_in_the_order_in_which_trials_ended() -> None:
 
 def told(uri: str, name: str, records: list[object]) -> None:
     tracker, said = make(uri, name, more={"space": SPACE, "created_ms": 7})
-    tracker.start()
     tracker.catch_up(records, lambda r: SPACE.resolve(r.params, r.number))  # type: ignore[arg-type]
+    tracker.start()
     assert tracker.close("KILLED") == 0
     assert said == []
 

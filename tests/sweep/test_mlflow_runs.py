@@ -165,7 +165,7 @@ def test_telling_it_all_again_from_the_study_changes_nothing(
     with Study.open(run.folder) as study:
         space, records = study.space, study.trials()
     tracker, said = make(uri, "sweep", space=space, more={"space": space, "data_digest": DIGEST})
-    tracker.start()
     tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))
+    tracker.start()
     assert (tracker.close("FINISHED"), said) == (0, [])
     assert everything() == before

@@ -134,7 +134,8 @@ def test_nothing_that_a_user_named_enters_what_mlflow_is_asked(name: str, tag: s
     runs.write_sweep("RUNNING")
     for event in all_events(RECORDS[:2]):
         runs.write_trial(event.number, [event])
-    assert len(asked) == 3
+    runs.compare(RECORDS)
+    assert len(asked) == 4
     assert all(re.fullmatch(r"tags\.`ckconv\.uid` = '[0-9a-f]{32}'", a) for a in asked)
 
 

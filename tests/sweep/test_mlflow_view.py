@@ -201,8 +201,8 @@ def tags_of(uri: str) -> dict[str, str]:
 def told(uri: str, name: str, space: Space = SPACE) -> tuple[str, list[str]]:
     """The view's key after a session that told all records, and what was said."""
     tracker, said = make(uri, name, space=space, more={"space": space, "created_ms": 7})
-    tracker.start()
     tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    tracker.start()
     assert tracker.close("FINISHED") == 0
     return tracker.view, said
 

@@ -114,7 +114,7 @@ def test_a_relative_database_is_opened_where_the_driver_stands(
 
 
 @pytest.mark.parametrize("told", ["by the study", "by the coordinator"])
-def test_a_run_that_was_deleted_in_the_pages_is_made_anew_with_all_of_its_epochs(
+def test_a_run_that_was_deleted_in_the_pages_is_there_again_with_all_of_its_epochs(
     told: str, database: str
 ) -> None:
     from mlflow import MlflowClient
@@ -124,23 +124,14 @@ def test_a_run_that_was_deleted_in_the_pages_is_made_anew_with_all_of_its_epochs
     grown = record(4, "completed", 3, "epochs")
     after = [*RECORDS[:4], grown, RECORDS[5]]
     if told == "by the study":
-        deliver(database, "deleted", after, "FINISHED", marks=first.marks)
+        deliver(database, "deleted", after, "FINISHED", marks=first.marks, lost=True)
     else:
         tracker, said = make(database, "deleted", marks=first.marks)
-        tracker.start()
         tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+        tracker.start()
         start, _, _, third, end = events_of(grown, SPACE.resolve(grown.params, 4))
         for event in (start, third, end):
             tracker.hear(event)
         assert tracker.close("FINISHED") == 0
-        assert said == []
+        assert len(said) == 1
     check(database, "deleted", after, "FINISHED")
-
-
-def test_a_trial_that_has_ended_stays_deleted(database: str) -> None:
-    from mlflow import MlflowClient
-
-    first = deliver(database, "tidied", RECORDS)
-    MlflowClient(tracking_uri=database).delete_run(runs_of(database, "tidied")["t000"].info.run_id)
-    deliver(database, "tidied", RECORDS, marks=first.marks)
-    assert "t000" not in runs_of(database, "tidied")

@@ -99,8 +99,8 @@ def test_settings_that_differ_from_those_there_are_refused_and_the_curve_still_a
 
     monkeypatch.setattr(MlflowClient, "create_run", create)
     tracker, said = make(database, "other")
-    tracker.start()
     tracker.catch_up(RECORDS[:2], lambda r: SPACE.resolve(r.params, r.number))
+    tracker.start()
     assert tracker.close("FINISHED") == 1
     assert len(said) == 1
     assert "refused the settings of a run" in said[0]
@@ -138,8 +138,8 @@ def test_a_place_for_files_that_fails_keeps_nothing_else_back_and_gets_its_files
 
     (tmp_path / "mlartifacts").write_text("a file where a folder must be")
     tracker, said = make(database, "no-files")
-    tracker.start()
     tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    tracker.start()
     assert tracker.close("KILLED") == 6  # of the sweep and of each trial
     assert len(said) == 1
     assert "takes no files and gets space.yaml later: " in said[0]
@@ -157,14 +157,14 @@ def test_a_place_for_files_is_not_asked_again_for_what_it_has(
     database: str, tmp_path: Path
 ) -> None:
     tracker, said = make(database, "files")
-    tracker.start()
     tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    tracker.start()
     assert tracker.close("KILLED") == 0
     shutil.rmtree(tmp_path / "mlartifacts")
     (tmp_path / "mlartifacts").write_text("a file where a folder must be")
     tracker, said = make(database, "files")
-    tracker.start()
     tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
+    tracker.start()
     assert tracker.close("KILLED") == 0
     assert said == []
 

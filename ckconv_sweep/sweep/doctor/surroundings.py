@@ -13,10 +13,15 @@ from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import lock, snapshot, versions
 from ckconv_sweep.sweep.doctor.finding import Examined, Finding, count, size
 from ckconv_sweep.sweep.driver import owed
+from ckconv_sweep.sweep.mlflow_marks import Found, in_mlflow
 from ckconv_sweep.sweep.mlflow_store import (
+    artifact_location,
     check_answers,
     default_uri,
+    experiment_name,
     local_database,
+    quiet_client,
+    reason,
     without_password,
 )
 from ckconv_sweep.training import checkpoint
@@ -41,57 +46,111 @@ def free_lock(sweep: Examined) -> Iterator[Finding]:
 def mlflow(sweep: Examined) -> Iterator[Finding]:
     """Whether it can be asked, and what it lacks."""
     kept = sweep.notes.get("mlflow") or {}
-    noted = kept.get("uri")
-    uri = sweep.tracking_uri or noted or default_uri(sweep.folder.root.parent)
+    uri = sweep.tracking_uri or kept.get("uri") or default_uri(sweep.folder.root.parent)
     shown = without_password(uri)
-    missing = owed(sweep.records, kept, shown, finished=sweep.finished)
+    noted = owed(sweep.records, kept, shown, finished=sweep.finished)
     database = local_database(uri)
     if database is not None and not database.exists() and not sweep.records:
         return  # nobody has written there yet
-    silent, damaged = _why_silent(uri)
+    silent, damaged, found = _asked(sweep, uri)
     elsewhere = uri != default_uri(sweep.folder.root.parent)
     sync = sweep.command("sync") + (f" --tracking-uri {shlex.quote(shown)}" if elsewhere else "")
-    if missing and not sweep.runs:
+    if found is not None:
+        lacks = _lacks(sweep, found, shown, noted)
+        yield Finding(
+            check="mlflow",
+            level="warning" if lacks else "ok",
+            message=f"{shown} {silent or 'answers'} and {lacks or 'has every record'}",
+            todo=sync if lacks else "",
+        )
+        return
+    if noted and not sweep.runs:
         yield Finding(
             check="mlflow",
             level="warning",
-            message=f"{count(missing, 'record')} not known to be delivered to {shown}",
+            message=f"{count(noted, 'record')} not known to be delivered to {shown}",
             todo=sync,
         )
+    unknown = "; what it has was not compared with the study" if sweep.records else ""
     if silent:
         yield Finding(
             check="mlflow",
             level="problem" if damaged else "warning",
-            message=f"{shown} {silent}",
+            message=f"{shown} {silent}" + ("" if damaged else unknown),
             todo=f"take it away or put a backup in its place, and deliver all again: {sync}"
             if damaged
             else f"nothing is lost; when it answers: {sync}",
             damaged=damaged,
         )
-    elif not missing or sweep.runs:
-        known = " and has every record" if sweep.records and not sweep.runs else ""
-        yield Finding(check="mlflow", level="ok", message=f"{shown} answers{known}")
+    elif not noted or sweep.runs:
+        yield Finding(check="mlflow", level="ok", message=f"{shown} answers{unknown}")
 
 
-def _why_silent(uri: str) -> tuple[str, bool]:
-    """Why MLflow cannot be asked there, empty where it can, and whether its database is damaged."""
+def _lacks(sweep: Examined, found: Found, shown: str, noted: int) -> str:
+    """What MLflow does not have of a sweep; empty where it has all of it. `noted`: how many
+    records it lacks by the sweep's own notes."""
+    marks = {str(n): (mark.epochs, mark.ended) for n, mark in found.marks.items()}
+    there = {"uri": shown, "marks": marks, "status": found.status}
+    missing = owed(sweep.records, there, shown, finished=sweep.finished)
+    whose = [str(r.number) for r in sweep.records if owed([r], there, shown, finished=False)]
+    own_run = not found.status or (sweep.finished and found.status != "FINISHED")
+    missing += own_run and not sweep.finished  # of a finished sweep it is counted
+    if not missing:
+        return ""
+    text = f"lacks {count(missing, 'record')} of " + " and ".join(
+        ["the sweep's own run"] * own_run
+        + [f"trial{'s' * (len(whose) > 1)} {', '.join(whose[:10])}"] * bool(whose)
+    )
+    if len(whose) > 10:
+        text += f" and {len(whose) - 10} more"
+    lost = missing - noted
+    return text + (f"; {lost} of them had been delivered and are gone" if lost > 0 else "")
+
+
+def _asked(sweep: Examined, uri: str) -> tuple[str, bool, Found | None]:
+    """Why MLflow cannot be asked there, empty where it can; whether its database is damaged; and
+    what it has of the sweep, None where that is not known or still on its way."""
     path = local_database(uri)
     if path is None:
         try:
             check_answers(uri)
         except TrackingError as error:
-            return error.message.replace("MLflow does", "does"), False
-        return "", False
+            return error.message.replace("MLflow does", "does"), False, None
+        return _found(sweep, uri, uri)
     if not path.exists():
-        return "is not there", False
+        return "is not there", False, Found("", {}, [])
     try:
         with snapshot.copied(path) as copy:
-            why = snapshot.damage(copy)
+            if why := snapshot.damage(copy):
+                return f"is damaged: {why}", True, None
+            return _found(sweep, uri, f"sqlite:///{copy}")
     except OSError as error:
-        return f"cannot be read: {error.strerror}", False
+        return f"cannot be read: {error.strerror}", False, None
     except SweepBusy:
-        return "", False  # another sweep writes there, so it works
-    return (f"is damaged: {why}", True) if why else ("", False)
+        return "", False, None  # another sweep writes there, so it works
+
+
+def _found(sweep: Examined, uri: str, readable: str) -> tuple[str, bool, Found | None]:
+    """`_asked` where MLflow answers. `readable`: where it is read without changing it."""
+    metric = next((trial.metric.name for trial in sweep.settings.values()), None)
+    if sweep.runs or metric is None:
+        return "", False, None
+    try:
+        client = quiet_client(readable)
+        experiment = client.get_experiment_by_name(experiment_name())
+        if experiment is None or experiment.lifecycle_stage == "deleted":
+            return "", False, Found("", {}, [])
+        found = in_mlflow(
+            client,
+            experiment.experiment_id,
+            sweep.notes["uid"],
+            sweep.records,
+            metric=metric,
+            files=artifact_location(uri),
+        )
+    except Exception as error:
+        return f"does not say what it has: {reason(error, readable)}", False, None
+    return "", False, found
 
 
 def disk(sweep: Examined) -> Iterator[Finding]:

@@ -1,0 +1,151 @@
+"""What MLflow has of a sweep: the marks of what was delivered, and MLflow's own answer.
+
+A run is written from front to back, and an older copy of MLflow's database is what was written up
+to a moment. So the last step of each metric, which a search for runs returns, tells how many epochs
+a run has, and a sweep of any size costs a few calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ckconv_sweep import keys
+from ckconv_sweep.record.study import TrialRecord
+
+PARENT = "mlflow.parentRunId"
+STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+"""An early-stopped trial is no failure, and MLflow draws KILLED like one."""
+_PAGE = 500
+
+
+@dataclass
+class Mark:
+    """What MLflow is known to have of a trial."""
+
+    epochs: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What MLflow has of a sweep."""
+
+    status: str
+    """Of the sweep's own run; empty where that or its file is missing."""
+    marks: dict[int, Mark]
+    """A trial whose run is missing has none; one whose run lacks its file has an empty one."""
+    without_file: list[str]
+    """The runs whose tag promises a file that is gone."""
+
+
+def uid(sweep: str, number: int | None = None) -> str:
+    """32 hexadecimal digits that name a sweep's run, or a trial's, for ever."""
+    text = sweep if number is None else f"{sweep}/{number}"
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def find(client: Any, experiment_id: str | None, run_uid: str) -> Any:
+    """The run of this uid, a deleted one too; None where there is none."""
+    from mlflow.entities import ViewType
+
+    asked = f"tags.`{keys.TAG_UID}` = '{run_uid}'"
+    found = client.search_runs([experiment_id], asked, run_view_type=ViewType.ALL)
+    return min(found, key=is_deleted, default=None)
+
+
+def is_deleted(run: Any) -> bool:
+    return bool(run.info.lifecycle_stage == "deleted")
+
+
+def in_mlflow(
+    client: Any,
+    experiment_id: str,
+    sweep_uid: str,
+    records: Iterable[TrialRecord],
+    *,
+    metric: str,
+    files: str | None,
+) -> Found:
+    """Ask MLflow for the runs of a sweep; changes nothing.
+
+    Args:
+        records: the trials that it should have.
+        metric: the name of what trials are judged by.
+        files: where the files of its runs lie on this machine; None where they lie on a server.
+
+    Raises:
+        Exception: what MLflow raises when it cannot be reached.
+    """
+    parent = find(client, experiment_id, sweep_uid)
+    if parent is None:
+        return Found("", {}, [])
+    gone = _is_gone(parent, keys.ARTIFACT_SPACE, files)
+    if files is None and keys.TAG_FILES in parent.data.tags:
+        with contextlib.suppress(Exception):  # one call, not one for each trial
+            there = client.list_artifacts(parent.info.run_id)
+            gone = keys.ARTIFACT_SPACE not in {file.path for file in there}
+    runs: dict[str | None, Any] = {}
+    for run in _search(client, experiment_id, f"tags.`{PARENT}` = '{parent.info.run_id}'"):
+        runs.setdefault(run.data.tags.get(keys.TAG_UID), run)
+    marks, without_file = dict[int, Mark](), [parent.info.run_id] * gone
+    for record in records:
+        run = runs.get(uid(sweep_uid, record.number))
+        if run is None:
+            continue
+        on_server = files is None and keys.TAG_FILES in run.data.tags
+        if (gone and on_server) or _is_gone(run, keys.ARTIFACT_TRIAL, files):
+            without_file.append(run.info.run_id)
+            marks[record.number] = Mark()
+        else:
+            marks[record.number] = _mark(run, record, metric)
+    whole = keys.TAG_FILES in parent.data.tags and not gone and not is_deleted(parent)
+    return Found(parent.info.status if whole else "", marks, without_file)
+
+
+def _search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], asked, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _is_gone(run: Any, name: str, files: str | None) -> bool:
+    """Whether a run's tag promises a file that is not in the folder where it must be."""
+    place = run.info.artifact_uri
+    if files is None or keys.TAG_FILES not in run.data.tags or not place.startswith(f"{files}/"):
+        return False
+    return not Path(unquote(urlsplit(place).path), name).exists()
+
+
+def _mark(run: Any, record: TrialRecord, metric: str) -> Mark:
+    """How much of a trial its run has."""
+    # Both are written before anything is marked.
+    if not run.data.params or keys.TAG_FILES not in run.data.tags:
+        return Mark()
+    steps = {point.key: point.step for point in run.data.to_proto().metrics}
+    mark = Mark()
+    for epoch in record.history:
+        names = (*epoch.metrics, keys.best_of(metric))
+        if any(steps.get(name, 0) < epoch.number for name in names):
+            break
+        mark.epochs = epoch.number
+    if record.outcome != "running":
+        told = {keys.TAG_REASON: record.reason, keys.TAG_ERROR: record.error}
+        summary = [keys.SUMMARY_EPOCHS, *[keys.summary_of(metric)] * bool(record.history)]
+        mark.ended = (
+            run.info.status == STATUS[record.outcome]
+            and run.info.end_time == (record.ended_ms or 0)
+            and run.data.tags.get(keys.TAG_OUTCOME) == record.outcome
+            and all(tag in run.data.tags for tag, text in told.items() if text)
+            and all(name in steps for name in summary)
+        )
+    return mark
