@@ -20,8 +20,8 @@ POINTS = (
     "checkpoint.kept",  # safe; older ones are not forgotten yet
     "epoch.trained",  # trained and in the ledger, not in a checkpoint
     "epoch.saved",  # in a checkpoint, not reported
-    "trial.asked",  # the study has a new trial without parameters
-    "trial.drawn",  # all its parameters are drawn, it is not handed out
+    "trial.drawn",  # all parameters of a new trial are drawn, the study has none of them
+    "trial.recorded",  # the study has the new trial, it is not handed out
     "epoch.judged",  # the stopping rule has answered; neither epoch nor answer is recorded
     "epoch.described",  # half of the epoch's transaction is written
     "epoch.acknowledged",  # the epoch is recorded with the rule's answer; nobody has heard of it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import optuna
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +15,8 @@ from ckconv_sweep.config.grid import grid_note, grid_size, most_trials
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.driver import check_same_space, parameters_of
-from ckconv_sweep.sweep.sampling import draw, sampler_for
 
 _FIRST = 5
 
@@ -69,14 +68,13 @@ def _range(domain: Interval | Choices) -> str:
 
 def _show_first_trials(space: Space, console: Console, data_dir: Path | None) -> None:
     amount = min(_FIRST, most_trials(space))
-    study = optuna.create_study()
+    view = View(space)
     table = Table(title="the first trials", title_justify="left")
     names = list(space.parameters())
     for heading in ("trial", *short_names(names).values(), "parameters"):
         table.add_column(Text(heading), justify="right")
     for index in range(amount):
-        study.sampler = sampler_for(space, index)
-        params = draw(study.ask(), space)
+        params = view.draw(index).params
         parameters = parameters_of(space.resolve(params, index), data_dir)
         cells = [number(params[n]) if n in params else "" for n in names]
         table.add_row(str(index), *cells, f"{parameters:,}")

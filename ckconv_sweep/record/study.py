@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json
-from optuna.samplers import BaseSampler
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -68,6 +67,8 @@ class TrialRecord:
     """The number of the driver's session in which each epoch was acknowledged."""
     spent_seconds: float = 0.0
     """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
+    position: int | None = None
+    """How many trials the sampler had drawn before it; None where it did not draw it."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
 
@@ -85,8 +86,13 @@ def rejected(records: Iterable[TrialRecord]) -> int:
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
     """Whether the budget of trials, or the grid, is spent and every trial has ended."""
     counted = [record for record in records if record.counts]
-    spent = len(counted) >= space.budget.trials or exhausted(space, len(records))
+    spent = len(counted) >= space.budget.trials or exhausted(space, next_position(records))
     return spent and all(record.outcome != "running" for record in counted)
+
+
+def next_position(records: Iterable[TrialRecord]) -> int:
+    """How many trials the sampler has drawn, those that violated a constraint included."""
+    return 1 + max((r.position for r in records if r.position is not None), default=-1)
 
 
 class Study:
@@ -215,20 +221,40 @@ class Study:
         """The number that the next new trial will get."""
         return len(self._ids)
 
-    def ask(self, sampler: BaseSampler) -> optuna.Trial:
-        """A new trial, to draw its parameters from."""
-        self._study.sampler = sampler
-        trial = self._study.ask()
-        crash_point("trial.asked")
+    def create(
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        position: int | None,
+    ) -> TrialRecord:
+        """A new trial with all its parameters; see TrialRecord."""
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs={"position": position},
+        )
+        trial_id = self._storage.create_new_trial(self._study._study_id, trial)
         self._file.check()
-        self._ids[trial.number] = trial._trial_id
-        return trial
+        record = _record(self._storage.get_trial(trial_id))
+        self._ids[record.number] = trial_id
+        crash_point("trial.recorded")
+        return record
 
-    def ask_again(self, number: int, sampler: BaseSampler) -> optuna.Trial:
-        """An unfinished trial: parameters that it has are drawn as they are, also when the driver
-        was killed half-way through drawing them; the missing ones are drawn new."""
-        self._study.sampler = sampler
-        return optuna.Trial(self._study, self._ids[number])
+    def set_params(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+    ) -> None:
+        """For a trial of a version that recorded each parameter by itself, and whose driver was
+        killed in between."""
+        for name in params.keys() - self.trial(number).params.keys():
+            domain = distributions[name]
+            value = domain.to_internal_repr(params[name])
+            self._storage.set_trial_param(self._ids[number], name, value, domain)
+        self._file.check()
 
     def add_epoch(
         self,
@@ -313,6 +339,8 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         ended_ms=_ms(trial.datetime_complete),
         sessions=tuple(sessions),
         spent_seconds=spent_seconds,
+        # Studies from before positions were recorded held only what the sampler drew.
+        position=trial.user_attrs.get("position", trial.number),
         verdict=verdict,
     )
 

@@ -6,6 +6,7 @@ when a trial's run is over. Everything is written to the study before it is answ
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
-from ckconv_sweep.record.study import Study, TrialRecord, rejected
+from ckconv_sweep.record.study import Study, TrialRecord, next_position, rejected
+from ckconv_sweep.search.rules import Curve, verdict_of
+from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.sweep.sampling import draw, sampler_for
-from ckconv_sweep.sweep.stopping import Curve, verdict_of
 
 MOST_VIOLATIONS = 200
 """Draws in a row that may violate a constraint before the sweep gives up."""
@@ -70,6 +71,8 @@ class Coordinator:
         self._running: dict[int, _Running] = {}
         records = study.trials()
         self._curves = {r.number: self._curve(r) for r in records}
+        self._view = View(self.space, records)
+        self._position = next_position(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
         self._counted = sum(r.counts or r.outcome == "running" for r in records)
@@ -90,21 +93,16 @@ class Coordinator:
         there is none left."""
         while not self.stopping:
             if self._unfinished:
-                record = self._unfinished.pop(0)
-                sampler = sampler_for(self.space, record.number)
-                asked = self._study.ask_again(record.number, sampler)
+                record = self._whole(self._unfinished.pop(0))
             elif self._counted < self.space.budget.trials:
-                number = self._study.next_number()
-                if exhausted(self.space, number):
+                if exhausted(self.space, self._position):
                     return None
-                asked = self._study.ask(sampler_for(self.space, number))
+                record = self._draw()
                 self._counted += 1
             else:
                 return None
-            number = asked.number
-            trial = self.space.resolve(draw(asked, self.space), number)
-            crash_point("trial.drawn")
-            record = self._study.trial(number)
+            number = record.number
+            trial = self.space.resolve(record.params, number)
             self._running[number] = _Running(trial, list(record.history))
             self._curves[number] = self._curve(record)
             if not record.history and (broken := self._broken_constraint(trial)):
@@ -197,6 +195,24 @@ class Coordinator:
         for listener in self._listeners:
             listener.say(message)
 
+    def _draw(self) -> TrialRecord:
+        """A new trial, drawn from the view and recorded as a whole."""
+        drawn = self._view.draw(self._position, self._study.next_number())
+        crash_point("trial.drawn")
+        self._position += 1
+        return self._study.create(drawn.params, drawn.distributions, position=drawn.position)
+
+    def _whole(self, record: TrialRecord) -> TrialRecord:
+        """The trial with the parameters that a driver of an earlier version, which recorded them
+        one by one, did not come to draw."""
+        with contextlib.suppress(ConfigError):
+            self.space.tree(record.params)
+            return record
+        position = record.number if record.position is None else record.position
+        drawn = self._view.draw(position, record.number, record.params)
+        self._study.set_params(record.number, drawn.params, drawn.distributions)
+        return self._study.trial(record.number)
+
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name
         values = [epoch.metrics[name] for epoch in record.history]
@@ -223,7 +239,8 @@ class Coordinator:
         self._study.end(number, outcome, reason=reason, error=error)
         self._curves[number].completed = outcome == "completed"
         value = objective(running.history, self.space.metric) if running.history else None
-        ended_ms = self._study.trial(number).ended_ms or 0
+        record = self._study.trial(number)
+        self._view.show(record)
         self._tell(
             Ended(
                 number=number,
@@ -232,7 +249,7 @@ class Coordinator:
                 error=error,
                 epochs=len(running.history),
                 value=value,
-                ended_ms=ended_ms,
+                ended_ms=record.ended_ms or 0,
             )
         )
 
@@ -258,6 +275,7 @@ class Coordinator:
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
         self._counted -= 1
         records = self._study.trials()
+        self._view.show(records[number])
         if grid_size(self.space) is not None:
             self._tell(Rejected(number=number, most=most_trials(self.space, rejected(records))))
         last = records[-MOST_VIOLATIONS:]

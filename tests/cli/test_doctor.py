@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawing import new_trial
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space
@@ -26,7 +27,6 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.sweep.doctor import Finding, examine, surroundings
 from ckconv_sweep.sweep.doctor.finding import Examined
 from ckconv_sweep.sweep.mlflow_marks import Found, Mark
-from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.training import checkpoint
 
 from .commands import NOBODY, PROGRAM, REPOSITORY, ckconv_sweep, environment, files_in, refused
@@ -44,8 +44,7 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
         study.set_note("sessions", [1])
         versions.note(study, session=1)
         for number, outcome in enumerate(outcomes):
-            asked = study.ask(sampler_for(space, number))
-            trial = space.resolve(draw(asked, space), number).model_dump(mode="json")
+            trial = space.resolve(new_trial(study).params, number).model_dump(mode="json")
             place = folder.trial(number)
             place.mkdir(mode=0o700)
             for epoch in range(1, EPOCHS if outcome == "running" else EPOCHS + 1):

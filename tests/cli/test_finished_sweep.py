@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from drawing import new_trial
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space, read_trial
@@ -21,7 +22,6 @@ from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.report.summary import winner
-from ckconv_sweep.sweep.sampling import draw, sampler_for
 from ckconv_sweep.training import checkpoint
 
 from .commands import NOBODY, PROGRAM, SPACE, ckconv_sweep, ended, environment, files_in, refused
@@ -261,7 +261,7 @@ def told(here: Path, text: str, outcomes: list[tuple[Outcome, str]]) -> None:
     folder.make()
     with Study.create_or_open(folder, space) as study:
         for number, (outcome, reason) in enumerate(outcomes):
-            draw(study.ask(sampler_for(space, number)), space)
+            new_trial(study)
             epoch = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1)
             study.add_epoch(number, epoch, 0.5)
             study.end(number, outcome, reason=reason, error=f"it was {reason}")

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from drawing import new_trial
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.sampling import draw, sampler_for
 
 from .commands import SPACE, TRIAL, ckconv_sweep, ended, files_in, refused
 
@@ -58,7 +58,7 @@ def begun(here: Path) -> SweepFolder:
     folder.space.write_text(space.to_yaml())
     with Study.create_or_open(folder, space) as study:
         study.set_note("uid", 32 * "0")
-        draw(study.ask(sampler_for(space, 0)), space)
+        new_trial(study)
         study.add_epoch(0, Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1), 0.5)
         study.end(0, "completed")
     return folder

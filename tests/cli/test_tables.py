@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawing import new_trial
 from typer.testing import CliRunner
 
 from ckconv_sweep.cli import app
@@ -19,7 +20,6 @@ from ckconv_sweep.config.read import read_space
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.sampling import draw, sampler_for
 
 from .commands import NOBODY, ckconv_sweep, ended, files_in, refused
 
@@ -151,7 +151,7 @@ def test_a_setting_that_never_varied_is_named_below_and_kept_for_programs(
     folder.make()
     with Study.create_or_open(folder, space) as study:
         for number in range(3):
-            draw(study.ask(sampler_for(space, number)), space)
+            new_trial(study)
             epoch = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1)
             study.add_epoch(number, epoch, 0.5)
             study.end(number, "completed", reason="epochs")

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
-import optuna
 import pytest
 import torch
 
@@ -34,7 +33,8 @@ from ckconv_sweep.models.architectures import ARCHITECTURES
 from ckconv_sweep.models.blocks import BLOCKS
 from ckconv_sweep.models.kernel_nets import KERNEL_NETS, mlp
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.sweep import sampling, stopping
+from ckconv_sweep.search import rules, samplers
+from ckconv_sweep.search.view import View
 from ckconv_sweep.training.loop import train
 from ckconv_sweep.training.optimizers import OPTIMIZERS
 from ckconv_sweep.training.schedules import SCHEDULES
@@ -245,12 +245,8 @@ def test_every_space_resolves_at_its_corners(path: Path, data_dir: Path) -> None
 
 
 def first_draws(space: Space, number: int) -> list[Trial]:
-    study = optuna.create_study()
-    trials = []
-    for n in range(number):
-        study.sampler = sampling.sampler_for(space, n)
-        trials.append(space.resolve(sampling.draw(study.ask(), space), n))
-    return trials
+    view = View(space)
+    return [space.resolve(view.draw(n).params, n) for n in range(number)]
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
@@ -307,8 +303,8 @@ TABLES: dict[str, tuple[Any, set[str]]] = {
     "kernel INITIALIZATIONS": (mlp.INITIALIZATIONS, literal(MLPConfig, "initialization")),
     "OPTIMIZERS": (OPTIMIZERS, set(blocks(AnyOptimizer))),
     "SCHEDULES": (SCHEDULES, set(blocks(AnySchedule))),
-    "SAMPLERS": (sampling.SAMPLERS, literal(Sampler, "name")),
-    "PRUNERS": (stopping.PRUNERS, names_of(Asha, Median, NoScheduler)),
+    "SAMPLERS": (samplers.SAMPLERS, literal(Sampler, "name")),
+    "RULES": (rules.RULES, names_of(Asha, Median, NoScheduler)),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import optuna
 import pytest
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.distributions import FloatDistribution
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.record.study import Study, TrialRecord
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = """
@@ -39,17 +40,20 @@ LOWER_IS_BETTER = parse_space(
 )
 
 
-def sampler(seed: int = 0) -> BaseSampler:
-    return RandomSampler(seed=seed)
+DISTRIBUTIONS = {
+    "optimizer.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+    "model.dropout": FloatDistribution(0.0, 0.3),
+}
 
 
-def draw_both(trial: optuna.Trial) -> dict[str, float]:
-    return {
-        "optimizer.learning_rate": trial.suggest_float(
-            "optimizer.learning_rate", 1e-4, 1e-2, log=True
-        ),
-        "model.dropout": trial.suggest_float("model.dropout", 0.0, 0.3),
+def ask(study: Study, seed: int = 0) -> TrialRecord:
+    """A new trial of `SPACE`."""
+    draws = random.Random(seed)
+    params = {
+        "optimizer.learning_rate": 10 ** draws.uniform(-4, -2),
+        "model.dropout": draws.uniform(0.0, 0.3),
     }
+    return study.create(params, DISTRIBUTIONS, position=study.next_number())
 
 
 def epoch(number: int, accuracy: float = 0.1 + 0.2) -> Epoch:

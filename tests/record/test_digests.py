@@ -10,7 +10,7 @@ from ckconv_sweep.config.history import Go, Stop
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 
-from .small import SPACE, draw_both, epoch, sampler
+from .small import SPACE, ask, epoch
 
 pytestmark = pytest.mark.fault("changed-record")
 
@@ -20,7 +20,7 @@ def ended(folder: SweepFolder) -> SweepFolder:
     """A study whose trials 0, 1 and 2 have ended, each in another way; trial 3 runs."""
     with Study.create_or_open(folder, SPACE) as study:
         for number in range(4):
-            draw_both(study.ask(sampler(number)))
+            ask(study, number)
             for i in (1, 2):
                 verdict = Stop("0.25 is little") if (number, i) == (1, 2) else Go()
                 study.add_epoch(number, epoch(i, i / 8), i / 8, verdict=verdict)

@@ -24,7 +24,7 @@ from ckconv_sweep.record import database as module
 from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 from ckconv_sweep.record.study import Study
 
-from .small import SPACE, Child, draw_both, epoch, forked, sampler
+from .small import SPACE, Child, ask, epoch, forked
 
 KILLS = int(os.environ.get("CKCONV_KILLS", "5"))
 
@@ -36,7 +36,7 @@ def writing(folder: SweepFolder) -> Callable[[Say], None]:
 
     def write(say: Say) -> None:
         with Study.create_or_open(folder, SPACE) as study:
-            number = study.ask(sampler()).number
+            number = ask(study).number
             say(f"asked {number}")
             for i in itertools.count(1):
                 study.add_epoch(number, epoch(i, i / 1000), i / 1000)
@@ -110,37 +110,10 @@ def test_a_reader_sees_whole_epochs_only_while_a_writer_writes(folder: SweepFold
 
 
 def test_a_value_whose_attribute_is_not_seen_yet_is_no_epoch_yet(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     study.add_epoch(0, epoch(1), 0.5)
     study._storage.set_trial_intermediate_value(study._ids[0], 2, 0.5)
     assert [e.number for e in study.trial(0).history] == [1]
-
-
-@pytest.mark.fault("driver-sigkill")
-@pytest.mark.parametrize("drawn", [0, 1])
-def test_a_driver_killed_between_two_draws_leaves_a_trial_that_can_be_asked_again(
-    drawn: int, folder: SweepFolder
-) -> None:
-    def ask(say: Say) -> None:
-        with Study.create_or_open(folder, SPACE) as study:
-            trial = study.ask(sampler(1))
-            if drawn:
-                say(trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True).hex())
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with forked(ask) as driver:
-        said = driver.line()
-    with Study.create_or_open(folder, SPACE) as study:
-        (record,) = study.trials()
-        assert record.outcome == "running"
-        assert len(record.params) == drawn
-        params = draw_both(study.ask_again(0, sampler(2)))
-        assert study.trial(0).params == params
-        if drawn:
-            assert params["optimizer.learning_rate"].hex() == said
-        study.add_epoch(0, epoch(1), 0.5)
-        study.end(0, "completed")
-        assert study.trial(0).outcome == "completed"
 
 
 def making(folder: SweepFolder, steps: int) -> Callable[[Say], None]:

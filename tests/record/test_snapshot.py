@@ -15,7 +15,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.snapshot import copied, damage
 from ckconv_sweep.record.study import Study
 
-from .small import SPACE, epoch, forked, in_a_mount, sampler
+from .small import SPACE, ask, epoch, forked, in_a_mount
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -27,7 +27,7 @@ def writing(folder: SweepFolder) -> Callable[[Callable[[object], None]], None]:
 
     def write(say: Callable[[object], None]) -> None:
         with Study.create_or_open(folder, SPACE) as study:
-            study.ask(sampler())
+            ask(study)
             for i in itertools.count(1):
                 study.add_epoch(0, epoch(i), 0.5)
                 say(i)

@@ -19,14 +19,33 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record import database as module
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.study import Study, next_position
 
-from .small import LOWER_IS_BETTER, SPACE, draw_both, epoch, sampler
+from .small import DISTRIBUTIONS, LOWER_IS_BETTER, SPACE, ask, epoch
 
 
 def add(study: Study, number: int, *accuracies: float) -> None:
     for i, accuracy in enumerate(accuracies, len(study.trial(number).history) + 1):
         study.add_epoch(number, epoch(i, accuracy), accuracy)
+
+
+def written_commits(study: Study) -> list[int]:
+    """Will hold, for each transaction that changes something, the number of its statements."""
+    changes: list[int] = []
+    open_changes: list[str] = []
+
+    def executed(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if statement.split()[0].upper() in ("INSERT", "UPDATE", "DELETE"):
+            open_changes.append(statement)
+
+    def committed(connection: Any) -> None:
+        if open_changes:  # Optuna commits what only reads, too
+            changes.append(len(open_changes))
+            open_changes.clear()
+
+    sqlalchemy.event.listen(study._database.engine, "after_cursor_execute", executed)
+    sqlalchemy.event.listen(study._database.engine, "commit", committed)
+    return changes
 
 
 def files(folder: SweepFolder) -> list[str]:
@@ -46,7 +65,7 @@ def test_a_new_study_knows_its_space_and_has_no_trials(study: Study) -> None:
 
 def test_opening_again_keeps_everything(folder: SweepFolder) -> None:
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
         add(study, 0, 0.5, 0.6)
         study.set_note("sessions", [1, 2])
         before = study.trials(), study.notes()
@@ -75,7 +94,7 @@ def test_only_the_owner_may_read_the_study_also_while_it_is_open(
     before = os.umask(mask)
     try:
         with Study.create_or_open(folder, SPACE) as study:
-            study.ask(sampler())
+            ask(study)
             modes = {path.stat().st_mode & 0o777 for path in folder.root.glob("*study.db*")}
     finally:
         os.umask(before)
@@ -89,7 +108,7 @@ def test_after_closing_there_is_one_file(
 ) -> None:
     monkeypatch.setattr(module, "is_local", lambda path: local)
     with Study.create_or_open(folder, SPACE) as study, Study.open(folder) as reader:
-        study.ask(sampler())
+        ask(study)
         add(study, 0, 0.5)
         assert len(reader.trials()[0].history) == 1
         assert ("study.db-wal" in files(folder)) == local
@@ -127,7 +146,7 @@ def test_a_study_that_was_moved_to_a_network_gives_up_its_write_ahead_log(
 ) -> None:
     monkeypatch.setattr(module, "is_local", lambda path: True)
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
     monkeypatch.setattr(module, "is_local", lambda path: False)
     with Study.create_or_open(folder, SPACE) as study:
         assert study.next_number() == 1
@@ -149,7 +168,7 @@ def test_the_path_of_a_study_may_hold_any_letters(part: str, tmp_path: Path) -> 
 
 
 def test_an_epoch_comes_back_to_the_last_bit(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     values = [0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 1 / 3, 12345678901234567.0]
     given = [epoch(i, value) for i, value in enumerate(values, 1)]
     for one in given:
@@ -168,7 +187,7 @@ def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None
         raise Killed
 
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
         add(study, 0, 0.5)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(module.Writes, "set_value", killed)
@@ -183,21 +202,8 @@ def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None
 
 
 def test_an_epoch_and_an_end_are_one_transaction_each(study: Study) -> None:
-    study.ask(sampler())
-    changes: list[int] = []
-    open_changes: list[str] = []
-
-    def executed(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
-        if statement.split()[0].upper() in ("INSERT", "UPDATE", "DELETE"):
-            open_changes.append(statement)
-
-    def committed(connection: Any) -> None:
-        if open_changes:  # Optuna commits what only reads, too
-            changes.append(len(open_changes))
-            open_changes.clear()
-
-    sqlalchemy.event.listen(study._database.engine, "after_cursor_execute", executed)
-    sqlalchemy.event.listen(study._database.engine, "commit", committed)
+    ask(study)
+    changes = written_commits(study)
     study.add_epoch(0, epoch(1), 0.5, verdict=Go())
     assert len(changes) == 1
     study.end(0, "failed", reason="error", error="it broke")
@@ -208,7 +214,7 @@ def test_an_epoch_and_an_end_are_one_transaction_each(study: Study) -> None:
 def test_the_stopping_rules_answer_comes_back_with_the_epoch(
     verdict: Verdict | None, study: Study
 ) -> None:
-    study.ask(sampler())
+    ask(study)
     study.add_epoch(0, epoch(1), 0.5, verdict=Go())
     study.add_epoch(0, epoch(2), 0.5, verdict=verdict)
     assert study.trial(0).verdict == verdict
@@ -216,7 +222,7 @@ def test_the_stopping_rules_answer_comes_back_with_the_epoch(
 
 
 def test_a_trial_without_a_verdict_is_given_one(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     study.add_epoch(0, epoch(1), 0.5)
     study.set_verdict(0, Stop("late"))
     record = study.trial(0)
@@ -224,7 +230,7 @@ def test_a_trial_without_a_verdict_is_given_one(study: Study) -> None:
 
 
 def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     add(study, 0, *(i / 100 for i in range(12)))
     assert [e.number for e in study.trial(0).history] == list(range(1, 13))
 
@@ -234,7 +240,7 @@ def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
 
 def test_a_completed_trial_gets_the_value_by_which_it_is_judged(folder: SweepFolder) -> None:
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
         add(study, 0, 0.5, 0.9, 0.7)
         study.end(0, "completed", reason="epochs")
         record = study.trial(0)
@@ -248,7 +254,7 @@ def test_a_completed_trial_gets_the_value_by_which_it_is_judged(folder: SweepFol
 
 def test_a_sweep_for_the_lowest_loss_minimises(folder: SweepFolder) -> None:
     with Study.create_or_open(folder, LOWER_IS_BETTER) as study:
-        study.ask(sampler())
+        ask(study)
         for number in (2, 1, 3):
             study.add_epoch(0, epoch(number), epoch(number).metrics["val/loss"])
         study.end(0, "completed")
@@ -259,7 +265,7 @@ def test_a_sweep_for_the_lowest_loss_minimises(folder: SweepFolder) -> None:
 def test_a_pruned_trial_has_its_best_epochs_value_in_optuna_too_and_is_never_the_best(
     study: Study,
 ) -> None:
-    study.ask(sampler())
+    ask(study)
     add(study, 0, 0.9, 0.8)
     study.end(0, "pruned")
     assert study.trial(0).outcome == "pruned"
@@ -273,7 +279,7 @@ def test_a_trial_that_completes_keeps_nothing_of_an_attempt_that_was_killed_as_i
     study: Study,
 ) -> None:
     """As versions before left it, whose end was several transactions."""
-    study.ask(sampler())
+    ask(study)
     study._storage.set_trial_user_attr(study._ids[0], "error", "CUDA error")
     study._storage.set_trial_user_attr(study._ids[0], "reason", "error")
     record = study.trial(0)
@@ -286,7 +292,7 @@ def test_a_trial_that_completes_keeps_nothing_of_an_attempt_that_was_killed_as_i
 
 
 def test_a_trial_ends_once(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     add(study, 0, 0.9)
     study.end(0, "completed", reason="epochs")
     with pytest.raises(AssertionError, match="cannot end again"):
@@ -295,7 +301,7 @@ def test_a_trial_ends_once(study: Study) -> None:
 
 
 def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_error(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     add(study, 0, 0.9)
     study.end(0, "failed", reason="nonfinite", error="x" * 20_000 + "the last line")
     record = study.trial(0)
@@ -307,13 +313,13 @@ def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_error(study: Study) 
 
 
 def test_a_trial_that_violated_a_constraint_is_no_part_of_the_budget(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     study.end(0, "failed", reason=REASON_CONSTRAINT)
     assert not study.trial(0).counts
 
 
 def test_a_trial_that_has_not_ended_is_running(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     assert (study.trial(0).outcome, study.trial(0).ended_ms) == ("running", None)
 
 
@@ -321,34 +327,49 @@ def test_numbers_rise_and_are_never_given_twice(folder: SweepFolder) -> None:
     for expected in range(4):
         with Study.create_or_open(folder, SPACE) as study:
             assert study.next_number() == expected
-            assert study.ask(sampler()).number == expected
+            assert ask(study).number == expected
             study.end(expected, "failed", reason="error")
 
 
-# Asking again
+# A new trial
 
 
-def test_a_trial_asked_again_has_the_parameters_that_it_had(folder: SweepFolder) -> None:
+def test_a_new_trial_is_one_transaction_with_all_its_parameters(study: Study) -> None:
+    commits = written_commits(study)
+    made = ask(study, 3)
+    assert len(commits) == 1
+    assert study.trial(0) == made
+    assert made.params.keys() == set(DISTRIBUTIONS)
+    assert study._study.trials[0].distributions == DISTRIBUTIONS
+
+
+@pytest.mark.parametrize("position", [0, 7, None])
+def test_a_trial_says_at_which_position_the_sampler_drew_it(
+    position: int | None, study: Study
+) -> None:
+    params = {"optimizer.learning_rate": 1e-3, "model.dropout": 0.1}
+    assert study.create(params, DISTRIBUTIONS, position=position).position == position
+    assert next_position(study.trials()) == (0 if position is None else position + 1)
+
+
+def test_in_a_study_from_before_positions_a_trials_number_is_its_position(study: Study) -> None:
+    for _ in range(3):
+        study._study.ask()
+    assert [record.position for record in study.trials()] == [0, 1, 2]
+    assert next_position(study.trials()) == 3
+
+
+def test_a_trial_that_an_earlier_version_half_drew_gets_only_what_it_lacks(
+    folder: SweepFolder,
+) -> None:
+    params = {"optimizer.learning_rate": 2e-3, "model.dropout": 0.1}
     with Study.create_or_open(folder, SPACE) as study:
-        drawn = draw_both(study.ask(sampler(1)))
+        trial = study._study.ask()
+        first = trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True)
     with Study.create_or_open(folder, SPACE) as study:
-        assert study.trial(0).params == drawn
-        assert draw_both(study.ask_again(0, sampler(2))) == drawn
-        assert study.next_number() == 1
-
-
-def test_a_trial_half_asked_draws_only_what_it_lacks(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
-        first = study.ask(sampler(1)).suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True)
-    with Study.create_or_open(folder, SPACE) as study:
-        drawn = draw_both(study.ask_again(0, sampler(2)))
-        assert drawn["optimizer.learning_rate"] == first
-        assert study.trial(0).params == drawn
-    with Study.create_or_open(folder, SPACE) as study:
-        assert draw_both(study.ask_again(0, sampler(3))) == drawn
-
-
-# The stopping rule
+        study.set_params(0, params, DISTRIBUTIONS)
+    with Study.open(folder) as study:
+        assert study.trial(0).params == {**params, "optimizer.learning_rate": first}
 
 
 # What can go wrong with the file
@@ -360,7 +381,7 @@ def some_pages(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder.make()
     with Study.create_or_open(folder, SPACE) as study:
         for number in range(3):
-            draw_both(study.ask(sampler(number)))
+            ask(study, number)
             add(study, number, *(i / 50 for i in range(20)))
     return folder.study.read_bytes()
 
@@ -462,7 +483,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
 
     def fill() -> None:
         with Study.create_or_open(folder, SPACE) as study:
-            study.ask(sampler())
+            ask(study)
             full = f"pragma max_page_count={folder.study.stat().st_size // 4096 + 1}"
             with study._storage._backend.engine.connect() as connection:
                 connection.exec_driver_sql(full)
@@ -485,7 +506,7 @@ def test_a_study_that_another_program_keeps_locked_is_said(
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.2)
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
     other = sqlite3.connect(folder.study, isolation_level=None)
     other.execute("begin immediate")
     try:
@@ -504,7 +525,7 @@ def test_a_study_that_another_program_keeps_locked_is_said(
 @pytest.mark.fault("study-locked")
 def test_a_foreign_transaction_that_ends_in_time_is_waited_for(folder: SweepFolder) -> None:
     with Study.create_or_open(folder, SPACE) as study:
-        study.ask(sampler())
+        ask(study)
         other = sqlite3.connect(folder.study, isolation_level=None, check_same_thread=False)
         other.execute("begin immediate")
         release = threading.Timer(0.5, lambda: other.execute("rollback"))
@@ -594,7 +615,7 @@ def test_a_study_says_what_no_driver_leaves_behind(script: str, closed: SweepFol
 
 def test_a_study_of_every_outcome_contradicts_nothing(study: Study) -> None:
     for number, outcome in enumerate(("completed", "pruned", "failed", "running")):
-        study.ask(sampler())
+        ask(study)
         add(study, number, 0.1, 0.2)
         if outcome != "running":
             study.end(number, outcome, reason="error" if outcome == "failed" else "")
@@ -602,7 +623,7 @@ def test_a_study_of_every_outcome_contradicts_nothing(study: Study) -> None:
 
 
 def test_each_epoch_says_its_session_and_the_last_one_what_was_spent(study: Study) -> None:
-    study.ask(sampler())
+    ask(study)
     for number, session in ((1, 1), (2, 1), (3, 4)):
         study.add_epoch(0, epoch(number), 0.5, session=session, spent_seconds=10.5 * number)
     record = study.trial(0)

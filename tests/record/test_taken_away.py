@@ -12,7 +12,7 @@ from ckconv_sweep.errors import CannotWrite, DamagedData
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 
-from .small import SPACE, draw_both, epoch, sampler
+from .small import SPACE, ask, epoch
 
 pytestmark = pytest.mark.fault("study-taken-away")
 
@@ -35,7 +35,7 @@ TAKEN = {"removed or renamed": remove, "replaced by another file": put_a_backup_
 
 def begin(study: Study) -> None:
     """A backup of a study with one epoch, then a second epoch."""
-    draw_both(study.ask(sampler()))
+    ask(study)
     study.add_epoch(0, epoch(1), 0.5)
     connection = study._database.engine.raw_connection()
     connection.cursor().execute("VACUUM INTO ?", (str(study.folder.root / "backup.db"),))
@@ -46,7 +46,7 @@ def begin(study: Study) -> None:
 WRITES: dict[str, Callable[[Study], object]] = {
     "an epoch": lambda study: study.add_epoch(0, epoch(3), 0.7),
     "an end": lambda study: study.end(0, "failed", reason="error"),
-    "a new trial": lambda study: study.ask(sampler()),
+    "a new trial": lambda study: ask(study),
     "a note": lambda study: study.set_note("here", 1),
     "the space": lambda study: study.set_space(SPACE),
     "nothing": lambda study: None,
@@ -130,7 +130,7 @@ def test_a_backup_that_is_copied_over_the_file_is_noticed_at_the_end_at_last(
 
 def test_a_file_that_grows_is_the_same(folder: SweepFolder) -> None:
     with Study.create_or_open(folder, SPACE) as study:
-        draw_both(study.ask(sampler()))
+        ask(study)
         for number in range(1, 400):
             study.add_epoch(0, epoch(number), 0.5)
     with Study.open(folder) as study:

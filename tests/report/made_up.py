@@ -20,7 +20,7 @@ from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.report.scale import Scale
-from ckconv_sweep.sweep.sampling import distribution
+from ckconv_sweep.search.samplers import distribution
 
 _SPACE = """
 trial:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from scipy.stats import binom, qmc
 
@@ -17,7 +16,8 @@ from ckconv_sweep.config.space import Space, grid
 from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.report.bounds import bounds_hit
 from ckconv_sweep.report.scale import Scale
-from ckconv_sweep.sweep.sampling import distribution, draw, from_unit, sampler_for
+from ckconv_sweep.search.samplers import distribution, from_unit
+from ckconv_sweep.search.view import View
 
 from .records import record, space
 
@@ -89,13 +89,11 @@ def tpe_sweeps(of: Space, score: Score, many: int) -> Iterator[list[TrialRecord]
     for number in range(many):
         rng = np.random.default_rng([2, number])
         seeded = replace(of, sampler=of.sampler.model_copy(update={"seed": number}))
-        study, records = optuna.create_study(direction="maximize"), []
+        view, records = View(seeded), []
         for i in range(TRIALS):
-            study.sampler = sampler_for(seeded, i)
-            trial = study.ask()
-            params = draw(trial, seeded)
+            params = view.draw(i, i).params
             records.append(record(i, [score(params, rng)], params=params))
-            study.tell(trial, records[-1].history[0].metrics["val/accuracy"])
+            view.show(records[-1])
         yield records
 
 

@@ -463,8 +463,8 @@ def test_a_kill_before_any_write_leaves_a_sweep_that_ends_as_the_undisturbed_one
     photographs = undisturbed.run_and_photograph(disk / "killed")
     expected = undisturbed.result()
     assert len(expected) >= 3
-    assert len(photographs) == undisturbed.writes > 15
-    step = 1 if THOROUGH or name == "random" else 4
+    assert len(photographs) == undisturbed.writes >= 10
+    step = 1 if THOROUGH or name == "random" else 2
     for k, one in list(enumerate(photographs))[::step]:
         assert one.run()
         assert one.result() == expected, f"killed before write {k}"
@@ -623,17 +623,14 @@ def test_no_order_of_sessions_kills_failures_and_extensions_breaks_an_invariant(
     )
 
 
-def test_a_trial_killed_while_its_parameters_were_drawn_gets_those_of_the_undisturbed_run(
-    disk: Path,
-) -> None:
+def test_a_kill_before_or_after_a_trial_is_recorded_leaves_no_half_of_it(disk: Path) -> None:
     space = make_space(trials=1)
     undisturbed = machine(disk / "undisturbed", space)
     undisturbed.run()
-    for k in range(2, 6):  # a note, the trial, then a parameter each
+    for k in (1, 2):  # a note, then the trial
         one = machine(disk / str(k), space)
         one.run(kill_before=k)
-        drawn = len(one.records()[0].params)
-        assert drawn == min(k - 2, 3 + ("schedule.plateau.patience" in one.records()[0].params))
+        assert [r.params for r in one.records()] == [undisturbed.records()[0].params][: k - 1]
         one.run()
         assert one.result() == undisturbed.result()
 

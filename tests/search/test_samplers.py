@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from drawing import new_trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
@@ -21,20 +22,19 @@ from optuna.distributions import (
     IntDistribution,
 )
 from scipy.stats import qmc
+from sweep.in_process import Machine, formula, machine, make_space
 
 from ckconv_sweep.config.domains import Choices, Interval, points
 from ckconv_sweep.config.space import Sampler, Space, exhausted, grid
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.sampling import (
+from ckconv_sweep.search.samplers import (
     SAMPLERS,
     PlannedSampler,
     distribution,
-    draw,
     from_unit,
     sampler_for,
 )
-
-from .in_process import Machine, formula, machine, make_space
+from ckconv_sweep.search.view import View
 
 REPOSITORY = Path(__file__).parents[2]
 TRIALS = 14
@@ -47,7 +47,7 @@ def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[d
 
     def draw_one(study: Study) -> None:
         number = study.next_number()
-        params = draw(study.ask(sampler_for(one.space, number)), one.space)
+        params = dict(new_trial(study).params)
         epoch = formula(one.space.resolve(params, number), 1)
         study.add_epoch(number, epoch, epoch.metrics["val/accuracy"])
         study.end(number, "completed")
@@ -110,8 +110,8 @@ SUGGEST = """
 import json, sys
 from pathlib import Path
 from ckconv_sweep.record.folder import SweepFolder
-from tests.sweep.in_process import Machine
-from tests.sweep.test_sampling import SAMPLERS, draw_some, space_for
+from sweep.in_process import Machine
+from search.test_samplers import SAMPLERS, draw_some, space_for
 for name in SAMPLERS:
     one = Machine(SweepFolder.of(Path(sys.argv[1]) / name, "sweep"), space_for(name))
     print(json.dumps(draw_some(one, range(2))))
@@ -132,7 +132,7 @@ def test_every_sampler_suggests_the_same_for_the_same_study_in_another_process(
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "77"},
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/tests", "PYTHONHASHSEED": "77"},
     )
     suggested = [json.loads(line) for line in answer.stdout.splitlines()]
     assert suggested == [draw_some(one, range(2)) for one in here.values()]
@@ -152,7 +152,7 @@ def test_another_seed_of_the_sampler_suggests_something_else(name: str, disk: Pa
 def plan_of(space: Space, number: int) -> Any:
     sampler = sampler_for(space, number)
     assert isinstance(sampler, PlannedSampler)
-    return space.draw(lambda name, domain: sampler._plan(number, name, distribution(domain)))
+    return space.draw(lambda name, domain: sampler.plan(name, distribution(domain)))
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
@@ -201,17 +201,38 @@ def test_a_grid_is_walked_in_the_order_of_its_file_to_its_end() -> None:
     assert not exhausted(space_for("random"), 10**6)
 
 
-def test_a_trial_that_was_half_drawn_is_drawn_as_if_it_had_not_been_interrupted(
-    disk: Path,
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_trial_that_an_earlier_version_half_drew_is_drawn_to_its_end(
+    name: str, disk: Path
 ) -> None:
-    for name in ("random", "qmc", "grid"):
-        space = space_for(name)
-        one = machine(disk / name, space)
-        with Study.create_or_open(one.folder, space) as study:
-            half = study.ask(sampler_for(space, 0))
-            half.suggest_categorical("schedule", ["constant", "plateau"])
-        with Study.create_or_open(one.folder, space) as study:
-            assert draw(study.ask_again(0, sampler_for(space, 0)), space) == plan_of(space, 0)
+    space = space_for(name)
+    one = machine(disk / name, space)
+    with Study.create_or_open(one.folder, space) as study:
+        half = study._study.ask()
+        schedule = half.suggest_categorical("schedule", ["constant", "plateau"])
+    assert one.run()
+    record = one.records()[0]
+    assert (record.outcome, record.params["schedule"]) == ("completed", schedule)
+    assert space.resolve(record.params, 0)
+    if name != "tpe" and plan_of(space, 0)["schedule"] == schedule:
+        assert record.params == plan_of(space, 0)
+
+
+def test_a_grid_visits_each_of_its_points_though_others_try_trials_in_between(disk: Path) -> None:
+    space = space_for("grid", trials=100)
+    one = machine(disk, space)
+    expected = list(grid(space))
+    with Study.create_or_open(one.folder, space) as study:
+        for _ in range(3):
+            new_trial(study)
+            with_no_position = study.create(
+                expected[-1], View(space).draw(len(expected) - 1).distributions, position=None
+            )
+            study.end(with_no_position.number, "failed", reason="error")
+    assert one.run()
+    drawn = [dict(r.params) for r in one.records() if r.position is not None]
+    assert drawn == expected
+    assert len(one.records()) == len(expected) + 3
 
 
 # from_unit

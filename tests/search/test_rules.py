@@ -8,17 +8,16 @@ from typing import Any, get_args
 
 import optuna
 import pytest
+from drawing import new_trial
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
+from sweep.in_process import machine, make_space
 
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.space import Asha, Median, SpaceFile
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.sampling import sampler_for
-from ckconv_sweep.sweep.stopping import RULES, Curve, asha, median
-
-from .in_process import machine, make_space
+from ckconv_sweep.search.rules import RULES, Curve, asha, median
 
 ASHA = "{name: asha, grace_epochs: 2, reduction_factor: 3}"
 
@@ -169,7 +168,7 @@ def test_what_was_answered_once_is_not_asked_again(disk: Path) -> None:
     with Study.create_or_open(one.folder, space) as study:
         assert study.trial(0).verdict == Go()
         for number in range(1, 4):  # trials that are far better at its last epoch
-            study.ask(sampler_for(space, number))
+            new_trial(study)
             for epoch in (1, 2):
                 metrics = {"val/accuracy": 2.0, "val/loss": 0.0}
                 better = Epoch(number=epoch, metrics=metrics, timestamp_ms=epoch)

@@ -1,6 +1,7 @@
-"""What the next trial tries, as a function of the study: never of this process's past.
+"""The samplers, by name. What one draws is a function of the trials that it is shown and of its
+position: how many trials it has drawn before. Never of this process's past.
 
-Random, grid and quasi Monte Carlo are functions of (seed, trial number, setting) alone. They are
+Random, grid and quasi Monte Carlo are functions of (seed, position, setting) alone. They are
 written here because Optuna's own, when reloaded, repeat their first draws (random), lose their
 order (quasi Monte Carlo) or hand out duplicates (grid). TPE is Optuna's, reseeded for every trial.
 """
@@ -40,24 +41,6 @@ def distribution(domain: Interval | Choices) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
-def draw(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
-    """A trial's parameters, drawn by the study's sampler where the trial does not have them yet."""
-
-    def suggest(name: str, domain: Interval | Choices) -> Scalar:
-        match distribution(domain):
-            case CategoricalDistribution(choices=choices):
-                return trial.suggest_categorical(name, choices)
-            case IntDistribution() as whole:
-                return trial.suggest_int(
-                    name, whole.low, whole.high, step=whole.step, log=whole.log
-                )
-            case FloatDistribution() as real:
-                return trial.suggest_float(name, real.low, real.high, step=real.step, log=real.log)
-        raise AssertionError("a domain has one of three distributions")
-
-    return space.draw(suggest)
-
-
 def from_unit(domain: BaseDistribution, unit: float) -> Any:
     """The value of a domain at `unit` of its way, 0 <= unit < 1: every value of a counted domain
     gets an equal share."""
@@ -81,10 +64,10 @@ def from_unit(domain: BaseDistribution, unit: float) -> Any:
 
 
 class PlannedSampler(BaseSampler):
-    """Draws each parameter of a trial as a function of the trial's number and its name."""
+    """Draws each parameter of a trial as a function of its name and domain."""
 
-    def __init__(self, plan: Callable[[int, str, BaseDistribution], Any]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Callable[[str, BaseDistribution], Any]) -> None:
+        self.plan = plan
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -103,33 +86,32 @@ class PlannedSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._plan(trial.number, param_name, param_distribution)
+        return self.plan(param_name, param_distribution)
 
 
-def _random(space: Space, number: int) -> BaseSampler:
-    def plan(number: int, name: str, domain: BaseDistribution) -> Any:
-        seed = [space.sampler.seed, number, zlib.crc32(name.encode())]
+def _random(space: Space, position: int) -> BaseSampler:
+    def plan(name: str, domain: BaseDistribution) -> Any:
+        seed = [space.sampler.seed, position, zlib.crc32(name.encode())]
         return from_unit(domain, np.random.default_rng(seed).random())
 
     return PlannedSampler(plan)
 
 
-def _qmc(space: Space, number: int) -> BaseSampler:
-    """A scrambled Sobol sequence; a trial's number is its place in it."""
+def _qmc(space: Space, position: int) -> BaseSampler:
+    """A scrambled Sobol sequence."""
     axes = {name: axis for axis, name in enumerate(space.parameters())}
     sobol = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(space.sampler.seed))
-    point = sobol.fast_forward(number).random(1)[0] if number else sobol.random(1)[0]
-    return PlannedSampler(lambda _, name, domain: from_unit(domain, point[axes[name]]))
+    point = sobol.fast_forward(position).random(1)[0] if position else sobol.random(1)[0]
+    return PlannedSampler(lambda name, domain: from_unit(domain, point[axes[name]]))
 
 
-def _grid(space: Space, number: int) -> BaseSampler:
-    """A trial's number is its place in the grid."""
-    point = _points(space.to_yaml())[number]
-    return PlannedSampler(lambda _, name, domain: point[name])
+def _grid(space: Space, position: int) -> BaseSampler:
+    point = _points(space.to_yaml())[position]
+    return PlannedSampler(lambda name, domain: point[name])
 
 
-def _tpe(space: Space, number: int) -> BaseSampler:
-    seed = zlib.crc32(f"{space.sampler.seed}/{number}".encode())
+def _tpe(space: Space, position: int) -> BaseSampler:
+    seed = zlib.crc32(f"{space.sampler.seed}/{position}".encode())
     return TPESampler(seed=seed)  # multivariate, with constant liar: Optuna 5's defaults
 
 
@@ -147,6 +129,6 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 }
 
 
-def sampler_for(space: Space, number: int) -> BaseSampler:
-    """The sampler of one trial."""
-    return SAMPLERS[space.sampler.name](space, number)
+def sampler_for(space: Space, position: int) -> BaseSampler:
+    """The sampler of the trial at this position."""
+    return SAMPLERS[space.sampler.name](space, position)

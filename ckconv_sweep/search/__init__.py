@@ -1,0 +1,1 @@
+"""What to try next, and what to stop: functions of the recorded trials, which write nothing."""

@@ -1,0 +1,109 @@
+"""The trials of a sweep as samplers see them.
+
+A sampler never sees the study. It sees an Optuna study in memory, built from the records, so that a
+draw is a function of the records, a killed driver leaves no half-drawn trial, and what samplers
+learn from is decided in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from ckconv_sweep.config.domains import Choices, Interval, Scalar
+from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.search.samplers import distribution, sampler_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What a trial is to try. `position`: how many trials the sampler had drawn before it."""
+
+    params: Mapping[str, Scalar]
+    distributions: Mapping[str, BaseDistribution]
+    position: int
+
+
+class View:
+    """Completed trials with the value by which they are judged, pruned ones with the metric of each
+    epoch, running ones with their parameters; failed ones count for no sampler."""
+
+    def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
+        self._space = space
+        self._study = optuna.create_study(
+            direction="maximize" if space.metric.mode == "max" else "minimize"
+        )
+        self._ids: dict[int, int] = {}
+        self._domains = {name: distribution(d) for name, d in space.parameters().items()}
+        for record in records:
+            self.show(record)
+
+    def show(self, record: TrialRecord) -> None:
+        """A trial as it is now. One that was drawn here and has a number since is shown, too."""
+        storage, metric = self._study._storage, self._space.metric
+        if record.number not in self._ids:
+            params = {name: v for name, v in record.params.items() if name in self._domains}
+            trial = optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions={name: self._domains[name] for name in params},
+            )
+            self._ids[record.number] = storage.create_new_trial(self._study._study_id, trial)
+        trial_id = self._ids[record.number]
+        if record.outcome == "running" or storage.get_trial(trial_id).state.is_finished():
+            return
+        for epoch in record.history:
+            storage.set_trial_intermediate_value(trial_id, epoch.number, epoch.metrics[metric.name])
+        if record.outcome == "completed":
+            values = [objective(record.history, metric)]
+            storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
+        else:
+            state = TrialState.PRUNED if record.outcome == "pruned" else TrialState.FAIL
+            storage.set_trial_state_values(trial_id, state)
+
+    def draw(
+        self, position: int, number: int | None = None, fixed: Mapping[str, Scalar] | None = None
+    ) -> Draw:
+        """What the space's sampler tries next.
+
+        Args:
+            position: how many trials it has drawn before.
+            number: which trial of the sweep that will be; it is shown as a running one from now
+                on. Without one nothing is.
+            fixed: parameters that it has already.
+        """
+        study = self._study
+        study.sampler = sampler_for(self._space, position)
+        if fixed:
+            study.enqueue_trial(dict(fixed))
+        trial = study.ask()
+        params = self._space.draw(lambda name, domain: _suggest(trial, name, domain))
+        drawn = study._storage.get_trial(trial._trial_id)
+        if number is None:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._ids[number] = trial._trial_id
+        return Draw(params=params, distributions=drawn.distributions, position=position)
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:
+    match distribution(domain):
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+        case IntDistribution() as whole:
+            return trial.suggest_int(name, whole.low, whole.high, step=whole.step, log=whole.log)
+        case FloatDistribution() as real:
+            return trial.suggest_float(name, real.low, real.high, step=real.step, log=real.log)
+    raise AssertionError("a domain has one of three distributions")
