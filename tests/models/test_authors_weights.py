@@ -22,12 +22,15 @@ def load(shared: Path, name: str, model: CKCNN) -> CKCNN:
     path = shared / "reference" / f"{name}.pt"
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(from_authors(state, model))
-    return model
+    return model.double()
 
 
 def arrays_of(shared: Path, name: str) -> dict[str, Any]:
+    """Theirs were computed in float32, ours are in float64: the difference is their rounding, and
+    the same on every processor."""
     with np.load(shared / "reference" / f"{name}.npz", allow_pickle=False) as arrays:
-        return {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
+        read = {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
+    return {key: x.double() if x.is_floating_point() else x for key, x in read.items()}
 
 
 def test_the_authors_smnist_network_gives_the_authors_kernels_and_logits(shared: Path) -> None:
@@ -48,7 +51,7 @@ def test_the_authors_smnist_network_gives_the_authors_kernels_and_logits(shared:
             torch.testing.assert_close(conv.kernel(784), kernel_DCT, rtol=0, atol=1e-4)
             largest = there[f"{name}_out"].abs().max().item()
             torch.testing.assert_close(
-                conv(x_BCT), there[f"{name}_out"], rtol=0, atol=2e-6 * largest
+                conv(x_BCT), there[f"{name}_out"], rtol=0, atol=4e-6 * largest
             )
 
 
