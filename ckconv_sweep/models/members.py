@@ -5,17 +5,25 @@ output. Modules of `ckconv_sweep.models` take it as they take a single model: th
 the last one. (`torch.vmap` would do this for any module, and doubles what each operation costs
 beside its arithmetic.)
 
-On a CPU member e gives the bits that it gives alone, whoever the others are. Most elementwise
-operations, sums along an axis and FFTs do so by themselves. Others do not, and are made member by
-member, from aligned memory; on other devices for all at once. With torch 2.13 on an AMD EPYC (Zen
-5) these were seen to round otherwise among others than alone:
+On a CPU member e gives the bits that it gives alone on the same CPU, whoever the others are. Most
+elementwise operations, sums along an axis and FFTs do so by themselves. Others round differently
+among others, and are made member by member, from aligned memory, or not used; on other devices all
+members are computed at once. With torch 2.13 they are
 
 - matrix products and convolutions: by the address of a matrix (mod 64 bytes) and by how many there
   are;
-- products of complex numbers, sigmoid, silu, softplus and pow, and gelu and others where memory is
-  not contiguous: values that do not fill a vector register are computed by other instructions;
-- inverse real FFTs where memory is not contiguous;
+- with AVX2 and AVX-512: products of complex numbers, sigmoid, silu, softplus and the gradients of
+  the last three, in which binary_cross_entropy_with_logits has its own; gelu and its gradient where
+  memory is not contiguous. Values that do not fill a vector register are computed by other
+  instructions, so it depends on whether the number of values is a multiple of 4 to 32;
+- with every instruction set: pow with other exponents than -2, -1, -0.5, 0.5, 1, 2 and 3; gelu of a
+  single value;
+- inverse real FFTs where memory is not contiguous, and in float64 complex ones too;
 - with several threads: real FFTs, and the sum of a whole tensor.
+
+exp, log, log1p, sin, cos, tanh, erf, logsigmoid and rsqrt, their gradients, softmax, and norms over
+groups and layers are safe with each instruction set (`tests/training/test_instruction_sets.py`;
+seen on AMD's Zen 4 and 5 and on an emulated Intel Haswell).
 
 Shapes: E members; M, N, K rows, columns and what is summed.
 """

@@ -80,6 +80,12 @@ def _cross_entropy_of_steps(answers: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(answers, targets, ignore_index=IGNORED, reduction="none")
 
 
+def _binary_cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
+    """`functional.binary_cross_entropy_with_logits` for targets of 0 and 1. The gradient of that
+    one has a sigmoid, which rounds otherwise among other members (`models/members.py`)."""
+    return -functional.logsigmoid((2.0 * targets - 1.0) * answers)
+
+
 def _right_class(answers: Tensor, targets: Tensor) -> Tensor:
     return answers.argmax(dim=1) == targets
 
@@ -101,9 +107,7 @@ OBJECTIVES: dict[Kind, Objective] = {
     "classification": Objective(_cross_entropy, _right_class, {}, {}),
     "per_step": Objective(_cross_entropy_of_steps, _right_class, {}, {}, ignored=IGNORED),
     "binary": Objective(
-        lambda answers, targets: functional.binary_cross_entropy_with_logits(
-            answers, targets, reduction="none"
-        ),
+        _binary_cross_entropy,
         lambda answers, targets: (answers > 0.0) == (targets > 0.5),
         {},
         {"auc": _auc},

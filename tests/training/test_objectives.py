@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ckconv_sweep.config.data import METRICS_OF
 from ckconv_sweep.data.task import IGNORED
@@ -77,6 +79,19 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
     assert found["loss"] == pytest.approx(sum(terms) / 40, rel=1e-6)
     right = [(a > 0) == (t == 1) for a, t in zip(answers_B, targets_B, strict=True)]
     assert found["accuracy"] == sum(map(bool, right)) / 40
+
+
+def test_the_loss_of_a_yes_or_no_has_pytorchs_gradient_to_the_last_digits() -> None:
+    answers_B = torch.tensor([-80.0, -20.0, -1.0, 0.0, 0.3, 20.0, 80.0]).repeat(2)
+    targets_B = torch.tensor([0.0, 1.0]).repeat_interleave(7)
+    gradients = []
+    for losses, dtype in [
+        (OBJECTIVES["binary"].losses, torch.float32),
+        (partial(binary_cross_entropy_with_logits, reduction="none"), torch.float64),
+    ]:
+        leaf_B = answers_B.to(dtype).requires_grad_()
+        gradients += torch.autograd.grad(losses(leaf_B, targets_B.to(dtype)).sum(), leaf_B)
+    torch.testing.assert_close(gradients[0].double(), gradients[1], rtol=1e-6, atol=1e-16)
 
 
 def test_where_all_targets_are_alike_there_is_no_area_under_the_curve() -> None:
