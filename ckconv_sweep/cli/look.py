@@ -101,7 +101,7 @@ def best(
     out: Annotated[Path | None, typer.Option(help="Write the best trial here.")] = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """The best completed trial, as a trial file whose training gives its curve again."""
+    """The best completed trial, as a trial file; training it on the same CPU repeats its curve."""
     from ckconv_sweep.config import files
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.errors import CannotWrite, NoResult
@@ -142,7 +142,7 @@ def best(
     typer.echo(
         f"{space.metric.name} {value:.6g} ({trial_name(record.number)}, epoch {epoch.number})"
     )
-    typer.echo(f"train it again, to the same numbers: ckconv-sweep train {out}")
+    typer.echo(f"train it again (the same numbers on the same CPU): ckconv-sweep train {out}")
     if weights is not None:
         typer.echo(f"its weights: {weights}")
         typer.echo(f"test them, once: ckconv-sweep evaluate {weights}")

@@ -33,8 +33,8 @@ def train(
 
     It is a pack of one. With a `folder`, each epoch is safe in a checkpoint there before it is
     reported, and a run that finds one goes on after it: the epochs before are reported again, not
-    trained again. On a CPU the numbers are those of an uninterrupted run, bit for bit. The number
-    of CPU threads of this process becomes the trial's. `guard` is called before anything is
+    trained again. On the same CPU the numbers are those of an uninterrupted run, bit for bit. The
+    number of CPU threads of this process becomes the trial's. `guard` is called before anything is
     written; what it raises ends the run.
 
     Raises:

@@ -5,8 +5,9 @@
     for member, outcome in pack.epoch().items(): ...        # Epoch, TrialFailed or Waits
         member.keep()                                       # or pack.leave(member)
 
-A trial's numbers are those that it has alone, on a CPU bit for bit: nothing is summed over trials,
-and every random number follows from the trial's own seed. Trials join and leave between epochs.
+A trial's numbers are those that it has alone, on the same CPU bit for bit: nothing is summed over
+trials, and every random number follows from the trial's own seed. Trials join and leave between
+epochs.
 
 Packs of several shapes go on side by side if each is asked for a step in turn, `pack.step()`. On a
 GPU each has a stream of its own, and nothing is waited for before the end of an epoch.
