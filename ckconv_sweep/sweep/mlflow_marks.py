@@ -60,6 +60,7 @@ def find(client: Any, experiment_id: str | None, run_uid: str) -> Any:
 
 
 def is_deleted(run: Any) -> bool:
+    """Whether it was deleted in MLflow's pages, which keep it until `mlflow gc`."""
     return bool(run.info.lifecycle_stage == "deleted")
 
 
