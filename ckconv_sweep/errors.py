@@ -4,6 +4,7 @@
     |-- ConfigError          2    a file, an option or a name is wrong; the user can mend it
     |   |-- UnknownNameError 2    a name that no table holds (data set, sampler, setting, ...)
     |   |-- SpaceChanged     2    a sweep of this name was started with another space
+    |   |-- DataChanged      2    the data are not those that training began on
     |   `-- ResourcesMissing 2    the cluster has less than a trial asks for
     |-- NoResult             3    nothing ended with a result
     |-- DamagedData         65    a file is there, but its content is not what it must be
@@ -11,6 +12,7 @@
     |-- SweepBusy           75    another driver holds the sweep
     |-- ClusterLost         75    the Ray cluster does not answer any more
     |-- TrackingError       75    MLflow cannot be read or written
+    |-- NodeUnfit            1    a node of the cluster may not train; others can
     `-- TrialFailed               one training run cannot go on; the sweep can
         |-- NonFiniteLoss
         `-- OutOfMemory
@@ -63,6 +65,10 @@ class SpaceChanged(ConfigError):
     """A sweep of this name was started with another space."""
 
 
+class DataChanged(ConfigError):
+    """The data are not those that training began on."""
+
+
 class ResourcesMissing(ConfigError):
     """The cluster has less than a trial asks for."""
 
@@ -101,6 +107,10 @@ class TrackingError(CkconvSweepError):
     """MLflow cannot be read or written."""
 
     exit_code = 75
+
+
+class NodeUnfit(CkconvSweepError):
+    """A node may not train: other versions than the driver's, or no GPU. No trial fails by it."""
 
 
 class TrialFailed(CkconvSweepError):

@@ -139,7 +139,7 @@ class Sweep:
         rows, space = all_columns(self.trials, self.space), self.space
         if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
             rows = all_columns(self.trials, space, parameter_counts(self.results))
-        return selection.apply(rows, space.metric.name, default_columns(space))
+        return selection.apply(rows, space.metric.name, default_columns(space, rows))
 
     def best(self) -> Best:
         """The best completed trial, the earlier one of equals.

@@ -34,6 +34,7 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record import versions
 from ckconv_sweep.sweep import cluster, driver, worker
 from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
 from ckconv_sweep.sweep.interruption import Interruption
@@ -196,7 +197,7 @@ def _without_ray(in_turn: bool) -> None:
     sys.modules |= {"ray": ray, "ray.tune": ray.tune}
     replaced: Any = cluster
     replaced.connected = lambda placement: contextlib.nullcontext()
-    replaced.concurrency = lambda placement: placement.concurrency or AT_A_TIME
+    replaced.concurrency = lambda placement, unfit: placement.concurrency or AT_A_TIME
 
 
 def _with_signs() -> None:
@@ -252,6 +253,9 @@ class _Worker(threading.Thread):
             "attempt": assignment.attempt,
             "gpus": 0.0,
             "data_dir": None,
+            "versions": versions.of_worker(),
+            "data": None,
+            "allow_data_change": False,
         }
 
     def run(self) -> None:
@@ -331,7 +335,7 @@ def _answer(coordinator: Coordinator, number: int, said: dict[str, Any]) -> bool
     if "epoch" in said:
         for warning in said["warnings"]:
             coordinator.say(f"trial {number}: {warning}")
-        return coordinator.epoch(number, Epoch(**said["epoch"]))
+        return coordinator.epoch(number, Epoch(**said["epoch"]), said["data"])
     if said["reason"] == "cannot_write":
         coordinator.stop(CannotWrite(said["error"]))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ckconv_sweep.cli.look import Json
-from ckconv_sweep.cli.options import SWEEPS_DIR, SweepsDir, TrackingUri
+from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, SweepsDir, TrackingUri, absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ def doctor(
     name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
     json: Json = False,
     tracking_uri: TrackingUri = None,
+    data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
     """Say what is wrong with a sweep and what to do about it; change nothing.
@@ -34,7 +35,7 @@ def doctor(
 
     code, said = 0, []
     for folder in _folders(sweeps_dir, name):
-        findings = examine(folder, _command(folder), tracking_uri)
+        findings = examine(folder, _command(folder), tracking_uri, absolute(data_dir))
         code = max(code, _exit_code(findings))
         said.append({"name": folder.name, "findings": [asdict(finding) for finding in findings]})
         if not json:

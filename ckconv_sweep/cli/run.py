@@ -63,6 +63,15 @@ AllowCodeChange = Annotated[
     ),
 ]
 
+AllowDataChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-data-change",
+        help="Continue on other data than the sweep was trained on, or let a node have others; "
+        "table and doctor tell which trials were trained on which.",
+    ),
+]
+
 Insecure = Annotated[
     bool,
     typer.Option("--insecure-cluster", help="Join a Ray cluster also where it lets everybody in."),
@@ -88,6 +97,7 @@ def launch(
     require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
     allow_code_change: AllowCodeChange = False,
+    allow_data_change: AllowDataChange = False,
     on_finish: OnFinish = None,
     on_best: OnBest = None,
     dry_run: Annotated[
@@ -122,6 +132,7 @@ def launch(
         tracking_uri,
         absolute(data_dir),
         allow_code_change,
+        allow_data_change,
         require_tracking,
         on_finish,
         on_best,
@@ -143,6 +154,7 @@ def resume(
     require_tracking: RequireTracking = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
     allow_code_change: AllowCodeChange = False,
+    allow_data_change: AllowDataChange = False,
     on_finish: OnFinish = None,
     on_best: OnBest = None,
 ) -> None:
@@ -167,6 +179,7 @@ def resume(
         tracking_uri,
         absolute(data_dir),
         allow_code_change,
+        allow_data_change,
         require_tracking,
         on_finish,
         on_best,
@@ -232,6 +245,7 @@ def _run(
     tracking_uri: str | None,
     data_dir: Path | None,
     allow_code_change: bool,
+    allow_data_change: bool,
     require_tracking: bool,
     on_finish: str | None,
     on_best: str | None,
@@ -278,6 +292,7 @@ def _run(
                     data_dir=data_dir,
                     listeners=(view, finish, best),
                     allow_code_change=allow_code_change,
+                    allow_data_change=allow_data_change,
                 )
         except ClusterLost as lost:
             lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ckconv_sweep.cli.options import Changes, DataDir, RequireTracking, TrackingUri, absolute
+
+if TYPE_CHECKING:
+    from ckconv_sweep.data.task import SequenceTask
 
 TrialFile = Annotated[
     str, typer.Argument(help="A trial: a file, or the name of a bundled one.", metavar="TRIAL")
@@ -33,6 +36,10 @@ def train(
     tracking_uri: TrackingUri = None,
     require_tracking: RequireTracking = False,
     device: Device = "auto",
+    allow_data_change: Annotated[
+        bool,
+        typer.Option("--allow-data-change", help="Continue on other data than it was trained on."),
+    ] = False,
 ) -> None:
     """Train one trial; the same command goes on after an interruption.
 
@@ -71,6 +78,7 @@ def train(
                 listeners=(view,),
                 data_dir=absolute(data_dir),
                 device=_device(device),
+                allow_data_change=allow_data_change,
             )
     else:
         run = run_single(
@@ -81,6 +89,7 @@ def train(
             listeners=(PlainLines(settings.metric, alone=True),),
             data_dir=absolute(data_dir),
             device=_device(device),
+            allow_data_change=allow_data_change,
         )
     if run.signal_exit_code is not None:
         typer.echo(
@@ -129,6 +138,7 @@ def evaluate(
 
     from ckconv_sweep.cli.words import score
     from ckconv_sweep.data.datasets import read_split
+    from ckconv_sweep.data.identity import difference
     from ckconv_sweep.models.precision import products_in
     from ckconv_sweep.training.evaluation import evaluate as scores_of
     from ckconv_sweep.training.weights import read_trained
@@ -138,7 +148,14 @@ def evaluate(
         trained = trained.on(dataset)
     where, data = _device(device), trained.trial.data
     torch.set_num_threads(trained.trial.training.threads)
-    description, sequences = read_split(data, split.value, sampling_rate, absolute(data_dir))
+
+    def look(task: SequenceTask) -> None:
+        if why := difference(trained.data, task.identity):
+            typer.echo(f"note: it was trained on other data than these: {why}", err=True)
+
+    description, sequences = read_split(
+        data, split.value, sampling_rate, absolute(data_dir), look=look
+    )
     with products_in(trained.trial.training.precision):
         scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
     number = len(sequences)

@@ -120,7 +120,7 @@ def table(
             results, selection.apply(rows, space.metric.name, names_of(rows)), setting, bins, format
         )
         return
-    default = default_columns(space)
+    default = default_columns(space, rows)
     same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
     chosen = selection.apply(rows, space.metric.name, [c for c in default if c not in same])
     notes = [f"the same in every trial that has it: {in_words(same)}"] if same else []

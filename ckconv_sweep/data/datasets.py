@@ -76,11 +76,14 @@ def read_split(
     which: Literal["validation", "test"],
     sampling_rate: int | None = None,
     data_dir: Path | None = None,
+    *,
+    look: Callable[[SequenceTask], object] = lambda task: None,
 ) -> tuple[Description, Split]:
     """One split, to score a trained model on: the only way to the test split but `confirm`.
 
     Args:
         sampling_rate: keep every n-th step; None: as the settings say.
+        look: is shown the whole task.
 
     Returns:
         What the model was trained on, and the split.
@@ -102,6 +105,7 @@ def read_split(
         data = build(type(data), Document(f"--sampling-rate {sampling_rate}", changed))
         sampling_rate = None
     task = load(data, data_dir)
+    look(task)
     split = task.read_test() if test else task.validation
     if sampling_rate is not None:
         kept = data.sampling_rate if isinstance(data, Resampled) else 1

@@ -20,6 +20,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -190,12 +191,27 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
+_OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """For those who only look: what is missing is refused, not downloaded or unpacked."""
+    token = _OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _OFFLINE.reset(token)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that processes started together share one download.
 
     The lock file stays: if it were removed, one process could lock the old file, another a new one.
     """
+    if _OFFLINE.get():
+        raise ConfigError("data are missing in this folder", where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(folder / ".lock", flags, 0o666)

@@ -5,6 +5,7 @@ Shapes: N sequences, C channels, T time steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ckconv_sweep.config.data import Description
+from ckconv_sweep.data.identity import Identity, identity_of
 
 IGNORED = -100
 """A target of `per_step` and `text` that is not scored (PyTorch's own word for it)."""
@@ -56,6 +58,11 @@ class SequenceTask:
     validation: Split
     test_reader: Callable[[], Split] = field(repr=False)
     """Reads the test split when called; `read_test` is the way to call it."""
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """Which data these are. Reads them once, at a gigabyte a second."""
+        return identity_of(self)
 
     def read_test(self) -> Split:
         """Open the test split: for `confirm` and `evaluate`. No setting may be chosen by it."""

@@ -65,6 +65,8 @@ class TrialRecord:
     ended_ms: int | None = None
     sessions: tuple[int, ...] = ()
     """The number of the driver's session in which each epoch was acknowledged."""
+    data: tuple[str, ...] = ()
+    """The digest of the data on which each epoch was trained; empty where that was not noted."""
     spent_seconds: float = 0.0
     """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
     position: int | None = None
@@ -265,9 +267,10 @@ class Study:
         verdict: Verdict | None = None,
         session: int = 1,
         spent_seconds: float = 0.0,
+        data: str = "",
     ) -> None:
         """Acknowledge an epoch, with what the stopping rule answered after it. `value` is its
-        metric, which the rule compares. `session` and `spent_seconds`: see TrialRecord."""
+        metric, which the rule compares. `session`, `spent_seconds` and `data`: see TrialRecord."""
         trial_id = self._ids[number]
         attribute = {
             "metrics": dict(epoch.metrics),
@@ -275,6 +278,7 @@ class Study:
             "checkpoint": epoch.checkpoint,
             "session": session,
             "spent_seconds": spent_seconds,
+            "data": data,
         }
         if verdict is not None:
             attribute["verdict"] = _written_verdict(verdict)
@@ -316,13 +320,14 @@ class Study:
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
-    history, sessions, spent_seconds, verdict = [], [], 0.0, None
+    history, sessions, data, spent_seconds, verdict = [], [], [], 0.0, None
     for number in sorted(trial.intermediate_values):
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:  # a reader's values and attributes are read in separate queries
             break
         kept = dict(kept)
         sessions.append(kept.pop("session", 1))
+        data.append(kept.pop("data", ""))
         spent_seconds = kept.pop("spent_seconds", 0.0)
         verdict = _verdict(kept.pop("verdict", None))
         history.append(Epoch(number=number, **kept))
@@ -338,6 +343,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         started_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
         sessions=tuple(sessions),
+        data=tuple(data),
         spent_seconds=spent_seconds,
         # Studies from before positions were recorded held only what the sampler drew.
         position=trial.user_attrs.get("position", trial.number),

@@ -14,17 +14,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ckconv_sweep
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.study import Study
+
+if TYPE_CHECKING:  # Optuna, which a worker does not need
+    from ckconv_sweep.record.study import Study
 
 NOTE = "versions"
 CODE = "code"
 PACKAGES = ("torch", "optuna", "ray", "mlflow", "numpy")
 REFUSED = ("ckconv-sweep", "torch", "optuna", "ray", "numpy")
 """Of these another major version is not gone on with, unless the user says so."""
+
+
+OF_WORKERS = ("ckconv-sweep", "python", "torch", "numpy", CODE)
+"""What a trial's numbers come from: a worker must have those of the driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +46,12 @@ class Difference:
         """Whether the number changed that says that things may break."""
         return self.name in REFUSED and _major(self.before) != _major(self.now)
 
+    @property
+    def label(self) -> str:
+        return "the code that trains" if self.name == CODE else self.name
+
     def __str__(self) -> str:
-        name = "the code that trains" if self.name == CODE else self.name
-        return f"{name} was {self.before}, is {self.now}"
+        return f"{self.label} was {self.before}, is {self.now}"
 
 
 def versions() -> dict[str, str]:
@@ -54,6 +63,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "none"
     return found | {CODE: _code(Path(ckconv_sweep.__file__).parent)}
+
+
+def of_worker() -> dict[str, str]:
+    """What must be the same in every process that trains for a sweep. Of Python the first two
+    numbers; without the build of a library (`+cpu`), which differs between a head and its nodes."""
+    found = {name: versions()[name].partition("+")[0] for name in OF_WORKERS}
+    return found | {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:

@@ -43,6 +43,17 @@ def reservations(results: Sequence[Results]) -> list[str]:
             f"scored on different data (another {', another '.join(differ)}): nothing is ranked "
             "across them"
         )
+    searched = any(name.startswith("data") for r in results for name in r.space.parameters())
+    digests = [{d for r in result.records for d in r.data if d} for result in results]
+    if (
+        len(data) == 1
+        and not searched
+        and any(a and b and not a & b for a in digests for b in digests)
+    ):
+        out.append(
+            "trained on different data (the same settings, other sequences): nothing is ranked "
+            "across them"
+        )
     return out
 
 

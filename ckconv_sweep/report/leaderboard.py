@@ -12,6 +12,7 @@ from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trained_data import on_other_data
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
 
@@ -20,12 +21,18 @@ def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
     """One row a trial: rank, trial, outcome, the metric, its epoch, epochs run, seconds, and what
     was searched. Only completed trials have a rank; the others follow, each kind by its metric.
     A trial that violated a constraint was never trained and is left out."""
-    return shown(all_columns(records, space), default_columns(space))
+    table = all_columns(records, space)
+    return shown(table, default_columns(space, table))
 
 
-def default_columns(space: Space) -> list[str]:
-    """What `leaderboard` shows."""
-    return [*_GENERAL, space.metric.name, "at epoch", "epochs", "seconds", *space.parameters()]
+def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
+    """What `leaderboard` shows of the columns of `all_columns`."""
+    general = [*_GENERAL, space.metric.name, "at epoch", "epochs", "seconds"]
+    return [*general, *table.columns.intersection([DATA]), *space.parameters()]
+
+
+DATA = "data"
+"""The column that tells on which data a trial was trained, where that is not the same for all."""
 
 
 _GENERAL = ["rank", "trial", "outcome"]
@@ -36,11 +43,14 @@ def all_columns(
 ) -> pd.DataFrame:
     """The rows of `leaderboard` with all that is known: the reason beside the outcome, every other
     metric at the epoch by which the trial is judged, and `model.parameters` where `counts` holds it
-    by the trial's number."""
+    by the trial's number. `data`, the beginning of the digest of what a trial was trained on, is
+    there if some were trained on other data than others with the same settings."""
     metric, counted = space.metric, [record for record in records if record.counts]
     searched = list(space.parameters())
+    mixed = bool(on_other_data(counted))
     columns = [*_GENERAL[1:], "reason", metric.name, "at epoch", "epochs", "seconds", *searched]
     columns += [PARAMETERS] * (counts is not None)
+    columns += [DATA] * mixed
     others = {name for r in counted for epoch in r.history for name in epoch.metrics}
     columns += sorted(others - {metric.name})
     rows = []
@@ -56,6 +66,7 @@ def all_columns(
                 "epochs": len(record.history),
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
+                DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
                 PARAMETERS: counts.get(record.number) if counts else None,
                 "_order": _ORDER[record.outcome],
             }

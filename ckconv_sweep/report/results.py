@@ -10,6 +10,7 @@ from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.lock import holder
 from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.versions import noted
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
 
@@ -44,7 +45,7 @@ class Results:
             records=records,
             state=state_of(records, study.space, held=holder(folder.lock) is not None),
             source=str(folder.root),
-            notes=notes_on(study.space),
+            notes=(*notes_on(study.space), *in_words(on_other_data(records))),
             versions=noted(study),
         )
 

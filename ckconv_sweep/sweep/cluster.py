@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ckconv_sweep.errors import ConfigError, ResourcesMissing
@@ -268,40 +269,53 @@ SILENCE_SECONDS = 10.0
 """After which the head is given up."""
 
 
-def processes(placement: Placement) -> int:
+def room_on(node: Mapping[str, Any], placement: Placement) -> int:
+    """How many processes that train a node has room for, whatever runs there now."""
+    wanted = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
+    has = node["Resources"]
+    fits = [int(has.get(kind, 0.0) / amount + 1e-9) for kind, amount in wanted.items() if amount]
+    return min(fits, default=os.cpu_count() or 1)
+
+
+def processes(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
     """How many processes that train there is room for.
+
+    Args:
+        unfit: nodes that may not train, by id, and why (`sweep.nodes`).
 
     Raises:
         ResourcesMissing: no node can hold a single one.
     """
-    nodes = [node["Resources"] for node in _nodes()]
-    wanted = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
-    room = 0
-    for node in nodes:
-        fits = [
-            int(node.get(kind, 0.0) / amount + 1e-9) for kind, amount in wanted.items() if amount
-        ]
-        room += min(fits, default=os.cpu_count() or 1)
-    if room == 0:
-        has = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes]
-        option = "--gpus-per-trial" if placement.gpus_per_trial else "--cpus-per-trial"
+    here = nodes()
+    room = sum(room_on(node, placement) for node in here if node["NodeID"] not in unfit)
+    if room:
+        return room
+    why = [unfit[node["NodeID"]] for node in here if node["NodeID"] in unfit]
+    if why:
         raise ResourcesMissing(
-            f"a trial asks for {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs, "
-            f"and no node has them",
-            where=option,
-            hint=f"the cluster has {len(nodes)} node{'s' * (len(nodes) != 1)}: {'; '.join(has)}",
+            "no node is left that may train these trials; whatever was recorded is kept",
+            where="the Ray cluster",
+            hint="\n  ".join([*why, "make a node fit, then run the same command again"]),
         )
-    return room
+    resources = [node["Resources"] for node in here]
+    has = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in resources]
+    raise ResourcesMissing(
+        f"a trial asks for {placement.cpus_per_trial:g} CPUs and {placement.gpus_per_trial:g} "
+        "GPUs, and no node has them",
+        where="--gpus-per-trial" if placement.gpus_per_trial else "--cpus-per-trial",
+        hint=f"the cluster has {len(here)} node{'s' * (len(here) != 1)}: {'; '.join(has)}",
+    )
 
 
-def concurrency(placement: Placement) -> int:
-    """How many trials run at a time; `placement.pack` is a number by now. Raises as `processes`."""
+def concurrency(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
+    """How many trials run at a time; `placement.pack` is a number by now. Takes and raises what
+    `processes` does."""
     assert placement.pack != "auto"
-    room = processes(placement) * (placement.pack or 1)
+    room = processes(placement, unfit) * (placement.pack or 1)
     return min(placement.concurrency or room, room)
 
 
-def _nodes() -> list[dict[str, Any]]:
+def nodes() -> list[dict[str, Any]]:
     """What Ray says of each node that is up."""
     import ray
 
@@ -331,7 +345,7 @@ def check_shared(folder: Path) -> None:
             node["NodeManagerAddress"]: sees.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             ).remote(str(probe))
-            for node in _nodes()
+            for node in nodes()
         }
         blind = [name for name, answer in asked.items() if not ray.get(answer, timeout=60)]
     finally:

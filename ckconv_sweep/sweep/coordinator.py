@@ -129,9 +129,10 @@ class Coordinator:
             )
         return None
 
-    def epoch(self, number: int, epoch: Epoch) -> bool:
+    def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
-        (a resumed worker tells all of them) changes nothing."""
+        (a resumed worker tells all of them) changes nothing. `data`: the digest of what it was
+        trained on."""
         running = self._running.get(number)
         if running is None:
             return False
@@ -154,6 +155,7 @@ class Coordinator:
             verdict=verdict,
             session=self._sessions.number,
             spent_seconds=self._sessions.spent(),
+            data=data,
         )
         crash_point("epoch.acknowledged")
         running.history.append(epoch)

@@ -18,18 +18,19 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import describe, load
-from ckconv_sweep.errors import SpaceChanged, SweepBusy
+from ckconv_sweep.data.identity import Identity, difference
+from ckconv_sweep.errors import DataChanged, SpaceChanged, SweepBusy
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.record import lock, versions
+from ckconv_sweep.record import lock, trained_data, versions
 from ckconv_sweep.record.filesystem import check_writable, write_whole
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord, is_finished
-from ckconv_sweep.sweep import cluster, lease, packs
+from ckconv_sweep.sweep import cluster, lease, nodes, packs
 from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Ended, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
-from ckconv_sweep.sweep.mlflow_source import content_digest
+from ckconv_sweep.sweep.known_data import KnownData
 from ckconv_sweep.sweep.mlflow_store import without_password
 from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
 
@@ -70,6 +71,22 @@ def check_same_space(stored: Space, given: Space, name: str) -> None:
     )
 
 
+def check_same_data(before: Identity, now: Identity, name: str, *, allow_change: bool) -> list[str]:
+    """A line that says how the data differ from those of the last session, if they do.
+
+    Raises:
+        DataChanged: they do, and that was not allowed.
+    """
+    why = difference(before, now)
+    if why and not allow_change:
+        raise DataChanged(
+            f"the sweep {name!r} was trained on other data: {why}",
+            hint="put the old data back, take another --name for these, or train on both and mark "
+            "each trial with its own: --allow-data-change",
+        )
+    return [f"other data than before: {why}; compare trials of the same data only"] if why else []
+
+
 def run_sweep(
     folder: SweepFolder,
     space: Space,
@@ -79,16 +96,20 @@ def run_sweep(
     data_dir: Path | None,
     listeners: tuple[Listener, ...] = (),
     allow_code_change: bool = False,
+    allow_data_change: bool = False,
 ) -> Session:
     """Start a sweep, or go on with it, until its budget is spent or a signal comes.
-    `allow_code_change`: also with another major version than it was run with.
+    `allow_code_change`: also with another major version than it was run with; `allow_data_change`:
+    also on other data, and each epoch keeps the digest of its own.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
+        DataChanged: trials were trained on other data.
         SweepBusy: another driver runs it.
         ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
     """
     changed: list[str] = []
+    before: Identity = {}
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     placement.check()
@@ -114,21 +135,31 @@ def run_sweep(
                     "two, and launch it with another --name",
                 )
                 changed = versions.check(study, allow_code_change=allow_code_change)
+                if any(record.history for record in study.trials()):
+                    before = trained_data.noted(study.notes())
         # Read now: one message instead of one for every trial.
-        digest = content_digest(load(space.trial.data, data_dir))
+        data = load(space.trial.data, data_dir).identity
+        changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
         stack.enter_context(interruption.shielded())
         stack.enter_context(cluster.connected(placement))
         interruption.install()
         interruption.check()
         said: list[str] = []
-        placement = packs.sized(placement, space.trial, data_dir, interruption, said.append)
-        at_a_time = cluster.concurrency(placement)
+        unfit: dict[str, str] = {}
+        if placement.address or placement.gpus_per_trial:  # else no node but this machine's CPUs
+            compared = None if allow_data_change else data
+            unfit = nodes.find_unfit(placement, space.trial, data_dir, compared, interruption)
+            said += [f"this node is not used: {why}" for why in unfit.values()]
+        placement = packs.sized(placement, space.trial, data_dir, interruption, said.append, unfit)
+        at_a_time = cluster.concurrency(placement, unfit)
         if placement.address:
             cluster.check_shared(folder.root)
         study = stack.enter_context(Study.create_or_open(folder, space))
         _write_space(folder, space, study)
-        versions.note(study, session=len(study.note("sessions") or []) + 1)
-        study.set_note("data_digest", digest)
+        number = len(study.note("sessions") or []) + 1
+        versions.note(study, session=number)
+        trained_data.note(study, data, session=number)
+        known = KnownData(space, data, study.trials(), allow_change=allow_data_change)
         for listener in listeners:
             listener.begin([record for record in study.trials() if record.counts])
             for line in [*changed, *said]:
@@ -148,7 +179,9 @@ def run_sweep(
             # Not before `connected` has told Ray Tune, through the environment, to be quiet.
             from ckconv_sweep.sweep import ray_executor
 
-            with packs.started(placement, at_a_time, data_dir) as hosts:
+            with packs.started(
+                placement, at_a_time, data_dir, unfit, allow_data_change=allow_data_change
+            ) as hosts:
                 ray_executor.run(
                     coordinator,
                     interruption,
@@ -156,7 +189,9 @@ def run_sweep(
                     cpus=placement.cpus_per_trial,
                     gpus=placement.gpus_per_trial,
                     data_dir=data_dir,
+                    data=known,
                     folder=folder.tune,
+                    unfit=unfit,
                     packs=hosts,
                 )
         after_trial.forget_ended()  # a pack may have written while its trial was being stopped

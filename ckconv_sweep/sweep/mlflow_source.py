@@ -12,13 +12,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckconv_sweep.config.data import AnyData
 from ckconv_sweep.sweep.mlflow_store import without_password
-
-if TYPE_CHECKING:  # PyTorch, which those who only look at a sweep do not wait for
-    from ckconv_sweep.data.task import SequenceTask
 
 _PROGRAMS = ("ckconv-sweep", "cli.py")
 _FULL_OF_SECRETS = ("--on-finish", "--on-best")
@@ -71,17 +68,6 @@ def command_line(argv: Sequence[str]) -> str:
             words.append(without_password(word))
         hidden = not hidden and word in _FULL_OF_SECRETS
     return " ".join(word if "***" in word else shlex.quote(word) for word in words)
-
-
-def content_digest(task: SequenceTask) -> str:
-    """32 hexadecimal digits of the training and validation sequences, to the last bit."""
-    digest = blake2b(digest_size=16)
-    for split in (task.train, task.validation):
-        for tensor in (split.inputs, split.targets, split.times):
-            if tensor is not None:
-                digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().data.cast("B"))
-    return digest.hexdigest()
 
 
 def dataset_input(data: AnyData, base: AnyData, content: str) -> Any:

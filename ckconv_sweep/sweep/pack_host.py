@@ -15,16 +15,18 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import OutOfMemory
+from ckconv_sweep.sweep import nodes
 from ckconv_sweep.sweep.lease import Lease
-from ckconv_sweep.sweep.worker import device_of, failure_of, said_of, task_of
+from ckconv_sweep.sweep.worker import check_data, device_of, failure_of, said_of, task_of
 
 if TYPE_CHECKING:
     from ckconv_sweep.training.pack import Member, Pack
@@ -42,10 +44,14 @@ class _Seat:
     lease: Lease
     key: Hashable
     """Trials with the same one share a pack."""
+    data: Identity | None
+    """Of what it must be trained on, if that is known."""
     member: Member | None = None
     pack: Pack | None = None
     said: deque[str] = field(default_factory=deque)
     warnings: list[str] = field(default_factory=list)
+    digest: str = ""
+    """Of the data that it is trained on."""
     asked_at: float = field(default_factory=time.monotonic)
     left: bool = False
     over: bool = False
@@ -57,22 +63,30 @@ class _Seat:
 class PackHost:
     """Relays call it from threads of their own, any number of them at once."""
 
-    def __init__(self, gpus: float, data_dir: str | None) -> None:
+    def __init__(
+        self,
+        gpus: float,
+        data_dir: str | None,
+        versions: Mapping[str, str],
+        allow_data_change: bool,
+    ) -> None:
+        """`versions`: those that this process must have, `record.versions.of_worker()`."""
         from ckconv_sweep.training.allocator import keep_pages
 
         keep_pages()
         self._gpus, self._data_dir = gpus, data_dir
+        self._versions, self._allow_data_change = versions, allow_data_change
         self._seats: dict[str, _Seat] = {}
         self._packs: dict[Hashable, Pack] = {}
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="packs", daemon=True).start()
 
-    def join(self, trial: str, folder: str, attempt: str) -> str:
+    def join(self, trial: str, folder: str, attempt: str, data: Identity | None) -> str:
         """Bring a trial; returns the ticket with which its epochs are asked for."""
         from ckconv_sweep.training.shape import shape_key
 
         place, asked = Path(folder), Trial.model_validate_json(trial)
-        seat = _Seat(asked, place, Lease(place, attempt), shape_key(asked))
+        seat = _Seat(asked, place, Lease(place, attempt), shape_key(asked), data)
         with self._changed:
             for other in self._seats.values():
                 other.left |= other.folder == place  # its relay died, and this is another
@@ -160,14 +174,19 @@ class PackHost:
     def _open(self, seat: _Seat) -> Member:
         from ckconv_sweep.training.pack import Member
 
+        nodes.check(self._versions, self._gpus)
+        task = task_of(seat.trial.data, self._data_dir)
+        check_data(task, seat.data)
         seat.lease.take()
         member = Member.open(
             seat.trial,
-            task_of(seat.trial.data, self._data_dir),
+            task,
             folder=seat.folder,
             warn=seat.warnings.append,
             guard=seat.lease.check,
+            allow_data_change=self._allow_data_change,
         )
+        seat.digest = task.identity["digest"]
         for epoch in member.history:
             self._say_epoch(seat, epoch)
         return member
@@ -253,7 +272,7 @@ class PackHost:
             seat.member = seat.pack = None
 
     def _say_epoch(self, seat: _Seat, epoch: Epoch) -> None:
-        self._say(seat, said_of(epoch, list(seat.warnings)))
+        self._say(seat, said_of(epoch, list(seat.warnings), seat.digest))
         seat.warnings.clear()
 
     def _say(self, seat: _Seat, what: dict[str, Any]) -> None:

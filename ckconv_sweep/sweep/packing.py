@@ -35,8 +35,8 @@ class Packing(Generic[Shape]):
             draw: asks for one more trial, number and shape; None where there is none.
         """
         free = {host: self.places - self._taken(host) for host in self.hosts}
-        host = max(free, key=free.__getitem__)
-        if free[host] <= 0:
+        host = max(free, key=free.__getitem__, default=None)
+        if host is None or free[host] <= 0:
             return None
         while (chosen := self._match(free)) is None and len(self.waiting) < self.places:
             drawn = draw()
@@ -59,9 +59,15 @@ class Packing(Generic[Shape]):
         """A trial has left its place."""
         self._seated.pop(number, None)
 
+    def close(self, number: int) -> None:
+        """Give no more trials to the host of this one."""
+        if number in self._seated:
+            host, _ = self._seated[number]
+            self.hosts = [other for other in self.hosts if other != host]
+
     @property
     def empty_places(self) -> int:
-        return len(self.hosts) * self.places - len(self._seated)
+        return sum(self.places - self._taken(host) for host in self.hosts)
 
     def _match(self, free: dict[str, int]) -> tuple[_Waiting[Shape], str] | None:
         """The longest-waiting trial whose shape is trained where a place is free."""

@@ -6,14 +6,16 @@ import contextlib
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.sweep.cluster import Placement
+from ckconv_sweep.record import versions
+from ckconv_sweep.sweep import nodes
+from ckconv_sweep.sweep.cluster import Placement, processes
 from ckconv_sweep.sweep.interruption import Interruption
 from ckconv_sweep.sweep.pack_host import PackHost
 
@@ -35,6 +37,7 @@ def sized(
     data_dir: Path | None,
     interruption: Interruption,
     say: Callable[[str], None],
+    unfit: Mapping[str, str],
 ) -> Placement:
     """The placement with its packs' size as a number, tried out where it is to be found; None where
     packs are not worth it.
@@ -42,10 +45,12 @@ def sized(
     Args:
         trial: the base trial, which is tried.
         say: is told what was measured.
+        unfit: the nodes that may not train (`sweep.nodes`).
 
     Raises:
         ConfigError: such trials cannot be trained together.
         OutOfMemory: not even one of them has room.
+        ResourcesMissing: no node can hold one.
     """
     import ray
 
@@ -57,9 +62,14 @@ def sized(
         raise ConfigError(alone, where="--pack", hint="leave --pack out")
     if placement.pack != "auto":
         return placement
+    processes(placement, unfit)  # a task that no node can hold would wait for ever
     answer = (
         ray.remote(_best_size)
-        .options(num_cpus=placement.cpus_per_trial, num_gpus=placement.gpus_per_trial)
+        .options(
+            num_cpus=placement.cpus_per_trial,
+            num_gpus=placement.gpus_per_trial,
+            label_selector=nodes.without(unfit),
+        )
         .remote(trial.model_dump_json(), str(data_dir) if data_dir else None, placement)
     )
     while not ray.wait([answer], timeout=0.5)[0]:
@@ -91,11 +101,20 @@ def _best_size(trial: str, data_dir: str | None, placement: Placement) -> tuple[
 
 
 @contextlib.contextmanager
-def started(placement: Placement, at_a_time: int, data_dir: Path | None) -> Iterator[Packs | None]:
+def started(
+    placement: Placement,
+    at_a_time: int,
+    data_dir: Path | None,
+    unfit: Mapping[str, str],
+    *,
+    allow_data_change: bool,
+) -> Iterator[Packs | None]:
     """Hosts for the packs that a placement asks for, None where it asks for none.
 
     Args:
         at_a_time: how many trials are trained at a time in all of them.
+        unfit: the nodes that may not train (`sweep.nodes`).
+        allow_data_change: also continue from checkpoints that were trained on other data.
     """
     import ray
 
@@ -113,8 +132,14 @@ def started(placement: Placement, at_a_time: int, data_dir: Path | None) -> Iter
             num_gpus=placement.gpus_per_trial,
             max_restarts=-1,
             max_concurrency=places + SPARE_CALLS,
+            label_selector=nodes.without(unfit),
         )
-        .remote(placement.gpus_per_trial, str(data_dir) if data_dir else None)
+        .remote(
+            placement.gpus_per_trial,
+            str(data_dir) if data_dir else None,
+            versions.of_worker(),
+            allow_data_change,
+        )
         for name in (f"packs-{session}-{n}" for n in range(math.ceil(at_a_time / places)))
     }
     try:

@@ -14,24 +14,30 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from ckconv_sweep.config.data import AnyData
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.errors import CannotWrite, ClusterLost, OutOfMemory
-from ckconv_sweep.sweep.cluster import Head
+from ckconv_sweep.errors import CannotWrite, ClusterLost, OutOfMemory, ResourcesMissing
+from ckconv_sweep.record import versions
+from ckconv_sweep.sweep import nodes
+from ckconv_sweep.sweep.cluster import Head, Placement, processes
 from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
 from ckconv_sweep.sweep.interruption import Interruption
+from ckconv_sweep.sweep.known_data import KnownData
 from ckconv_sweep.sweep.packing import Packing
 from ckconv_sweep.sweep.packs import Packs
 from ckconv_sweep.sweep.relay import KEY, relay_assignment
-from ckconv_sweep.sweep.worker import train_assignment
+from ckconv_sweep.sweep.worker import UNFIT, train_assignment
 
 MOST_WORKER_DEATHS = 3
 """How often a trial is started again after its worker died; then it has failed."""
@@ -48,7 +54,11 @@ RELAY_BYTES = 100 * 2**20
 CPU."""
 
 MOST_FALSE_STARTS = 20
-"""How often a trial may be given to a worker that is dead already, and then handed out again."""
+"""How often a trial may be given to a worker that is dead already or whose node does not fit, and
+then handed out again."""
+
+ROOM_SECONDS = 5.0
+"""How often the cluster is asked whether a node is left that fits, once one did not."""
 
 
 def run(
@@ -59,24 +69,35 @@ def run(
     cpus: float,
     gpus: float,
     data_dir: Path | None,
+    data: KnownData,
     folder: Path,
+    unfit: Mapping[str, str] = MappingProxyType({}),
     packs: Packs | None = None,
 ) -> None:
     """Train until the coordinator has nothing left. `folder` takes Tune's own files and is
-    emptied. A cluster that is lost becomes the coordinator's `fatal`. With `packs` each trial is a
-    relay to one of their hosts, which have the CPUs and GPUs.
+    emptied. A cluster that is lost, or has no node left that fits, becomes the coordinator's
+    `fatal`. With `packs` each trial is a relay to one of their hosts, which have the CPUs and GPUs.
+
+    Args:
+        data: what the workers' data are compared with.
+        unfit: the nodes that may not train, by id, and why.
 
     Tune runs in a thread of its own, and is left alone where it does not come back.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    head, desk = Head(), _Desk(coordinator, Packing(packs.hosts, packs.places) if packs else None)
+    head = Head()
+    desk = _Desk(
+        coordinator, data, Packing(packs.hosts, packs.places) if packs else None, unfit=dict(unfit)
+    )
+    placement = Placement(cpus_per_trial=cpus, gpus_per_trial=gpus)
+    bundle: dict[str, float] = {"memory": RELAY_BYTES} if packs else {"CPU": cpus, "GPU": gpus}
     shutil.rmtree(folder, ignore_errors=True)
 
     def fit() -> None:
         tune.Tuner(
-            tune.with_resources(relay_assignment, {"cpu": 0, "memory": RELAY_BYTES})
-            if packs
-            else tune.with_resources(train_assignment, {"cpu": cpus, "gpu": gpus}),
+            tune.with_resources(
+                relay_assignment if packs else train_assignment, partial(_resources, bundle)
+            ),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 max_concurrent_trials=concurrency,
@@ -89,7 +110,7 @@ def run(
                 storage_path=str(folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MOST_WORKER_DEATHS),
-                callbacks=[_Stops(interruption)],
+                callbacks=[_Stops(interruption, desk, placement)],
             ),
         ).fit()
 
@@ -112,6 +133,12 @@ def run(
     finally:
         desk.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resources(bundle: dict[str, float], config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What Tune places a trial by: not on a node that was unfit when the trial was handed out."""
+    avoid: Any = {"bundle_label_selector": [config["where"]]} if config["where"] else {}
+    return tune.PlacementGroupFactory([bundle], **avoid)
 
 
 def _lost(head: Head) -> ClusterLost:
@@ -151,16 +178,21 @@ class _Desk:
     """Where Tune's thread meets the coordinator, until it is closed."""
 
     coordinator: Coordinator
+    data: KnownData
     packing: Packing[Hashable] | None = None
     """None where each trial is trained in a process of its own."""
     drawn: dict[int, Assignment] = field(default_factory=dict)
     """What waits for a pack, by its number."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Tune's name of a trial -> its number."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Id of a node that may not train -> why."""
+    settings: dict[int, AnyData] = field(default_factory=dict)
+    """Number of a trial that was handed out -> the settings of its data."""
     deaths: Counter[int] = field(default_factory=Counter)
     """Number of a trial -> how often a worker of it died."""
     false_starts: Counter[int] = field(default_factory=Counter)
-    """Number of a trial -> how often it was given to a worker that was dead already."""
+    """Number of a trial -> how often it was given to a worker that was dead already, or unfit."""
     never_began: set[str] = field(default_factory=set)
     """Tune's names of those."""
     last_error: dict[str, str] = field(default_factory=dict)
@@ -222,6 +254,27 @@ class _Desk:
             self.packing.free(number)
         return number
 
+    def came_back(self, trial_id: str, said: dict[str, Any]) -> None:
+        """A worker refused a trial because of its node: another node gets it."""
+        number, why = self.numbers[trial_id], f"{said['name']}: {said['error']}"
+        if said["node"] not in self.unfit:
+            self.coordinator.say(f"this node is not used: {why}")
+        self.unfit[said["node"]] = why
+        self.false_starts[number] += 1
+        if self.packing is not None:
+            self.packing.close(number)
+        closed = self.packing is not None and not self.packing.hosts
+        if closed or self.false_starts[number] > MOST_FALSE_STARTS:
+            self.coordinator.stop(
+                ResourcesMissing(
+                    f"no node may train trial {number}; whatever was recorded is kept",
+                    where="the Ray cluster",
+                    hint=f"at last {why}\n  make a node fit, then run the same command again",
+                )
+            )
+        self.ended(trial_id)
+        self.coordinator.again(number)
+
     def died(self, trial_id: str) -> tuple[str, str]:
         """Why a trial is given up after its last worker died, as a reason and in words."""
         said = self.last_error.get(trial_id, "")
@@ -261,6 +314,7 @@ class _Search(_NotPickled, Searcher):
                 return None if is_open and self._desk.coordinator.awaited else Searcher.FINISHED
             assignment, host = found
             self._desk.numbers[trial_id] = assignment.number
+            self._desk.settings[assignment.number] = assignment.trial.data
             return self._config(assignment, host)
 
     def on_trial_complete(
@@ -294,6 +348,10 @@ class _Search(_NotPickled, Searcher):
             "host": host,
             "gpus": self._gpus,
             "data_dir": str(self._data_dir) if self._data_dir else None,
+            "versions": versions.of_worker(),
+            "data": self._desk.data.of(assignment.trial.data),
+            "allow_data_change": self._desk.data.allow_change,
+            "where": nodes.without(self._desk.unfit),
         }
 
     def save(self, checkpoint_path: str) -> None:
@@ -339,8 +397,11 @@ class _Scheduler(_NotPickled, FIFOScheduler):
             for warning in said["warnings"]:
                 coordinator.say(f"trial {number}: {warning}")
             desk.memory_gib[trial_id] = max(said["memory_gib"], desk.memory_gib.get(trial_id, 0.0))
-            return coordinator.epoch(number, Epoch(**said["epoch"]))
-        if said["reason"] == "cannot_write":
+            desk.data.heard(desk.settings[number], said["data"])
+            return coordinator.epoch(number, Epoch(**said["epoch"]), said["data"])
+        if said["reason"] == UNFIT:
+            desk.came_back(trial_id, said)
+        elif said["reason"] == "cannot_write":
             coordinator.stop(CannotWrite(said["error"]))
         else:
             coordinator.end(number, reason=said["reason"], error=said["error"])
@@ -348,11 +409,21 @@ class _Scheduler(_NotPickled, FIFOScheduler):
 
 
 class _Stops(_NotPickled, tune.Callback):
-    """Tune passes here several times a second; the place where a signal may end it."""
+    """Tune passes here several times a second; the place where a signal may end it, and where it
+    ends when no node is left that fits: a trial that cannot be placed would wait for ever."""
 
-    def __init__(self, interruption: Interruption) -> None:
-        self._interruption = interruption
+    def __init__(self, interruption: Interruption, desk: _Desk, placement: Placement) -> None:
+        self._interruption, self._desk, self._placement = interruption, desk, placement
+        self._asked_at, self._known = 0.0, len(desk.unfit)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._interruption.came:
             raise _Stop
+        now, unfit = time.monotonic(), self._desk.unfit
+        if unfit and (len(unfit) > self._known or now > self._asked_at + ROOM_SECONDS):
+            self._asked_at, self._known = now, len(unfit)
+            try:
+                processes(self._placement, unfit)
+            except ResourcesMissing as error:
+                self._desk.coordinator.stop(error)
+                raise _Stop from None

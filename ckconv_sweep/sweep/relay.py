@@ -52,7 +52,8 @@ def _said(host: Any, config: dict[str, Any]) -> Generator[dict[str, Any]]:
     """All that the pack says of this trial, to its end; when nobody listens any more it leaves."""
     import ray
 
-    ticket = ray.get(host.join.remote(config["trial"], config["folder"], config["attempt"]))
+    asked = (config[name] for name in ("trial", "folder", "attempt", "data"))
+    ticket = ray.get(host.join.remote(*asked))
     try:
         while True:
             for said in ray.get(host.said.remote(ticket)):

@@ -13,6 +13,7 @@ from ckconv_sweep.config.history import Epoch, best, end_reason, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
+from ckconv_sweep.data.identity import PUT_BACK, check_same
 from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
 from ckconv_sweep.record import lock
 from ckconv_sweep.record.filesystem import write_whole
@@ -42,12 +43,14 @@ def run_single(
     tracking_uri: str,
     data_dir: Path | None,
     device: str,
+    allow_data_change: bool = False,
     listeners: tuple[Listener, ...] = (),
 ) -> SingleRun:
     """Train a trial in `folder`, or go on with it.
 
     Raises:
         ConfigError: the folder holds another trial.
+        DataChanged: it was trained on other data before, and that is not allowed.
         SweepBusy: another process trains there.
         NonFiniteLoss, OutOfMemory, DamagedData, CannotWrite: it cannot go on.
     """
@@ -67,6 +70,10 @@ def run_single(
         task = load(trial.data, data_dir)
         text = files.write(trial.model_dump(mode="json"))
         _claim(folder, trial, text)
+        begun, _ = checkpoint.newest(folder)
+        if begun is not None and not allow_data_change:
+            check_same(checkpoint.data_of(begun), task.identity, where=str(folder), hint=PUT_BACK)
+        del begun
         tracker = Tracker(
             tracking_uri,
             RunOfSweep(
@@ -95,7 +102,15 @@ def run_single(
         outcome: keys.Outcome = "completed"
         reason = message = ""
         try:
-            train(trial, task, report, folder=folder, device=device, warn=say)
+            train(
+                trial,
+                task,
+                report,
+                folder=folder,
+                device=device,
+                warn=say,
+                allow_data_change=allow_data_change,
+            )
             reason = end_reason(trial, history) or ""
         except Interrupted as interrupted:
             signal_exit_code = interrupted.exit_code

@@ -14,12 +14,21 @@ import traceback
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.errors import CannotWrite, OutOfMemory, TrialFailed
+from ckconv_sweep.data.identity import Identity, check_same
+from ckconv_sweep.errors import CannotWrite, DataChanged, NodeUnfit, OutOfMemory, TrialFailed
+from ckconv_sweep.sweep import nodes
 from ckconv_sweep.sweep.lease import Lease
 from ckconv_sweep.sweep.relay import KEY
+
+if TYPE_CHECKING:
+    from ckconv_sweep.data.task import SequenceTask
+
+
+UNFIT = "node_unfit"
+"""The reason that is reported where the node, not the trial, is at fault."""
 
 
 def train_assignment(config: dict[str, Any]) -> None:
@@ -34,18 +43,21 @@ def train_assignment(config: dict[str, Any]) -> None:
 
     keep_pages()
     folder = Path(config["folder"])
-    trial = Trial.model_validate_json(config["trial"])
     lease = Lease(folder, config["attempt"])
     warnings: list[str] = []
 
     def report(epoch: Epoch) -> None:
-        tune.report({KEY: json.dumps(said_of(epoch, warnings))})
+        said = said_of(epoch, warnings, task.identity["digest"])
+        tune.report({KEY: json.dumps(said)})
         warnings.clear()
 
     failure: dict[str, str] | None = None
     try:
-        lease.take()
+        nodes.check(config["versions"], config["gpus"])
+        trial = Trial.model_validate_json(config["trial"])
         task = task_of(trial.data, config["data_dir"])
+        check_data(task, config["data"])
+        lease.take()
         train(
             trial,
             task,
@@ -54,6 +66,7 @@ def train_assignment(config: dict[str, Any]) -> None:
             device=device_of(config["gpus"]),
             warn=warnings.append,
             guard=lease.check,
+            allow_data_change=config["allow_data_change"],
         )
     except Exception as error:
         failure = failure_of(error)
@@ -65,16 +78,24 @@ def train_assignment(config: dict[str, Any]) -> None:
     tune.report({KEY: json.dumps(failure)})
 
 
-def said_of(epoch: Epoch, warnings: list[str]) -> dict[str, Any]:
-    """What is reported of an epoch."""
+def said_of(epoch: Epoch, warnings: list[str], data: str) -> dict[str, Any]:
+    """What is reported of an epoch; `data` is the digest of what it was trained on."""
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"epoch": asdict(epoch), "warnings": warnings, "memory_gib": round(used, 2)}
+    return {
+        "epoch": asdict(epoch),
+        "warnings": warnings,
+        "memory_gib": round(used, 2),
+        "data": data,
+    }
 
 
 def failure_of(error: Exception) -> dict[str, str]:
     """What is reported of a trial that failed: its reason, and its error in words."""
     if isinstance(error, TrialFailed):
         return {"reason": error.reason, "error": error.message}
+    if isinstance(error, (NodeUnfit, DataChanged)):  # another node may have what it takes
+        node, name = nodes.this_node()
+        return {"reason": UNFIT, "error": nodes.in_a_line(error), "node": node, "name": name}
     if isinstance(error, MemoryError):  # while the data were read
         return {"reason": OutOfMemory.reason, "error": "the host has no memory left"}
     if isinstance(error, CannotWrite):
@@ -83,10 +104,8 @@ def failure_of(error: Exception) -> dict[str, str]:
 
 
 def device_of(gpus: float) -> str:
-    """Where a process trains that was given so many GPUs."""
-    import torch
-
-    return "cuda" if gpus and torch.cuda.is_available() else "cpu"
+    """Where a process trains that was given so many GPUs (`nodes.check`: it sees them)."""
+    return "cuda" if gpus else "cpu"
 
 
 @lru_cache(maxsize=1)
@@ -95,3 +114,9 @@ def task_of(data: Any, data_dir: str | None) -> Any:
     from ckconv_sweep.data.datasets import load
 
     return load(data, Path(data_dir) if data_dir else None)
+
+
+def check_data(task: SequenceTask, expected: Identity | None) -> None:
+    """Raises DataChanged if these are not the data that the sweep is trained on."""
+    if expected is not None:
+        check_same(expected, task.identity, where="the data of this node", hint="")

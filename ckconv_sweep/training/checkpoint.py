@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,16 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
     return name
 
 
-def save_best(folder: Path, trial: dict[str, Any], weights: dict[str, Any]) -> str:
-    """Write an ended trial, as plain values, and its weights; returns the file's name. Raises as
-    `save`."""
-    name = _write(folder, "best", {"trial": trial, "best_weights": weights})
+def save_best(
+    folder: Path,
+    trial: dict[str, Any],
+    weights: dict[str, Any],
+    data: Mapping[str, Any] | None = None,
+) -> str:
+    """Write an ended trial, as plain values, its weights, and the identity of the data that it was
+    trained on, if that is known; returns the file's name. Raises as `save`."""
+    state = {"trial": trial, "best_weights": weights} | ({"data": dict(data)} if data else {})
+    name = _write(folder, "best", state)
     for old in folder.glob("best-*.pt"):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -85,6 +92,12 @@ def load(path: Path) -> Any:
     except Exception as error:  # foreign bytes make the reader raise anything
         first = str(error).partition("\n")[0]
         raise DamagedData(f"holds no state that can be read: {first}", where=str(path)) from error
+
+
+def data_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The identity of the data that a checkpoint was trained on; empty in an older file."""
+    data = state.get("data")
+    return data if isinstance(data, dict) else {}
 
 
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

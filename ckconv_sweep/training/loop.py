@@ -28,6 +28,7 @@ def train(
     device: str | torch.device = "cpu",
     warn: Callable[[str], None] = lambda message: None,
     guard: Callable[[], None] = lambda: None,
+    allow_data_change: bool = False,
 ) -> SequenceModel:
     """Train one trial to its end; returns the model with the weights of the epoch that counts.
 
@@ -41,10 +42,13 @@ def train(
         NonFiniteLoss: a loss is infinite or not a number. That epoch is not reported.
         OutOfMemory: the device or the host has no room.
         ConfigError: the checkpoint is of another trial.
+        DataChanged: it was trained on other data, and that was not allowed.
         DamagedData: it is whole, but not one of a training run.
         CannotWrite: a checkpoint cannot be written.
     """
-    member = Member.open(trial, task, folder=folder, warn=warn, guard=guard)
+    member = Member.open(
+        trial, task, folder=folder, warn=warn, guard=guard, allow_data_change=allow_data_change
+    )
     for epoch in member.history:
         report(epoch)
     pack = Pack(task, device)

@@ -14,8 +14,9 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.history import Epoch, best, end_reason
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.data.identity import PUT_BACK, Identity, difference
 from ckconv_sweep.data.task import SequenceTask
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, TrialFailed
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
@@ -51,9 +52,11 @@ class Member:
         model: SequenceModel,
         folder: Path | None,
         guard: Callable[[], None],
+        data: Identity,
     ) -> None:
         """The model gives the weights to begin with."""
         self.trial, self.folder, self.history = trial, folder, list[Epoch]()
+        self._data = data
         self.trained: Trained | None = None
         """What a pack has made of it and nobody has kept yet."""
         self._description, self._guard = description, guard
@@ -81,6 +84,7 @@ class Member:
         folder: Path | None = None,
         warn: Callable[[str], None] = lambda message: None,
         guard: Callable[[], None] = lambda: None,
+        allow_data_change: bool = False,
     ) -> Member:
         """A trial at its beginning, or after the newest whole checkpoint in its folder.
 
@@ -90,10 +94,13 @@ class Member:
             folder: of its checkpoints; made if need be. Without one nothing is written.
             warn: hears of each checkpoint that is damaged.
             guard: called before anything is written; what it raises ends that.
+            allow_data_change: also continue from a checkpoint that was trained on other data.
 
         Raises:
             OutOfMemory: the host has no room.
             ConfigError: the checkpoint is of another trial.
+            DataChanged: the checkpoint was trained on other data.
+            TrialFailed: the same, which is allowed, but the model has another shape for these.
             DamagedData: it is whole, but not one of a training run.
         """
         model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
@@ -105,8 +112,14 @@ class Member:
                 warn(message)
             if state is not None:
                 _check(state, trial, folder)
-                model.load_state_dict(state["model"])
-        member = cls(trial, task.description, model, folder, guard)
+                _check_data(checkpoint.data_of(state), task, folder, warn, allow_data_change)
+                try:
+                    model.load_state_dict(state["model"])
+                except RuntimeError as error:
+                    if not allow_data_change:
+                        raise
+                    raise TrialFailed(f"its checkpoint does not fit these data: {error}") from None
+        member = cls(trial, task.description, model, folder, guard, task.identity if folder else {})
         if state is not None:
             member._restore(state, model)
         return member
@@ -153,7 +166,7 @@ class Member:
         if self.folder is not None:
             self._guard()
             checkpoint.save_best(
-                self.folder, self.trial.model_dump(mode="json"), self._best_weights
+                self.folder, self.trial.model_dump(mode="json"), self._best_weights, self._data
             )
         model = make_model(self.trial.model, self._description, None)
         model.load_state_dict(self._best_weights)
@@ -168,6 +181,7 @@ class Member:
         """Everything that the next epoch depends on and that does not follow from the trial."""
         return {
             "trial": self.trial.model_dump(mode="json"),
+            "data": dict(self._data),
             "model": self._state_dict(rows),
             "optimizer": {name: self._weights.named(rows[name]) for name in self._moments},
             "best_weights": self._best_weights,
@@ -212,6 +226,24 @@ def _check(state: dict[str, Any], trial: Trial, folder: Path) -> None:
             where=str(folder),
             hint="take another folder, or delete this one",
         )
+
+
+def _check_data(
+    before: Identity,
+    task: SequenceTask,
+    folder: Path,
+    warn: Callable[[str], None],
+    allow_change: bool,
+) -> None:
+    if not (why := difference(before, task.identity)):
+        return
+    if not allow_change:
+        raise DataChanged(
+            f"the checkpoint here was trained on other data: {why}",
+            where=str(folder),
+            hint=PUT_BACK,
+        )
+    warn(f"continues on other data than before: {why}")
 
 
 def _by_name(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.files import Document
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
@@ -25,13 +26,15 @@ class Trained:
     path: Path
     trial: Trial
     weights: dict[str, torch.Tensor]
+    data: Identity = field(default_factory=dict)
+    """Of the data that it was trained on; empty if the file is older, or not of ours."""
 
     def on(self, dataset: str) -> Trained:
         """The same model, to be scored on another data set. Raises ConfigError if it cannot be."""
         data = {"name": dataset}
         tree = self.trial.model_dump(mode="json") | {"data": data}
         document = Document(f"--dataset {dataset}", tree)
-        return replace(self, trial=build(Trial, document))
+        return replace(self, trial=build(Trial, document), data={})
 
     def model(self, description: Description) -> SequenceModel:
         """The model, for the data that are described.
@@ -82,4 +85,6 @@ def read_trained(given: Path) -> Trained:
             f"its trial cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             where=str(path),
         ) from None
-    return Trained(path=path, trial=trial, weights=state["best_weights"])
+    return Trained(
+        path=path, trial=trial, weights=state["best_weights"], data=checkpoint.data_of(state)
+    )

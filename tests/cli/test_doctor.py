@@ -534,4 +534,4 @@ def test_a_sweep_that_was_really_launched_is_well(finished: Path) -> None:
     ]
 
 
-CLEAN = ("study", "checkpoints", "lock", "mlflow")
+CLEAN = ("study", "checkpoints", "lock", "mlflow", "data")

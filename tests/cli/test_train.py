@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from data.small_files import write_uea
 
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.data.datasets import load
@@ -90,6 +91,39 @@ def test_another_trial_in_the_same_folder_is_refused(trained: Path, tmp_path: Pa
     assert [after[k] for k in before if k.endswith((".pt", ".jsonl"))] == [
         content for k, content in before.items() if k.endswith((".pt", ".jsonl"))
     ]
+
+
+DATA_CHANGE = """\
+data: {name: uea, problem: Tiny, validation_fraction: 0.25}
+model: {hidden_channels: 4, blocks: 1, kernel: {hidden_channels: 8}}
+training: {epochs: 2}
+"""
+
+
+@pytest.mark.fault("data-changed")
+def test_train_refuses_other_data_than_its_checkpoints_and_evaluate_says_that_they_are_others(
+    tmp_path: Path,
+) -> None:
+    write_uea(tmp_path)
+    file = tmp_path / "uea" / "Tiny" / "Tiny_TRAIN.ts"
+    (tmp_path / "trial.yaml").write_text(DATA_CHANGE)
+    data = ("--data-dir", tmp_path)
+    train = ("train", "trial.yaml", "--out", "run", "--tracking-uri", NOBODY, *data)
+    ended(ckconv_sweep(*train, cwd=tmp_path))
+    same = ckconv_sweep("evaluate", "run", *data, cwd=tmp_path)
+    assert same.stderr == ""
+    file.write_text(file.read_text().replace("true b a", "true a b"))  # the classes are swapped
+    before = files_in(tmp_path / "run")
+    before.pop("lock")
+    said = refused(ckconv_sweep(*train, cwd=tmp_path))
+    assert "the data are not those of before: the training targets differ; digest " in said
+    assert "--allow-data-change" in said
+    assert files_in(tmp_path / "run").items() >= before.items()
+    other = ckconv_sweep("evaluate", "run", *data, cwd=tmp_path)
+    note = "note: it was trained on other data than these: the training targets differ; digest "
+    assert (other.returncode, other.stderr.startswith(note)) == (0, True)
+    assert other.stdout != same.stdout
+    ended(ckconv_sweep(*train, "--allow-data-change", cwd=tmp_path))
 
 
 def test_ctrl_c_in_the_middle_and_the_same_command_again_give_the_same_numbers(here: Path) -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+import ckconv_sweep
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 BIN = Path(sys.executable).parent
@@ -75,13 +77,16 @@ class Cluster:
         quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         return kept | home | token | quiet | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
-    def add_node(self) -> subprocess.Popen[str]:
+    def add_node(self, *, gpus: int = 0, **more: str) -> subprocess.Popen[str]:
+        """`gpus`: how many Ray is told of; `more`: goes into the node's environment."""
         where = [f"--address={self.address}"] if self.nodes else ["--head", f"--port={self.port}"]
         node = subprocess.Popen(
-            [BIN / "ray", "start", *where, "--num-cpus=1", "--num-gpus=0", "--block"]
+            [BIN / "ray", "start", *where, "--num-cpus=1", f"--num-gpus={gpus}", "--block"]
             + ["--include-dashboard=false"] * (not self.nodes)
             + ["--object-store-memory=80000000", "--disable-usage-stats"],
-            env=self.environment() | {"RAY_AUTH_MODE": "token" if self.token else "disabled"},
+            env=self.environment()
+            | {"RAY_AUTH_MODE": "token" if self.token else "disabled"}
+            | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -252,6 +257,57 @@ def test_a_sweep_whose_cluster_is_lost_ends_with_one_message_and_goes_on_elsewhe
         epochs = [epoch for _, epoch in cluster.executed(trial)]
         assert set(epochs) == set(range(1, EPOCHS + 1))
         assert len(epochs) <= EPOCHS + 1
+
+
+@pytest.fixture
+def other_code(folder: Path) -> dict[str, str]:
+    """The environment of a node that has another version of the code that trains."""
+    package = Path(ckconv_sweep.__file__).parent
+    copy = shutil.copytree(package, folder / "other" / package.name)
+    with (copy / "models" / "ckconv.py").open("a") as file:
+        file.write("# another version\n")
+    return {"PYTHONPATH": str(copy.parent)}
+
+
+@pytest.mark.slow
+@pytest.mark.fault("node-unfit")
+def test_a_node_with_another_version_of_the_code_trains_nothing_and_is_named(
+    cluster: Cluster, other_code: dict[str, str]
+) -> None:
+    other = cluster.add_node(**other_code)
+    sweep = cluster.launched("--set", "training.epochs=3")
+    try:
+        out, complaint = sweep.communicate(timeout=120)
+        on_other = session_of(other.pid)
+    finally:
+        sweep.kill()
+    assert (sweep.returncode, complaint) == (0, ""), out
+    assert out.count("this node is not used: ") == 1
+    assert "the code that trains is " in out
+    assert "trials at a time: 1" in out
+    assert cluster.status()["completed"] == 2
+    for trial in (0, 1):
+        assert [epoch for _, epoch in cluster.executed(trial)] == [1, 2, 3]
+        assert not {pid for pid, _ in cluster.executed(trial)} & on_other.keys()
+
+
+@pytest.mark.fault("gpu-not-there")
+def test_a_gpu_that_pytorch_does_not_see_is_refused_before_anything_is_trained(
+    folder: Path,
+) -> None:
+    cluster = Cluster(folder, secrets.token_hex(32))
+    try:
+        cluster.add_node(gpus=1)
+        code, out, complaint = cluster.ended(
+            *("launch", "small.yaml", "--address", cluster.address, "--gpus-per-trial", "1")
+        )
+    finally:
+        cluster.stop()
+    assert (code, out) == (2, "")
+    said = one_message(complaint)
+    assert "no node is left that may train these trials" in said
+    assert "a trial gets 1 GPUs, and PyTorch sees no GPU here" in said
+    assert not (folder / "sweeps").exists()
 
 
 @pytest.mark.fault("open-cluster")

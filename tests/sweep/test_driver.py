@@ -83,7 +83,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Each], None]:
         SimpleNamespace(run=run),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(driver.cluster, "concurrency", lambda _: 2)
+    monkeypatch.setattr(driver.cluster, "concurrency", lambda *_: 2)
     return after.append
 
 

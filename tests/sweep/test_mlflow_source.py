@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckconv_sweep.config.data import Description, DigitsData
+from ckconv_sweep.config.data import DigitsData
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.sweep.mlflow_source import (
     command_line,
-    content_digest,
     dataset_input,
     in_words,
     source_tags,
@@ -79,36 +74,9 @@ def test_versions_are_said_in_a_line() -> None:
     assert in_words(noted) == "ckconv-sweep 0.1.0, torch 2.13.0, code 00ff"
 
 
-def task(**changes: torch.Tensor) -> SequenceTask:
-    split = Split(torch.zeros(4, 1, 3), torch.arange(4))
-    description = Description(name="made", in_channels=1, length=3, outputs=4)
-    return SequenceTask(
-        description=description,
-        train=replace(split, **changes),
-        validation=split,
-        test_reader=lambda: pytest.fail("the test split stays shut"),
-    )
-
-
-def test_the_digest_tells_any_change_of_the_sequences() -> None:
-    inputs = torch.zeros(4, 1, 3)
-    inputs[3, 0, 2] = 1e-38
-    same = [content_digest(task()), content_digest(task(inputs=torch.zeros(4, 1, 3)))]
-    others = [
-        content_digest(task(inputs=inputs)),
-        content_digest(task(inputs=torch.zeros(4, 3, 1))),
-        content_digest(task(inputs=torch.zeros(4, 1, 3, dtype=torch.float64))),
-        content_digest(task(targets=torch.arange(4).flip(0))),
-        content_digest(task(times=torch.zeros(4, 3))),
-    ]
-    assert same[0] == same[1]
-    assert len({same[0], *others}) == 6
-    assert len(same[0]) == 32
-
-
 def test_what_mlflow_is_told_of_a_data_set_follows_from_its_content_and_its_settings() -> None:
     base, other = DigitsData(name="digits"), DigitsData(name="digits", split_seed=1)
-    content = content_digest(load(base))
+    content = load(base).identity["content"]
     told = [dataset_input(data, base, content).dataset for data in (base, base, other)]
     assert [d.name for d in told] == ["digits"] * 3
     assert told[0].digest == told[1].digest == content

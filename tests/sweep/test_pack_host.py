@@ -14,6 +14,7 @@ from training.tiny import in_hex, make_task, make_trial, run
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record import versions
 from ckconv_sweep.sweep import lease, pack_host
 from ckconv_sweep.sweep.pack_host import PackHost
 from ckconv_sweep.training import checkpoint, pack
@@ -33,9 +34,11 @@ def alone(asked: Trial) -> list[dict[str, str]]:
 class Relay:
     """Brings one trial to a host and takes what is said of it."""
 
-    def __init__(self, host: PackHost, asked: Trial, folder: Path, attempt: str = "1:1") -> None:
+    def __init__(
+        self, host: PackHost, asked: Trial, folder: Path, attempt: str = "1:1", data: Any = None
+    ) -> None:
         self.host, self.folder = host, folder
-        self.ticket = host.join(asked.model_dump_json(), str(folder), attempt)
+        self.ticket = host.join(asked.model_dump_json(), str(folder), attempt, data)
         self.epochs: list[Epoch] = []
         self._said = self._all_said()
 
@@ -62,7 +65,7 @@ class Relay:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackHost]:
     monkeypatch.setattr(pack_host, "task_of", lambda data, data_dir: make_task())
-    host = PackHost(gpus=0.0, data_dir=None)
+    host = PackHost(0.0, None, versions.of_worker(), allow_data_change=False)
     yield host
     for ticket in list(host._seats):
         host.leave(ticket)

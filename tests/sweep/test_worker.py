@@ -29,8 +29,10 @@ from training.tiny import in_child, make_task, make_trial
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import ClusterLost, OutOfMemory
+from ckconv_sweep.data.datasets import load
+from ckconv_sweep.errors import ClusterLost, OutOfMemory, ResourcesMissing
 from ckconv_sweep.models.sequence_model import SequenceModel
+from ckconv_sweep.record import versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
@@ -39,6 +41,7 @@ from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep import ray_executor
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.events import Listener
+from ckconv_sweep.sweep.known_data import KnownData
 from ckconv_sweep.sweep.lease import Lease
 from ckconv_sweep.sweep.ray_executor import _Desk, _Scheduler, _Search
 from ckconv_sweep.sweep.single import run_single
@@ -65,6 +68,7 @@ class Here:
     handed_out: Counter[int] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
     fatal: Any = None
+    gpus: float = 0.0
 
     def run(self, monkeypatch: pytest.MonkeyPatch, *, dies: bool = False) -> list[TrialRecord]:
         listener = Listener()
@@ -74,31 +78,48 @@ class Here:
             coordinator = Coordinator(
                 study, count_parameters=lambda trial: 1, listeners=(listener,)
             )
-            desk = _Desk(coordinator)
-            search, scheduler = _Search(desk, head, 0.0, None), _Scheduler(desk)  # type: ignore[arg-type]
-            for turn in itertools.count():
-                trial: Any = SimpleNamespace(
-                    trial_id=f"tune-{turn}", status="RUNNING", get_error=lambda: DIED
-                )
-                config = search.suggest(trial.trial_id)
-                if config == Searcher.FINISHED:
-                    break
-                self.handed_out[desk.numbers[trial.trial_id]] += 1
-
-                def report(result: dict[str, Any], trial: Any = trial) -> None:
-                    if scheduler.on_trial_result(None, trial, result) == scheduler.STOP:
-                        raise Stopped
-
-                if dies:
-                    scheduler.on_trial_error(None, trial)
-                else:
-                    monkeypatch.setattr(tune, "report", report)
-                    with contextlib.suppress(Stopped):
-                        train_assignment(config)
-                search.on_trial_complete(trial.trial_id, error=dies)
+            data = KnownData(self.space, load(self.space.trial.data).identity)
+            desk = _Desk(coordinator, data)
+            self.handed_out += in_turn(desk, monkeypatch, head, gpus=self.gpus, dies=dies)
             self.fatal = coordinator.fatal
             self.states = [t.state for t in study._study.get_trials(deepcopy=False)]
             return study.trials()
+
+
+def in_turn(
+    desk: _Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    head: Any = None,
+    *,
+    gpus: float = 0.0,
+    data_dir: Path | None = None,
+    dies: bool = False,
+) -> Counter[int]:
+    """Train here what Ray Tune would be given, one trial after the other; returns how often each
+    was handed out."""
+    handed_out: Counter[int] = Counter()
+    search, scheduler = _Search(desk, head, gpus, data_dir), _Scheduler(desk)
+    for turn in itertools.count():
+        trial: Any = SimpleNamespace(
+            trial_id=f"tune-{turn}", status="RUNNING", get_error=lambda: DIED
+        )
+        config = search.suggest(trial.trial_id)
+        if config == Searcher.FINISHED:
+            return handed_out
+        handed_out[desk.numbers[trial.trial_id]] += 1
+
+        def report(result: dict[str, Any], trial: Any = trial) -> None:
+            if scheduler.on_trial_result(None, trial, result) == scheduler.STOP:
+                raise Stopped
+
+        if dies:
+            scheduler.on_trial_error(None, trial)
+        else:
+            monkeypatch.setattr(tune, "report", report)
+            with contextlib.suppress(Stopped):
+                train_assignment(config)
+        search.on_trial_complete(trial.trial_id, error=dies)
+    raise AssertionError
 
 
 DIED = "Failure # 4\nThe actor died unexpectedly before finishing this task.\n"
@@ -302,7 +323,7 @@ def test_a_trial_whose_workers_all_died_says_how_much_memory_they_had_used(
     ],
 )
 def test_what_ray_says_of_a_death_is_told(said: str, reason: str, words: str) -> None:
-    desk = _Desk(None)  # type: ignore[arg-type]
+    desk = _Desk(None, None)  # type: ignore[arg-type]
     desk.last_error["tune-0"], desk.memory_gib["tune-0"] = said, 1.5
     assert desk.died("tune-0")[0] == reason
     assert words in desk.died("tune-0")[1]
@@ -322,7 +343,7 @@ def test_a_trial_whose_worker_died_with_the_cluster_has_not_failed(
 
 
 def test_nothing_that_tune_says_after_the_desk_is_closed_reaches_the_study() -> None:
-    desk = _Desk(None)  # type: ignore[arg-type]
+    desk = _Desk(None, None)  # type: ignore[arg-type]
     desk.close()
     search = _Search(desk, SimpleNamespace(), 0.0, None)  # type: ignore[arg-type]
     assert search.suggest("tune-0") == Searcher.FINISHED
@@ -365,7 +386,60 @@ def assignment(trial: Trial, folder: Path, attempt: str) -> dict[str, Any]:
         "attempt": attempt,
         "gpus": 0.0,
         "data_dir": None,
+        "versions": versions.of_worker(),
+        "data": None,
+        "allow_data_change": False,
     }
+
+
+@pytest.mark.fault("node-unfit")
+@pytest.mark.parametrize("name", versions.OF_WORKERS)
+def test_a_worker_with_another_version_is_no_fault_of_its_trial_and_trains_nothing(
+    name: str, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = versions.of_worker()
+    monkeypatch.setattr(
+        ray_executor.versions, "of_worker", itertools.cycle([ours | {name: "9.9"}, ours]).__next__
+    )
+    records = here.run(monkeypatch)
+    assert [(r.outcome, r.history) for r in records] == [("running", ())]
+    assert not here.folder.trial(0).exists()
+    (said,) = here.said
+    label = "the code that trains" if name == "code" else name
+    why = f"this machine: {label} is {ours[name]} here, the driver has 9.9"
+    assert said == f"this node is not used: {why}"
+    assert isinstance(here.fatal, ResourcesMissing)
+    assert why in str(here.fatal)
+    # It is resumed where all is well.
+    monkeypatch.setattr(ray_executor.versions, "of_worker", lambda: ours)
+    assert [r.outcome for r in here.run(monkeypatch)] == ["completed"] * 3
+
+
+@pytest.mark.fault("gpu-not-there")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU here")
+def test_a_worker_that_was_given_a_gpu_and_sees_none_does_not_train_on_its_cpu(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.gpus = 0.5
+    assert [(r.outcome, r.history) for r in here.run(monkeypatch)] == [("running", ())]
+    assert not here.folder.trial(0).exists()
+    assert "a trial gets 0.5 GPUs, and PyTorch sees no GPU here" in str(here.fatal)
+    here.gpus = 0.0
+    assert [r.outcome for r in here.run(monkeypatch)] == ["completed"] * 3
+
+
+@pytest.mark.fault("node-unfit")
+def test_a_trial_that_one_node_refused_is_trained_by_the_next(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = versions.of_worker()
+    asked = iter([ours | {"torch": "0.1"}, ours])  # by the driver, then by its first worker
+    monkeypatch.setattr(ray_executor.versions, "of_worker", lambda: next(asked, ours))
+    records = here.run(monkeypatch)
+    assert [r.outcome for r in records] == ["completed"] * 3
+    assert here.handed_out == {0: 2, 1: 1, 2: 1}
+    assert len(here.said) == 1
+    assert here.fatal is None
 
 
 @pytest.mark.fault("two-drivers")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import TrialRecord
@@ -39,7 +40,10 @@ class Examined:
     notes: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[int, Trial] = field(default_factory=dict)
     """The settings of each trial, by number."""
+    space: Space | None = None
     finished: bool = False
+    data_dir: Path | None = None
+    """Where data sets lie, if that was said."""
 
     def record(self, number: int) -> TrialRecord | None:
         return self.records[number] if number < len(self.records) else None

@@ -158,5 +158,6 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         records=records,
         notes=study.notes(),
         settings=settings,
+        space=space,
         finished=is_finished(records, space),
     )
