@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.record.events import EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.driver import run_sweep
-from ckconv_sweep.sweep.events import EpochEnded, Event, Listener, Started
 
 SPACE = """
 trial:
@@ -90,7 +91,7 @@ def measure(name: str, placement: Placement, trials: int, epochs: int) -> None:
         run_sweep(
             SweepFolder.of(Path(folder), "relays"),
             parse_space(SPACE.format(trials=trials, epochs=epochs), "space"),
-            placement,
+            RayExecutor(placement),
             tracking_uri=f"sqlite:///{folder}/mlflow.db",
             data_dir=None,
             listeners=(clock,),

@@ -1,9 +1,13 @@
-"""For all tests: the libraries' telemetry off, and where the shared reference files lie."""
+"""For all tests: the libraries' telemetry off, where the shared reference files lie, and a real
+MLflow and a real Ray, made once."""
 
 from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +42,64 @@ def shared() -> Path:
     if not (folder / "reference").is_dir() or not (folder / "data" / "mnist").is_dir():
         pytest.skip("needs ../shared or CKCONV_SHARED: the authors' reference files, real MNIST")
     return folder
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder of the test's own, in memory where the system has such."""
+    from sweep.in_process import IN_MEMORY
+
+    with tempfile.TemporaryDirectory(prefix="ckconv-test-", dir=IN_MEMORY) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    from tracking.mlflow_real import Server
+
+    running = Server(tmp_path_factory.mktemp("mlflow-server"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in which MLflow has made its tables, to be copied."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow-empty") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> str:
+    """The address of a database in which nothing is tracked yet."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def ray_of_two() -> Iterator[None]:
+    """A Ray of this machine with two CPUs and no GPU."""
+    from ckconv_sweep.execution import cluster
+
+    for name, value in cluster._QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -34,10 +34,12 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.execution import executor, worker
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.protocol import Assignment, Session, Signals, Work
 from ckconv_sweep.record import versions
-from ckconv_sweep.sweep import cluster, driver, worker
-from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
-from ckconv_sweep.sweep.interruption import Interruption
+from ckconv_sweep.sweep import driver
 
 AT_A_TIME = 2
 """Trials that run at a time."""
@@ -185,19 +187,12 @@ def _as_if_new(log: Path) -> None:
 def _without_ray(in_turn: bool) -> None:
     """Threads in the place of Ray, in this process."""
     torch.set_num_threads(1)
-    executor: Any = _module("ckconv_sweep.sweep.ray_executor")
-    executor.run = _in_turn if in_turn else _side_by_side
-    sys.modules[executor.__name__] = executor
-    import ckconv_sweep.sweep as package
-
-    package.ray_executor = executor
     ray: Any = _module("ray")
     ray.tune = _module("ray.tune")
     ray.tune.report = lambda result: _this_worker().report(json.loads(result[worker.KEY]))
     sys.modules |= {"ray": ray, "ray.tune": ray.tune}
-    replaced: Any = cluster
-    replaced.connected = lambda placement: contextlib.nullcontext()
-    replaced.concurrency = lambda placement, unfit: placement.concurrency or AT_A_TIME
+    replaced: Any = executor
+    replaced.RayExecutor = functools.partial(_Threads, _in_turn if in_turn else _side_by_side)
 
 
 def _with_signs() -> None:
@@ -233,6 +228,26 @@ def signs() -> SequenceTask:
 
 
 # The executor
+
+
+class _Threads:
+    """An executor of this process."""
+
+    def __init__(self, run: Callable[..., None], placement: Placement) -> None:
+        self._run = run
+        self._at_a_time = placement.concurrency or AT_A_TIME
+
+    def check(self) -> None:
+        """Nothing is asked for that a process has not."""
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
+        return self._at_a_time, []
+
+    def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
+        self._run(work, signals, self._at_a_time)
 
 
 class _Stopped(BaseException):
@@ -278,15 +293,13 @@ def _this_worker() -> _Worker:
     return thread
 
 
-def _side_by_side(
-    coordinator: Coordinator, interruption: Interruption, *, concurrency: int, **_: Any
-) -> None:
+def _side_by_side(work: Work, signals: Signals, concurrency: int) -> None:
     """Run all trials at once, as Ray does."""
     said: queue.SimpleQueue[Any] = queue.SimpleQueue()
     running = 0
     while True:
-        interruption.check()
-        while running < concurrency and (new := _next(coordinator, said)):
+        signals.check()
+        while running < concurrency and (new := _next(work, said)):
             running += 1
             new.answer.put(True)
         if not running:
@@ -295,20 +308,18 @@ def _side_by_side(
             asker, what = said.get(timeout=0.02)
             if what is None:
                 running -= 1
-                coordinator.end(asker.number)
+                work.end(asker.number)
             else:
-                asker.answer.put(_answer(coordinator, asker.number, what))
+                asker.answer.put(_answer(work, asker.number, what))
 
 
-def _in_turn(
-    coordinator: Coordinator, interruption: Interruption, *, concurrency: int, **_: Any
-) -> None:
+def _in_turn(work: Work, signals: Signals, concurrency: int) -> None:
     """Run one epoch of each trial after the other, always in the same order."""
     said: queue.SimpleQueue[Any] = queue.SimpleQueue()
     waiting: list[tuple[_Worker, bool]] = []
     while True:
-        interruption.check()
-        while len(waiting) < concurrency and (new := _next(coordinator, said)):
+        signals.check()
+        while len(waiting) < concurrency and (new := _next(work, said)):
             waiting.append((new, True))
         if not waiting:
             return
@@ -316,13 +327,13 @@ def _in_turn(
         first.answer.put(goes_on)
         _, what = said.get()
         if what is None:
-            coordinator.end(first.number)
+            work.end(first.number)
         else:
-            waiting.append((first, _answer(coordinator, first.number, what)))
+            waiting.append((first, _answer(work, first.number, what)))
 
 
-def _next(coordinator: Coordinator, said: queue.SimpleQueue[Any]) -> _Worker | None:
-    assignment = coordinator.next()
+def _next(work: Work, said: queue.SimpleQueue[Any]) -> _Worker | None:
+    assignment = work.next()
     if assignment is None:
         return None
     new = _Worker(assignment, said)
@@ -330,14 +341,14 @@ def _next(coordinator: Coordinator, said: queue.SimpleQueue[Any]) -> _Worker | N
     return new
 
 
-def _answer(coordinator: Coordinator, number: int, said: dict[str, Any]) -> bool:
-    """Whether a trial goes on, as in `sweep.ray_executor`."""
+def _answer(work: Work, number: int, said: dict[str, Any]) -> bool:
+    """Whether a trial goes on, as in `execution.tune`."""
     if "epoch" in said:
         for warning in said["warnings"]:
-            coordinator.say(f"trial {number}: {warning}")
-        return coordinator.epoch(number, Epoch(**said["epoch"]), said["data"])
+            work.say(f"trial {number}: {warning}")
+        return work.epoch(number, Epoch(**said["epoch"]), said["data"])
     if said["reason"] == "cannot_write":
-        coordinator.stop(CannotWrite(said["error"]))
+        work.stop(CannotWrite(said["error"]))
     else:
-        coordinator.end(number, reason=said["reason"], error=said["error"])
+        work.end(number, reason=said["reason"], error=said["error"])
     return False

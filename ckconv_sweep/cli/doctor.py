@@ -13,8 +13,8 @@ from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, SweepsDir, TrackingUri
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ckconv_sweep.doctor import Finding
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.sweep.doctor import Finding
 
 
 def doctor(
@@ -31,7 +31,7 @@ def doctor(
     from dataclasses import asdict
     from json import dumps
 
-    from ckconv_sweep.sweep.doctor import examine
+    from ckconv_sweep.doctor import examine
 
     code, said = 0, []
     for folder in _folders(sweeps_dir, name):

@@ -14,10 +14,10 @@ import typer
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import CkconvSweepError, NoResult
+from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord, is_finished
 from ckconv_sweep.report.summary import winner
-from ckconv_sweep.sweep.events import EpochEnded, Event, Listener
 
 LONGEST_WAIT_SECONDS = 5.0
 """How long a sweep that has ended waits for a command. One that takes longer goes on alone."""

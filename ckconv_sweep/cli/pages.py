@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.mlflow_view import Addresses, comparison
+from ckconv_sweep.tracking.charts import Addresses, comparison
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,11 +46,11 @@ def plot(
     if out.suffix not in (".png", ".svg"):
         raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
 
+    from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import split_names
     from ckconv_sweep.report.plots import check, draw
     from ckconv_sweep.report.plots.style import rendered
-    from ckconv_sweep.sources import results_of
 
     options: dict[str, Any] = {} if settings is None else {"settings": split_names(settings)}
     check(kind, options)
@@ -89,11 +89,11 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
+    from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.advice import widened
     from ckconv_sweep.report.page import page
-    from ckconv_sweep.sources import results_of
 
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])
@@ -129,8 +129,8 @@ def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:
     """Those of completed trials, which a Pareto front is made of. Raises as `parameter_counts`."""
     from dataclasses import replace
 
+    from ckconv_sweep.api import parameter_counts
     from ckconv_sweep.cli.options import absolute
-    from ckconv_sweep.sources import parameter_counts
 
     completed = tuple(r for r in results.records if r.outcome == "completed")
     return parameter_counts(replace(results, records=completed), absolute(data_dir))

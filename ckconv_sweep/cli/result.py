@@ -101,7 +101,7 @@ def show_result(
 def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:
     """Where all trials are compared: the pages on a server, or the command that starts one."""
     from ckconv_sweep.cli.pages import tracked
-    from ckconv_sweep.sweep.mlflow_store import without_password
+    from ckconv_sweep.tracking.store import without_password
 
     kept = tracked(folder)
     if not tracking_uri or not tracking_uri.startswith("http"):

@@ -23,8 +23,8 @@ from ckconv_sweep.cli.options import (
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
+    from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.sweep.cluster import Placement
 
 Trials = Annotated[int | None, typer.Option(min=1, help="How many trials the sweep has in all.")]
 Hours = Annotated[
@@ -223,7 +223,7 @@ def _placement(
     gpus: float,
     pack: str | None,
 ) -> Placement:
-    from ckconv_sweep.sweep.cluster import Placement, pack_size
+    from ckconv_sweep.execution.cluster import Placement, pack_size
 
     threads = space.trial.training.threads
     placement = Placement(
@@ -256,7 +256,7 @@ def _run(
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.errors import ClusterLost
     from ckconv_sweep.record.study import Study, TrialRecord, is_finished, rejected
-    from ckconv_sweep.sweep.mlflow_store import default_uri
+    from ckconv_sweep.tracking.store import default_uri
 
     records, stored = list[TrialRecord](), None
     uri = tracking_uri or default_uri(folder.root.parent)
@@ -273,8 +273,9 @@ def _run(
         show_result(folder, records, space, tracking_uri, deliver_rest(folder, uri))
         return
 
+    from ckconv_sweep.execution.executor import RayExecutor
     from ckconv_sweep.sweep.driver import run_sweep
-    from ckconv_sweep.sweep.mlflow_store import check_answers
+    from ckconv_sweep.tracking.store import check_answers
 
     if require_tracking:
         check_answers(uri)
@@ -287,7 +288,7 @@ def _run(
                 session = run_sweep(
                     folder,
                     space,
-                    placement,
+                    RayExecutor(placement),
                     tracking_uri=uri,
                     data_dir=data_dir,
                     listeners=(view, finish, best),

@@ -33,8 +33,8 @@ def ui(
     from ckconv_sweep.cli.pages import Tracked, tracked
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.sweep import mlflow_server
-    from ckconv_sweep.sweep.mlflow_store import first_to_open, local_database
+    from ckconv_sweep.tracking import server as mlflow_server
+    from ckconv_sweep.tracking.store import first_to_open, local_database
 
     kept = Tracked()
     database = sweeps_dir.expanduser().resolve() / "mlflow.db"
@@ -94,7 +94,7 @@ def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = S
     folder = SweepFolder.existing(sweeps_dir, name)
 
     from ckconv_sweep.sweep.driver import deliver
-    from ckconv_sweep.sweep.mlflow_store import default_uri, without_password
+    from ckconv_sweep.tracking.store import default_uri, without_password
 
     uri = tracking_uri or default_uri(folder.root.parent)
     missing = deliver(folder, uri)

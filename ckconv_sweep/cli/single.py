@@ -57,8 +57,8 @@ def train(
     name = Path(trial).stem
     folder = (out or Path("runs") / name).expanduser().resolve()
 
-    from ckconv_sweep.sweep.mlflow_store import check_answers, default_uri
     from ckconv_sweep.sweep.single import run_single
+    from ckconv_sweep.tracking.store import check_answers, default_uri
     from ckconv_sweep.training.allocator import keep_pages
 
     keep_pages()

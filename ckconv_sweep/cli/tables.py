@@ -93,6 +93,7 @@ def table(
 
         ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
     """
+    from ckconv_sweep.api import parameter_counts, results_of
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.cli.words import settings as in_words
@@ -100,7 +101,6 @@ def table(
     from ckconv_sweep.report.columns import find, names_of
     from ckconv_sweep.report.leaderboard import all_columns, default_columns, unvaried
     from ckconv_sweep.report.render import FOR_PROGRAMS
-    from ckconv_sweep.sources import parameter_counts, results_of
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
@@ -147,11 +147,11 @@ def compare(
 
     ckconv-sweep compare first second --trials --top 10
     """
+    from ckconv_sweep.api import all_results, parameter_counts
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import names_of
     from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
-    from ckconv_sweep.sources import all_results, parameter_counts
 
     selection = _selection(where, sort, top, columns, None)
     results = all_results(names, sweeps_dir, tracking_uri)

@@ -14,9 +14,9 @@ from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
+    from ckconv_sweep.record.events import Event
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import TrialRecord
-    from ckconv_sweep.sweep.events import Event
 
 _PAUSE_SECONDS = 1.0
 
@@ -46,9 +46,9 @@ def _look_on(folder: SweepFolder) -> None:
     from within SQLAlchemy's callbacks, where Python would swallow it."""
     from ckconv_sweep.cli.progress import PlainLines, progress
     from ckconv_sweep.config.grid import most_trials
+    from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.lock import holder
     from ckconv_sweep.record.study import Study, rejected
-    from ckconv_sweep.sweep.events import Ended
 
     with (
         _interrupts() as asked_to_end,
@@ -106,8 +106,8 @@ class News:
         """What is new since the last look. A trial is told of when a second look finds it, or its
         first epoch has ended: one that violates a constraint is there for a moment, too."""
         from ckconv_sweep.config.grid import grid_size, most_trials
+        from ckconv_sweep.record.events import Rejected
         from ckconv_sweep.record.study import rejected
-        from ckconv_sweep.sweep.events import Rejected
 
         for record in records:
             number = record.number
@@ -125,8 +125,8 @@ class News:
         from dataclasses import replace
 
         from ckconv_sweep.errors import ConfigError
-        from ckconv_sweep.sweep.events import Ended, EpochEnded, Started
-        from ckconv_sweep.sweep.tracking import events_of
+        from ckconv_sweep.record.events import Ended, EpochEnded, Started
+        from ckconv_sweep.tracking.outbox import events_of
 
         number = record.number
         try:

@@ -1,2 +1,2 @@
-"""MANY trials. The only place that knows Ray, Optuna and MLflow together: the coordinator decides
-over the study, an executor runs what it says, listeners hear of it."""
+"""MANY trials: the coordinator decides over the study, an executor trains what it hands out,
+listeners hear of it."""

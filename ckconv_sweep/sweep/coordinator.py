@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
@@ -19,25 +18,15 @@ from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
+from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study, TrialRecord, next_position, rejected
 from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 
 MOST_VIOLATIONS = 200
 """Draws in a row that may violate a constraint before the sweep gives up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """One trial for an executor to train, alone or again after an interruption."""
-
-    number: int
-    trial: Trial
-    folder: Path
-    attempt: str
-    """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
 
 
 @dataclass

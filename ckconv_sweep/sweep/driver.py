@@ -20,19 +20,19 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import describe, load
 from ckconv_sweep.data.identity import Identity, difference
 from ckconv_sweep.errors import DataChanged, SpaceChanged, SweepBusy
+from ckconv_sweep.execution import protocol as execution
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.record import lock, trained_data, versions
+from ckconv_sweep.record import lease, lock, trained_data, versions
+from ckconv_sweep.record.events import Ended, Event, Listener
 from ckconv_sweep.record.filesystem import check_writable, write_whole
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord, is_finished
-from ckconv_sweep.sweep import cluster, lease, nodes, packs
-from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
-from ckconv_sweep.sweep.events import Ended, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
-from ckconv_sweep.sweep.known_data import KnownData
-from ckconv_sweep.sweep.mlflow_store import without_password
-from ckconv_sweep.sweep.tracking import Mark, RunOfSweep, Tracker
+from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
+from ckconv_sweep.tracking.store import without_password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def check_same_data(before: Identity, now: Identity, name: str, *, allow_change:
 def run_sweep(
     folder: SweepFolder,
     space: Space,
-    placement: Placement,
+    executor: Executor,
     *,
     tracking_uri: str,
     data_dir: Path | None,
@@ -98,9 +98,12 @@ def run_sweep(
     allow_code_change: bool = False,
     allow_data_change: bool = False,
 ) -> Session:
-    """Start a sweep, or go on with it, until its budget is spent or a signal comes.
-    `allow_code_change`: also with another major version than it was run with; `allow_data_change`:
-    also on other data, and each epoch keeps the digest of its own.
+    """Start a sweep, or continue it, until its budget is spent or a signal comes.
+
+    Args:
+        executor: trains its trials.
+        allow_code_change: also with another major version than it was run with.
+        allow_data_change: also on other data; each epoch keeps the digest of its own.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -112,7 +115,7 @@ def run_sweep(
     before: Identity = {}
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
-    placement.check()
+    executor.check()
     # A signal may come before anything was begun, and after everything was.
     with _ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
@@ -141,19 +144,16 @@ def run_sweep(
         data = load(space.trial.data, data_dir).identity
         changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
         stack.enter_context(interruption.shielded())
-        stack.enter_context(cluster.connected(placement))
+        stack.enter_context(executor.connected())
         interruption.install()
         interruption.check()
-        said: list[str] = []
-        unfit: dict[str, str] = {}
-        if placement.address or placement.gpus_per_trial:  # else no node but this machine's CPUs
-            compared = None if allow_data_change else data
-            unfit = nodes.find_unfit(placement, space.trial, data_dir, compared, interruption)
-            said += [f"this node is not used: {why}" for why in unfit.values()]
-        placement = packs.sized(placement, space.trial, data_dir, interruption, said.append, unfit)
-        at_a_time = cluster.concurrency(placement, unfit)
-        if placement.address:
-            cluster.check_shared(folder.root)
+        trained = execution.Session(
+            folder=folder.root,
+            trial=space.trial,
+            data_dir=data_dir,
+            data=None if allow_data_change else data,
+        )
+        at_a_time, said = executor.prepare(trained, interruption)
         study = stack.enter_context(Study.create_or_open(folder, space))
         _write_space(folder, space, study)
         number = len(study.note("sessions") or []) + 1
@@ -176,24 +176,7 @@ def run_sweep(
             listeners=heard,
         )
         with _ended_by_signal(exit_codes):
-            # Not before `connected` has told Ray Tune, through the environment, to be quiet.
-            from ckconv_sweep.sweep import ray_executor
-
-            with packs.started(
-                placement, at_a_time, data_dir, unfit, allow_data_change=allow_data_change
-            ) as hosts:
-                ray_executor.run(
-                    coordinator,
-                    interruption,
-                    concurrency=at_a_time,
-                    cpus=placement.cpus_per_trial,
-                    gpus=placement.gpus_per_trial,
-                    data_dir=data_dir,
-                    data=known,
-                    folder=folder.tune,
-                    unfit=unfit,
-                    packs=hosts,
-                )
+            executor.run(coordinator, interruption, trained, known)
         after_trial.forget_ended()  # a pack may have written while its trial was being stopped
         finished = is_finished(study.trials(), study.space)
         status = "FINISHED" if finished else "KILLED"

@@ -16,10 +16,10 @@ from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import PUT_BACK, check_same
 from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
 from ckconv_sweep.record import lock
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.filesystem import write_whole
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
-from ckconv_sweep.sweep.tracking import RunOfSweep, Tracker, uid
+from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker, uid
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.loop import train
 

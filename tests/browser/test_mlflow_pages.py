@@ -22,7 +22,7 @@ from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.sweep.driver import deliver
 from tests.cli.commands import PROGRAM, environment
 from tests.sweep.in_process import formula, machine, make_space
-from tests.sweep.mlflow_real import free_port
+from tests.tracking.mlflow_real import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 

@@ -21,12 +21,12 @@ from drawing import new_trial
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space
+from ckconv_sweep.doctor import Finding, examine, surroundings
+from ckconv_sweep.doctor.finding import Examined
 from ckconv_sweep.record import versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.doctor import Finding, examine, surroundings
-from ckconv_sweep.sweep.doctor.finding import Examined
-from ckconv_sweep.sweep.mlflow_marks import Found, Mark
+from ckconv_sweep.tracking.marks import Found, Mark
 from ckconv_sweep.training import checkpoint
 
 from .commands import NOBODY, PROGRAM, REPOSITORY, ckconv_sweep, environment, files_in, refused

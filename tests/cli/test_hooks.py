@@ -13,8 +13,8 @@ from ckconv_sweep.cli.hooks import Command, at_each_best, at_the_end
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ClusterLost
+from ckconv_sweep.record.events import EpochEnded, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.sweep.events import EpochEnded, Listener
 from tests.sweep.in_process import machine, make_space
 
 

@@ -10,7 +10,7 @@ from ckconv_sweep.cli import words
 from ckconv_sweep.cli.progress import LiveView, PlainLines
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Rejected, Started
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 
 TRIAL = Trial.model_validate(
     {"data": {"name": "digits"}, "model": {"hidden_channels": 4}, "training": {"epochs": 5}}

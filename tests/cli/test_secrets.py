@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.sweep.mlflow_real import Server
+from tests.tracking.mlflow_real import Server
 
 from .commands import PROGRAM, ckconv_sweep, environment
 from .test_signals import family

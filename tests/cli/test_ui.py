@@ -16,7 +16,7 @@ import pytest
 
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from tests.sweep.mlflow_real import free_port
+from tests.tracking.mlflow_real import free_port
 
 from .commands import PROGRAM, ckconv_sweep, environment
 from .test_signals import family, processes

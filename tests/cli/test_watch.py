@@ -19,9 +19,9 @@ from ckconv_sweep.cli.watch import News
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record import lock
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Rejected, Started
 from tests.sweep.in_process import Machine, formula, machine, make_space
 
 from .commands import PROGRAM, ckconv_sweep, ended, environment

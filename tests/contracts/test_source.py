@@ -145,8 +145,8 @@ def test_the_readme_shows_every_command() -> None:
 
 ASIDE = {
     "record/filesystem.py",  # where it is written aside
-    "sweep/lease.py",  # a lease, aside too
-    "sweep/cluster.py",  # a probe, which is deleted
+    "record/lease.py",  # a lease, aside too
+    "execution/cluster.py",  # a probe, which is deleted
 }
 WRITES = {"write_text", "write_bytes", "savefig"}
 

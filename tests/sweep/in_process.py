@@ -20,17 +20,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from optuna.storages._rdb.storage import _VersionManager
 
 from ckconv_sweep.config.history import Epoch, end_reason
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.protocol import Assignment, Signals, Work
 from ckconv_sweep.record.database import Writes
+from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
-from ckconv_sweep.sweep.coordinator import Assignment, Coordinator
-from ckconv_sweep.sweep.events import Listener
+from ckconv_sweep.sweep.coordinator import Coordinator
 
 # Reading Optuna's ten migrations, to know the newest, takes most of the time of opening a study.
 _VersionManager.get_head_version = cache(_VersionManager.get_head_version)
@@ -94,6 +98,19 @@ constraints: {list(constraints)}
 budget: {{trials: {trials}{f", hours: {hours}" if hours else ""}}}
 """,
         "space.yaml",
+    )
+
+
+def in_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Work, Signals, KnownData], None],
+    at_a_time: int = 2,
+) -> None:
+    """Let `run` train in the place of Ray."""
+    monkeypatch.setattr(RayExecutor, "connected", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(RayExecutor, "prepare", lambda self, session, signals: (at_a_time, []))
+    monkeypatch.setattr(
+        RayExecutor, "run", lambda self, work, signals, session, known: run(work, signals, known)
     )
 
 

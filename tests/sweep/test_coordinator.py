@@ -26,10 +26,10 @@ from hypothesis.stateful import (
 from ckconv_sweep.config.history import Epoch, objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CannotWrite, ConfigError
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep.coordinator import MOST_VIOLATIONS, Coordinator
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener, Started
 
 from .in_process import (
     IN_MEMORY,

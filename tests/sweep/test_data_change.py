@@ -6,39 +6,40 @@ import contextlib
 import json
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from data.small_files import write_uea
+from execution.test_pack_host import Relay
+from execution.test_worker import in_turn
 from training.tiny import make_task, make_trial, run
 
-from ckconv_sweep import sweep as package
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.datasets import load
+from ckconv_sweep.doctor import examine
 from ckconv_sweep.errors import DataChanged, ResourcesMissing
+from ckconv_sweep.execution import pack_host, worker
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.pack_host import PackHost
+from ckconv_sweep.execution.protocol import Signals, Work
+from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, TrialRecord
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.report.comparison import reservations
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.results import Results
-from ckconv_sweep.sweep import driver, pack_host, worker
-from ckconv_sweep.sweep.cluster import Placement
-from ckconv_sweep.sweep.doctor import examine
+from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.driver import run_sweep
-from ckconv_sweep.sweep.events import EpochEnded, Event, Listener
 from ckconv_sweep.sweep.interruption import Interrupted
-from ckconv_sweep.sweep.pack_host import PackHost
 from ckconv_sweep.training import checkpoint
 
-from .in_process import make_space, with_trials
-from .test_pack_host import Relay
-from .test_worker import in_turn
+from .in_process import in_this_process, make_space, with_trials
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -107,7 +108,7 @@ class Place:
         return run_sweep(
             self.folder,
             space,
-            Placement(),
+            RayExecutor(Placement()),
             tracking_uri=NOBODY,
             data_dir=self.root,
             listeners=(self.heard,),
@@ -119,18 +120,14 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     write_uea(tmp_path)
     made = Place(tmp_path)
-    from ckconv_sweep.sweep import ray_executor
+    from ckconv_sweep.execution import tune
 
-    def run(coordinator: Any, *_: Any, data: Any, data_dir: Any, **others: Any) -> None:
+    def run(work: Work, signals: Signals, known: KnownData) -> None:
         worker.task_of.cache_clear()  # another session has other processes
         with monkeypatch.context() as patch:
-            in_turn(ray_executor._Desk(coordinator, data), patch, data_dir=data_dir)
+            in_turn(tune._Desk(work, known), patch, data_dir=made.root)
 
-    executor = SimpleNamespace(run=run)
-    monkeypatch.setattr(package, "ray_executor", executor, raising=False)
-    monkeypatch.setitem(sys.modules, "ckconv_sweep.sweep.ray_executor", executor)  # type: ignore[arg-type]
-    monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(driver.cluster, "concurrency", lambda *_: 1)
+    in_this_process(monkeypatch, run, at_a_time=1)
     return made
 
 

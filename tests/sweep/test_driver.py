@@ -13,31 +13,32 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tracking.mlflow_real import Server, free_port, points_of, runs_of
 
 from ckconv_sweep import keys
-from ckconv_sweep import sweep as package
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import CannotWrite, ConfigError, SpaceChanged, SweepBusy
+from ckconv_sweep.execution import cluster
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study, is_finished
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import driver
-from ckconv_sweep.sweep.cluster import Placement
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
-from ckconv_sweep.sweep.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.sweep.interruption import Interruption
-from ckconv_sweep.sweep.mlflow_marks import uid
+from ckconv_sweep.tracking.marks import uid
 
-from .in_process import formula, machine, make_space, with_trials
-from .mlflow_real import Server, free_port, points_of, runs_of
+from .in_process import formula, in_this_process, machine, make_space, with_trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
@@ -56,7 +57,7 @@ def uri(empty_database: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
-Each = Callable[[Coordinator, Interruption, int, Epoch], None]
+Each = Callable[[Any, Any, int, Epoch], None]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Each], None]:
     after each epoch."""
     after: list[Each] = []
 
-    def run(coordinator: Coordinator, interruption: Interruption, **_: Any) -> None:
+    def run(coordinator: Work, interruption: Signals) -> None:
         while assignment := coordinator.next():
             for number in range(1, assignment.trial.training.epochs + 1):
                 epoch = formula(assignment.trial, number)
@@ -76,20 +77,18 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Each], None]:
                 interruption.check()
             coordinator.end(assignment.number)
 
-    monkeypatch.setattr(package, "ray_executor", SimpleNamespace(run=run), raising=False)
-    monkeypatch.setitem(
-        sys.modules,
-        "ckconv_sweep.sweep.ray_executor",
-        SimpleNamespace(run=run),  # type: ignore[arg-type]
-    )
-    monkeypatch.setattr(driver.cluster, "connected", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(driver.cluster, "concurrency", lambda *_: 2)
+    in_this_process(monkeypatch, lambda work, signals, _: run(work, signals))
     return after.append
 
 
 def launch(folder: SweepFolder, uri: str, space: Space = SPACE, *listeners: Listener) -> Session:
     return run_sweep(
-        folder, space, Placement(), tracking_uri=uri, data_dir=None, listeners=listeners
+        folder,
+        space,
+        RayExecutor(Placement()),
+        tracking_uri=uri,
+        data_dir=None,
+        listeners=listeners,
     )
 
 
@@ -166,11 +165,12 @@ def test_a_start_that_is_refused_leaves_no_folder_behind(
     def no_cluster(_: Placement) -> Iterator[None]:
         raise ConfigError("no Ray cluster answers")
 
-    monkeypatch.setattr(driver.cluster, "connected", no_cluster)
+    monkeypatch.setattr(cluster, "connected", no_cluster)
     with pytest.raises(ConfigError, match="no Ray cluster"):
         launch(folder, uri)
     with pytest.raises(ConfigError, match="ray://"):
-        run_sweep(folder, SPACE, Placement(address="ray://x:1"), tracking_uri=uri, data_dir=None)
+        executor = RayExecutor(Placement(address="ray://x:1"))
+        run_sweep(folder, SPACE, executor, tracking_uri=uri, data_dir=None)
     assert not folder.root.exists()
 
 
@@ -228,7 +228,7 @@ def test_a_signal_before_anything_began_ends_it_without_a_trace(
         signal.raise_signal(signal.SIGTERM)
         yield
 
-    monkeypatch.setattr(driver.cluster, "connected", slow_start)
+    monkeypatch.setattr(cluster, "connected", slow_start)
     before = signal.getsignal(signal.SIGTERM)
     session = launch(folder, uri)
     assert (session.signal_exit_code, session.trained, session.records) == (143, False, [])
@@ -433,7 +433,7 @@ def test_another_major_version_is_refused_before_anything_changes_unless_it_is_a
     session = run_sweep(
         folder,
         with_trials(SPACE, 4),
-        Placement(),
+        RayExecutor(Placement()),
         tracking_uri=uri,
         data_dir=None,
         allow_code_change=True,
@@ -460,7 +460,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_ray_is_asked(
     def read_only(_: int) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(driver.cluster, "connected", never)
+    monkeypatch.setattr(cluster, "connected", never)
     monkeypatch.setattr(os, "fsync", read_only)
     with pytest.raises(CannotWrite, match="cannot be synced: Read-only file system") as refused:
         launch(folder, uri, with_trials(SPACE, 9))
@@ -786,7 +786,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path, uri
 def test_a_worker_that_cannot_write_its_trials_folder_does_not_fail_the_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ckconv_sweep.sweep.lease import Lease
+    from ckconv_sweep.record.lease import Lease
 
     blocked = tmp_path / "file"
     blocked.touch()
@@ -796,7 +796,7 @@ def test_a_worker_that_cannot_write_its_trials_folder_does_not_fail_the_trial(
 
 @pytest.mark.fault("two-drivers")
 def test_only_the_newest_hand_out_of_a_trial_may_write(tmp_path: Path) -> None:
-    from ckconv_sweep.sweep.lease import Lease
+    from ckconv_sweep.record.lease import Lease
 
     old, new = Lease(tmp_path, "1:1"), Lease(tmp_path, "2:5")
     old.take()

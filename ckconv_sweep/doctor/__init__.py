@@ -1,0 +1,65 @@
+"""What is wrong with a sweep, and what to do about it. Everything is looked at, nothing changed.
+
+Each check stands alone: a study that cannot be read is one finding, and the checkpoints are looked
+at all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ckconv_sweep.doctor import data, files, surroundings
+from ckconv_sweep.doctor.finding import Examined, Finding
+from ckconv_sweep.doctor.study import examine_study
+from ckconv_sweep.record import lock
+from ckconv_sweep.record.folder import SweepFolder
+
+__all__ = ["Finding", "examine"]
+
+CHECKS = {
+    "checkpoints": files.checkpoints,
+    "leftovers": files.leftovers,
+    "lock": surroundings.free_lock,
+    "mlflow": surroundings.mlflow,
+    "disk": surroundings.disk,
+    "versions": surroundings.same_versions,
+    "data": data.same_data,
+    "modes": files.modes,
+}
+
+
+def examine(
+    folder: SweepFolder,
+    command: Callable[[str], str],
+    tracking_uri: str | None = None,
+    data_dir: Path | None = None,
+) -> list[Finding]:
+    """All that there is to say about a sweep, good and bad.
+
+    Args:
+        command: the command line of a verb for this sweep: `resume` -> `ckconv-sweep resume small`.
+        tracking_uri: MLflow's address, if not where the sweep's records went last.
+        data_dir: the folder that holds the data sets' folders, as for `data.datasets.load`.
+    """
+    holder = lock.holder(folder.lock)
+    sweep = Examined(
+        folder=folder,
+        command=command,
+        tracking_uri=tracking_uri,
+        data_dir=data_dir,
+        runs=holder is not None,
+    )
+    findings, sweep = examine_study(sweep)
+    for name, look in CHECKS.items():
+        try:
+            findings += look(sweep)
+        except OSError as error:
+            findings.append(
+                Finding(
+                    check=name,
+                    level="problem",
+                    message=f"{error.filename or folder.root}: {error.strerror}",
+                )
+            )
+    return findings

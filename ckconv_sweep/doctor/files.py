@@ -1,0 +1,176 @@
+"""Checkpoints and best weights, what a killed process left, and who can read it all."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.doctor.finding import Examined, Finding, count, quoted, size
+from ckconv_sweep.errors import DamagedData
+from ckconv_sweep.training import checkpoint
+
+
+def checkpoints(sweep: Examined) -> Iterator[Finding]:
+    """Which can be gone on from, and which best weights are whole."""
+    files, total, resumed = 0, 0, dict[int, int]()
+    for folder in _trial_folders(sweep):
+        number = int(folder.name)
+        record = sweep.record(number)
+        runs_or_unknown = record is None or record.outcome == "running"
+        newest, broken = 0, list[tuple[Path, str, bool]]()
+        for epoch, path in checkpoint.checkpoints(folder):
+            why, damaged = _why_unusable(path, sweep.settings.get(number))
+            if why is None:
+                newest = max(newest, epoch)
+                files, total = files + 1, total + path.stat().st_size
+            elif path.exists():  # a running driver may just have forgotten it
+                broken.append((path, why, damaged))
+        for path, why, damaged in broken:
+            if not runs_or_unknown:
+                todo = f"nothing reads it: rm {quoted(path)}"
+            elif damaged:
+                goes_on = f"goes on after epoch {newest}" if newest else "is trained from its start"
+                todo = f"it is not used, trial {number} {goes_on}: {sweep.command('resume')}"
+            else:
+                todo = f"rm {quoted(path)}, or trial {number} fails"
+            yield Finding(
+                check="checkpoints",
+                level="problem",
+                message=f"{sweep.short(path)}: {why}",
+                todo=todo,
+                damaged=True,
+            )
+        for path in sorted(folder.glob("best-*.pt")):
+            why, _ = _why_unusable(path, sweep.settings.get(number))
+            if why is None:
+                files, total = files + 1, total + path.stat().st_size
+            elif path.exists():
+                yield Finding(
+                    check="checkpoints",
+                    level="problem",
+                    message=f"{sweep.short(path)}: {why}",
+                    todo=f"trial {number}'s numbers are in the study and stay; its weights "
+                    "are lost, unless it is trained again (ckconv-sweep best, train)",
+                    damaged=True,
+                )
+        if record is None:
+            if sweep.notes:
+                yield Finding(
+                    check="checkpoints",
+                    level="warning",
+                    message=f"{sweep.short(folder)} belongs to no trial of the study",
+                    todo=f"rm -r {quoted(folder)}",
+                )
+        elif record.outcome == "running" and newest:
+            resumed[number] = newest
+    message = f"{count(files, 'whole file')}, {size(total)}"
+    if not sweep.runs:
+        yield from _without_files(sweep, resumed)
+        message += "".join(f"; trial {n} goes on after epoch {e}" for n, e in resumed.items())
+    yield Finding(check="checkpoints", level="ok", message=message)
+
+
+def _without_files(sweep: Examined, resumed: Mapping[int, int]) -> Iterator[Finding]:
+    """Trials that should have a checkpoint, or their best weights, and have none."""
+    for record in sweep.records:
+        if record.outcome == "running" and record.history and record.number not in resumed:
+            yield Finding(
+                check="checkpoints",
+                level="warning",
+                message=f"trial {record.number} has {count(len(record.history), 'epoch')} and no "
+                "usable checkpoint: it is trained from its start, and its recorded epochs stay",
+                todo=sweep.command("resume"),
+            )
+        place = sweep.folder.trial(record.number)
+        if record.outcome == "completed" and checkpoint.best(place) is None:
+            yield Finding(
+                check="checkpoints",
+                level="warning",
+                message=f"trial {record.number} completed, and its weights are gone",
+                todo="its numbers are in the study; to have weights, train it again",
+            )
+
+
+def _why_unusable(path: Path, trial: Trial | None) -> tuple[str | None, bool]:
+    """Why a checkpoint cannot be gone on from, and whether it is damaged (it may be whole, and of
+    another trial)."""
+    try:
+        state = checkpoint.load(path)
+    except DamagedData as error:
+        return error.message, True
+    except OSError as error:
+        return f"cannot be read: {error.strerror}", True
+    if not isinstance(state, dict) or "trial" not in state:
+        return "holds no trial", True
+    if trial is not None and not trial.is_meant_by(state["trial"]):
+        return "is of another trial", False
+    return None, False
+
+
+def leftovers(sweep: Examined) -> Iterator[Finding]:
+    """What a killed driver or worker left, which nothing ever reads."""
+    if sweep.runs:  # then they may be in use
+        return
+    found = [
+        path
+        for pattern in (".tmp-*", ".probe-*", "trials/*/.tmp-*", "tune")
+        for path in sorted(sweep.folder.root.glob(pattern))
+    ]
+    if found:
+        yield Finding(
+            check="leftovers",
+            level="warning",
+            message=f"{count(len(found), 'leftover')} of a killed process, "
+            f"{size(sum(_bytes_of(path) for path in found))}: "
+            + ", ".join(sweep.short(path) for path in found[:3])
+            + (", ..." if len(found) > 3 else ""),
+            todo="nothing reads them: rm -r " + " ".join(quoted(path) for path in found),
+        )
+
+
+def modes(sweep: Examined) -> Iterator[Finding]:
+    """What others can read, given the folders on the way."""
+    top = sweep.folder.root.parent
+    beside = [path for path in top.glob("ml*") if path.name.startswith(("mlflow.", "mlartifacts"))]
+    found, starts = list[Path](), list[Path]()
+    for start in (sweep.folder.root, *beside):
+        inside = (start, *(start.rglob("*") if start.is_dir() else ()))
+        if opened := [path for path in inside if _open_to_others(path, top)]:
+            starts.append(start)
+            found += opened
+    if found:
+        names = ", ".join(str(path.relative_to(top)) for path in found[:3])
+        yield Finding(
+            check="modes",
+            level="warning",
+            message=f"others can read {count(len(found), 'file or folder', 'files and folders')}: "
+            + names
+            + (", ..." if len(found) > 3 else ""),
+            todo="chmod -R go= " + " ".join(quoted(path) for path in starts),
+        )
+    else:
+        yield Finding(check="modes", level="ok", message="nobody else can read it")
+
+
+def _open_to_others(path: Path, top: Path) -> bool:
+    try:
+        if path.is_symlink() or not path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            return False
+        way = path.parents[: len(path.relative_to(top).parts)]
+        return all(p.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for p in way)
+    except FileNotFoundError:  # a running driver has taken it away
+        return False
+
+
+def _trial_folders(sweep: Examined) -> list[Path]:
+    found = sweep.folder.root.glob("trials/*")
+    folders = [path for path in found if path.is_dir() and re.fullmatch(r"\d{4,}", path.name)]
+    return sorted(folders, key=lambda path: int(path.name))
+
+
+def _bytes_of(path: Path) -> int:
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())

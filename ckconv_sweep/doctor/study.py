@@ -1,0 +1,163 @@
+"""Whether the study can be read and believed, and how far the sweep is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+
+from ckconv_sweep.config.grid import most_trials
+from ckconv_sweep.config.overlaps import notes_on
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.doctor.finding import Examined, Finding, count
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
+from ckconv_sweep.record import snapshot
+from ckconv_sweep.record.database import RESCUED, SEE_DOCTOR
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study, is_finished, rejected
+
+
+def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
+    """The study's own findings, and the sweep with what the study says."""
+
+    def damaged(message: str, todo: str = "") -> tuple[list[Finding], Examined]:
+        root = shlex.quote(str(sweep.folder.root))
+        todo = todo or (
+            f"cp -a {root} {root}.copy, rm -f {root}/study.db-*, then put "
+            f"{_rescued(sweep) or 'a study.db of a backup'} in its place; "
+            "without one, launch the space under another --name"
+        )
+        return [
+            Finding(check="study", level="problem", message=message, todo=todo, damaged=True)
+        ], sweep
+
+    path = sweep.folder.study
+    if not path.exists():
+        if left := _left(sweep):
+            return damaged(f"study.db is missing, and there are {left}")
+        return [
+            Finding(
+                check="study",
+                level="warning",
+                message="there is none: the sweep was ended before it began",
+                todo="launch it again",
+            )
+        ], sweep
+    try:
+        with snapshot.copied(path) as copy:
+            if why := snapshot.damage(copy):
+                return damaged(f"study.db is damaged: {why}")
+            with Study.open(SweepFolder(copy.parent, sweep.folder.name)) as study:
+                return _study_that_opens(sweep, study)
+    except OSError as error:
+        return damaged(f"study.db cannot be copied to be looked at: {error.strerror}")
+    except DamagedData as error:
+        hint = error.hint if error.hint and error.hint != SEE_DOCTOR else ""
+        return damaged(f"study.db: {error.message}", hint)
+    except CkconvSweepError as error:
+        return [
+            Finding(check="study", level="problem", message=f"study.db: {error.message}")
+        ], sweep
+
+
+def _rescued(sweep: Examined) -> str:
+    """The newest copy that a driver made as its study was taken away; empty if there is none."""
+    copies = sorted(sweep.folder.root.glob(f"{RESCUED}-*.db"))
+    return copies[-1].name if copies else ""
+
+
+def _left(sweep: Examined) -> str:
+    """What lies beside a study that is missing."""
+    folders = list(sweep.folder.root.glob("trials/*"))
+    if not folders:
+        return ""
+    checkpoints = sum(len(list(folder.glob("checkpoint-*.pt"))) for folder in folders)
+    weights = sum(len(list(folder.glob("best-*.pt"))) for folder in folders)
+    epochs = 0
+    for ledger in sweep.folder.root.glob("trials/*/ledger.jsonl"):
+        text = ledger.read_text(errors="replace")
+        epochs += len(set(re.findall(r'"epoch": (\d+),.*"metrics"', text)))
+    parts = [
+        f"the folders of {count(len(folders), 'trial')}",
+        f"{count(checkpoints, 'checkpoint')}",
+        f"the best weights of {count(weights, 'trial')} with their settings",
+        f"ledgers with the metrics of {count(epochs, 'epoch')}",
+    ]
+    if rescued := _rescued(sweep):
+        parts.append(f"{rescued}, all that was recorded as study.db was taken away")
+    return ", ".join(parts)
+
+
+def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
+    space, records = study.space, study.trials()
+    found = [
+        Finding(
+            check="study",
+            level="problem",
+            message=sentence,
+            todo="its row is not to be believed; the other trials are not concerned",
+            damaged=True,
+        )
+        for sentence in study.contradictions()
+    ]
+    overlaps = [
+        Finding(
+            check="study",
+            level="warning",
+            message=sentence,
+            todo="its trials cannot be resumed; launch a space with one of the two under another "
+            "--name",
+        )
+        for sentence in notes_on(space)
+    ]
+    settings: dict[int, Trial] = {}
+    for record in records:
+        try:
+            settings[record.number] = space.resolve(record.params, record.number)
+        except ConfigError as error:
+            if record.outcome != "running":  # one that is being drawn lacks some
+                found.append(
+                    Finding(
+                        check="study",
+                        level="problem",
+                        message=f"trial {record.number}: its parameters make no trial of the "
+                        f"space: {error.message}",
+                        damaged=True,
+                    )
+                )
+    epochs = sum(len(record.history) for record in records)
+    said = f"whole: {count(len(records), 'trial')}, {count(epochs, 'epoch')}"
+    unfinished = [str(r.number) for r in records if r.outcome == "running"]
+    if unfinished and sweep.runs:
+        said += f", {len(unfinished)} running"
+    if not found:
+        found.append(Finding(check="study", level="ok", message=said))
+    found += overlaps
+    if unfinished and not sweep.runs:
+        found.append(
+            Finding(
+                check="study",
+                level="warning",
+                message=f"{count(len(unfinished), 'unfinished trial')}: {', '.join(unfinished)}",
+                todo=sweep.command("resume"),
+            )
+        )
+    elif not sweep.runs and not is_finished(records, space):
+        begun = sum(record.counts for record in records)
+        most = most_trials(space, rejected(records))
+        found.append(
+            Finding(
+                check="study",
+                level="warning",
+                message=f"{begun} of {count(most, 'trial')} are done",
+                todo=sweep.command("resume"),
+            )
+        )
+    return found, replace(
+        sweep,
+        records=records,
+        notes=study.notes(),
+        settings=settings,
+        space=space,
+        finished=is_finished(records, space),
+    )

@@ -1,0 +1,225 @@
+"""What a sweep needs around it: its lock, MLflow, room on the disk, the same versions."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from ckconv_sweep.doctor.finding import Examined, Finding, count, size
+from ckconv_sweep.errors import SweepBusy, TrackingError
+from ckconv_sweep.record import lock, snapshot, versions
+from ckconv_sweep.sweep.driver import owed
+from ckconv_sweep.tracking.marks import Found, in_mlflow
+from ckconv_sweep.tracking.store import (
+    artifact_location,
+    check_answers,
+    default_uri,
+    experiment_name,
+    local_database,
+    quiet_client,
+    reason,
+    without_password,
+)
+from ckconv_sweep.training import checkpoint
+
+LITTLE_BYTES = 100 * 2**20
+"""Less free space than this is a warning whatever the checkpoints need."""
+
+
+def free_lock(sweep: Examined) -> Iterator[Finding]:
+    """Whether a driver holds the sweep."""
+    holder = lock.holder(sweep.folder.lock)
+    if holder is not None:
+        yield Finding(check="lock", level="ok", message=f"held by {holder}")
+        return
+    said = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        said = sweep.folder.lock.read_text()
+    killed = "; the last driver was killed" if said and not said.isspace() else ""
+    yield Finding(check="lock", level="ok", message=f"free{killed}")
+
+
+def mlflow(sweep: Examined) -> Iterator[Finding]:
+    """Whether it can be asked, and what it lacks."""
+    kept = sweep.notes.get("mlflow") or {}
+    uri = sweep.tracking_uri or kept.get("uri") or default_uri(sweep.folder.root.parent)
+    shown = without_password(uri)
+    noted = owed(sweep.records, kept, shown, finished=sweep.finished)
+    database = local_database(uri)
+    if database is not None and not database.exists() and not sweep.records:
+        return  # nobody has written there yet
+    silent, damaged, found = _asked(sweep, uri)
+    elsewhere = uri != default_uri(sweep.folder.root.parent)
+    sync = sweep.command("sync") + (f" --tracking-uri {shlex.quote(shown)}" if elsewhere else "")
+    if found is not None:
+        lacks = _lacks(sweep, found, shown, noted)
+        yield Finding(
+            check="mlflow",
+            level="warning" if lacks else "ok",
+            message=f"{shown} {silent or 'answers'} and {lacks or 'has every record'}",
+            todo=sync if lacks else "",
+        )
+        return
+    if noted and not sweep.runs:
+        yield Finding(
+            check="mlflow",
+            level="warning",
+            message=f"{count(noted, 'record')} not known to be delivered to {shown}",
+            todo=sync,
+        )
+    unknown = "; what it has was not compared with the study" if sweep.records else ""
+    if silent:
+        yield Finding(
+            check="mlflow",
+            level="problem" if damaged else "warning",
+            message=f"{shown} {silent}" + ("" if damaged else unknown),
+            todo=f"take it away or put a backup in its place, and deliver all again: {sync}"
+            if damaged
+            else f"nothing is lost; when it answers: {sync}",
+            damaged=damaged,
+        )
+    elif not noted or sweep.runs:
+        yield Finding(check="mlflow", level="ok", message=f"{shown} answers{unknown}")
+
+
+def _lacks(sweep: Examined, found: Found, shown: str, noted: int) -> str:
+    """What MLflow does not have of a sweep; empty where it has all of it. `noted`: how many
+    records it lacks by the sweep's own notes."""
+    marks = {str(n): (mark.epochs, mark.ended) for n, mark in found.marks.items()}
+    there = {"uri": shown, "marks": marks, "status": found.status}
+    missing = owed(sweep.records, there, shown, finished=sweep.finished)
+    whose = [str(r.number) for r in sweep.records if owed([r], there, shown, finished=False)]
+    own_run = not found.status or (sweep.finished and found.status != "FINISHED")
+    missing += own_run and not sweep.finished  # of a finished sweep it is counted
+    if not missing:
+        return ""
+    text = f"lacks {count(missing, 'record')} of " + " and ".join(
+        ["the sweep's own run"] * own_run
+        + [f"trial{'s' * (len(whose) > 1)} {', '.join(whose[:10])}"] * bool(whose)
+    )
+    if len(whose) > 10:
+        text += f" and {len(whose) - 10} more"
+    lost = missing - noted
+    return text + (f"; {lost} of them had been delivered and are gone" if lost > 0 else "")
+
+
+def _asked(sweep: Examined, uri: str) -> tuple[str, bool, Found | None]:
+    """Why MLflow cannot be asked there, empty where it can; whether its database is damaged; and
+    what it has of the sweep, None where that is not known or still on its way."""
+    path = local_database(uri)
+    if path is None:
+        try:
+            check_answers(uri)
+        except TrackingError as error:
+            return error.message.replace("MLflow does", "does"), False, None
+        return _found(sweep, uri, uri)
+    if not path.exists():
+        return "is not there", False, Found("", {}, [])
+    try:
+        with snapshot.copied(path) as copy:
+            if why := snapshot.damage(copy):
+                return f"is damaged: {why}", True, None
+            return _found(sweep, uri, f"sqlite:///{copy}")
+    except OSError as error:
+        return f"cannot be read: {error.strerror}", False, None
+    except SweepBusy:
+        return "", False, None  # another sweep writes there, so it works
+
+
+def _found(sweep: Examined, uri: str, readable: str) -> tuple[str, bool, Found | None]:
+    """`_asked` where MLflow answers. `readable`: where it is read without changing it."""
+    metric = next((trial.metric.name for trial in sweep.settings.values()), None)
+    if sweep.runs or metric is None:
+        return "", False, None
+    try:
+        client = quiet_client(readable)
+        experiment = client.get_experiment_by_name(experiment_name())
+        if experiment is None or experiment.lifecycle_stage == "deleted":
+            return "", False, Found("", {}, [])
+        found = in_mlflow(
+            client,
+            experiment.experiment_id,
+            sweep.notes["uid"],
+            sweep.records,
+            metric=metric,
+            files=artifact_location(uri),
+        )
+    except Exception as error:
+        return f"does not say what it has: {reason(error, readable)}", False, None
+    return "", False, found
+
+
+def disk(sweep: Examined) -> Iterator[Finding]:
+    """Room for the checkpoints of the trials that run at a time: those kept, and a new one."""
+    free = shutil.disk_usage(sweep.folder.root).free
+    sizes = [path.stat().st_size for path in sweep.folder.root.glob("trials/*/checkpoint-*.pt")]
+    if not sizes:  # of trials that have ended only the weights are left; a state has these twice,
+        sizes = [  # and an optimiser's two numbers for each
+            4 * path.stat().st_size for path in sweep.folder.root.glob("trials/*/best-*.pt")
+        ]
+    running = max(1, sum(record.outcome == "running" for record in sweep.records))
+    needed = (checkpoint.KEPT + 1) * max(sizes, default=0) * running
+    message = f"{size(free)} free"
+    if needed:
+        message += f"; the checkpoints of {count(running, 'trial')} need {size(needed)}"
+    if free < needed:
+        todo = "make room before it goes on"
+        yield Finding(check="disk", level="problem", message=message, todo=todo)
+    elif free < LITTLE_BYTES:
+        todo = "make room: the study and MLflow grow too"
+        yield Finding(check="disk", level="warning", message=message, todo=todo)
+    else:
+        yield Finding(check="disk", level="ok", message=message)
+
+
+def same_versions(sweep: Examined) -> Iterator[Finding]:
+    """Under which versions which trials were run."""
+    if not sweep.notes:
+        return
+    known: list[dict[str, Any]] = sweep.notes.get(versions.NOTE) or []
+    if not known:
+        if sweep.notes.get("sessions"):
+            yield Finding(
+                check="versions",
+                level="warning",
+                message="the study does not say under which versions it was run",
+                todo="nothing: the next session writes them down",
+            )
+        return
+    sessions = len(sweep.notes.get("sessions") or [])
+    ends = [entry["session"] for entry in known[1:]] + [sessions + 1]
+    for (before, entry), end in zip(pairwise(known), ends[1:], strict=True):
+        inside = range(entry["session"], end)
+        trials = [str(r.number) for r in sweep.records if set(r.sessions) & set(inside)]
+        changes = "; ".join(map(str, versions.differences(before, entry)))
+        yield Finding(
+            check="versions",
+            level="warning",
+            message=f"from session {entry['session']} on {changes}; "
+            f"epochs of {count(len(trials), 'trial')} since then"
+            + (f": {', '.join(trials)}" if trials else ""),
+            todo="compare trials of the same versions only",
+        )
+    changed = versions.differences(known[-1], versions.versions())
+    if not changed:
+        same = "those of the launch" if len(known) == 1 else "those of the last session"
+        yield Finding(check="versions", level="ok", message=f"{same}: {_listed(known[-1])}")
+        return
+    refused = any(change.major for change in changed)
+    yield Finding(
+        check="versions",
+        level="problem" if refused else "warning",
+        message="not those of the last session: " + "; ".join(map(str, changed)),
+        todo="go on with the version that it was, or mix both knowingly: "
+        f"{sweep.command('resume')} --allow-code-change"
+        if refused
+        else "numbers of new epochs may differ; go on with the old version if they must not",
+    )
+
+
+def _listed(entry: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in entry.items() if k != "session")

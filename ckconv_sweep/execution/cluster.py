@@ -1,0 +1,358 @@
+"""The Ray cluster: this machine's own, or one that is named by its address."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ckconv_sweep.errors import ConfigError, ResourcesMissing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where trials run and what each of them gets. None: as many as there is room for."""
+
+    address: str | None = None
+    concurrency: int | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    pack: int | Literal["auto"] | None = None
+    """How many trials of equal shapes one process trains as one; None: every trial has a process of
+    its own. CPUs and GPUs are those of such a process."""
+    insecure: bool = False
+    """Also a cluster that lets everybody in."""
+
+    def check(self) -> None:
+        """Raises ConfigError if no cluster could give this."""
+        if self.address and self.address.startswith("ray://"):
+            raise ConfigError(
+                "ray:// addresses are not supported: the sweep's driver must run in the cluster",
+                where="--address",
+                hint="run ckconv-sweep on the head node with --address auto",
+            )
+        if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
+            raise ConfigError(
+                f"more than one GPU must be a whole number, got {self.gpus_per_trial}",
+                where="--gpus-per-trial",
+            )
+
+
+MOST_IN_A_PACK = 256
+
+
+def pack_size(text: str | None) -> int | Literal["auto"] | None:
+    """What `--pack` says. Raises ConfigError if it is neither a number nor auto."""
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_IN_A_PACK:
+        raise ConfigError(
+            f"must be auto or a whole number from 1 to {MOST_IN_A_PACK}, got {text!r}",
+            where="--pack",
+            hint="auto measures which size is fastest",
+        )
+    return int(text)
+
+
+# Ray Tune prints boxes, writes loggers' files and snapshots that nobody reads here.
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+@contextlib.contextmanager
+def connected(placement: Placement) -> Iterator[None]:
+    """A connection to the cluster, ended on exit; a local cluster's processes end with it.
+
+    Raises:
+        ConfigError: nothing answers at the address, or it lets everybody in.
+    """
+    from ckconv_sweep.training import allocator
+
+    # A local cluster's processes begin with it; on another the nodes' own environment counts.
+    kept = os.environ.get(allocator.VARIABLE) != "0"
+    for name, value in (_QUIET | (allocator.ENVIRONMENT if kept else {})).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    try:
+        if placement.address not in (None, "local"):
+            _check_closed(_check_answers(placement.address), insecure=placement.insecure)
+            ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            with _private_token():
+                ray.init(
+                    address="local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    # Nothing is passed through the object store but small results.
+                    object_store_memory=200 * 2**20,
+                )
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {placement.address}",
+            where="--address",
+            hint=f"is it running (ray status)? Ray says: {str(error).splitlines()[0]}",
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> str:
+    """Ray itself tries a wrong address for minutes, and cannot be interrupted meanwhile. Returns
+    the address as host:port.
+
+    Raises:
+        ConfigError: nothing listens there.
+        ConnectionError: `auto`, and Ray knows of no cluster on this machine.
+    """
+    named = address
+    if address == "auto":
+        # RAY_ADDRESS, or the note of the last `ray start` here, which outlives its cluster. Ray
+        # has no public word for where `auto` leads to.
+        from ray._private.services import get_ray_address_from_environment
+
+        address = get_ray_address_from_environment("auto", None)
+        named = f"{address}, which `auto` means here"
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        return address
+    except (OSError, ValueError, OverflowError) as error:
+        why = str(error) if isinstance(error, OSError) else "it is not written as host:port"
+        raise ConfigError(
+            f"no Ray cluster answers at {named}: {why}",
+            where="--address",
+            hint="write host:port as `ray start --head` says it, or auto on a node of the cluster",
+        ) from None
+
+
+_KNOCK = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1])
+except AuthenticationError:
+    sys.exit(3)
+"""
+_OPENED, _REFUSED = 0, 3
+
+
+def _check_closed(address: str, *, insecure: bool) -> None:
+    """Whoever reaches a Ray cluster without authentication runs programs there, as its user.
+
+    Raises:
+        ConfigError: it lets everybody in, or it does not let us in.
+        ConnectionError: what answers there is no Ray of this version.
+    """
+    if _knock(address, "disabled") == _OPENED:
+        if not insecure:
+            raise ConfigError(
+                f"the Ray cluster at {address} lets everybody in: its authentication is disabled",
+                where="--address",
+                hint="start it again with a token (RAY_AUTH_MODE=token; "
+                "`ray get-auth-token --generate` makes one), or accept it with --insecure-cluster",
+            )
+        return
+    answer = _knock(address, "token")
+    if answer == _OPENED:
+        # Ray sends the token to a named address only where it is told to.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
+        return
+    if answer == _REFUSED or not _has_token():
+        raise ConfigError(
+            f"the Ray cluster at {address} asks for a token, "
+            + ("and refuses the one that is here" if _has_token() else "and none is here"),
+            where="--address",
+            hint="put the cluster's token into ~/.ray/auth_token, for your eyes only, or name its "
+            "file in RAY_AUTH_TOKEN_PATH",
+        )
+    raise ConnectionError(f"what listens at {address} does not answer as a Ray cluster")
+
+
+def _knock(address: str, mode: str) -> int:
+    """How a cluster answers one who has a token, or has none. In a process of its own: Ray reads
+    the mode once a process, and ends it where a token is missing."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _KNOCK, address],
+            env=os.environ | {"RAY_AUTH_MODE": mode},
+            capture_output=True,
+            timeout=30,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return -1
+
+
+def _has_token() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(named or _TOKEN).expanduser().exists()
+
+
+_TOKEN = Path("~/.ray/auth_token")
+"""Where Ray keeps the token that it makes."""
+
+
+@contextlib.contextmanager
+def _private_token() -> Iterator[None]:
+    """A Ray of our own asks for a token, whatever the environment says of other clusters, and
+    nobody else can read it: Ray itself makes the file as readable as the umask lets it."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        os.environ.pop("RAY_AUTH_MODE", None)  # without it, Ray's own default is a token
+    path = _TOKEN.expanduser()
+    _only_for_owner(path)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+        _only_for_owner(path)
+
+
+def _only_for_owner(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)
+
+
+class Head:
+    """The cluster's head, which may go away. Ray itself waits for it for a minute, in calls that
+    cannot be interrupted, and then ends the process without a word of ours."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self.address = str(ray.get_runtime_context().gcs_address)
+        self._silent_since: float | None = None
+
+    def is_lost(self) -> bool:
+        """Whether it has not answered for `SILENCE_SECONDS`; asked again and again."""
+        if self.answers():
+            self._silent_since = None
+            return False
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        return now - self._silent_since >= SILENCE_SECONDS
+
+    def answers(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+        except OSError:
+            return False
+        return True
+
+
+SILENCE_SECONDS = 10.0
+"""After which the head is given up."""
+
+
+def room_on(node: Mapping[str, Any], placement: Placement) -> int:
+    """How many processes that train a node has room for, whatever runs there now."""
+    wanted = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
+    has = node["Resources"]
+    fits = [int(has.get(kind, 0.0) / amount + 1e-9) for kind, amount in wanted.items() if amount]
+    return min(fits, default=os.cpu_count() or 1)
+
+
+def processes(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
+    """How many processes that train there is room for.
+
+    Args:
+        unfit: nodes that may not train, by id, and why (`execution.nodes`).
+
+    Raises:
+        ResourcesMissing: no node can hold a single one.
+    """
+    here = nodes()
+    room = sum(room_on(node, placement) for node in here if node["NodeID"] not in unfit)
+    if room:
+        return room
+    why = [unfit[node["NodeID"]] for node in here if node["NodeID"] in unfit]
+    if why:
+        raise ResourcesMissing(
+            "no node is left that may train these trials; whatever was recorded is kept",
+            where="the Ray cluster",
+            hint="\n  ".join([*why, "make a node fit, then run the same command again"]),
+        )
+    resources = [node["Resources"] for node in here]
+    has = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in resources]
+    raise ResourcesMissing(
+        f"a trial asks for {placement.cpus_per_trial:g} CPUs and {placement.gpus_per_trial:g} "
+        "GPUs, and no node has them",
+        where="--gpus-per-trial" if placement.gpus_per_trial else "--cpus-per-trial",
+        hint=f"the cluster has {len(here)} node{'s' * (len(here) != 1)}: {'; '.join(has)}",
+    )
+
+
+def concurrency(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
+    """How many trials run at a time; `placement.pack` is a number by now. Takes and raises what
+    `processes` does."""
+    assert placement.pack != "auto"
+    room = processes(placement, unfit) * (placement.pack or 1)
+    return min(placement.concurrency or room, room)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """What Ray says of each node that is up."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def check_shared(folder: Path) -> None:
+    """Every node must see the sweep's folder: checkpoints are written there.
+
+    Raises:
+        ConfigError: a node does not.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    probe.write_text("seen")
+
+    @ray.remote(num_cpus=0)
+    def sees(path: str) -> bool:
+        from pathlib import Path
+
+        return Path(path).exists()
+
+    try:
+        asked = {
+            node["NodeManagerAddress"]: sees.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(str(probe))
+            for node in nodes()
+        }
+        blind = [name for name, answer in asked.items() if not ray.get(answer, timeout=60)]
+    finally:
+        probe.unlink(missing_ok=True)
+    if blind:
+        raise ConfigError(
+            f"{', '.join(blind)} cannot see {folder}",
+            where="--sweeps-dir",
+            hint="on a cluster the sweeps must lie in a folder that all nodes share",
+        )

@@ -1,0 +1,69 @@
+"""Trials on a Ray cluster: what `execution.protocol` asks of an executor."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from ckconv_sweep.execution import cluster, nodes, packs
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.protocol import Session, Signals, Work
+
+
+class RayExecutor:
+    """Trains with Ray Tune, each trial alone in a process or many in packs."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._unfit: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Raises ConfigError if no cluster could give this."""
+        self._placement.check()
+
+    def connected(self) -> AbstractContextManager[None]:
+        """A connection to the cluster; see `cluster.connected`."""
+        return cluster.connected(self._placement)
+
+    def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
+        """Look at the nodes, and find the size of packs. Raises as the protocol says."""
+        placement, said = self._placement, list[str]()
+        if placement.address or placement.gpus_per_trial:  # else no node but this machine's CPUs
+            self._unfit = nodes.find_unfit(
+                placement, session.trial, session.data_dir, session.data, signals
+            )
+            said += [f"this node is not used: {why}" for why in self._unfit.values()]
+        placement = packs.sized(
+            placement, session.trial, session.data_dir, signals, said.append, self._unfit
+        )
+        at_a_time = cluster.concurrency(placement, self._unfit)
+        if placement.address:
+            cluster.check_shared(session.folder)
+        self._placement = replace(placement, concurrency=at_a_time)
+        return at_a_time, said
+
+    def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
+        """Train until the work is done; see `tune.run`. After `prepare`."""
+        # Not before `connected` has told Ray Tune, through the environment, to be quiet.
+        from ckconv_sweep.execution import tune
+
+        placement = self._placement
+        assert placement.concurrency is not None
+        with packs.started(
+            placement,
+            placement.concurrency,
+            session.data_dir,
+            self._unfit,
+            allow_data_change=known.allow_change,
+        ) as hosts:
+            tune.run(
+                work,
+                signals,
+                placement=placement,
+                data_dir=session.data_dir,
+                data=known,
+                folder=session.folder / "tune",
+                unfit=self._unfit,
+                packs=hosts,
+            )

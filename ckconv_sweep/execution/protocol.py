@@ -1,0 +1,108 @@
+"""What a sweep and that which trains its trials know of each other.
+
+The coordinator of a sweep is a `Work`: it hands out assignments and hears what became of them. An
+`Executor` trains them, with Ray Tune (`execution.executor`) or, in tests, in this process.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.identity import Identity
+from ckconv_sweep.errors import CkconvSweepError
+from ckconv_sweep.execution.known_data import KnownData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One trial for an executor to train, alone or again after an interruption."""
+
+    number: int
+    trial: Trial
+    folder: Path
+    attempt: str
+    """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
+
+
+class Work(Protocol):
+    """What is to be trained. Every answer is recorded before it is given."""
+
+    fatal: CkconvSweepError | None
+    """Why the sweep cannot continue, if so."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is handed out any more."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a trial runs that may have to be handed out again."""
+
+    def next(self) -> Assignment | None:
+        """The next trial to train; None when there is none left."""
+
+    def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
+        """Acknowledge an epoch; returns whether the trial goes on. `data`: the digest of what it
+        was trained on."""
+
+    def end(self, number: int, *, reason: str = "", error: str = "") -> None:
+        """A trial's run is over; with a reason it failed."""
+
+    def again(self, number: int) -> None:
+        """A trial's run came to nothing, and not for its own sake: hand it out again."""
+
+    def stop(self, error: CkconvSweepError) -> None:
+        """The sweep cannot continue; its running trials are resumed later."""
+
+    def say(self, message: str) -> None:
+        """Something that a person should read."""
+
+
+class Signals(Protocol):
+    """Signals that came for this process."""
+
+    @property
+    def came(self) -> bool:
+        """Whether one has come; for any thread."""
+
+    def check(self) -> None:
+        """Raises what ends the work if one has come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What the trials of one session of a sweep have in common.
+
+    `folder` is the sweep's; `trial` the base trial; `data` the identity of its data, None if a node
+    may have others.
+    """
+
+    folder: Path
+    trial: Trial
+    data_dir: Path | None
+    data: Identity | None
+
+
+class Executor(Protocol):
+    """Trains trials, several at a time."""
+
+    def check(self) -> None:
+        """Raises ConfigError if what was requested is nowhere to be had."""
+
+    def connected(self) -> AbstractContextManager[None]:
+        """In touch with what trains, until it is left."""
+
+    def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
+        """How many trials run at a time, and what a person should know of the machines.
+
+        Raises:
+            ConfigError, ResourcesMissing, OutOfMemory: such trials cannot be trained there.
+        """
+
+    def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
+        """Train until nothing is left. `known`: what the workers' data are compared with."""

@@ -1,0 +1,173 @@
+"""What a sweep's run says of itself in MLflow's pages, as Markdown: what was asked, and the best
+trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckconv_sweep.config.domains import Choices, Interval
+from ckconv_sweep.config.grid import grid_note, most_trials
+from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.settings import short_names
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.keys import Outcome, trial_name
+from ckconv_sweep.record.events import Ended, Event, Rejected, Started
+from ckconv_sweep.record.study import TrialRecord
+
+TAG = "mlflow.note.content"
+MOST_ROWS = 20
+MOST_CHARACTERS = 7_900
+"""MLflow cuts a tag off after 8,000."""
+_BEGINNING = "A sweep on **"
+
+
+@dataclass
+class _Row:
+    params: Mapping[str, Any]
+    outcome: Outcome = "running"
+    value: float | None = None
+    epochs: int = 0
+    ended_ms: int = 0
+
+
+@dataclass
+class Standings:
+    """What became of each trial of a sweep."""
+
+    space: Space
+    rows: dict[int, _Row] = field(default_factory=dict)
+    rejected: int = 0
+    """How many draws violated a constraint; of a grid they are used up."""
+
+    def add(self, record: TrialRecord) -> None:
+        """A trial of an earlier session."""
+        if not record.counts:
+            self.rejected += 1
+            return
+        history = record.history
+        value = objective(history, self.space.metric) if history else None
+        self.rows[record.number] = _Row(
+            record.params, record.outcome, value, len(history), record.ended_ms or 0
+        )
+
+    def hear(self, event: Event) -> None:
+        """Something happened to a trial of this session."""
+        if isinstance(event, Started):
+            self.rows[event.number] = _Row(event.params)
+        elif isinstance(event, Rejected):
+            self.rejected += 1
+        elif isinstance(event, Ended) and event.number in self.rows:
+            row = self.rows[event.number]
+            row.outcome, row.value, row.epochs = event.outcome, event.value, event.epochs
+            row.ended_ms = event.ended_ms
+
+    def best_so_far(self) -> list[tuple[int, float, int]]:
+        """How many trials had ended, what the best completed one had reached, and when (in ms):
+        a point for each trial that ended, from the first that completed on."""
+        ended = [item for item in list(self.rows.items()) if item[1].outcome != "running"]
+        ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
+        points, best = list[tuple[int, float, int]](), None
+        for i, (_, row) in enumerate(ended, start=1):
+            if row.outcome == "completed" and row.value is not None:
+                better = best is None or self.space.metric.better(row.value, best)
+                best = row.value if better else best
+            if best is not None:
+                points.append((i, best, row.ended_ms))
+        return points
+
+    def _completed(self) -> list[tuple[int, _Row, float]]:
+        """The completed trials, best first, with what they are judged by."""
+        completed = [
+            (number, row, row.value)
+            for number, row in sorted(self.rows.items())
+            if row.outcome == "completed" and row.value is not None
+        ]
+        return sorted(completed, key=lambda c: c[2], reverse=self.space.metric.mode == "max")
+
+    def note(self, *, charts: str = "") -> str:
+        """The text; as many of the best trials as there is room for.
+
+        Args:
+            charts: the address of the saved charts.
+        """
+        parts = [self._asked(), self._searched()]
+        if charts:
+            parts.append(f"[All trials as charts]({charts})")
+        text = "\n\n".join(parts)
+        heading, *rows = self._ranking()
+        for row in (f"\n\n{heading}", *(f"\n{row}" for row in rows)):
+            if len(text) + len(row) > MOST_CHARACTERS:
+                break
+            text += row
+        return text
+
+    def _asked(self) -> str:
+        space, outcomes = self.space, [row.outcome for row in list(self.rows.values())]
+        how_many = ", ".join(
+            f"{outcomes.count(outcome)} {word}"
+            for outcome, word in (
+                ("completed", "completed"),
+                ("pruned", "stopped early"),
+                ("failed", "failed"),
+                ("running", "unfinished"),
+            )
+            if outcome in outcomes
+        )
+        metric = space.metric
+        why = grid_note(space, self.rejected)
+        better = "higher" if metric.mode == "max" else "lower"
+        return (
+            f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
+            f"asked{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
+            f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
+            f"**{metric.name}** at its {metric.at} epoch; {better} is better."
+        )
+
+    def _searched(self) -> str:
+        lines = ["| searched setting | values |", "|---|---|"]
+        lines += [
+            f"| `{name}` | {_cell(_values(domain))} |"
+            for name, domain in self.space.parameters().items()
+        ]
+        lines += [f"| constraint | {_cell(str(c))} |" for c in self.space.constraints]
+        return "\n".join(lines)
+
+    def _ranking(self) -> list[str]:
+        """The heading with the frame's line, then a line for each of the best completed trials."""
+        metric, searched = self.space.metric, self.space.parameters()
+        completed = self._completed()
+        columns = ["rank", "trial", metric.name, "epochs", *short_names(searched).values()]
+        lines = [f"{_line(columns)}\n{_line(['---'] * len(columns))}"] if completed else [""]
+        for rank, (number, row, value) in enumerate(completed[:MOST_ROWS], start=1):
+            cells = [str(rank), trial_name(number), f"{value:.4g}", str(row.epochs)]
+            cells += [_number(row.params[name]) if name in row.params else "" for name in searched]
+            lines.append(_line(cells))
+        return lines
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _values(domain: Interval | Choices) -> str:
+    if isinstance(domain, Choices):
+        return ", ".join(map(_number, domain.options))
+    low, high = (int(end) if domain.whole else end for end in (domain.low, domain.high))
+    how = ", on a logarithmic scale" if domain.log else ""
+    how += f", in steps of {_number(domain.step)}" if domain.step is not None else ""
+    return f"{_number(low)} to {_number(high)}{how}"
+
+
+def is_ours(text: str) -> bool:
+    """Whether a note is one of these, and not one that a person wrote in its place."""
+    return text.startswith(_BEGINNING)

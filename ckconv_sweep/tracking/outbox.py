@@ -1,0 +1,275 @@
+"""MLflow, as a picture of the study.
+
+A thread of its own talks to MLflow, so that a server that is slow, down or gone never slows a
+trial. What was delivered is marked in the study by the driver. When the sweep goes on, the thread
+first asks MLflow whether it still has what is marked (`tracking.marks`), and delivers the rest.
+What is written, and why twice is as good as once, is in `tracking.runs`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+
+from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.tracking.marks import Mark, uid
+from ckconv_sweep.tracking.runs import RunOfSweep, Runs, is_refusal
+from ckconv_sweep.tracking.store import without_password
+
+__all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]
+
+_LONGEST_PAUSE_SECONDS = 30.0
+_MOST_TOGETHER = 500
+
+
+class Tracker(Listener):
+    """Delivers what it hears to MLflow.
+
+    Args:
+        uri: MLflow's tracking address.
+        sweep: the parent run.
+        base: the base trial, to say what differs from it.
+        say: hears, once each, that the server does not answer, that it answers again, and what
+            it refused.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        sweep: RunOfSweep,
+        *,
+        base: Trial,
+        say: Callable[[str], None],
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
+        self.uri = uri
+        self.marks: dict[int, Mark] = dict(marks or {})
+        self._runs = Runs(uri, sweep, base=base, say=say, marks=self.marks)
+        self._say = say
+        self._queue: deque[Event | str] = deque()
+        self._records: list[TrialRecord] = []
+        """Of earlier sessions; empty once their marks were compared with MLflow."""
+        self._believed = 0
+        """How many of the first in the queue were chosen by those marks."""
+        self._wake = threading.Condition()
+        self._closing = False
+        self._failing = ""
+        self._thread = threading.Thread(target=self._deliver_all, name="mlflow", daemon=True)
+
+    # For the driver
+
+    def catch_up(
+        self, records: Iterable[TrialRecord], resolve: Callable[[TrialRecord], Trial]
+    ) -> None:
+        """Queue what the study has and MLflow is not known to have. Only before `start`, so that
+        nothing is delivered before it is known what was."""
+        assert self._thread.ident is None
+        records = list(records)
+        self._records, self._resolve = [r for r in records if r.counts], resolve
+        if self._runs.page is not None:
+            for record in records:
+                self._runs.page.standings.add(record)
+        lacking = self._lacking()
+        self._believed = len(lacking)
+        self._queue.extend(lacking)
+
+    def start(self) -> None:
+        self._queue.appendleft("RUNNING")
+        self._thread.start()
+
+    def hear(self, event: Event) -> None:
+        if self._runs.page is not None:
+            self._runs.page.standings.hear(event)
+        if not isinstance(event, Rejected):
+            self._put(event)
+
+    @property
+    def address(self) -> str:
+        """The server's address as it may be written down."""
+        return without_password(self.uri)
+
+    @property
+    def experiment_id(self) -> str | None:
+        """Which experiment holds the sweep; None before MLflow has answered."""
+        return self._runs.experiment_id
+
+    @property
+    def view(self) -> str:
+        """The key of the sweep's saved view in MLflow; empty where there is none."""
+        return "" if self._runs.page is None else self._runs.page.view
+
+    @property
+    def waiting(self) -> int:
+        """How many records are not delivered yet."""
+        return len(self._queue)
+
+    def close(self, status: str, *, patience_seconds: float = 60.0) -> int:
+        """Deliver what is left and end the parent run; returns how many records are not delivered,
+        those that MLflow refused among them. A server that does not answer is not waited for."""
+        self._put(status)
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        deadline = time.monotonic() + patience_seconds
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(timeout=0.1)
+            if self._failing and self._thread.is_alive():
+                self._thread.join(timeout=min(3.0, max(0.0, deadline - time.monotonic())))
+                break
+        return self.waiting + self._runs.undelivered
+
+    # The thread
+
+    def _put(self, item: Event | str) -> None:
+        with self._wake:
+            self._queue.append(item)
+            self._wake.notify()
+
+    def _deliver_all(self) -> None:
+        pause = 1.0
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                batch = list(islice(self._queue, _MOST_TOGETHER))
+            try:
+                done = self._deliver(batch) if not self._records else self._compare()
+            except Exception as error:
+                if self._closing:
+                    self._failing = self._failing or str(error)
+                    return
+                if not self._failing:
+                    self._failing = str(error) or type(error).__name__
+                    self._say(
+                        f"MLflow at {self.address} {_manner(error)}; training goes "
+                        "on, and what it misses is kept on disk and delivered later"
+                    )
+                with self._wake:
+                    self._wake.wait_for(lambda: self._closing, timeout=pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                continue
+            if self._failing:
+                self._failing, pause = "", 1.0
+                self._say("MLflow answers again")
+            with self._wake:
+                for _ in range(done):
+                    self._queue.popleft()
+
+    def _lacking(self) -> list[Event | str]:
+        """What the earlier records have and the marks have not."""
+        lacking: list[Event | str] = []
+        for record in self._records:
+            mark = self.marks.get(record.number, Mark())
+            over = record.outcome != "running"
+            whole = mark.epochs >= len(record.history) and mark.ended == over
+            # One without an epoch may have only half of its parameters.
+            if whole and (over or not record.history):
+                continue
+            before: list[EpochEnded] = []
+            for event in events_of(record, self._resolve(record)):
+                if isinstance(event, EpochEnded) and event.epoch.number <= mark.epochs:
+                    before.append(event)
+                elif not whole:
+                    lacking.append(event)
+            self._runs.delivered_before[record.number] = before
+        return lacking
+
+    def _compare(self) -> int:
+        """Ask MLflow once whether it has what is marked, and queue what it lacks. Raises what
+        MLflow raises when it cannot be reached; nothing is changed then."""
+        if self.marks:
+            self._runs.connect()
+            try:
+                self._runs.compare(self._records)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self._runs.refuse("a search for the sweep's runs", error)
+            lacking = self._lacking()
+            with self._wake:
+                for _ in range(1 + self._believed):
+                    self._queue.popleft()
+                self._queue.extendleft(reversed(["RUNNING", *lacking]))
+            if len(lacking) > self._believed:
+                self._say(
+                    f"MLflow at {self.address} has lost records that it had of this sweep; "
+                    "they are delivered again"
+                )
+        self._records = []
+        return 0
+
+    def _deliver(self, batch: list[Event | str]) -> int:
+        """Deliver the first items that belong together; returns how many. Raises what MLflow
+        raises when it cannot be reached."""
+        self._runs.connect()
+        together = [batch[0]]
+        for item in batch[1:]:
+            if isinstance(item, str) or isinstance(batch[0], str) or item.number != batch[0].number:
+                break
+            together.append(item)
+        try:
+            self._write(together)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(together) > 1:  # one by one, so that only what is refused is lost
+                return self._deliver(together[:1])
+            self._runs.refuse(_name_of(together[0]), error)
+        return len(together)
+
+    def _write(self, items: list[Event | str]) -> None:
+        events = [item for item in items if not isinstance(item, str)]
+        for item in items:
+            if isinstance(item, str):
+                self._runs.write_sweep(item)
+        if events:
+            self._runs.write_trial(events[0].number, events)
+
+
+def _manner(error: Exception) -> str:
+    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return "does not let us in"
+    return "does not answer"
+
+
+def _name_of(item: Event | str) -> str:
+    if isinstance(item, EpochEnded):
+        return f"epoch {item.epoch.number} of trial {item.number}"
+    if isinstance(item, str):
+        return "the state of the sweep's run"
+    return f"the {'start' if isinstance(item, Started) else 'end'} of trial {item.number}"
+
+
+def events_of(record: TrialRecord, trial: Trial) -> list[Event]:
+    """What was heard of a trial while it ran, from what the study keeps."""
+    at_best = trial.metric.model_copy(update={"at": "best"})
+    events: list[Event] = [
+        Started(
+            number=record.number, trial=trial, params=record.params, started_ms=record.started_ms
+        )
+    ]
+    for i, epoch in enumerate(record.history):
+        best = objective(record.history[: i + 1], at_best)
+        events.append(EpochEnded(number=record.number, epoch=epoch, best=best))
+    if record.outcome != "running":
+        value = objective(record.history, trial.metric) if record.history else None
+        events.append(
+            Ended(
+                number=record.number,
+                outcome=record.outcome,
+                reason=record.reason,
+                error=record.error,
+                epochs=len(record.history),
+                value=value,
+                ended_ms=record.ended_ms or 0,
+            )
+        )
+    return events

@@ -1,0 +1,359 @@
+"""What is written to MLflow of a sweep: one parent run, one child run a trial.
+
+Writing twice changes nothing: a run is found again by its uid, and MLflow keeps one of several
+equal points (same step, value and time). No method waits or tries again; `tracking.outbox` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckconv_sweep import keys
+from ckconv_sweep.config import files
+from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.settings import flat, short_names
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.errors import CkconvSweepError
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.versions import versions
+from ckconv_sweep.tracking.files import Files
+from ckconv_sweep.tracking.marks import (
+    PARENT,
+    STATUS,
+    Mark,
+    find,
+    in_mlflow,
+    is_deleted,
+    uid,
+)
+from ckconv_sweep.tracking.page import Page
+from ckconv_sweep.tracking.source import command_line, dataset_input, in_words, source_tags
+from ckconv_sweep.tracking.store import (
+    artifact_location,
+    experiment_name,
+    first_to_open,
+    quiet_client,
+    reason,
+    without_password,
+)
+
+_REFUSALS = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "MALFORMED_REQUEST",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+"""MLflow's words for what it will not take however often it is sent."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow will not take it however often it is sent."""
+    # A server whose pool of connections is used up says BAD_REQUEST too, but only for a moment.
+    return getattr(error, "error_code", "") in _REFUSALS and "QueuePool" not in str(error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOfSweep:
+    """What the parent run says, or the only run where a trial is trained alone."""
+
+    name: str
+    uid: str
+    role: str
+    params: Mapping[str, Any]
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    space: Space | None = None
+    """What is searched, where several trials are."""
+    created_ms: int = 0
+    versions: Mapping[str, Any] = field(default_factory=versions)
+    """What the sweep is run with, as `record.versions` notes it."""
+    data_digest: str = ""
+    """Of the base trial's sequences; empty where they were not read."""
+    count_parameters: Callable[[Trial], int] | None = None
+    """The number of trained numbers of a trial's model."""
+
+
+class Runs:
+    """The runs of one sweep.
+
+    Args:
+        base: the base trial, to say what differs from it.
+        say: hears, once each, that MLflow refused something and that it takes no files.
+        marks: what MLflow is known to have; kept up to date here.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        sweep: RunOfSweep,
+        *,
+        base: Trial,
+        say: Callable[[str], None],
+        marks: dict[int, Mark],
+    ) -> None:
+        self.experiment_id: str | None = None
+        self.delivered_before: dict[int, list[EpochEnded]] = {}
+        """Epochs of unfinished trials that an earlier session delivered; needed again where a run
+        was deleted since."""
+        self.refused = 0
+        self._uri, self._sweep, self._base = uri, sweep, base
+        self._say, self._marks = say, marks
+        self._owed: dict[int, list[EpochEnded]] = {}
+        self._ids: dict[int | None, str] = {}
+        self._client: Any = None
+        self._unanswered: set[str] = set()
+        self._files = Files(uri, say)
+        self._source = {**source_tags(), keys.TAG_VERSIONS: in_words(sweep.versions)}
+        self.page = None if sweep.space is None else Page(uri, sweep, sweep.space, say)
+
+    @property
+    def undelivered(self) -> int:
+        """How many records MLflow did not take, though it answered."""
+        return self.refused + self._files.missing
+
+    def connect(self) -> None:
+        """Raises what MLflow raises when it cannot be reached; so do all that follow."""
+        if self._client is not None:
+            return
+        with first_to_open(self._uri):
+            client, name = quiet_client(self._uri), experiment_name()
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                self.experiment_id = experiment.experiment_id
+                if experiment.lifecycle_stage == "deleted":  # its name cannot be taken anew
+                    client.restore_experiment(experiment.experiment_id)
+                    self._say(f"MLflow's experiment {name!r} was deleted; it is restored")
+            else:
+                where = artifact_location(self._uri)
+                try:
+                    self.experiment_id = client.create_experiment(name, artifact_location=where)
+                except Exception as error:  # another driver made it at the same moment
+                    if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    self.experiment_id = client.get_experiment_by_name(name).experiment_id
+        self._client = client
+
+    def compare(self, records: Iterable[TrialRecord]) -> None:
+        """Drop the marks that MLflow does not confirm."""
+        self._run_of_sweep()
+        found = in_mlflow(
+            self._client,
+            self.experiment_id or "",
+            self._sweep.uid,
+            records,
+            metric=self._base.metric.name,
+            files=artifact_location(self._uri),
+        )
+        for run_id in found.without_file:
+            self._client.delete_tag(run_id, keys.TAG_FILES)
+        for number, mark in list(self._marks.items()):
+            there = found.marks.get(number, Mark())
+            epochs = min(mark.epochs, there.epochs)
+            self._marks[number] = Mark(epochs, mark.ended and there.ended)
+
+    def write_sweep(self, status: str) -> None:
+        """That the sweep runs, or how it ended; and its files."""
+        run_id = self._run_of_sweep()
+        if status == "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            self._client.set_terminated(run_id, status=status)
+        self._files.want(run_id, self._sweep.artifacts)
+        self._files.put_missing(self._client)
+        if self.page is not None:
+            self.page.write(self._client, self.experiment_id or "", run_id)
+
+    def write_trial(self, number: int, events: Sequence[Event]) -> None:
+        """What happened to one trial."""
+        from mlflow.entities import Metric
+
+        for event in events:
+            if isinstance(event, Started):
+                self._start_trial(event)
+        run_id = self._ids.get(number)
+        if run_id is None:  # its run was refused
+            self.refused += len(events)
+            return
+        epochs = [*self._owed.get(number, ()), *(e for e in events if isinstance(e, EpochEnded))]
+        points = [
+            Metric(name, value, event.epoch.timestamp_ms, event.epoch.number)
+            for event in epochs
+            for name, value in {
+                **event.epoch.metrics,
+                keys.best_of(self._base.metric.name): event.best,
+            }.items()
+        ]
+        # Nothing is marked of a run that lacks its file, so that it is all told again with it.
+        mark = Mark() if self._files.lacks(run_id) else self._marks.setdefault(number, Mark())
+        if points:
+            self._client.log_batch(run_id, metrics=points)
+            crash_point("tracking.delivered")
+            mark.epochs = max(event.epoch.number for event in epochs)
+            self._owed.pop(number, None)
+        for event in events:
+            if isinstance(event, Ended):
+                self._end_trial(run_id, event)
+                mark.ended = True
+
+    def refuse(self, what: str, error: Exception) -> None:
+        """What MLflow refuses is not sent again: it would keep back all that follows."""
+        self.refused += 1
+        if self.refused == 1:
+            self._say(
+                f"MLflow at {without_password(self._uri)} refused {what} and goes without it: "
+                f"{reason(error, self._uri)}"
+            )
+
+    def _run_of_sweep(self) -> str:
+        if None not in self._ids:
+            sweep = self._sweep
+            run_id, new = self._find_or_create(
+                sweep.uid,
+                sweep.name,
+                None,
+                {
+                    keys.TAG_SWEEP: sweep.name,
+                    keys.TAG_ROLE: sweep.role,
+                    keys.TAG_COMMAND: command_line(sys.argv),
+                    **sweep.tags,
+                },
+            )
+            if new:
+                self._write_params(run_id, sweep.params)
+            self._ids[None] = run_id
+        return self._ids[None]
+
+    def _start_trial(self, event: Started) -> None:
+        if event.number in self._ids:
+            return
+        alone = self._sweep.role == keys.ROLE_SINGLE
+        settings = flat(event.trial.model_dump(mode="json"))
+        base = flat(self._base.model_dump(mode="json"))
+        changed = {k: v for k, v in settings.items() if base.get(k) != v and k != "training.seed"}
+        if alone:
+            run_id, new = self._run_of_sweep(), False
+        else:
+            run_id, new = self._find_or_create(
+                uid(self._sweep.uid, event.number),
+                keys.trial_name(event.number),
+                event.started_ms,
+                {
+                    keys.TAG_SWEEP: self._sweep.name,
+                    keys.TAG_ROLE: keys.ROLE_TRIAL,
+                    keys.TAG_TRIAL: str(event.number),
+                    keys.TAG_PARAMS: json.dumps(dict(event.params)),
+                    keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
+                    PARENT: self._run_of_sweep(),
+                },
+            )
+        if not alone:
+            self._files.put(self._client, run_id, _trial_file(event.trial), new=new)
+        if new:
+            self._describe(run_id, event)
+            self._write_params(run_id, settings)  # the last: who finds them finds all before
+            # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
+            self._marks[event.number] = Mark()
+            self._owed[event.number] = self.delivered_before.pop(event.number, [])
+        else:
+            self._client.update_run(run_id, status="RUNNING")
+        self._ids[event.number] = run_id
+
+    def _describe(self, run_id: str, event: Started) -> None:
+        """What is known of a trial before it begins, for charts and the column of data sets."""
+        from mlflow.entities import Metric
+
+        sweep, base, known = self._sweep, self._base.data, dict[str, float]()
+        if sweep.count_parameters is not None:
+            with contextlib.suppress(CkconvSweepError):  # `sync` where a data set is not
+                known[keys.SUMMARY_PARAMETERS] = float(sweep.count_parameters(event.trial))
+        domains = {} if sweep.space is None else sweep.space.parameters()
+        short = short_names(domains)
+        for name, value in event.params.items():
+            domain = domains.get(name)
+            if isinstance(domain, Interval) and domain.log:
+                known[keys.log10_of(short[name])] = math.log10(value)
+        if known:
+            points = [Metric(name, value, event.started_ms, 0) for name, value in known.items()]
+            self._client.log_batch(run_id, metrics=points)
+        if sweep.data_digest:
+            used = dataset_input(event.trial.data, base, sweep.data_digest)
+            self._client.log_inputs(run_id, datasets=[used])
+
+    def _end_trial(self, run_id: str, event: Ended) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        tags = {
+            keys.TAG_OUTCOME: event.outcome,
+            keys.TAG_REASON: event.reason,
+            keys.TAG_ERROR: event.error[-5000:],
+        }
+        summary = {keys.SUMMARY_EPOCHS: float(event.epochs)}
+        if event.value is not None:
+            summary[keys.summary_of(self._base.metric.name)] = event.value
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],
+            tags=[RunTag(name, value) for name, value in tags.items() if value],
+        )
+        self._client.set_terminated(run_id, status=STATUS[event.outcome], end_time=event.ended_ms)
+
+    def _find_or_create(
+        self, run_uid: str, name: str, start_ms: int | None, tags: Mapping[str, str]
+    ) -> tuple[str, bool]:
+        """The run of this uid and whether it is new. Looked up first: the answer to an earlier
+        creation may have been lost, and it may have been deleted."""
+        if run_uid in self._unanswered:
+            # It may lie unread before a server that hung and is just waking up.
+            self._client.get_experiment(self.experiment_id)
+            time.sleep(1.0)
+        run = find(self._client, self.experiment_id, run_uid)
+        if run is not None:
+            run_id = run.info.run_id
+            if is_deleted(run):  # with all that it has, and under its address
+                self._client.restore_run(run_id)
+            if PARENT in tags and run.data.tags.get(PARENT) != tags[PARENT]:  # deleted for good
+                self._client.set_tag(run_id, PARENT, tags[PARENT])
+            # It may have been made by a session that was killed before it wrote the parameters.
+            return run_id, not run.data.params
+        self._unanswered.add(run_uid)
+        run = self._client.create_run(
+            self.experiment_id,
+            run_name=name,
+            start_time=start_ms,
+            tags={keys.TAG_UID: run_uid, **{k: v for k, v in tags.items() if v}, **self._source},
+        )
+        self._unanswered.discard(run_uid)
+        crash_point("tracking.created")
+        return run.info.run_id, True
+
+    def _write_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        try:
+            self._client.log_batch(
+                run_id, params=[Param(name, str(value)) for name, value in params.items()]
+            )
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self.refuse("the settings of a run", error)
+
+
+def _trial_file(trial: Trial) -> Mapping[str, str]:
+    return {keys.ARTIFACT_TRIAL: files.write(trial.model_dump(mode="json"))}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

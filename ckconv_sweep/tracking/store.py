@@ -1,0 +1,198 @@
+"""Where MLflow keeps its runs, how it is opened, and how to point at it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from ckconv_sweep import keys
+from ckconv_sweep.errors import TrackingError
+from ckconv_sweep.record.filesystem import is_local
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Client calls must fail soon: `tracking.outbox` tries again by itself, for as long as it takes.
+# The client's own second try would make a second run when only the answer to the first was lost.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Nothing of ours is a pickle, so nothing of MLflow's needs to be read as one.
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+
+LONGEST_WAIT_SECONDS = 3.0
+"""How long a server that is required may take to answer."""
+_SQLITE = "sqlite:///"
+_SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#\s]*")
+_USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)([^\s:/@]*):\S*@")
+
+
+def default_uri(sweeps_dir: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or a database beside the sweeps."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{sweeps_dir.resolve()}/mlflow.db"
+
+
+def experiment_name() -> str:
+    """The MLflow experiment that holds the sweeps."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", keys.EXPERIMENT)
+
+
+# What may be said of an address
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be printed. A password may hold anything, so all up to the last @ is
+    taken for one: rather too much than too little."""
+    return _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub(r"\1\2:***@", uri))
+
+
+def reason(error: BaseException, uri: str) -> str:
+    """Why a call to MLflow failed, in one line without a password."""
+    deepest = error
+    while below := deepest.__cause__ or deepest.__context__:
+        deepest = below
+    if isinstance(deepest, OSError) and deepest.strerror:
+        text = deepest.strerror
+    else:
+        text = str(error).partition("\n")[0] or type(error).__name__
+    text = without_password(text.replace(uri, without_password(uri)))
+    user_info = _USER_INFO.match(uri)
+    if user_info:
+        password = user_info[0].partition("://")[2].partition(":")[2][:-1]
+        for form in {password, unquote(password)}:
+            if len(form) > 3:
+                text = text.replace(form, "***")
+    return text[:300]
+
+
+# Opening
+
+
+def quiet_client(uri: str) -> Any:
+    """An `MlflowClient` whose libraries write nothing into the live view."""
+    from mlflow import MlflowClient
+
+    _hush()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _hush() -> None:
+    for library in ("mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def local_database(uri: str) -> Path | None:
+    """The file of a database on this machine; None for a server."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
+def artifact_location(uri: str) -> str | None:
+    """Beside a local database; never the current folder, which is MLflow's default."""
+    database = local_database(uri)
+    return None if database is None else (database.parent / "mlartifacts").as_uri()
+
+
+@contextlib.contextmanager
+def first_to_open(uri: str) -> Iterator[None]:
+    """Two processes that open a new MLflow database at once break it for good: one at a time."""
+    path = local_database(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not path.exists():
+            _make(path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(path: Path) -> None:
+    """A new database gets its name when its tables are whole: MLflow never opens again one whose
+    making was interrupted. A local one gets write-ahead logging, so that the pages can be read
+    while a sweep writes."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    _hush()
+    new = path.with_name(f".new-{path.name}")
+    for left in path.parent.glob(f"{new.name}*"):
+        left.unlink()
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600))
+    store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
+        f"{_SQLITE}{new}", artifact_location(f"{_SQLITE}{path}")
+    )
+    store.engine.dispose()
+    if is_local(path.parent):
+        with contextlib.closing(sqlite3.connect(new)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    for end in ("-wal", "-shm", "-journal"):  # of a database that was deleted: SQLite would write
+        path.with_name(path.name + end).unlink(missing_ok=True)  # their pages into the new one
+    new.rename(path)
+
+
+# A server that is required
+
+
+def check_answers(uri: str) -> None:
+    """Ask MLflow for something, and make nothing.
+
+    Raises:
+        TrackingError: no answer came within a few seconds.
+    """
+    database = local_database(uri)
+    problem = _ask(uri) if database is None else _obstacle(database)
+    if problem:
+        raise TrackingError(
+            f"MLflow does not answer: {problem}",
+            where=without_password(uri),
+            hint="start it, or leave out --require-tracking: what it misses is delivered later",
+        )
+
+
+def _ask(uri: str) -> str:
+    """Why a server cannot be used; empty if it answers."""
+    answers: list[str] = []
+    try:
+        client = quiet_client(uri)  # MLflow's import takes its time, which is not the server's
+    except Exception as error:
+        return reason(error, uri)
+
+    def ask() -> None:
+        try:
+            client.get_experiment_by_name(experiment_name())
+            answers.append("")
+        except Exception as error:
+            answers.append(reason(error, uri))
+
+    # In a thread, because what a client calls its timeout is one for each part of a call.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(LONGEST_WAIT_SECONDS)
+    return answers[0] if answers else f"no answer within {LONGEST_WAIT_SECONDS:g} seconds"
+
+
+def _obstacle(database: Path) -> str:
+    """Why a local database cannot be used, from what lies there."""
+    if database.exists():
+        if not database.is_file():
+            return "this is no file"
+        if not os.access(database, os.R_OK | os.W_OK):
+            return "it cannot be read and written"
+        with database.open("rb") as file:
+            begin = file.read(16)
+        return "" if begin in (b"", b"SQLite format 3\0") else "this is no SQLite database"
+    parent = next(path for path in database.parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        return f"{parent} cannot be written"
+    return ""

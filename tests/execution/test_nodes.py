@@ -1,0 +1,106 @@
+"""A Ray of two nodes, of which one has another version of the code that trains."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sweep.in_process import make_space
+
+import ckconv_sweep
+from ckconv_sweep.data.datasets import load
+from ckconv_sweep.errors import ResourcesMissing
+from ckconv_sweep.execution import cluster, nodes
+from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.record.events import Listener
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.sweep.driver import run_sweep
+from ckconv_sweep.sweep.interruption import Interruption
+
+from .test_tune import ledger
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
+
+SPACE = make_space(trials=4, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def other_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The id of the second node; this process and the first one have the same code."""
+    package = Path(ckconv_sweep.__file__).parent
+    copy = shutil.copytree(package, tmp_path_factory.mktemp("other") / package.name)
+    with (copy / "models" / "ckconv.py").open("a") as file:
+        file.write("# another version\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        for name, value in cluster._QUIET.items():
+            patch.setenv(name, value)
+        import ray
+        from ray.cluster_utils import Cluster
+
+        size = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
+        made = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
+        try:
+            where = os.pathsep.join([str(copy.parent), *filter(None, sys.path)])
+            second = made.add_node(**size, env_vars={"PYTHONPATH": where})
+            patch.chdir(copy.parent.parent)  # Ray's workers import from the driver's folder first
+            ray.init(address=made.address, log_to_driver=False)
+            yield second.node_id
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+@dataclass
+class Heard(Listener):
+    said: list[str] = field(default_factory=list)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.mark.fault("node-unfit")
+def test_a_driver_finds_the_nodes_with_other_code_and_those_with_other_data(
+    other_node: str,
+) -> None:
+    data = load(SPACE.trial.data).identity
+    found = nodes.find_unfit(Placement(), SPACE.trial, None, data, Interruption())
+    assert list(found) == [other_node]
+    assert "the code that trains is " in found[other_node]
+    assert cluster.processes(Placement(), found) == 1
+    other = data | {"digest": "0" * 32}
+    found = nodes.find_unfit(Placement(), SPACE.trial, None, other, Interruption())
+    assert len(found) == 2
+    with pytest.raises(ResourcesMissing, match="no node is left") as refused:
+        cluster.processes(Placement(), found)
+    assert f"digest {other['digest']}, now {data['digest']}" in str(refused.value)
+
+
+@pytest.mark.fault("node-unfit")
+def test_trials_that_a_node_refuses_are_trained_on_another_and_it_is_named_once(
+    other_node: str, tmp_path: Path
+) -> None:
+    """Nobody has asked the nodes before, as if this one had joined later."""
+    heard, folder = Heard(), SweepFolder.of(tmp_path, "sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+        session = run_sweep(
+            folder,
+            SPACE,
+            RayExecutor(Placement()),
+            tracking_uri="http://127.0.0.1:1",
+            data_dir=None,
+            listeners=(heard,),
+        )
+    assert "trials at a time: 2" in heard.said
+    assert sum(line.startswith("this node is not used: ") for line in heard.said) == 1
+    assert [(r.outcome, len(r.history)) for r in session.records] == [("completed", 2)] * 4
+    for number in range(4):
+        assert [line["epoch"] for line in ledger(folder, number)] == [1, 2]

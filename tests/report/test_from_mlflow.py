@@ -1,0 +1,276 @@
+"""What the driver wrote to MLflow is read back from there alone, to the last bit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sweep.in_process import Machine, machine, make_space
+from tracking.mlflow_real import Server
+
+from ckconv_sweep import keys
+from ckconv_sweep.api import results_of
+from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
+from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.report import from_mlflow
+from ckconv_sweep.report.latex import to_latex
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.render import to_csv, to_json, to_markdown
+from ckconv_sweep.report.results import Results
+from ckconv_sweep.sweep.driver import deliver
+from ckconv_sweep.tracking.store import quiet_client
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+SEARCH = """
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+  model.dropout: {low: 0.0, high: 0.3, step: 0.1}
+  model.causal: {choices: [true, false]}
+  training.batch_size: {choices: [9007199254740993, 64]}
+  schedule:
+    choices:
+      short: {name: plateau, patience: {low: 1, high: 3}}
+      long: {name: plateau, patience: {low: 3, high: 9}}
+      constant: {}
+"""
+"""Real, whole, true or false; and labels that say more than the trial's settings do."""
+
+
+def finished(root: Path) -> Machine:
+    """A sweep in which trials completed, were stopped early and failed, each with its words."""
+    space = make_space(
+        search=SEARCH, scheduler="{name: median, startup_trials: 2}", trials=9, epochs=4
+    )
+    ends = {2: ("nonfinite", 2), 5: ("error", 1)}
+
+    def fails(number: int, epoch: int) -> str | None:
+        reason, at = ends.get(number, ("", 0))
+        return reason if epoch == at else None
+
+    swept = machine(root, space, fails=fails)
+    assert swept.run()
+    outcomes = {record.outcome for record in swept.records()}
+    assert outcomes == {"completed", "pruned", "failed"}
+    return swept
+
+
+def of_study(swept: Machine) -> Results:
+    with Study.open(swept.folder) as study:
+        return Results.of_study(study)
+
+
+def as_mlflow_can_say(record: TrialRecord) -> TrialRecord:
+    """Without what is never written there."""
+    history = tuple(replace(epoch, checkpoint="") for epoch in record.history)
+    return replace(record, history=history, sessions=(), spent_seconds=0.0)
+
+
+def check_equal(results: Results, swept: Machine) -> None:
+    """Both ways the same results, to the last bit, and the same bytes of every table."""
+    study = of_study(swept)
+    counted = tuple(as_mlflow_can_say(r) for r in study.records if r.counts)
+    assert results == replace(study, records=counted)
+    for one, other in zip(results.records, counted, strict=True):
+        assert {k: (type(v), v) for k, v in one.params.items()} == {
+            k: (type(v), v) for k, v in other.params.items()
+        }
+    for write in (to_csv, to_json, to_latex, to_markdown):
+        tables = [leaderboard(r.records, r.space) for r in (results, study)]
+        assert write(tables[0]).encode() == write(tables[1]).encode()
+    assert results.summary() == study.summary()
+
+
+def test_a_finished_sweep_reads_the_same_from_a_database_as_from_its_folder(
+    database: str, tmp_path: Path
+) -> None:
+    swept = finished(tmp_path / "sweeps")
+    assert deliver(swept.folder, database) == 0
+    results = results_of("sweep", tmp_path / "nowhere", database)
+    check_equal(results, swept)
+    assert results.state == "finished"
+    assert (results.source, results.notes) == (database, ())
+
+
+def test_a_finished_sweep_reads_the_same_from_a_server_as_from_its_folder(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    swept = finished(tmp_path / "sweeps")
+    assert deliver(swept.folder, server.uri) == 0
+    capfd.readouterr()
+    check_equal(results_of("sweep", tmp_path / "nowhere", server.uri), swept)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupted_sweep_has_its_unfinished_trials_with_their_epochs(
+    database: str, tmp_path: Path
+) -> None:
+    swept = machine(tmp_path / "sweeps", make_space(trials=4, epochs=3))
+    assert not swept.run(kill_before=40)
+    assert "running" in {record.outcome for record in swept.records()}
+    deliver(swept.folder, database)
+    results = results_of("sweep", tmp_path / "nowhere", database)
+    assert results.state == "interrupted"
+    check_equal(results, swept)
+
+
+def test_a_trial_that_violated_a_constraint_was_never_in_mlflow(
+    database: str, tmp_path: Path
+) -> None:
+    space = make_space(
+        search="  model.hidden_channels: {low: 4, high: 9}",
+        constraints=["model.parameters <= 600"],
+        trials=3,
+    )
+    swept = machine(tmp_path / "sweeps", space)
+    assert swept.run()
+    assert not all(record.counts for record in swept.records())
+    deliver(swept.folder, database)
+    check_equal(results_of("sweep", tmp_path / "nowhere", database), swept)
+
+
+def test_of_several_sweeps_of_one_name_the_newest_is_read_and_that_is_said(
+    database: str, tmp_path: Path
+) -> None:
+    for place, trials in (("old", 2), ("new", 3)):
+        swept = machine(tmp_path / place, make_space(trials=trials))
+        assert swept.run()
+        deliver(swept.folder, database)
+    results = results_of("sweep", tmp_path / "nowhere", database)
+    assert results.notes == ("MLflow has 2 sweeps called sweep; this is the newest",)
+    check_equal(results, swept)
+
+
+# What is not as it should be
+
+
+@pytest.fixture
+def small(database: str, tmp_path: Path) -> str:
+    """A database with a sweep of one trial."""
+    swept = machine(tmp_path / "sweeps", make_space(trials=1, epochs=1))
+    assert swept.run()
+    deliver(swept.folder, database)
+    return database
+
+
+def test_a_name_that_mlflow_does_not_have_gets_the_nearest(small: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="MLflow has no sweep 'sweeep'") as caught:
+        results_of("sweeep", tmp_path / "nowhere", small)
+    assert caught.value.hint == "did you mean 'sweep'?"
+
+
+def test_an_experiment_without_sweeps_says_how_to_name_another(
+    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    with pytest.raises(ConfigError, match="no sweep 'sweep'") as caught:
+        results_of("sweep", tmp_path / "nowhere", small)
+    assert "MLFLOW_EXPERIMENT_NAME names another" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database"])
+def test_what_is_no_database_is_refused_and_nothing_is_made(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "mlflow.db"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match="there is no MLflow database"):
+        results_of("sweep", tmp_path / "nowhere", f"sqlite:///{path}")
+    assert (path.read_bytes() if path.exists() else None) == content
+    assert {p.name for p in tmp_path.iterdir()} <= {"mlflow.db"}
+
+
+def test_a_server_that_does_not_answer_is_one_message_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="MLflow cannot be read") as caught:
+        results_of("sweep", tmp_path, "http://me:s3cret-word@127.0.0.1:1")
+    assert "s3cret-word" not in str(caught.value)
+    assert "http://me:***@127.0.0.1:1" in str(caught.value)
+
+
+def test_without_its_file_of_the_space_a_sweep_cannot_be_read(small: str, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "mlartifacts")
+    with pytest.raises(DamagedData, match=r"there is no space\.yaml of it"):
+        results_of("sweep", tmp_path / "nowhere", small)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        (keys.TAG_TRIAL, "one", "none of ours"),
+        (keys.TAG_OUTCOME, "won", "none of ours: trial 0 has the outcome 'won'"),
+        (keys.TAG_PARAMS, "{", "none of ours"),
+        (keys.TAG_PARAMS, "[]", "none of ours"),
+        (keys.TAG_PARAMS, '{"model.dropout": 0.1}', "none of ours: these are no parameters"),
+        (keys.TAG_PARAMS, None, "run t000 does not say what was drawn"),
+    ],
+)
+def test_a_run_that_is_none_of_ours_is_refused(
+    tag: str, value: str | None, said: str, small: str, tmp_path: Path
+) -> None:
+    client = quiet_client(small)
+    experiment = client.get_experiment_by_name(keys.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id], "tags.role = 'trial'")
+    if value is None:
+        client.delete_tag(run.info.run_id, tag)
+    else:
+        client.set_tag(run.info.run_id, tag, value)
+    with pytest.raises(DamagedData, match=re.escape(said)):
+        results_of("sweep", tmp_path / "nowhere", small)
+
+
+def test_an_epoch_whose_metrics_are_on_their_way_is_not_there_yet(
+    small: str, tmp_path: Path
+) -> None:
+    client = quiet_client(small)
+    experiment = client.get_experiment_by_name(keys.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id], "tags.role = 'trial'")
+    client.log_metric(run.info.run_id, "val/loss", 0.5, step=2)
+    client.log_metric(run.info.run_id, "val/accuracy", 0.5, step=3)
+    (record,) = results_of("sweep", tmp_path / "nowhere", small).records
+    assert [epoch.number for epoch in record.history] == [1]
+
+
+@pytest.mark.fault("filters")
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.text(min_size=1, max_size=40), uid=st.text(max_size=40))
+@example(name="a", uid="' OR tags.role = 'sweep")
+@example(name="a", uid="0" * 32)
+@example(name="r' AND params.lr = '0.1", uid="0" * 32)
+def test_nothing_that_a_user_or_a_server_named_enters_what_mlflow_is_asked(
+    name: str, uid: str
+) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def get_experiment_by_name(self, _: str) -> Any:
+            return SimpleNamespace(experiment_id="1")
+
+        def search_runs(self, _: list[str], filter_string: str, **__: Any) -> Any:
+            asked.append(filter_string)
+            tags = {keys.TAG_SWEEP: name, keys.TAG_UID: uid}
+            info = SimpleNamespace(
+                run_id=uid, run_name="t000", start_time=1, experiment_id="1", status="FINISHED"
+            )
+            page = [SimpleNamespace(info=info, data=SimpleNamespace(tags=tags, metrics={}))]
+            return type("Page", (list,), {"token": None})(page)
+
+        def list_artifacts(self, _: str) -> list[Any]:
+            return [SimpleNamespace(path=keys.ARTIFACT_SPACE)]
+
+        def download_artifacts(self, _: str, file: str, folder: str) -> str:
+            (Path(folder) / file).write_text(make_space().to_yaml())
+            return str(Path(folder) / file)
+
+    with pytest.raises((ConfigError, DamagedData)):
+        from_mlflow.results_of(Client(), "any", name, "there")
+    shapes = r"tags\.role = 'sweep'|tags\.`mlflow\.parentRunId` = '[0-9a-f]{32}'"
+    assert all(re.fullmatch(shapes, one) for one in asked)

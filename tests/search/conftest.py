@@ -1,5 +1,0 @@
-from __future__ import annotations
-
-from sweep.conftest import disk
-
-__all__ = ["disk"]

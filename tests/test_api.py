@@ -1,0 +1,157 @@
+"""`Sweep` for notebooks, on real studies; the trials in them are a formula."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import ckconv_sweep
+from ckconv_sweep import Sweep, api
+from ckconv_sweep.api import parameter_counts
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import ConfigError, NoResult
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.summary import winner
+from tests.sweep.in_process import Machine, make_space
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+def launched(root: Path, space: Space, name: str = "quickstart") -> Machine:
+    folder = SweepFolder.of(root / "sweeps", name)
+    folder.make()
+    with Study.create_or_open(folder, space):
+        pass
+    return Machine(folder, space)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished sweep. Not to be changed."""
+    root = tmp_path_factory.mktemp("notebook")
+    assert launched(root, make_space(trials=16, scheduler="{name: median}")).run()
+    return root
+
+
+@pytest.fixture
+def sweep(here: Path) -> Sweep:
+    return Sweep.open("quickstart", sweeps_dir=here / "sweeps")
+
+
+def test_the_example_in_the_documentation_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    found = [t for t in doctest.DocTestFinder().find(api, "api") if t.examples]
+    runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
+    assert [runner.run(test).failed for test in found] == [0]
+
+
+def test_its_table_is_the_leaderboard_and_takes_the_options_of_the_command(sweep: Sweep) -> None:
+    pd.testing.assert_frame_equal(sweep.table(), leaderboard(sweep.trials, sweep.space))
+    rates = sweep.table(where="dropout < 0.2", sort="learning_rate", top=3, columns=["trial"])
+    expected = sorted(
+        (r for r in sweep.trials if r.params["model.dropout"] < 0.2),
+        key=lambda r: r.params["optimizer.learning_rate"],
+    )
+    assert rates["trial"].tolist() == [r.number for r in expected[:3]]
+
+
+def test_parameters_are_counted_where_they_are_asked_for(sweep: Sweep) -> None:
+    counts = parameter_counts(sweep.results)
+    table = sweep.table(pareto="parameters", columns=["trial", "model.parameters"])
+    assert len(table) >= 1
+    said = table.set_index("trial")["model.parameters"].to_dict()
+    assert said == {number: counts[number] for number in said}
+
+
+def test_a_trial_that_was_being_drawn_when_its_driver_died_has_no_number_of_parameters(
+    sweep: Sweep,
+) -> None:
+    drawn = sweep.results.records[0]
+    half = replace(drawn, number=99, outcome="running", params={}, history=())
+    results = replace(sweep.results, records=(drawn, half))
+    assert parameter_counts(results).keys() == {drawn.number}
+
+
+def test_the_best_trial_is_the_winner_with_all_its_settings(sweep: Sweep) -> None:
+    record = winner(sweep.trials, sweep.space)
+    assert record is not None
+    best = sweep.best()
+    assert best.number == record.number
+    assert best.trial == sweep.space.resolve(record.params, record.number)
+    assert record.history[best.epoch - 1].metrics["val/accuracy"] == best.value
+    assert best.value == sweep.table()["val/accuracy"][0] == sweep.summary().best_value
+
+
+def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:
+    assert sweep.trial(7) is sweep.trials[7]
+    with pytest.raises(ConfigError, match="quickstart: there is no trial 99"):
+        sweep.trial(99)
+
+
+@pytest.mark.parametrize("kind", ["curves", "pareto"])
+def test_a_picture_is_a_figure(kind: str, sweep: Sweep) -> None:
+    assert isinstance(sweep.plot(kind), Figure)
+
+
+def test_it_shows_itself_as_a_line_and_as_a_short_table(sweep: Sweep) -> None:
+    assert repr(sweep) == "<Sweep quickstart: finished, 16 of 16 trials ended>"
+    shown = sweep._repr_html_()
+    page = ElementTree.fromstring(f"<div>{shown}</div>")
+    headings = [cell.text for cell in page.iter("th")]
+    rows = [[cell.text for cell in row.iter("td")] for row in page.iter("tr")][1:]
+    assert "learning_rate" in headings
+    numbers = [row[headings.index("trial")] for row in rows]
+    assert numbers == sweep.table()["trial"].astype(str).tolist()[:10]
+    assert "and 6 more" in shown
+
+
+def test_what_it_shows_runs_no_text_of_a_trial(tmp_path: Path) -> None:
+    machine = launched(tmp_path, make_space(trials=1))
+    evil = "<script>alert(1)</script>"
+    machine.fails = lambda number, epoch: evil
+    machine.run()
+    sweep = Sweep.open("quickstart", sweeps_dir=tmp_path / "sweeps")
+    assert evil in sweep.table()["outcome"][0]
+    assert evil not in sweep._repr_html_()
+    assert "&lt;script&gt;" in sweep._repr_html_()
+
+
+def test_without_a_completed_trial_there_is_no_best(tmp_path: Path) -> None:
+    launched(tmp_path, make_space())
+    sweep = Sweep.open("quickstart", sweeps_dir=tmp_path / "sweeps")
+    assert (sweep.state, sweep.trials, len(sweep.table())) == ("interrupted", (), 0)
+    with pytest.raises(NoResult, match="no trial has completed yet"):
+        sweep.best()
+    assert "0 of 4 trials ended" in sweep._repr_html_()
+
+
+def test_an_unknown_sweep_gets_the_nearest_name_and_how_to_read_another(here: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no sweep 'quikstart'") as caught:
+        Sweep.open("quikstart", sweeps_dir=here / "sweeps")
+    assert "did you mean 'quickstart'?" in str(caught.value.hint)
+    assert "--tracking-uri" in str(caught.value.hint)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, ckconv_sweep\n"
+        "print(*{'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'numpy'} & set(sys.modules))\n"
+        "assert 'Sweep' in dir(ckconv_sweep)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_another_name_is_none_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Sweeep'"):
+        ckconv_sweep.Sweeep  # noqa: B018
