@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -70,3 +73,34 @@ def command(name: str, folder: SweepFolder) -> str:
     sweeps_dir = folder.root.parent
     where = "" if sweeps_dir == SWEEPS_DIR.resolve() else f" --sweeps-dir {quote(str(sweeps_dir))}"
     return f"ckconv-sweep {name} {folder.name}{where}"
+
+
+def takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command with a parameter `options`, a frozen object of this class: each of its fields
+    becomes an option of the command, after the arguments."""
+    hints = get_type_hints(options, include_extras=True)
+    fields = [
+        field.replace(annotation=hints[name])
+        for name, field in inspect.signature(options).parameters.items()
+    ]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function).parameters
+        types = get_type_hints(function, localns={options.__name__: options}, include_extras=True)
+        parameters = [
+            parameter.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in own.items()
+            if name != "options"
+        ]
+        parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            chosen = options(**{field.name: given.pop(field.name) for field in fields})
+            function(**given, options=chosen)
+
+        command.__signature__ = inspect.Signature([*parameters, *fields])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in (*parameters, *fields)}
+        return command
+
+    return decorate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from ckconv_sweep.cli.options import (
     TrackingUri,
     absolute,
     command,
+    takes,
 )
 
 if TYPE_CHECKING:
@@ -78,28 +80,58 @@ Insecure = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `launch` and `resume` have in common."""
+
+    trials: Trials = None
+    hours: Hours = None
+    concurrency: Concurrency = None
+    cpus_per_trial: Cpus = None
+    gpus_per_trial: Gpus = 0.0
+    pack: Pack = None
+    address: Address = None
+    insecure_cluster: Insecure = False
+    data_dir: DataDir = None
+    tracking_uri: TrackingUri = None
+    require_tracking: RequireTracking = False
+    sweeps_dir: SweepsDir = SWEEPS_DIR
+    allow_code_change: AllowCodeChange = False
+    allow_data_change: AllowDataChange = False
+    on_finish: OnFinish = None
+    on_best: OnBest = None
+
+    def with_budget(self, space: Space) -> Space:
+        """The space with the budget that was requested here."""
+        changes = {"trials": self.trials, "hours": self.hours}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return replace(space, budget=space.budget.model_copy(update=changes))
+
+    def placement(self, space: Space) -> Placement:
+        """Raises ConfigError if no cluster could give this."""
+        from ckconv_sweep.execution.cluster import Placement, pack_size
+
+        threads, cpus = space.trial.training.threads, self.cpus_per_trial
+        placement = Placement(
+            address=self.address,
+            insecure=self.insecure_cluster,
+            concurrency=self.concurrency,
+            gpus_per_trial=self.gpus_per_trial,
+            pack=pack_size(self.pack),
+            cpus_per_trial=float(threads) if cpus is None else cpus,
+        )
+        placement.check()
+        return placement
+
+
+@takes(RunOptions)
 def launch(
     space: Annotated[str, typer.Argument(help="A space: a file, or the name of a bundled one.")],
+    options: RunOptions,
     name: Annotated[
         str | None, typer.Option(help="The sweep's name.", show_default="the file's")
     ] = None,
-    trials: Trials = None,
-    hours: Hours = None,
-    concurrency: Concurrency = None,
-    cpus_per_trial: Cpus = None,
-    gpus_per_trial: Gpus = 0.0,
-    pack: Pack = None,
-    address: Address = None,
-    insecure_cluster: Insecure = False,
     set_: Changes = None,
-    data_dir: DataDir = None,
-    tracking_uri: TrackingUri = None,
-    require_tracking: RequireTracking = False,
-    sweeps_dir: SweepsDir = SWEEPS_DIR,
-    allow_code_change: AllowCodeChange = False,
-    allow_data_change: AllowDataChange = False,
-    on_finish: OnFinish = None,
-    on_best: OnBest = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
     ] = False,
@@ -113,51 +145,20 @@ def launch(
     from ckconv_sweep.config.read import read_space
     from ckconv_sweep.record.folder import SweepFolder
 
-    asked = _with_budget(read_space(space, set_ or ()), trials, hours)
-    folder = SweepFolder.of(sweeps_dir, Path(space).stem if name is None else name)
+    asked = options.with_budget(read_space(space, set_ or ()))
+    folder = SweepFolder.of(options.sweeps_dir, Path(space).stem if name is None else name)
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
-        show_plan(asked, folder, absolute(data_dir))
+        show_plan(asked, folder, absolute(options.data_dir))
         return
     if folder.study.exists():
-        asked = _extended(folder, asked, trials, hours)
-    placement = _placement(
-        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial, pack
-    )
-    _run(
-        folder,
-        asked,
-        placement,
-        tracking_uri,
-        absolute(data_dir),
-        allow_code_change,
-        allow_data_change,
-        require_tracking,
-        on_finish,
-        on_best,
-    )
+        asked = _extended(folder, asked, options)
+    _run(folder, asked, options)
 
 
-def resume(
-    name: Name,
-    trials: Trials = None,
-    hours: Hours = None,
-    concurrency: Concurrency = None,
-    cpus_per_trial: Cpus = None,
-    gpus_per_trial: Gpus = 0.0,
-    pack: Pack = None,
-    address: Address = None,
-    insecure_cluster: Insecure = False,
-    data_dir: DataDir = None,
-    tracking_uri: TrackingUri = None,
-    require_tracking: RequireTracking = False,
-    sweeps_dir: SweepsDir = SWEEPS_DIR,
-    allow_code_change: AllowCodeChange = False,
-    allow_data_change: AllowDataChange = False,
-    on_finish: OnFinish = None,
-    on_best: OnBest = None,
-) -> None:
+@takes(RunOptions)
+def resume(name: Name, options: RunOptions) -> None:
     """Go on with a sweep; with more --trials also with a finished one.
 
     ckconv-sweep resume quickstart --trials 40
@@ -165,41 +166,20 @@ def resume(
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
 
-    folder = SweepFolder.existing(sweeps_dir, name)
+    folder = SweepFolder.existing(options.sweeps_dir, name)
     with Study.open(folder) as study:
-        asked = study.space
-    asked = _extended(folder, _with_budget(asked, trials, hours), trials, hours)
-    placement = _placement(
-        asked, address, insecure_cluster, concurrency, cpus_per_trial, gpus_per_trial, pack
-    )
-    _run(
-        folder,
-        asked,
-        placement,
-        tracking_uri,
-        absolute(data_dir),
-        allow_code_change,
-        allow_data_change,
-        require_tracking,
-        on_finish,
-        on_best,
-    )
+        asked = options.with_budget(study.space)
+    _run(folder, _extended(folder, asked, options), options)
 
 
-def _with_budget(space: Space, trials: int | None, hours: float | None) -> Space:
-    from dataclasses import replace
-
-    changes = {k: v for k, v in (("trials", trials), ("hours", hours)) if v is not None}
-    return replace(space, budget=space.budget.model_copy(update=changes))
-
-
-def _extended(folder: SweepFolder, asked: Space, trials: int | None, hours: float | None) -> Space:
+def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the budget to which it was extended, unless an option says another."""
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.study import Study
 
     with Study.open(folder) as study:
         stored, count = study.space.budget, sum(r.counts for r in study.trials())
+    trials = options.trials
     if trials is not None and trials < count:
         raise ConfigError(
             f"the sweep has {count} trials already, so it cannot have {trials}",
@@ -207,49 +187,13 @@ def _extended(folder: SweepFolder, asked: Space, trials: int | None, hours: floa
             hint=f"ask for {count} or more, or leave it out",
         )
     kept = {} if trials is not None else {"trials": max(stored.trials, asked.budget.trials)}
-    if hours is None and asked.budget.hours is None:
+    if options.hours is None and asked.budget.hours is None:
         kept["hours"] = stored.hours  # type: ignore[assignment]
-    from dataclasses import replace
-
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 
-def _placement(
-    space: Space,
-    address: str | None,
-    insecure: bool,
-    concurrency: int | None,
-    cpus: float | None,
-    gpus: float,
-    pack: str | None,
-) -> Placement:
-    from ckconv_sweep.execution.cluster import Placement, pack_size
-
-    threads = space.trial.training.threads
-    placement = Placement(
-        address=address,
-        insecure=insecure,
-        concurrency=concurrency,
-        gpus_per_trial=gpus,
-        pack=pack_size(pack),
-        cpus_per_trial=float(threads) if cpus is None else cpus,
-    )
-    placement.check()
-    return placement
-
-
-def _run(
-    folder: SweepFolder,
-    space: Space,
-    placement: Placement,
-    tracking_uri: str | None,
-    data_dir: Path | None,
-    allow_code_change: bool,
-    allow_data_change: bool,
-    require_tracking: bool,
-    on_finish: str | None,
-    on_best: str | None,
-) -> None:
+def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
+    placement = options.placement(space)
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
     from ckconv_sweep.cli.result import show_result
@@ -259,7 +203,7 @@ def _run(
     from ckconv_sweep.tracking.store import default_uri
 
     records, stored = list[TrialRecord](), None
-    uri = tracking_uri or default_uri(folder.root.parent)
+    uri = options.tracking_uri or default_uri(folder.root.parent)
     if folder.study.exists():
         with Study.open(folder) as study:
             records, stored = study.trials(), study.space
@@ -270,32 +214,32 @@ def _run(
 
         check_same_space(stored, space, folder.name)
         # A driver may have been killed after the last trial, and MLflow may have been down.
-        show_result(folder, records, space, tracking_uri, deliver_rest(folder, uri))
+        show_result(folder, records, space, options.tracking_uri, deliver_rest(folder, uri))
         return
 
     from ckconv_sweep.execution.executor import RayExecutor
     from ckconv_sweep.sweep.driver import run_sweep
     from ckconv_sweep.tracking.store import check_answers
 
-    if require_tracking:
+    if options.require_tracking:
         check_answers(uri)
-    with at_the_end(on_finish, folder, space.metric) as finish:
+    with at_the_end(options.on_finish, folder, space.metric) as finish:
         try:
             with (
                 progress(folder.name, space, rejected(records)) as view,
-                at_each_best(on_best, folder, space.metric, view) as best,
+                at_each_best(options.on_best, folder, space.metric, view) as best,
             ):
                 session = run_sweep(
                     folder,
                     space,
                     RayExecutor(placement),
                     tracking_uri=uri,
-                    data_dir=data_dir,
+                    data_dir=absolute(options.data_dir),
                     listeners=(view, finish, best),
-                    allow_code_change=allow_code_change,
-                    allow_data_change=allow_data_change,
+                    allow_code_change=options.allow_code_change,
+                    allow_data_change=options.allow_data_change,
                 )
         except ClusterLost as lost:
             lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"
             raise
-        show_result(folder, session.records, space, tracking_uri, session)
+        show_result(folder, session.records, space, options.tracking_uri, session)
