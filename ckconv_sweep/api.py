@@ -18,7 +18,8 @@ from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, TrackingError
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckconv_sweep.record.study import Study, TrialRecord, next_position
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, next_position
 from ckconv_sweep.search.view import View
 
 

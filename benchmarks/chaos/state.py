@@ -16,7 +16,8 @@ from typing import Any
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord, is_finished
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report.leaderboard import leaderboard
 
 Place = tuple[int, int]

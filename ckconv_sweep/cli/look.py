@@ -152,7 +152,8 @@ def _summary(folder: SweepFolder) -> tuple[Summary, str]:
     """With why fewer trials are asked than the budget allows, if so."""
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study, rejected
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.report.summary import summarize
 
     with Study.open(folder) as study:

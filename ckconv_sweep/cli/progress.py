@@ -21,7 +21,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 
 @contextlib.contextmanager

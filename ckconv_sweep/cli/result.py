@@ -15,8 +15,8 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.record.trained_data import in_words, on_other_data
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.summary import summarize, winner

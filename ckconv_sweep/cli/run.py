@@ -199,7 +199,8 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.errors import ClusterLost
-    from ckconv_sweep.record.study import Study, TrialRecord, is_finished, rejected
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
     records, stored = list[TrialRecord](), None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.record.events import Event
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import TrialRecord
+    from ckconv_sweep.record.trials import TrialRecord
 
 _PAUSE_SECONDS = 1.0
 
@@ -48,7 +48,8 @@ def _look_on(folder: SweepFolder) -> None:
     from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study, rejected
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import rejected
 
     with (
         _interrupts() as asked_to_end,
@@ -107,7 +108,7 @@ class News:
         first epoch has ended: one that violates a constraint is there for a moment, too."""
         from ckconv_sweep.config.grid import grid_size, most_trials
         from ckconv_sweep.record.events import Rejected
-        from ckconv_sweep.record.study import rejected
+        from ckconv_sweep.record.trials import rejected
 
         for record in records:
             number = record.number

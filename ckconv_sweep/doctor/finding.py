@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 Level = Literal["ok", "warning", "problem"]
 

@@ -14,7 +14,8 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import RESCUED, SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, is_finished, rejected
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import is_finished, rejected
 
 
 def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:

@@ -8,7 +8,7 @@ from ckconv_sweep.config.data import AnyData
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 
 class KnownData:

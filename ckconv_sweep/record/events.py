@@ -9,7 +9,7 @@ from typing import Any
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import Outcome
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -29,13 +28,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objective
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.space import Space, exhausted
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData
-from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.trials import TrialRecord
 
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.RUNNING: "running",
@@ -49,52 +49,6 @@ _STATES: dict[Outcome, TrialState] = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """What the study knows of one trial."""
-
-    number: int
-    outcome: Outcome
-    params: Mapping[str, Any]
-    history: tuple[Epoch, ...]
-    reason: str = ""
-    error: str = ""
-    started_ms: int = 0
-    ended_ms: int | None = None
-    sessions: tuple[int, ...] = ()
-    """The number of the driver's session in which each epoch was acknowledged."""
-    data: tuple[str, ...] = ()
-    """The digest of the data on which each epoch was trained; empty where that was not noted."""
-    spent_seconds: float = 0.0
-    """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
-    position: int | None = None
-    """How many trials the sampler had drawn before it; None where it did not draw it."""
-    verdict: Verdict | None = None
-    """What the stopping rule answered after the last epoch; None where it was not asked."""
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is part of the budget; a trial that violated a constraint is not."""
-        return self.reason != REASON_CONSTRAINT
-
-
-def rejected(records: Iterable[TrialRecord]) -> int:
-    """How many draws violated a constraint."""
-    return sum(not record.counts for record in records)
-
-
-def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
-    """Whether the budget of trials, or the grid, is spent and every trial has ended."""
-    counted = [record for record in records if record.counts]
-    spent = len(counted) >= space.budget.trials or exhausted(space, next_position(records))
-    return spent and all(record.outcome != "running" for record in counted)
-
-
-def next_position(records: Iterable[TrialRecord]) -> int:
-    """How many trials the sampler has drawn, those that violated a constraint included."""
-    return 1 + max((r.position for r in records if r.position is not None), default=-1)
 
 
 class Study:

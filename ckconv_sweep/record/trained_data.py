@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Optuna
-    from ckconv_sweep.record.study import Study, TrialRecord
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import TrialRecord
 
 NOTE = "data"
 OLD_NOTE = "data_digest"

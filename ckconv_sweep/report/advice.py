@@ -17,7 +17,7 @@ from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Asha, Median, Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
 from ckconv_sweep.report.importance import Importances
 from ckconv_sweep.report.sample import ENOUGH, comparable, ranked

@@ -23,7 +23,7 @@ from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State
 

@@ -23,7 +23,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from ckconv_sweep.config.domains import Blocks
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.sample import ENOUGH, Sample, comparable
 from ckconv_sweep.report.scale import Scale
 

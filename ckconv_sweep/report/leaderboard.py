@@ -11,8 +11,8 @@ import pandas as pd
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.space import PARAMETERS, Space
-from ckconv_sweep.record.study import TrialRecord
 from ckconv_sweep.record.trained_data import on_other_data
+from ckconv_sweep.record.trials import TrialRecord
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
 

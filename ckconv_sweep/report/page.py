@@ -25,7 +25,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import TrialRecord, rejected
+from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
 from ckconv_sweep.report.importance import Importances, importances

@@ -9,8 +9,9 @@ from typing import Any
 from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.lock import holder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import noted
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
 

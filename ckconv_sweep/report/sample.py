@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 ENOUGH = 20
 """Of fewer trials a forest told planted settings from none in less than half of the tries

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 SECONDS = "time/epoch_seconds"
 

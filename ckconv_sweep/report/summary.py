@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import best, objective
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord, is_finished, rejected
+from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import distribution, sampler_for
 
 

@@ -21,7 +21,8 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.record.study import Study, TrialRecord, next_position, rejected
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, next_position, rejected
 from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
 

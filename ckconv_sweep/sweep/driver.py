@@ -28,7 +28,8 @@ from ckconv_sweep.record import lease, lock, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener
 from ckconv_sweep.record.filesystem import check_writable, write_whole
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord, is_finished
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ckconv_sweep import keys
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 PARENT = "mlflow.parentRunId"
 STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}

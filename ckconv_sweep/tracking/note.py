@@ -14,7 +14,7 @@ from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
 from ckconv_sweep.record.events import Ended, Event, Rejected, Started
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 
 TAG = "mlflow.note.content"
 MOST_ROWS = 20

@@ -17,7 +17,7 @@ from itertools import islice
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.tracking.marks import Mark, uid
 from ckconv_sweep.tracking.runs import RunOfSweep, Runs, is_refusal
 from ckconv_sweep.tracking.store import without_password

@@ -24,7 +24,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import versions
 from ckconv_sweep.tracking.files import Files
 from ckconv_sweep.tracking.marks import (

@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, Page, expect
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.driver import deliver
 from tests.cli.commands import PROGRAM, environment
 from tests.sweep.in_process import formula, machine, make_space

@@ -20,7 +20,8 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space, read_trial
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.training import checkpoint
 

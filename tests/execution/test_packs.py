@@ -19,7 +19,7 @@ from ckconv_sweep.execution.cluster import Placement, pack_size
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.driver import run_sweep
 from ckconv_sweep.training import checkpoint
 

@@ -42,7 +42,8 @@ from ckconv_sweep.record import versions
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.lease import Lease
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_json, to_terminal
 from ckconv_sweep.report.summary import winner

@@ -20,7 +20,8 @@ from optuna.distributions import FloatDistribution
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = """

@@ -19,7 +19,8 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record import database as module
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, next_position
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import next_position
 
 from .small import DISTRIBUTIONS, LOWER_IS_BETTER, SPACE, ask, epoch
 

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import replace
 
 from ckconv_sweep.config import files
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 
 from .records import record, space

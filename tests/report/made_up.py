@@ -18,7 +18,8 @@ from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.scale import Scale
 from ckconv_sweep.search.samplers import distribution
 

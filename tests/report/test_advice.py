@@ -9,7 +9,7 @@ import pytest
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.advice import RULES, Advice, advise
 from ckconv_sweep.report.importance import Importance, Importances
 

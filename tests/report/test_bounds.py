@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ckconv_sweep.config.domains import Interval
 from ckconv_sweep.config.read import read_space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.advice import widened
 from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
 

@@ -13,7 +13,7 @@ from scipy.stats import binom, qmc
 
 from ckconv_sweep.config.domains import Interval
 from ckconv_sweep.config.space import Space, grid
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.bounds import bounds_hit
 from ckconv_sweep.report.scale import Scale
 from ckconv_sweep.search.samplers import distribution, from_unit

@@ -18,7 +18,8 @@ from tracking.mlflow_real import Server
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard

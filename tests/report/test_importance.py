@@ -7,7 +7,7 @@ import pytest
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.importance import Importance, importances
 
 from .made_up import NOTHING, made_up

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import all_columns, leaderboard, shown, unvaried
 
 from .records import BLOCKS, MAX, MIN, examples, record, space

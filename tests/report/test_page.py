@@ -13,7 +13,7 @@ import pytest
 from ckconv_sweep.config import files
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.page import ROWS, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
 

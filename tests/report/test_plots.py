@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
 from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import KINDS, draw
 from ckconv_sweep.report.plots.contour import smoothed
 from ckconv_sweep.report.plots.history import best_so_far

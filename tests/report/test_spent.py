@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.keys import Outcome
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.spent import clock, spans, spent
 
 from .made_up import made_up

@@ -33,7 +33,8 @@ from ckconv_sweep.execution.protocol import Assignment, Signals, Work
 from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.coordinator import Coordinator
 
 # Reading Optuna's ten migrations, to know the newest, takes most of the time of opening a study.

@@ -29,8 +29,9 @@ from ckconv_sweep.execution.pack_host import PackHost
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, TrialRecord
+from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import on_other_data
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import reservations
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.results import Results

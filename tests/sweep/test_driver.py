@@ -30,7 +30,8 @@ from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study, is_finished
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.coordinator import Coordinator

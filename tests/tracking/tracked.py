@@ -17,7 +17,7 @@ from ckconv_sweep.config.history import Epoch, best, objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.events import Event
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker, events_of, uid
 
 from .mlflow_real import points_of, runs_of

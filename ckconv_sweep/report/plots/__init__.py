@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots.contour import draw as draw_contour
 from ckconv_sweep.report.plots.curves import draw as draw_curves
 from ckconv_sweep.report.plots.history import draw as draw_history

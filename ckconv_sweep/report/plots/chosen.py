@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.importance import importances
 
 

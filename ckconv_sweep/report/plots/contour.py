@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.plots.chosen import chosen
 from ckconv_sweep.report.sample import comparable

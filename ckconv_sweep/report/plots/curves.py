@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.summary import winner
 

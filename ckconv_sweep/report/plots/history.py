@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.sample import score
 from ckconv_sweep.report.spent import clock

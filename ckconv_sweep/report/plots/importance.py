@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.importance import RESAMPLES, Importance, Importances, importances
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.sample import ENOUGH

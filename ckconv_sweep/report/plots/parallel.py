@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ckconv_sweep.config.domains import Blocks
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.sample import score
 from ckconv_sweep.report.scale import Scale

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.pareto import pareto_optimal
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.sample import score

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.plots.chosen import chosen
 from ckconv_sweep.report.sample import score

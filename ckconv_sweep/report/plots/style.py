@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
-from ckconv_sweep.record.study import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.scale import Scale
 
 Array = NDArray[np.float64]

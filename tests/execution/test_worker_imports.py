@@ -1,0 +1,56 @@
+"""What a worker process needs not, it does not load: there is one for each trial that runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+OF_THE_DRIVER = ("optuna", "sqlalchemy", "mlflow", "matplotlib", "typer")
+"""Ray Tune loads pandas by itself."""
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from types import ModuleType
+from ckconv_sweep.config.read import read_space
+import ckconv_sweep.execution.{module} as module
+from ckconv_sweep.execution import worker
+from ckconv_sweep.record import versions
+ray, ray.tune = ModuleType("ray"), ModuleType("ray.tune")
+told = []
+ray.tune.report = told.append
+ray.is_initialized = lambda: False
+sys.modules |= {{"ray": ray, "ray.tune": ray.tune}}
+space = read_space("quickstart", ["training.epochs=4"])
+trial = space.trial.model_dump_json()
+worker.train_assignment({{
+    "trial": trial, "folder": sys.argv[1], "attempt": "1:1", "gpus": 0.0, "data_dir": None,
+    "versions": versions.of_worker(), "data": None, "allow_data_change": False,
+}})
+assert json.loads(told[-1]["ckconv"])["epoch"]["number"] == 4, told
+print(*sorted({{name.partition(".")[0] for name in sys.modules}} & set({wanted!r})))
+"""
+
+
+@pytest.mark.parametrize("module", ["worker", "pack_host", "relay"])
+def test_a_worker_that_has_trained_a_trial_has_loaded_nothing_of_the_drivers(
+    module: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            WORKER.format(module=module, wanted=(*OF_THE_DRIVER, "torch")),
+            str(tmp_path / "0000"),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["torch"]
