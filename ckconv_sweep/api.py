@@ -207,7 +207,7 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     Raises:
         ConfigError: there is no such sweep, or no such database.
         TrackingError: MLflow does not answer.
-        DamagedData: what is there is none of ours.
+        DamagedData: what is there was not written by ckconv-sweep.
     """
     folder = SweepFolder.of(sweeps_dir, name)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")

@@ -25,7 +25,7 @@ from ckconv_sweep.errors import CannotWrite, CkconvSweepError
 
 app = typer.Typer(
     name="ckconv-sweep",
-    help="Find good settings for a CKCNN: sweeps that can be stopped, resumed and believed.",
+    help="Find good settings for a CKCNN: sweeps that can be stopped, resumed and trusted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

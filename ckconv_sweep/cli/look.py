@@ -21,7 +21,7 @@ def status(
     json: Json = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """How far a sweep is, also while it runs.
+    """Show a sweep's progress, even while it is running.
 
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric,

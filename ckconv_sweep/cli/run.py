@@ -35,7 +35,7 @@ Hours = Annotated[
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option(min=1, help="Trials at a time.", show_default="as many as there is room for"),
+    typer.Option(min=1, help="Trials at a time.", show_default="as many as fit"),
 ]
 Cpus = Annotated[
     float | None,
@@ -60,7 +60,7 @@ AllowCodeChange = Annotated[
     bool,
     typer.Option(
         "--allow-code-change",
-        help="Go on with another major version of ckconv-sweep, torch, Optuna, Ray or NumPy than "
+        help="Resume with another major version of ckconv-sweep, torch, Optuna, Ray or NumPy than "
         "the sweep was run with.",
     ),
 ]
@@ -76,7 +76,7 @@ AllowDataChange = Annotated[
 
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure-cluster", help="Join a Ray cluster also where it lets everybody in."),
+    typer.Option("--insecure-cluster", help="Join a Ray cluster even if it has no authentication."),
 ]
 
 
@@ -136,7 +136,7 @@ def launch(
         bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
     ] = False,
 ) -> None:
-    """Start a sweep, or go on with one that was interrupted.
+    """Start a sweep, or resume one that was interrupted.
 
     The same command again resumes it; for a finished sweep it shows the table.
 
@@ -159,7 +159,7 @@ def launch(
 
 @takes(RunOptions)
 def resume(name: Name, options: RunOptions) -> None:
-    """Go on with a sweep; with more --trials also with a finished one.
+    """Resume a sweep; with more --trials, also a finished one.
 
     ckconv-sweep resume quickstart --trials 40
     """

@@ -41,7 +41,7 @@ def train(
         typer.Option("--allow-data-change", help="Continue on other data than it was trained on."),
     ] = False,
 ) -> None:
-    """Train one trial; the same command goes on after an interruption.
+    """Train one trial; run the same command again to continue.
 
     ckconv-sweep train digits --set training.epochs=5
     """

@@ -104,9 +104,11 @@ def table(
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
-        raise ConfigError("goes with --where and --bins alone", where="--group-by")
+        raise ConfigError(
+            "cannot be combined with --sort, --top, --columns or --pareto", where="--group-by"
+        )
     if bins is not None and group_by is None:
-        raise ConfigError("is a word about --group-by, which is not given", where="--bins")
+        raise ConfigError("needs --group-by", where="--bins")
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])
     space, counts = results.space, None

@@ -1,4 +1,4 @@
-"""How numbers, settings and times are said on a terminal."""
+"""How numbers, settings and times are written on a terminal."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ckconv_sweep.errors import ConfigError, ResourcesMissing
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where trials run and what each of them gets. None: as many as there is room for."""
+    """Where trials run and what each of them gets. None: as many as fit."""
 
     address: str | None = None
     concurrency: int | None = None
@@ -31,7 +31,7 @@ class Placement:
     """How many trials of equal shapes one process trains as one; None: every trial has a process of
     its own. CPUs and GPUs are those of such a process."""
     insecure: bool = False
-    """Also a cluster that lets everybody in."""
+    """Also a cluster without authentication."""
 
     def check(self) -> None:
         """Raises ConfigError if no cluster could give this."""
@@ -80,7 +80,7 @@ def connected(placement: Placement) -> Iterator[None]:
     """A connection to the cluster, ended on exit; a local cluster's processes end with it.
 
     Raises:
-        ConfigError: nothing answers at the address, or it lets everybody in.
+        ConfigError: nothing answers at the address, or it has no authentication.
     """
     from ckconv_sweep.training import allocator
 
@@ -161,13 +161,14 @@ def _check_closed(address: str, *, insecure: bool) -> None:
     """Whoever reaches a Ray cluster without authentication runs programs there, as its user.
 
     Raises:
-        ConfigError: it lets everybody in, or it does not let us in.
+        ConfigError: it has no authentication, or refuses our token.
         ConnectionError: what answers there is no Ray of this version.
     """
     if _knock(address, "disabled") == _OPENED:
         if not insecure:
             raise ConfigError(
-                f"the Ray cluster at {address} lets everybody in: its authentication is disabled",
+                f"the Ray cluster at {address} has no authentication: anyone who reaches it can "
+                "run programs there",
                 where="--address",
                 hint="start it again with a token (RAY_AUTH_MODE=token; "
                 "`ray get-auth-token --generate` makes one), or accept it with --insecure-cluster",

@@ -46,7 +46,7 @@ STOP_SECONDS = 6.0
 would not end at all."""
 
 SHOW_SECONDS = 30.0
-"""How often it is said at most how full the packs are."""
+"""How often at most the occupation of the packs is reported."""
 
 RELAY_BYTES = 100 * 2**20
 """The memory that Ray sets aside for a relay: Tune needs a resource to place it by, and it needs no

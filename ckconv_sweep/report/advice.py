@@ -40,7 +40,7 @@ class Known:
     """What the rules look at: a sweep's trials without those that violated a constraint."""
 
     resume: str
-    """The command that goes on with the sweep."""
+    """The command that resumes the sweep."""
     records: Sequence[TrialRecord]
     violations: int
     """How many trials were drawn and violated a constraint."""

@@ -41,7 +41,7 @@ def results_of(client: Any, experiment: str, name: str, source: str) -> Results:
 
     Raises:
         ConfigError: there is no such sweep.
-        DamagedData: what is there is none of ours.
+        DamagedData: what is there was not written by ckconv-sweep.
     """
     check_sweep_name(name)
     parent, namesakes = _sweep(client, experiment, name, source)
@@ -51,7 +51,7 @@ def results_of(client: Any, experiment: str, name: str, source: str) -> Results:
         records = _records(client, parent, space, where)
     except (ConfigError, ValueError, LookupError, TypeError) as error:
         said = error.message if isinstance(error, ConfigError) else error
-        raise DamagedData(f"a run of it is none of ours: {said}", where=where) from error
+        raise DamagedData(f"a run was not written by ckconv-sweep: {said}", where=where) from error
     return Results(
         name=name,
         uid=parent.data.tags[keys.TAG_UID],
@@ -146,6 +146,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         error=tags.get(keys.TAG_ERROR, ""),
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
+        position=number,
     )
 
 

@@ -8,7 +8,7 @@ alone or together with others: the total Sobol index (Jansen 1999). Ranks, becau
 diverged must not be all that is explained.
 
 The trials are drawn anew with replacement many times; each time a column of random numbers stands
-among the settings. What cannot be told from that column is said to be so.
+among the settings. Where it cannot be told from that column, the report says so.
 """
 
 from __future__ import annotations

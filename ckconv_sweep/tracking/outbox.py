@@ -1,4 +1,4 @@
-"""MLflow, as a picture of the study.
+"""Mirrors the study to MLflow.
 
 A thread of its own talks to MLflow, so that a server that is slow, down or gone never slows a
 trial. What was delivered is marked in the study by the driver. When the sweep goes on, the thread

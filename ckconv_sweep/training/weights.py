@@ -58,7 +58,7 @@ def read_trained(given: Path) -> Trained:
     the best weights, or where the run has not ended its newest checkpoint.
 
     Raises:
-        ConfigError: there is no such file, or it is none of ours.
+        ConfigError: there is no such file, or ckconv-sweep did not write it.
         DamagedData: the file cannot be read, or is not what its name says.
     """
     path = given

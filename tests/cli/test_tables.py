@@ -214,7 +214,7 @@ def test_all_trials_of_two_sweeps_are_one_ranking(two: Path, typed: Any) -> None
         ("table small --group-by drop", "--group-by drop: no column is called 'drop'"),
         (
             "table small --group-by dropout --top 1",
-            "--group-by: goes with --where and --bins alone",
+            "--group-by: cannot be combined with --sort, --top, --columns or --pareto",
         ),
         ("table small --pareto reason", "reason holds no numbers"),
         ("table smal", "there is no sweep 'smal'"),

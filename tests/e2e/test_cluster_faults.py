@@ -318,7 +318,7 @@ def test_a_cluster_that_lets_everybody_in_is_refused_unless_one_insists(
     code, out, complaint = open_cluster.ended(*command)
     assert (code, out) == (2, "")
     said = one_message(complaint)
-    assert f"the Ray cluster at {open_cluster.address} lets everybody in" in said
+    assert f"the Ray cluster at {open_cluster.address} has no authentication" in said
     assert "--insecure-cluster" in said
     assert not (open_cluster.folder / "sweeps").exists()
     changed = ("--insecure-cluster", "--set", "training.epochs=1")

@@ -70,4 +70,5 @@ def record(
         params={"optimizer.learning_rate": 1e-3} if params is None else params,
         history=history,
         reason=reason,
+        position=number,
     )

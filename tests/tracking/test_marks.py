@@ -132,7 +132,7 @@ def delivered(
         make_space(trials=3, epochs=2),
         fails=lambda number, epoch: "error" if (number, epoch) == (1, 2) else None,
     )
-    swept.run(kill_before=28 if request.param == "interrupted" else None)
+    swept.run(kill_before=10 if request.param == "interrupted" else None)
     outcomes = [r.outcome for r in swept.records()]
     last = "running" if request.param == "interrupted" else "completed"
     assert outcomes == ["completed", "failed", last]
@@ -391,7 +391,7 @@ def test_nothing_is_delivered_before_it_is_known_what_was(
     of a trial was delivered, its run was deleted for good, and the study has two more."""
     swept = machine(tmp_path / "sweeps", make_space(trials=1, epochs=3))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert not swept.run(kill_before=9)
+    assert not swept.run(kill_before=3)
     assert [len(r.history) for r in swept.records()] == [1]
     deliver(swept.folder, uri)
     assert swept.run()
