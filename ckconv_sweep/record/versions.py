@@ -93,10 +93,8 @@ def check(study: Study, *, allow_code_change: bool) -> list[str]:
         ConfigError: one of them is of another major version, and that was not allowed.
     """
     known = noted(study)
-    if not known:
-        if not study.note("sessions"):  # it was made, and never run
-            return []
-        return ["the study does not say under which versions it was begun; from now on it does"]
+    if not known:  # it was made, and never run
+        return []
     changed = differences(known[-1], versions())
     major = [change for change in changed if change.major]
     if major and not allow_code_change:

@@ -78,7 +78,7 @@ def run_single(
             tracking_uri,
             RunOfSweep(
                 name=name,
-                uid=uid(f"{folder}/{_identity(trial)}"),
+                uid=uid(f"{folder}/{trial.model_dump_json()}"),
                 role=keys.ROLE_SINGLE,
                 params=flat(trial.model_dump(mode="json")),
                 artifacts={"trial.yaml": text},
@@ -147,13 +147,6 @@ def run_single(
             experiment_id=tracker.experiment_id,
             signal_exit_code=signal_exit_code,
         )
-
-
-def _identity(trial: Trial) -> str:
-    """What a run in MLflow is found by. A setting that came later is left out where it is what it
-    was before: the runs of then are to be found again."""
-    later = {"precision"} if trial.training.precision == "float32" else set()
-    return trial.model_dump_json(exclude={"training": later})
 
 
 def _claim(folder: Path, trial: Trial, text: str) -> None:

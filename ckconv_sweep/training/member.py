@@ -121,7 +121,7 @@ class Member:
                     raise TrialFailed(f"its checkpoint does not fit these data: {error}") from None
         member = cls(trial, task.description, model, folder, guard, task.identity if folder else {})
         if state is not None:
-            member._restore(state, model)
+            member._restore(state)
         return member
 
     @property
@@ -191,11 +191,9 @@ class Member:
             ],
         }
 
-    def _restore(self, state: dict[str, Any], model: SequenceModel) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         optimizer = state["optimizer"]
         try:
-            if "param_groups" in optimizer:
-                optimizer = _by_name(optimizer, model, self.trial, self._moments)
             for name in self._moments:
                 self.rows[name] = self._weights.row(optimizer[name])
         except KeyError as error:
@@ -244,20 +242,3 @@ def _check_data(
             hint=PUT_BACK,
         )
     warn(f"continues on other data than before: {why}")
-
-
-def _by_name(
-    state: dict[str, Any], model: SequenceModel, trial: Trial, moments: tuple[str, ...]
-) -> dict[str, dict[str, Tensor]]:
-    """The state of an optimiser of PyTorch, of which older checkpoints hold one. It numbers the
-    parameters, those with a learning rate of their own after the others."""
-    factors = model.learning_rate_factors()
-    by_factor: dict[float, list[str]] = {}
-    for name, _ in model.named_parameters():
-        by_factor.setdefault(factors.get(name, 1.0), []).append(name)
-    names = [name for group in by_factor.values() for name in group]
-    named = {name: state["state"].get(number, {}) for number, name in enumerate(names)}
-    if getattr(trial.optimizer, "momentum", None) == 0.0:  # PyTorch remembers none then
-        zero = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
-        named = {name: of_one | {"momentum_buffer": zero[name]} for name, of_one in named.items()}
-    return {moment: {name: of_one[moment] for name, of_one in named.items()} for moment in moments}

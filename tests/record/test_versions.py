@@ -142,14 +142,6 @@ def test_another_major_version_is_refused_unless_it_is_allowed(
     assert session(**{name: "9.0.0"}) == []  # from now on it is the sweep's
 
 
-@pytest.mark.fault("code-changed")
-def test_a_study_that_says_nothing_goes_on_with_a_word(session: Session, study: Study) -> None:
-    study.set_note("sessions", [1])
-    (line,) = session(torch="9.0.0")
-    assert line == "the study does not say under which versions it was begun; from now on it does"
-    assert session(torch="9.0.0") == []
-
-
 def test_a_session_that_was_killed_before_its_first_trial_is_noted_anew(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from tracking.mlflow_real import Server, free_port, points_of, runs_of
 
-from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -37,7 +36,6 @@ from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
 from ckconv_sweep.sweep.interruption import Interruption
-from ckconv_sweep.tracking.marks import uid
 
 from .in_process import formula, in_this_process, machine, make_space, with_trials
 
@@ -728,21 +726,6 @@ def test_a_single_trial_is_resumed_and_tracked_once(tmp_path: Path, uri: str) ->
     assert third.best.metrics == second.best.metrics
     assert isinstance(again.events[-1], Ended)
     assert points_of(uri, run_named(uri, "alone")) == points
-
-
-def test_a_single_trial_from_before_there_was_a_precision_goes_on_in_its_run(
-    tmp_path: Path, uri: str
-) -> None:
-    place = tmp_path / "alone"
-    single(place, uri, Stopping(after=1))
-    path = place / "trial.yaml"
-    path.write_text(before_precision(path.read_text()))
-    run = run_named(uri, "alone")
-    older = TRIAL.model_dump_json().replace(',"precision":"float32"', "")
-    assert older != TRIAL.model_dump_json()
-    assert run.data.tags[keys.TAG_UID] == uid(f"{place}/{older}")
-    single(place, uri)
-    assert len(points_of(uri, run_named(uri, "alone"))["val/loss"]) == 3
 
 
 @pytest.mark.fault("foreign-checkpoint")

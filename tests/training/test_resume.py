@@ -283,67 +283,6 @@ def test_a_checkpoint_holds_what_the_mutants_leave_out_and_nothing_more(tmp_path
     assert {f"without the {key.replace('_', ' ')}" for key in needed} <= set(MUTANTS)
 
 
-def as_of_pytorch(trial: Trial, state: dict[str, Any]) -> dict[str, Any]:
-    """A state as it was written before trials could be trained together: with the state of an
-    optimiser of PyTorch, those parameters last that have a learning rate of their own."""
-    model = make_model(trial.model, TASK.description, torch.Generator().manual_seed(0))
-    factors, named = model.learning_rate_factors(), dict(model.named_parameters())
-    by_factor: dict[float, list[str]] = {}
-    for name in named:
-        by_factor.setdefault(factors.get(name, 1.0), []).append(name)
-    settings = trial.optimizer.model_dump(exclude={"name", "learning_rate", "beta_1", "beta_2"})
-    kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
-    optimizer = kinds[trial.optimizer.name](
-        [{"params": [named[name] for name in names]} for names in by_factor.values()],
-        lr=0.1,
-        **settings,
-    )
-    for parameter in named.values():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()  # makes the memory that it has
-    for name, parameter in named.items():
-        memory = optimizer.state[parameter]
-        for moment in memory.keys() & state["optimizer"].keys():
-            if memory[moment] is not None:
-                memory[moment].copy_(state["optimizer"][moment][name])
-    return state | {"optimizer": optimizer.state_dict()}
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        {"name": "adam", "learning_rate": 0.05},
-        {"name": "sgd", "learning_rate": 0.1},
-        {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0},
-        {"name": "rmsprop", "learning_rate": 0.01},
-        {"name": "rmsprop", "learning_rate": 0.01, "momentum": 0.5},
-    ],
-)
-def test_a_checkpoint_with_the_state_of_an_optimizer_of_pytorch_goes_on(
-    optimizer: dict[str, Any], tmp_path: Path
-) -> None:
-    learned = {"learn_omega_0": True, "omega_0_learning_rate_factor": 7.0}
-    mask = {"name": "gaussian", "width": 0.5, "learning_rate_factor": 0.1}
-    kernel = {"hidden_channels": 3, "layers": 2} | learned
-    trial = make_trial(model={"kernel": kernel, "mask": mask}, optimizer=optimizer)
-    whole = run(trial, task=TASK)
-    heard = cut(trial, tmp_path, 2)
-    path = tmp_path / heard[-1].checkpoint
-    old = as_of_pytorch(trial, checkpoint.load(path))
-    assert "param_groups" in old["optimizer"]
-    path.unlink()
-    checkpoint.save(tmp_path, 2, old)
-    assert list(differences(whole, run(trial, tmp_path, TASK))) == []
-    del old["optimizer"]["state"][0]
-    if optimizer.get("momentum") == 0.0:
-        return  # it remembered nothing
-    for file in tmp_path.iterdir():
-        file.unlink()
-    checkpoint.save(tmp_path, 2, old)
-    with pytest.raises(DamagedData, match="optimizer lacks"):
-        run(trial, tmp_path, TASK)
-
-
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """The newest checkpoint, with another trial inside."""
     ((number, path), *_) = checkpoint.checkpoints(folder)
