@@ -24,9 +24,13 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
     def damaged(message: str, todo: str = "") -> tuple[list[Finding], Examined]:
         root = shlex.quote(str(sweep.folder.root))
         todo = todo or (
-            f"cp -a {root} {root}.copy, rm -f {root}/study.db-*, then put "
-            f"{_rescued(sweep) or 'a study.db of a backup'} in its place; "
-            "without one, launch the space under another --name"
+            f"cp -a {root} {root}.copy, rm -f {root}/study.db-*, then "
+            + (
+                f"mv {root}/{rescued} {root}/study.db"
+                if (rescued := _rescued(sweep))
+                else "put a study.db of a backup in its place; without one, launch the space under "
+                "another --name"
+            )
         )
         return [
             Finding(check="study", level="problem", message=message, todo=todo, damaged=True)

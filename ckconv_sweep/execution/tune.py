@@ -126,8 +126,8 @@ def run(
                 break
         desk.close()
         interruption.check()
-        if coordinator.fatal is None and tuning.error is not None:
-            raise tuning.error
+        if (error := desk.error or tuning.error) and coordinator.fatal is None:
+            raise error
     finally:
         desk.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -200,14 +200,21 @@ class _Desk:
     _shown: tuple[int, int] = (0, 0)
     """Places of packs that were taken, and trials that waited, when it was last said."""
     _shown_at: float = field(default_factory=time.monotonic)
+    error: Exception | None = None
+    """What went wrong in the coordinator: the study cannot be written, say."""
     _open: bool = True
     _one: Any = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def served(self) -> Iterator[bool]:
-        """Whether it is open; it stays so inside."""
+        """Whether it is open; it stays so inside. What is raised inside closes it and ends Tune,
+        which would tell it as an error of its own."""
         with self._one:
-            yield self._open
+            try:
+                yield self._open
+            except Exception as error:
+                self.error, self._open = error, False
+                raise _Stop from None
 
     def close(self) -> None:
         with self._one:

@@ -36,8 +36,9 @@ class SweepFolder:
 
     @classmethod
     def existing(cls, sweeps_dir: Path, name: str) -> SweepFolder:
-        """Raises ConfigError if there is no such sweep."""
+        """Raises ConfigError if there is no such sweep, and DamagedData if its study is missing."""
         folder = cls.of(sweeps_dir, name)
+        folder.check_new()
         if not folder.study.exists():
             names = [other.name for other in all_sweeps(sweeps_dir)]
             raise ConfigError(

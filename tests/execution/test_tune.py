@@ -18,6 +18,7 @@ from sweep.in_process import make_space
 from tracking.mlflow_real import points_of, runs_of
 
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import CannotWrite
 from ckconv_sweep.execution import cluster
 from ckconv_sweep.execution import tune as ray_executor
 from ckconv_sweep.execution.cluster import Placement
@@ -268,6 +269,29 @@ def test_the_same_command_again_trains_nothing_and_leaves_the_results(
     again = launch(sweep.folder.root.parent, sweep.space, watching, sweep.uri)
     assert again.records == sweep.session.records
     assert watching.events == []
+
+
+class TakingTheStudyAway(Watching):
+    """Removes the study after the second epoch."""
+
+    def hear(self, event: Event) -> None:
+        super().hear(event)
+        if isinstance(event, EpochEnded) and event.epoch.number == 2:
+            for part in self.root.root.glob("study.db*"):
+                part.unlink()
+
+
+@pytest.mark.fault("study-taken-away")
+@pytest.mark.usefixtures("ray_of_two")
+def test_what_goes_wrong_in_the_coordinator_is_not_told_as_an_error_of_tune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+    watching = TakingTheStudyAway(SweepFolder.of(tmp_path, "digits"))
+    space = make_space(trials=2, epochs=50)
+    with pytest.raises(CannotWrite, match="the study was removed or renamed while the sweep"):
+        launch(tmp_path, space, watching, f"sqlite:///{tmp_path}/mlflow.db")
+    assert list(watching.root.root.glob("study-rescued-*.db"))
 
 
 class KillingBetween(Watching):
