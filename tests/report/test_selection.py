@@ -30,7 +30,7 @@ COUNTS = {i: 100 * width for i, width in enumerate(WIDTHS)}
 def chosen(**options: object) -> pd.DataFrame:
     table = all_columns(RECORDS, SPACE, COUNTS)
     selection = Selection(**options)  # type: ignore[arg-type]
-    return selection.apply(table, "val/accuracy", default_columns(SPACE))
+    return selection.apply(table, "val/accuracy", default_columns(SPACE, table))
 
 
 def test_without_options_it_is_the_leaderboard() -> None:

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 NEW = """
 import sys
-from tests.tracking.tracked import RECORDS, deliver
+from tracking.tracked import RECORDS, deliver
 deliver(sys.argv[1], f"sweep-{sys.argv[2]}", RECORDS[:1], "FINISHED")
 """
 
@@ -50,7 +50,7 @@ def test_four_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
             [*command, str(i)],
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/tests"},
         )
         for i in range(4)
     ]
