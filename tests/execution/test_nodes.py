@@ -29,6 +29,7 @@ from .test_tune import ledger
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
 
 SPACE = make_space(trials=4, epochs=2)
+LONG = 80
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +84,19 @@ def test_a_driver_finds_the_nodes_with_other_code_and_those_with_other_data(
     assert f"digest {other['digest']}, now {data['digest']}" in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("node-unfit")
 def test_trials_that_a_node_refuses_are_trained_on_another_and_it_is_named_once(
     other_node: str, tmp_path: Path
 ) -> None:
-    """Nobody has asked the nodes before, as if this one had joined later."""
+    """Nobody has asked the nodes before, as if this one had joined later. A trial lasts longer than
+    a worker takes to start there."""
     heard, folder = Heard(), SweepFolder.of(tmp_path, "sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
         session = run_sweep(
             folder,
-            SPACE,
+            make_space(trials=4, epochs=LONG),
             RayExecutor(Placement()),
             tracking_uri="http://127.0.0.1:1",
             data_dir=None,
@@ -101,6 +104,6 @@ def test_trials_that_a_node_refuses_are_trained_on_another_and_it_is_named_once(
         )
     assert "trials at a time: 2" in heard.said
     assert sum(line.startswith("this node is not used: ") for line in heard.said) == 1
-    assert [(r.outcome, len(r.history)) for r in session.records] == [("completed", 2)] * 4
+    assert [(r.outcome, len(r.history)) for r in session.records] == [("completed", LONG)] * 4
     for number in range(4):
-        assert [line["epoch"] for line in ledger(folder, number)] == [1, 2]
+        assert [line["epoch"] for line in ledger(folder, number)] == list(range(1, LONG + 1))
