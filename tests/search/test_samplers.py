@@ -207,15 +207,15 @@ def test_a_trial_that_an_earlier_version_half_drew_is_drawn_to_its_end(
 ) -> None:
     space = space_for(name)
     one = machine(disk / name, space)
+    planned = {"schedule": "plateau"} if name == "tpe" else plan_of(space, 0)
     with Study.create_or_open(one.folder, space) as study:
-        half = study._study.ask()
-        schedule = half.suggest_categorical("schedule", ["constant", "plateau"])
+        study._study.enqueue_trial({"schedule": planned["schedule"]})
+        study._study.ask().suggest_categorical("schedule", ["constant", "plateau"])
     assert one.run()
     record = one.records()[0]
-    assert (record.outcome, record.params["schedule"]) == ("completed", schedule)
+    assert record.outcome == "completed"
     assert space.resolve(record.params, 0)
-    if name != "tpe" and plan_of(space, 0)["schedule"] == schedule:
-        assert record.params == plan_of(space, 0)
+    assert record.params.items() >= planned.items()
 
 
 def test_a_grid_visits_each_of_its_points_though_others_try_trials_in_between(disk: Path) -> None:
