@@ -46,7 +46,14 @@ class Results:
             records=records,
             state=state_of(records, study.space, held=holder(folder.lock) is not None),
             source=str(folder.root),
-            notes=(*notes_on(study.space), *in_words(on_other_data(records))),
+            notes=(
+                *notes_on(study.space),
+                *in_words(on_other_data(records)),
+                *(
+                    f"trial {number}: its record was changed after it had ended, see doctor"
+                    for number in study.changed_trials()
+                ),
+            ),
             versions=noted(study),
         )
 
