@@ -252,7 +252,7 @@ class _Desk:
         return number, number if why_alone(trial) else shape_key(trial)
 
     def ended(self, trial_id: str) -> int | None:
-        """The number of a trial whose run is over, the first time that this is said. Tune may say
+        """The number of a trial whose run is over, the first time that Tune says so. It may say
         it twice where a worker died; by then the trial may run under another name."""
         number = self.numbers.pop(trial_id, None)
         if number is not None and self.packing is not None:

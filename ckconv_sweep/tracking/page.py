@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Page:
     """The view of a sweep's trials, and the note and the best values of its run, as good as MLflow
-    takes them: a failure is said once, and nothing depends on any of it.
+    takes them: a failure is reported once, and nothing depends on any of it.
 
     Args:
         say: hears that one of them could not be written.
