@@ -1,5 +1,5 @@
 """A trial's own process where packs train: it brings the trial to a pack, passes on to Ray Tune
-what the pack reports of it, and takes it away again. Knows no torch, so that many of them are cheap.
+what the pack reports of it, and takes it away again. Knows no torch, so that many are cheap.
 
 The process that holds the pack may die; it is started again, and the trial brought there again: it
 goes on from its checkpoint.
