@@ -72,10 +72,12 @@ def show_result(
     if session is not None and session.time_is_up:
         console.print(f"the {space.budget.hours:g} hours are up; go on with: {again} --hours MORE")
     if session is not None and session.undelivered:
-        console.print(
-            f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers "
-            f"again: {command('sync', folder)}"
+        lacking = (
+            f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers again"
+            if session.trained
+            else "MLflow did not confirm that it has every record; when it answers"
         )
+        console.print(f"{lacking}: {command('sync', folder)}")
     best = winner(records, space)
     if best is not None:
         console.print(

@@ -214,7 +214,8 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
         from ckconv_sweep.sweep.driver import check_same_space, deliver_rest
 
         check_same_space(stored, space, folder.name)
-        # A driver may have been killed after the last trial, and MLflow may have been down.
+        # A driver may have been killed after the last trial, and MLflow may have been down, or
+        # have lost what it had.
         show_result(folder, records, space, options.tracking_uri, deliver_rest(folder, uri))
         return
 

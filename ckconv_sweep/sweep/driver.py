@@ -19,7 +19,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import describe, load
 from ckconv_sweep.data.identity import Identity, difference
-from ckconv_sweep.errors import DataChanged, SpaceChanged, SweepBusy
+from ckconv_sweep.errors import CannotWrite, DataChanged, SpaceChanged, SweepBusy
 from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
@@ -204,30 +204,41 @@ def _ended_by_signal(exit_codes: list[int]) -> Iterator[None]:
         exit_codes.append(interrupted.exit_code)
 
 
-def deliver(folder: SweepFolder, tracking_uri: str, listeners: tuple[Listener, ...] = ()) -> int:
-    """Give MLflow what it still lacks of a sweep; returns how many records it did not take.
+def deliver(
+    folder: SweepFolder,
+    tracking_uri: str,
+    listeners: tuple[Listener, ...] = (),
+    *,
+    patience_seconds: float = 60.0,
+) -> int:
+    """Ask MLflow what it has of a sweep and give it what it lacks; returns how many records it did
+    not take, or did not say that it has.
 
     Raises:
         SweepBusy: a driver runs the sweep, and delivers by itself.
+        CannotWrite: the sweep's folder cannot be written to.
     """
     with lock.held(folder.lock), Study.open(folder) as study:
         tracker = _tracker(folder, study, tracking_uri, listeners)
         _AfterTrial(folder, study, tracker).forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
-        missing = tracker.close(status)
+        missing = tracker.close(status, patience_seconds=patience_seconds)
         keep_marks(study, tracker, "RUNNING" if missing else status)
         return missing
 
 
 def deliver_rest(folder: SweepFolder, tracking_uri: str) -> Session:
-    """A session of a finished sweep, in which nothing is left to do but to give MLflow what it
-    lacks, if anything."""
-    missing = 0
+    """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
+    and to give it what it lacks."""
     with Study.open(folder) as study:
         records, kept = study.trials(), study.note("mlflow") or {}
-    if owed(records, kept, without_password(tracking_uri), finished=True):
-        with contextlib.suppress(SweepBusy):  # whoever ran the last trial is still at it
-            missing = deliver(folder, tracking_uri)
+    noted = owed(records, kept, without_password(tracking_uri), finished=True)
+    try:
+        missing = deliver(folder, tracking_uri, patience_seconds=60 if noted else 10)
+    except SweepBusy:  # whoever ran the last trial is still at it
+        missing = 0
+    except CannotWrite:  # a sweep that is kept, and only read
+        missing = noted
     return Session(records=records, experiment_id=None, undelivered=missing, trained=False)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tracking.mlflow_real import Server, free_port, points_of, runs_of
 
+from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -257,12 +258,16 @@ def test_a_session_ends_with_the_records_and_all_of_them_in_mlflow(
 @pytest.mark.fault("launched-twice")
 @pytest.mark.usefixtures("without_ray")
 def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_later_once(
-    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+    folder: SweepFolder, uri: str
 ) -> None:
     class Killed(BaseException):
         pass
 
     def killed(self: Any, *args: Any, **options: Any) -> int:
+        with self._wake:  # its thread is not there any more, as after a real kill
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
@@ -276,8 +281,9 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
     assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(
         ("digits", "t000", "t001", "t002"), "FINISHED"
     )
-    monkeypatch.setattr(driver, "deliver", killed)  # it is not called again
+    before = everything(uri, "digits")
     assert driver.deliver_rest(folder, uri) == session
+    assert everything(uri, "digits") == before
 
 
 @pytest.mark.usefixtures("without_ray")
@@ -563,6 +569,52 @@ def test_a_sweep_that_goes_on_gives_a_new_database_what_the_deleted_one_had(
     for record in session.records:
         points = points_of(uri, runs[f"t{record.number:03d}"])["val/loss"]
         assert points == [(e.number, e.metrics["val/loss"], e.timestamp_ms) for e in record.history]
+
+
+@pytest.mark.fault("tracking-loses")
+@pytest.mark.usefixtures("without_ray")
+def test_a_finished_sweep_gives_a_database_that_was_put_back_what_it_had_lost(
+    folder: SweepFolder, uri: str, empty_database: Path
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    launch(folder, uri)
+    runs = runs_of(uri, "digits")
+    before = {name: points_of(uri, run) for name, run in runs.items()}
+    SqlAlchemyStore._engine_map[uri].dispose()
+    for path in folder.root.parents[1].glob("mlflow.db*"):
+        path.unlink()
+    shutil.copy(empty_database, uri.removeprefix("sqlite:///"))
+    session = driver.deliver_rest(folder, uri)
+    assert (session.trained, session.undelivered) == (False, 0)
+    assert {name: points_of(uri, run) for name, run in runs_of(uri, "digits").items()} == before
+
+
+@pytest.mark.fault("tracking-down-at-end")
+@pytest.mark.usefixtures("without_ray")
+def test_a_finished_sweep_whose_server_is_gone_does_not_say_that_it_has_everything(
+    folder: SweepFolder, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch(folder, server.uri)
+    server.kill()
+    session = driver.deliver_rest(folder, server.uri)
+    assert session.undelivered > 0
+    show_result(folder, session.records, SPACE, server.uri, session)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "MLflow did not confirm that it has every record; when it answers: ckconv-sweep" in said
+    assert "not delivered" not in said
+
+
+@pytest.mark.fault("tracking-loses")
+@pytest.mark.usefixtures("without_ray")
+def test_a_finished_sweep_that_can_only_be_read_is_still_shown(
+    folder: SweepFolder, uri: str
+) -> None:
+    launch(folder, uri)
+    folder.lock.unlink()
+    folder.lock.mkdir()  # as where nothing can be written, for the superuser too
+    session = driver.deliver_rest(folder, uri)
+    assert session.undelivered == 0
 
 
 @pytest.mark.usefixtures("without_ray")
