@@ -240,7 +240,7 @@ class _Threads:
     def check(self) -> None:
         """Nothing is asked for that a process has not."""
 
-    def connected(self) -> contextlib.AbstractContextManager[None]:
+    def connected(self, log: Path, signals: Signals) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:

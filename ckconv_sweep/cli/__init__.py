@@ -21,7 +21,7 @@ from ckconv_sweep.cli import (
     watch,
 )
 from ckconv_sweep.cli.output import Output
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost
 
 app = typer.Typer(
     name="ckconv-sweep",
@@ -63,6 +63,10 @@ def main() -> None:
         app()
     except CkconvSweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        if isinstance(error, ClusterLost):  # Ray would wait for it at the end, then exit with 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if output is not None:

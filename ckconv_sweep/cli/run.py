@@ -242,6 +242,9 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                     allow_data_change=options.allow_data_change,
                 )
         except ClusterLost as lost:
-            lost.hint = f"go on when it is back, or on another: {command('resume', folder)}"
+            if folder.study.exists():
+                lost.hint = f"to continue: {command('resume', folder)}"
+                if folder.ray_log.exists():
+                    lost.hint += f"\n  what Ray wrote: {folder.ray_log}"
             raise
         show_result(folder, session.records, space, options.tracking_uri, session)

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from ckconv_sweep.errors import ConfigError, ResourcesMissing
+from ckconv_sweep.execution import local_ray, ray_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,18 @@ _QUIET = {
 
 
 @contextlib.contextmanager
-def connected(placement: Placement) -> Iterator[None]:
+def connected(
+    placement: Placement, log: Path | None = None, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """A connection to the cluster, ended on exit; a local cluster's processes end with it.
+
+    Args:
+        log: takes what Ray writes, which goes to the terminal without it.
+        check: asked all the time while a local Ray starts; may raise to end the start.
 
     Raises:
         ConfigError: nothing answers at the address, or it has no authentication.
+        ClusterLost: a local Ray could not be started this time.
     """
     from ckconv_sweep.training import allocator
 
@@ -88,32 +96,30 @@ def connected(placement: Placement) -> Iterator[None]:
     kept = os.environ.get(allocator.VARIABLE) != "0"
     for name, value in (_QUIET | (allocator.ENVIRONMENT if kept else {})).items():
         os.environ.setdefault(name, value)
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            stack.enter_context(ray_log.kept(log))
+        if placement.address in (None, "local"):
+            stack.enter_context(local_ray.started(check))
+        else:
+            _join(placement.address, insecure=placement.insecure)
+            stack.enter_context(local_ray.ended())
+        yield
+
+
+def _join(address: str, *, insecure: bool) -> None:
+    """Connect to a cluster that is there already. Raises as `connected` does."""
     import ray
 
     try:
-        if placement.address not in (None, "local"):
-            _check_closed(_check_answers(placement.address), insecure=placement.insecure)
-            ray.init(address=placement.address, logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            with _private_token():
-                ray.init(
-                    address="local",
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    include_dashboard=False,
-                    # Nothing is passed through the object store but small results.
-                    object_store_memory=200 * 2**20,
-                )
+        _check_closed(_check_answers(address), insecure=insecure)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError as error:
         raise ConfigError(
-            f"no Ray cluster answers at {placement.address}",
+            f"no Ray cluster answers at {address}",
             where="--address",
             hint=f"is it running (ray status)? Ray says: {str(error).splitlines()[0]}",
         ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _check_answers(address: str) -> str:
@@ -209,33 +215,10 @@ def _knock(address: str, mode: str) -> int:
 
 def _has_token() -> bool:
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(named or _TOKEN).expanduser().exists()
-
-
-_TOKEN = Path("~/.ray/auth_token")
-"""Where Ray keeps the token that it makes."""
-
-
-@contextlib.contextmanager
-def _private_token() -> Iterator[None]:
-    """A Ray of our own asks for a token, whatever the environment says of other clusters, and
-    nobody else can read it: Ray itself makes the file as readable as the umask lets it."""
-    if os.environ.get("RAY_AUTH_MODE") != "token":
-        os.environ.pop("RAY_AUTH_MODE", None)  # without it, Ray's own default is a token
-    path = _TOKEN.expanduser()
-    _only_for_owner(path)
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-        _only_for_owner(path)
-
-
-def _only_for_owner(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.stat().st_uid == os.geteuid():
-            path.chmod(0o600)
+    return (
+        bool(os.environ.get("RAY_AUTH_TOKEN"))
+        or Path(named or local_ray.TOKEN).expanduser().exists()
+    )
 
 
 class Head:
@@ -249,7 +232,10 @@ class Head:
         self._silent_since: float | None = None
 
     def is_lost(self) -> bool:
-        """Whether it has not answered for `SILENCE_SECONDS`; asked again and again."""
+        """Whether it has not answered for `SILENCE_SECONDS`, or a process of our own Ray has ended;
+        asked again and again."""
+        if local_ray.dead_processes():
+            return True
         if self.answers():
             self._silent_since = None
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 from ckconv_sweep.execution import cluster, nodes, packs
 from ckconv_sweep.execution.cluster import Placement
@@ -22,9 +23,9 @@ class RayExecutor:
         """Raises ConfigError if no cluster could give this."""
         self._placement.check()
 
-    def connected(self) -> AbstractContextManager[None]:
+    def connected(self, log: Path, signals: Signals) -> AbstractContextManager[None]:
         """A connection to the cluster; see `cluster.connected`."""
-        return cluster.connected(self._placement)
+        return cluster.connected(self._placement, log, signals.check)
 
     def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
         """Look at the nodes, and find the size of packs. Raises as the protocol says."""

@@ -94,8 +94,9 @@ class Executor(Protocol):
     def check(self) -> None:
         """Raises ConfigError if what was requested is nowhere to be had."""
 
-    def connected(self) -> AbstractContextManager[None]:
-        """In touch with what trains, until it is left."""
+    def connected(self, log: Path, signals: Signals) -> AbstractContextManager[None]:
+        """In touch with what trains, until it is left; `log` takes what that writes. Raises what
+        `signals.check` does, and ConfigError or ClusterLost where it cannot be reached."""
 
     def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
         """How many trials run at a time, and what a person should know of the machines.

@@ -31,6 +31,7 @@ from ckconv_sweep.errors import CannotWrite, ClusterLost, OutOfMemory, Resources
 from ckconv_sweep.execution import nodes
 from ckconv_sweep.execution.cluster import Head, Placement, processes
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.local_ray import dead_processes
 from ckconv_sweep.execution.packing import Packing
 from ckconv_sweep.execution.packs import Packs
 from ckconv_sweep.execution.protocol import Assignment, Signals, Work
@@ -140,6 +141,11 @@ def _resources(bundle: dict[str, float], config: dict[str, Any]) -> tune.Placeme
 
 
 def _lost(head: Head) -> ClusterLost:
+    if ended := dead_processes():
+        return ClusterLost(
+            f"Ray's {' and '.join(ended)} on this machine died, perhaps killed because memory ran "
+            "out; every ended trial and recorded epoch is kept"
+        )
     return ClusterLost(
         f"the Ray cluster at {head.address} does not answer any more; every ended trial and "
         "recorded epoch is kept"

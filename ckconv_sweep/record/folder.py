@@ -5,6 +5,7 @@ sweeps/<name>/                  0700
     space.yaml                  the space as it was resolved, for a person to read
     study.db                    the study
     lock                        held by the driver that runs the sweep
+    ray.log                     what Ray wrote in the last session, if anything
     trials/0004/                a trial's checkpoints, best weights and ledger
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, nearest_or_all
 
-_EMPTY = {"lock", "trials"}
+_EMPTY = {"lock", "trials", "ray.log"}
 """What a new sweep's folder holds before its study is made."""
 
 
@@ -65,6 +66,11 @@ class SweepFolder:
         """Ray Tune's own files of one session. Nothing is ever read from them."""
         return self.root / "tune"
 
+    @property
+    def ray_log(self) -> Path:
+        """What Ray wrote in the last session, if anything."""
+        return self.root / "ray.log"
+
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 
@@ -97,6 +103,7 @@ class SweepFolder:
         with contextlib.suppress(OSError):  # it is in use
             (self.root / "trials").rmdir()
             self.lock.unlink()
+            self.ray_log.unlink(missing_ok=True)
             for path in made:
                 path.rmdir()
 

@@ -145,7 +145,7 @@ def run_sweep(
         data = load(space.trial.data, data_dir).identity
         changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
         stack.enter_context(interruption.shielded())
-        stack.enter_context(executor.connected())
+        stack.enter_context(executor.connected(folder.ray_log, interruption))
         interruption.install()
         interruption.check()
         trained = execution.Session(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -170,3 +171,51 @@ def test_a_sweep_goes_on_when_its_reader_has_gone(here: Path) -> None:
     assert (process.returncode, complaint) == (0, "")
     status = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))
     assert (status["state"], status["completed"]) == ("finished", 2)
+
+
+@pytest.mark.fault("ray-dies")
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_a_process_of_ray_that_dies_ends_the_sweep_soon_with_the_command_that_resumes_it(
+    program: str, here: Path
+) -> None:
+    process = launched(here, "--set=training.epochs=1000")
+    try:
+        wait_for("t000 epoch 2/", process)
+        for pid, _ in family(process.pid):
+            name = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            if name.endswith(f"/{program}".encode()):
+                os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        _, complaint = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert time.monotonic() - killed < 30  # Ray itself takes a minute, or waits for ever
+    assert process.returncode == 75
+    lines = complaint.splitlines()
+    assert lines[0].startswith(f"error: Ray's {program} on this machine died")
+    assert lines[1] == "  to continue: ckconv-sweep resume small"
+    assert len(lines) <= 3  # and where Ray's own lines are
+    assert "\x1b" not in complaint
+    status = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))
+    assert (status["state"], status["unfinished"]) == ("interrupted", 1)
+
+
+@pytest.mark.fault("driver-sigint")
+@pytest.mark.fault("ray-does-not-start")
+def test_ctrl_c_while_ray_starts_ends_the_launch_and_leaves_no_trace(here: Path) -> None:
+    process = launched(here)
+    try:
+        deadline = time.monotonic() + 60
+        while len(family(process.pid)) < 2 and time.monotonic() < deadline:  # Ray's first process
+            time.sleep(0.02)
+        started = family(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, complaint) == (130, "")
+    deadline = time.monotonic() + 5
+    while (left := started & processes().keys()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == set()
+    assert not (here / "sweeps" / "small").exists()

@@ -93,7 +93,7 @@ def test_trials_that_a_node_refuses_are_trained_on_another_and_it_is_named_once(
     a worker takes to start there."""
     heard, folder = Heard(), SweepFolder.of(tmp_path, "sweep")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+        patch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
         session = run_sweep(
             folder,
             make_space(trials=4, epochs=LONG),

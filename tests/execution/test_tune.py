@@ -126,7 +126,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, ray_of_two: None) -> tuple[S
         path.write_bytes(pickle.dumps(Hostile(str(root / "canary"))))
     uri = f"sqlite:///{root}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+        patch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
         patch.setattr(ray_executor, "MOST_WORKER_DEATHS", DEATHS - 1)
         session = launch(root, space, watching, uri)
     return Sweep(watching.root, space, uri, session), watching
@@ -264,7 +264,7 @@ def test_the_same_command_again_trains_nothing_and_leaves_the_results(
     swept: tuple[Sweep, Watching], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, _ = swept
-    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
     watching = Watching(sweep.folder)
     again = launch(sweep.folder.root.parent, sweep.space, watching, sweep.uri)
     assert again.records == sweep.session.records
@@ -286,7 +286,7 @@ class TakingTheStudyAway(Watching):
 def test_what_goes_wrong_in_the_coordinator_is_not_told_as_an_error_of_tune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
     watching = TakingTheStudyAway(SweepFolder.of(tmp_path, "digits"))
     space = make_space(trials=2, epochs=50)
     with pytest.raises(CannotWrite, match="the study was removed or renamed while the sweep"):
@@ -311,7 +311,7 @@ class KillingBetween(Watching):
 def test_a_worker_that_is_killed_between_two_trials_fails_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
     space = make_space(trials=6, epochs=2)
     watching = KillingBetween(SweepFolder.of(tmp_path, "digits"))
     session = launch(tmp_path, space, watching, f"sqlite:///{tmp_path}/mlflow.db")

@@ -108,7 +108,7 @@ def in_this_process(
     at_a_time: int = 2,
 ) -> None:
     """Let `run` train in the place of Ray."""
-    monkeypatch.setattr(RayExecutor, "connected", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(RayExecutor, "connected", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(RayExecutor, "prepare", lambda self, session, signals: (at_a_time, []))
     monkeypatch.setattr(
         RayExecutor, "run", lambda self, work, signals, session, known: run(work, signals, known)

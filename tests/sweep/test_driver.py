@@ -162,7 +162,7 @@ def test_the_budget_may_differ() -> None:
 def test_a_start_that_is_refused_leaves_no_folder_behind(
     folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_cluster(_: Placement) -> Iterator[None]:
+    def no_cluster(*_: Any) -> Iterator[None]:
         raise ConfigError("no Ray cluster answers")
 
     monkeypatch.setattr(cluster, "connected", no_cluster)
@@ -224,7 +224,7 @@ def test_a_signal_before_anything_began_ends_it_without_a_trace(
     folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.contextmanager
-    def slow_start(_: Placement) -> Iterator[None]:
+    def slow_start(*_: Any) -> Iterator[None]:
         signal.raise_signal(signal.SIGTERM)
         yield
 
@@ -459,7 +459,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_ray_is_asked(
         launch(folder, uri)
     before = content(folder.root)
 
-    def never(_: Placement) -> Iterator[None]:
+    def never(*_: Any) -> Iterator[None]:
         raise AssertionError("Ray was started")
 
     def read_only(_: int) -> None:

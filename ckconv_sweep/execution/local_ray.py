@@ -1,0 +1,231 @@
+"""A Ray of our own on this machine: where its files lie, how it starts, whether it still runs.
+
+Ray makes its session folder writable by everybody (0777, whatever the umask) and keeps it for ever.
+So it gets a folder inside a private one, which is deleted at the end; what a killed driver left is
+deleted at the next start. The path is short because the names of Unix sockets are limited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ckconv_sweep.errors import ClusterLost, ConfigError
+
+TRIES = 2
+"""How often Ray is started before it is given up: on a busy machine one try may be too slow."""
+_PREFIX = "ckconv-"
+_LONGEST_PLACE = 20
+"""Bytes. A socket's name may have 107; Ray adds up to 66 to its folder's, and that 20 to this."""
+_NEEDED = {"raylet", "gcs_server"}
+"""The processes without which nothing is trained, in Ray's words."""
+
+
+@contextlib.contextmanager
+def started(check: Callable[[], None]) -> Iterator[None]:
+    """A local Ray, ended on exit with all its processes and files.
+
+    Args:
+        check: asked all the time while Ray starts; may raise to end the start.
+
+    Raises:
+        ConfigError: it cannot be started here.
+        ClusterLost: it could not be started this time.
+    """
+    with _private_folder() as folder:
+        done = threading.Event()
+        try:
+            with _private_token():
+                _start(folder, done, check)
+            with ended():
+                yield
+        finally:
+            done.set()
+            _end_processes(folder)
+
+
+@contextlib.contextmanager
+def ended() -> Iterator[None]:
+    """Leave Ray at the end, unless it is lost: it would wait for it for a minute, and then end the
+    process by itself."""
+    import ray
+
+    lost = False
+    try:
+        yield
+    except ClusterLost:
+        lost = True
+        raise
+    finally:
+        if not lost:
+            ray.shutdown()
+
+
+def dead_processes() -> list[str]:
+    """Which of the processes that training needs have ended, in Ray's words. None where Ray has not
+    been started by this process."""
+    # Ray has no public word for them, and itself notices after a minute, or never.
+    from ray._private import worker
+
+    node = worker._global_node
+    return [] if node is None else sorted(_NEEDED & {kind for kind, _ in node.dead_processes()})
+
+
+def _start(folder: Path, done: threading.Event, check: Callable[[], None]) -> None:
+    """Start Ray in a thread that ends after `done`: Ray's processes end with the thread that
+    started them, and this one stays free to hear signals."""
+    import ray
+
+    for attempt in range(1, TRIES + 1):
+        starter = _Starter(folder / f"ray{attempt}", done)
+        starter.start()
+        while not starter.answered.wait(0.1):
+            check()
+        if starter.error is None:
+            return
+        ray.shutdown()
+        _end_processes(folder)
+    assert starter.error is not None
+    raise _not_started(starter.error, folder) from None
+
+
+class _Starter(threading.Thread):
+    def __init__(self, folder: Path, done: threading.Event) -> None:
+        super().__init__(name="ray-start", daemon=True)
+        self._folder, self._done = folder, done
+        self.answered = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        import ray
+
+        try:
+            ray.init(
+                address="local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                include_dashboard=False,
+                # Nothing is passed through the object store but small results.
+                object_store_memory=200 * 2**20,
+                _temp_dir=str(self._folder),
+            )
+        except Exception as error:
+            self.error = error
+        finally:
+            self.answered.set()
+        self._done.wait()
+
+
+def _not_started(error: Exception, folder: Path) -> ConfigError | ClusterLost:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    where, what = "Ray", f"it could not be started on this machine: {said[0]}"
+    if isinstance(error, (ValueError, PermissionError)):  # of what it was given
+        return ConfigError(what, where=where, hint="is one of the variables RAY_... set?")
+    words = _last_words(folder)
+    return ClusterLost(
+        what,
+        where=where,
+        hint="nothing was begun. Is the machine very busy, or short of memory? Then run the same "
+        "command again later" + (f"; Ray's last line: {words}" if words else ""),
+    )
+
+
+def _last_words(folder: Path) -> str:
+    """The last line that one of Ray's processes wrote as it failed; empty where none did."""
+    for name in ("gcs_server.err", "raylet.err", "gcs_server.out", "raylet.out"):
+        for path in sorted(folder.glob(f"ray{TRIES}/session_2*/logs/{name}")):
+            lines = path.read_text(errors="replace").split("\n")
+            told = [line for line in lines if line.strip() and not line.startswith((" ", "*"))]
+            if told:
+                return told[-1][:300]
+    return ""
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A new folder that only its owner can enter, locked as long as it is used."""
+    place = _place()
+    _delete_leftovers(place)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _place() -> Path:
+    """The folder of temporary files whose path is short enough."""
+    there = dict.fromkeys(Path(p) for p in ("/tmp", tempfile.gettempdir(), "/var/tmp", "/dev/shm"))
+    for place in there:
+        if len(os.fsencode(place)) <= _LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
+            return place
+    raise ConfigError(
+        f"Ray needs a folder for its sockets that can be written and whose path has at most "
+        f"{_LONGEST_PLACE} bytes, and there is none: {', '.join(map(str, there))}",
+        where="TMPDIR",
+        hint="set TMPDIR to such a folder",
+    )
+
+
+def _delete_leftovers(place: Path) -> None:
+    """Delete what drivers left here that were killed, and end what is left of their Rays, which
+    lives on for up to a minute."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid != os.geteuid() or not folder.is_dir():
+                continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _end_processes(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _end_processes(folder: Path) -> None:
+    """Kill the processes that were started with this private folder in their command line. Where
+    there is no /proc they end by themselves, within minutes."""
+    wanted = os.fsencode(folder) + b"/"
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            pid = int(line.parent.name)
+            if wanted in line.read_bytes() and pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)
+
+
+TOKEN = Path("~/.ray/auth_token")
+"""Where Ray keeps the token that it makes."""
+
+
+@contextlib.contextmanager
+def _private_token() -> Iterator[None]:
+    """A Ray of our own asks for a token, whatever the environment says of other clusters, and
+    nobody else can read it: Ray itself makes the file as readable as the umask lets it."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        os.environ.pop("RAY_AUTH_MODE", None)  # without it, Ray's own default is a token
+    path = TOKEN.expanduser()
+    _only_for_owner(path)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+        _only_for_owner(path)
+
+
+def _only_for_owner(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)

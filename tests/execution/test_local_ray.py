@@ -1,0 +1,200 @@
+"""A Ray of our own: where its files lie, what is heard while it starts, what is left of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckconv_sweep.errors import ClusterLost, ConfigError
+from ckconv_sweep.execution import local_ray, ray_log
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+
+OWN_RAY = """
+import sys
+from pathlib import Path
+from ckconv_sweep.execution import cluster, local_ray
+with cluster.connected(cluster.Placement(), Path(sys.argv[1])):
+    import ray
+    print(ray._private.worker._global_node.get_temp_dir_path(), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def own_ray(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that has started a Ray, says where, and waits for a line; the path of its temporary
+    files is longer than the name of a socket may be."""
+    temporary = tmp_path / ("t" * 90)
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_RAY, str(tmp_path / "ray.log")],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        umask=0,
+        start_new_session=True,
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def said(process: subprocess.Popen[str]) -> Path:
+    assert process.stdout is not None
+    return Path(process.stdout.readline().strip())
+
+
+def running_in(folder: Path) -> set[int]:
+    """The processes with a folder in their command line."""
+    out = set()
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if os.fsencode(f"{folder}/") in line.read_bytes():
+                out.add(int(line.parent.name))
+        except OSError:  # it has ended
+            pass
+    return out
+
+
+@pytest.mark.fault("ray-folder")
+def test_it_lies_in_a_folder_that_only_the_owner_can_enter_and_leaves_nothing(
+    own_ray: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    folder = said(own_ray)
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert folder.parent.stat().st_uid == os.geteuid()
+    assert running_in(folder)
+    own_ray.communicate("end\n", timeout=60)
+    assert own_ray.returncode == 0
+    assert not folder.parent.exists()
+    assert not running_in(folder)
+    assert not (tmp_path / "ray.log").exists()  # it wrote nothing
+
+
+@pytest.mark.fault("ray-folder")
+def test_the_next_start_ends_and_deletes_what_a_killed_driver_left(
+    own_ray: subprocess.Popen[str],
+) -> None:
+    folder = said(own_ray)
+    local_ray._delete_leftovers(folder.parents[1])
+    assert folder.exists()  # its driver lives
+    own_ray.kill()
+    own_ray.wait()
+    assert folder.exists()
+    local_ray._delete_leftovers(folder.parents[1])
+    assert not folder.parent.exists()
+    deadline = time.monotonic() + 10
+    while (left := running_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+@pytest.mark.fault("ray-folder")
+def test_a_link_that_somebody_put_among_the_leftovers_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").write_text("kept")
+    (tmp_path / "ckconv-link").symlink_to(tmp_path / "mine")
+    local_ray._delete_leftovers(tmp_path)
+    assert (tmp_path / "mine" / "kept").read_text() == "kept"
+
+
+@pytest.mark.fault("ray-does-not-start")
+def test_without_a_short_writable_folder_the_message_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="at most 20 bytes") as refused:
+        local_ray._place()
+    assert refused.value.where == "TMPDIR"
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `ray.init` does at each call: raise an error, wait long (None), or succeed (True)."""
+    import ray
+
+    todo: list[Any] = []
+
+    def init(**_: Any) -> None:
+        does = todo.pop(0)
+        if does is None:
+            time.sleep(60)
+        if isinstance(does, Exception):
+            raise does
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(local_ray, "dead_processes", list)
+    return todo
+
+
+SLOW = Exception("The current node timed out during startup.\nand so on")
+
+
+@pytest.mark.fault("ray-does-not-start")
+def test_a_start_that_was_too_slow_is_tried_once_more(starts: list[Any]) -> None:
+    starts += [SLOW, True]
+    with local_ray.started(lambda: None):
+        assert starts == []
+
+
+@pytest.mark.fault("ray-does-not-start")
+def test_a_second_failure_is_one_message_and_may_be_tried_later(starts: list[Any]) -> None:
+    starts += [SLOW, SLOW, True]
+    with pytest.raises(ClusterLost) as refused, local_ray.started(lambda: None):
+        pass
+    assert refused.value.exit_code == 75
+    assert str(refused.value).startswith(
+        "Ray: it could not be started on this machine: The current node timed out during startup."
+    )
+    assert "run the same command again later" in str(refused.value)
+    assert starts == [True]
+
+
+@pytest.mark.fault("ray-does-not-start")
+def test_a_setting_that_ray_refuses_is_no_matter_of_time(starts: list[Any]) -> None:
+    starts += [ValueError("port 99999 is none")] * 2
+    with pytest.raises(ConfigError, match="port 99999 is none"), local_ray.started(lambda: None):
+        pass
+
+
+@pytest.mark.fault("ray-does-not-start")
+def test_a_signal_is_heard_while_it_starts(starts: list[Any]) -> None:
+    class Came(Exception):
+        pass
+
+    def check() -> None:
+        if time.monotonic() > began + 0.5:
+            raise Came
+
+    starts += [None]
+    began = time.monotonic()
+    with pytest.raises(Came), local_ray.started(check):
+        pass
+    assert time.monotonic() - began < 30  # it would have waited for a minute
+
+
+@pytest.mark.fault("ray-dies")
+def test_what_ray_and_its_libraries_write_goes_to_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    with ray_log.kept(tmp_path / "ray.log"):
+        os.write(2, b"rpc_client.h: Failed to connect\n")
+        worker.print_to_stdstream({"lines": ["Raylet is terminated."], "is_err": False})
+        os.write(1, b"our own line\n")
+    assert worker.print_to_stdstream is before
+    assert capfd.readouterr() == ("our own line\n", "")
+    wrote = (tmp_path / "ray.log").read_text()
+    assert wrote == "rpc_client.h: Failed to connect\nRaylet is terminated.\n"
+    assert (tmp_path / "ray.log").stat().st_mode & 0o777 == 0o600
