@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -21,7 +22,7 @@ from ckconv_sweep.cli import (
     watch,
 )
 from ckconv_sweep.cli.output import Output
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost, ConfigError
 
 app = typer.Typer(
     name="ckconv-sweep",
@@ -58,8 +59,16 @@ for command in (
 def main() -> None:
     """The program. What we raise on purpose becomes one message and an exit code."""
     os.umask(0o077)  # also for what SQLite, MLflow and Ray write, here and in our child processes
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.simplefilter("ignore")  # meant for the user's own code; MLflow and Ray would fail
     output = Output.install()
     try:
+        if sys.flags.optimize > 1:
+            raise ConfigError(
+                "-OO and PYTHONOPTIMIZE=2 strip the docstrings that Ray and our --help need",
+                where="Python",
+                hint="unset PYTHONOPTIMIZE, or set it to 1",
+            )
         app()
     except CkconvSweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -73,6 +74,7 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",  # Ray's own is 15: trials would starve beside anything else
 }
 
 
@@ -113,7 +115,8 @@ def _join(address: str, *, insecure: bool) -> None:
 
     try:
         _check_closed(_check_answers(address), insecure=insecure)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with tempfile.TemporaryDirectory() as empty, local_ray.away_from_here(Path(empty)):
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}",

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -40,10 +41,11 @@ def started(check: Callable[[], None]) -> Iterator[None]:
         ConfigError: it cannot be started here.
         ClusterLost: it could not be started this time.
     """
+    _check_loopback()
     with _private_folder() as folder:
         done = threading.Event()
         try:
-            with _private_token():
+            with _private_token(), _own_environment(), away_from_here(folder):
                 _start(folder, done, check)
             with ended():
                 yield
@@ -67,6 +69,50 @@ def ended() -> Iterator[None]:
     finally:
         if not lost:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def away_from_here(folder: Path) -> Iterator[None]:
+    """In another current folder, which is empty: Ray lets every worker import from it, and a
+    `numpy.py` that lies beside the user's files would be run in each trial."""
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+_NOT_FOR_RAY = ("MLFLOW_", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT")
+"""Beginnings of variables that Ray's processes do not inherit: they do not need the tracking
+server's password, and fail by the others."""
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """Without the variables that are not for Ray's processes, which are started inside."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_NOT_FOR_RAY)}
+    for name in kept:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _check_loopback() -> None:
+    """Raises ConfigError where Ray's processes could not reach each other, and would wait for
+    ever."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+    except OSError as error:
+        raise ConfigError(
+            f"this machine cannot reach itself at 127.0.0.1: {error.strerror or error}",
+            where="Ray",
+            hint="it needs the loopback network: ip link set lo up",
+        ) from None
 
 
 def dead_processes() -> list[str]:

@@ -15,7 +15,7 @@ from ckconv_sweep.data.mnist import SHA256
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 
-from .commands import PROGRAM, SPACE, TRIAL, ckconv_sweep, environment, files_in, refused
+from .commands import PROGRAM, SPACE, TRIAL, ckconv_sweep, ended, environment, files_in, refused
 
 MNIST = "data: {name: smnist}\nmodel: {hidden_channels: 4}\ntraining: {epochs: 1}\n"
 
@@ -330,3 +330,15 @@ def test_a_damaged_study_ends_with_65(content: bytes, here: Path) -> None:
     said = refused(ckconv_sweep("status", "small", cwd=here), 65)
     assert f"{study}: the study cannot be read: " in said
     assert study.read_bytes() == content
+
+
+@pytest.mark.fault("odd-surroundings")
+def test_python_without_docstrings_is_refused(tmp_path: Path) -> None:
+    said = refused(ckconv_sweep("list", cwd=tmp_path, PYTHONOPTIMIZE="2"))
+    assert "unset PYTHONOPTIMIZE" in said
+
+
+@pytest.mark.fault("odd-surroundings")
+def test_warnings_as_errors_are_meant_for_other_programs(tmp_path: Path) -> None:
+    said = ended(ckconv_sweep("list", cwd=tmp_path, PYTHONWARNINGS="error"))
+    assert said == "no sweeps in sweeps\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,12 @@ from ckconv_sweep.execution import local_ray, ray_log
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
+REPOSITORY = Path(__file__).parents[2]
+ODD = {
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONWARNINGS": "error",
+    "MLFLOW_TRACKING_URI": "http://me:S3CRET@h",
+}
 OWN_RAY = """
 import sys
 from pathlib import Path
@@ -180,6 +187,50 @@ def test_a_signal_is_heard_while_it_starts(starts: list[Any]) -> None:
     with pytest.raises(Came), local_ray.started(check):
         pass
     assert time.monotonic() - began < 30  # it would have waited for a minute
+
+
+WORKER = """
+import os
+from pathlib import Path
+from ckconv_sweep.execution import cluster
+with cluster.connected(cluster.Placement()):
+    import ray
+
+    @ray.remote
+    def look():
+        import numpy, os, sys
+        here = sorted({"MLFLOW_TRACKING_URI", "PYTHONWARNINGS", "PYTHONPATH"} & os.environ.keys())
+        return numpy.__name__, os.nice(0), here
+
+    print(*ray.get(look.remote()), Path.cwd(), "MLFLOW_TRACKING_URI" in os.environ)
+"""
+
+
+@pytest.mark.fault("odd-surroundings")
+def test_workers_see_neither_the_users_folder_nor_what_is_not_for_them(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('of the user')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WORKER],
+        cwd=tmp_path,
+        env={**os.environ, **ODD} | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    nice = os.nice(0)
+    assert done.stdout == f"numpy {nice} ['PYTHONPATH'] {tmp_path} True\n", done.stderr
+
+
+@pytest.mark.fault("odd-surroundings")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+def test_without_a_loopback_network_the_message_comes_before_ray() -> None:
+    program = "from ckconv_sweep.execution import local_ray as l; l._check_loopback()"
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-c", program], capture_output=True, text=True
+    )
+    if "unshare failed" in done.stderr:
+        pytest.skip("this machine lets nobody have a network namespace")
+    assert "this machine cannot reach itself at 127.0.0.1" in done.stderr
 
 
 @pytest.mark.fault("ray-dies")
