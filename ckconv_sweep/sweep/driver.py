@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
-from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
 from ckconv_sweep.tracking.store import without_password
 
@@ -118,7 +118,7 @@ def run_sweep(
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
     # A signal may come before anything was begun, and after everything was.
-    with _ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
+    with ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
         made = folder.make()
         stack.enter_context(lock.held(folder.lock))
@@ -176,7 +176,7 @@ def run_sweep(
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
             listeners=heard,
         )
-        with _ended_by_signal(exit_codes):
+        with ended_by_signal(exit_codes):
             executor.run(coordinator, interruption, trained, known)
         after_trial.forget_ended()  # a pack may have written while its trial was being stopped
         finished = is_finished(study.trials(), study.space)
@@ -193,15 +193,6 @@ def run_sweep(
             time_is_up=coordinator.time_is_up and not finished,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
-
-
-@contextlib.contextmanager
-def _ended_by_signal(exit_codes: list[int]) -> Iterator[None]:
-    """What is inside ends at a signal, whose exit code is noted."""
-    try:
-        yield
-    except Interrupted as interrupted:
-        exit_codes.append(interrupted.exit_code)
 
 
 def deliver(

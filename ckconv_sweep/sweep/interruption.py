@@ -105,3 +105,12 @@ class Interruption:
             # Not by `check`, which raises once: where Python swallows what is raised here (in the
             # callback of a weak reference) the next `check` raises it again.
             raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def ended_by_signal(exit_codes: list[int]) -> Iterator[None]:
+    """What is inside ends at a signal, whose exit code is noted."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        exit_codes.append(interrupted.exit_code)

@@ -18,7 +18,7 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
 from ckconv_sweep.record import lock
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.filesystem import write_whole
-from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+from ckconv_sweep.sweep.interruption import Interrupted, Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker, uid
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.loop import train
@@ -54,7 +54,7 @@ def run_single(
         SweepBusy: another process trains there.
         NonFiniteLoss, OutOfMemory, DamagedData, CannotWrite: it cannot go on.
     """
-    interruption, history = Interruption(), list[Epoch]()
+    interruption, history, exit_codes = Interruption(), list[Epoch](), list[int]()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -65,6 +65,8 @@ def run_single(
             listener.say(message)
 
     with contextlib.ExitStack() as stack:
+        # Also before the first epoch: reading the data may take minutes.
+        stack.enter_context(ended_by_signal(exit_codes))
         stack.enter_context(interruption.caught())
         stack.enter_context(lock.held(folder / "lock"))
         task = load(trial.data, data_dir)
@@ -147,6 +149,13 @@ def run_single(
             experiment_id=tracker.experiment_id,
             signal_exit_code=signal_exit_code,
         )
+    return SingleRun(
+        best=None,
+        weights=checkpoint.best(folder),
+        undelivered=0,
+        experiment_id=None,
+        signal_exit_code=exit_codes[0],
+    )
 
 
 def _claim(folder: Path, trial: Trial, text: str) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ckconv_sweep.config.read import read_trial
+from ckconv_sweep.sweep import single
 from ckconv_sweep.sweep.interruption import SIGNALS, Interrupted, Interruption
 
 REPOSITORY = Path(__file__).parents[2]
@@ -164,3 +166,23 @@ def test_a_second_signal_ends_the_process_at_once(where: str, number: signal.Sig
         time.sleep(0.2)
         for stat in (Path("/proc") / pid / "stat" for pid in family):
             assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.fault("driver-sigterm")
+def test_a_signal_while_a_single_run_reads_its_data_ends_it_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the signal was not heard")
+
+    monkeypatch.setattr(single, "load", slow)
+    run = single.run_single(
+        read_trial("digits"),
+        "digits",
+        tmp_path / "run",
+        tracking_uri="sqlite:///unused.db",
+        data_dir=None,
+        device="cpu",
+    )
+    assert (run.signal_exit_code, run.best, run.weights) == (143, None, None)
