@@ -18,7 +18,6 @@ from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, TrackingError
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
@@ -211,7 +210,7 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     """
     folder = SweepFolder.of(sweeps_dir, name)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if tracking_uri or (uri and not folder.study.exists()):
+    if tracking_uri or (uri and not folder.records.exists()):
         assert uri
         return _from_mlflow(name, uri)
     try:
@@ -223,7 +222,7 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     # Python would look for cycles among the objects of a large study for longer than it reads.
     gc.disable()
     try:
-        with Study.open(folder) as study:
+        with folder.records.open() as study:
             return Results.of_study(study)
     finally:
         if collecting:

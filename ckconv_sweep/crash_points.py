@@ -1,6 +1,6 @@
 """Named places at which a test may let a process die.
 
-    CKCONV_CRASH_AT=checkpoint.renamed:3 ckconv-sweep launch ...
+    CKCONV_CRASH_AT=blob.synced:3 ckconv-sweep launch ...
 
 dies without a word the third time that it passes there. Without the variable a place is an empty
 call. Each name is in `POINTS`, and a test passes each of them.
@@ -14,10 +14,9 @@ import signal
 VARIABLE = "CKCONV_CRASH_AT"
 
 POINTS = (
-    "checkpoint.written",  # its bytes are in a temporary file, not synced
-    "checkpoint.synced",  # and synced
-    "checkpoint.renamed",  # it has its name, its folder is not synced
-    "checkpoint.kept",  # safe; older ones are not forgotten yet
+    "blob.written",  # its bytes are in a temporary file, not synced
+    "blob.synced",  # and synced
+    "blob.kept",  # it has its name; nothing that it replaces is forgotten yet
     "epoch.trained",  # trained and in the ledger, not in a checkpoint
     "epoch.saved",  # in a checkpoint, not reported
     "trial.drawn",  # all parameters of a new trial are drawn, the study has none of them

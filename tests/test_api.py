@@ -19,7 +19,6 @@ from ckconv_sweep.api import parameter_counts
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.summary import winner
 from tests.sweep.in_process import Machine, make_space
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 def launched(root: Path, space: Space, name: str = "quickstart") -> Machine:
     folder = SweepFolder.of(root / "sweeps", name)
     folder.make()
-    with Study.create_or_open(folder, space):
+    with folder.records.create(space):
         pass
     return Machine(folder, space)
 

@@ -89,7 +89,7 @@ class Conditions:
     """Under which a driver runs."""
 
     crash_at: str | None = None
-    """A crash point and the number of the pass, as in `checkpoint.renamed:3`."""
+    """A crash point and the number of the pass, as in `blob.synced:3`."""
     in_turn: bool = False
     """Whether the trials take turns, so that a session is the same each time."""
     largest_file: int | None = None

@@ -16,7 +16,6 @@ from typing import Any
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report.leaderboard import leaderboard
 
@@ -59,9 +58,9 @@ def state_of(folder: SweepFolder) -> State:
         for path in folder.root.glob("trials/*/ledger.jsonl")
         for line in path.read_text().splitlines()
     )
-    if not folder.study.exists():
+    if not folder.records.exists():
         return State({}, False, executed)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records = study.trials()
         return State(
             {r.number: r for r in records},
@@ -73,7 +72,7 @@ def state_of(folder: SweepFolder) -> State:
 
 def result_of(folder: SweepFolder) -> tuple[dict[int, Any], str]:
     """A sweep's trials and its table, to the last bit and without times."""
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records, space = study.trials(), study.space
     trials = {
         r.number: (r.outcome, r.reason, dict(r.params), [_in_hex(e) for e in r.history])

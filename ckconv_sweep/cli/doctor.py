@@ -49,15 +49,13 @@ def doctor(
 
 def _folders(sweeps_dir: Path, name: str | None) -> list[SweepFolder]:
     """One sweep, or all of a folder; also those whose study is gone."""
-    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 
     if name is not None:
         folder = SweepFolder.of(sweeps_dir, name)
-        whole = folder.study.exists() or not (folder.root / "trials").is_dir()
+        whole = folder.records.exists() or not (folder.root / "trials").is_dir()
         return [SweepFolder.existing(sweeps_dir, name) if whole else folder]
-    root = sweeps_dir.expanduser().resolve()
-    found = {path.parent for pattern in ("*/study.db", "*/trials") for path in root.glob(pattern)}
-    return [SweepFolder(path, path.name) for path in sorted(found)]
+    return all_sweeps(sweeps_dir, also_lost=True)
 
 
 def _command(folder: SweepFolder) -> Callable[[str], str]:

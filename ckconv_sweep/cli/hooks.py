@@ -16,7 +16,6 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import CkconvSweepError, NoResult
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report.summary import winner
 
@@ -196,7 +195,7 @@ def at_the_end(line: str | None, folder: SweepFolder, metric: Metric) -> Iterato
 
 def _how_it_ended(folder: SweepFolder, code: int, failed: bool) -> dict[str, str]:
     variables = {"CKCONV_EXIT_CODE": str(code), "CKCONV_STATE": "failed"}
-    with contextlib.suppress(CkconvSweepError), Study.open(folder) as study:
+    with contextlib.suppress(CkconvSweepError), folder.records.open() as study:
         records, space = study.trials(), study.space
         if not failed:
             over = is_finished(records, space)

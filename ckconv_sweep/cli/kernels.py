@@ -51,7 +51,9 @@ def fit_kernel(
     from rich.table import Table
 
     from ckconv_sweep.cli import words
-    from ckconv_sweep.report.kernel_picture import Column, draw, write
+    from ckconv_sweep.cli.output import write_out
+    from ckconv_sweep.report.kernel_picture import Column, draw
+    from ckconv_sweep.report.plots.style import rendered
     from ckconv_sweep.training import kernel_fitting
     from ckconv_sweep.training.seeding import generator
 
@@ -73,6 +75,7 @@ def fit_kernel(
         columns[name] = Column(fit.values_KP.numpy(), fit.errors_K.numpy())
         table.add_row(name, *(f"{error:.2g}" for error in fit.errors_K.tolist()))
     positions_P = kernel_fitting.positions(length).numpy()
-    write(draw(positions_P, list(kernel_fitting.TARGETS), targets_KP.numpy(), columns), out)
+    figure = draw(positions_P, list(kernel_fitting.TARGETS), targets_KP.numpy(), columns)
+    write_out(out, rendered(figure, out.suffix[1:]))
     words.console().print(table)
     typer.echo(f"picture: {out}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
+from ckconv_sweep.cli.output import write_out
 
 if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
@@ -104,15 +105,13 @@ def best(
     """The best completed trial, as a trial file; training it on the same CPU repeats its curve."""
     from ckconv_sweep.config import files
     from ckconv_sweep.config.history import best as best_epoch
-    from ckconv_sweep.errors import CannotWrite, NoResult
+    from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
-    from ckconv_sweep.record.filesystem import write_whole
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import Study
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records, space = study.trials(), study.space
     record = winner(records, space)
     if record is None:
@@ -134,11 +133,7 @@ def best(
     if out is None:
         typer.echo(comment + text, nl=False)
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(out)) from None
-    write_whole(out, comment + text)
+    write_out(out, comment + text)
     typer.echo(
         f"{space.metric.name} {value:.6g} ({trial_name(record.number)}, epoch {epoch.number})"
     )
@@ -151,12 +146,10 @@ def best(
 def _summary(folder: SweepFolder) -> tuple[Summary, str]:
     """With why fewer trials are asked than the budget allows, if so."""
     from ckconv_sweep.config.grid import grid_note
-    from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.report.summary import summarize
 
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records, space = study.trials(), study.space
-    held = holder(folder.lock) is not None
+    held = folder.records.holder() is not None
     return summarize(folder.name, records, space, held=held), grid_note(space, rejected(records))

@@ -1,4 +1,5 @@
-"""Standard output that may go away: its reader leaves (`| head -1`), its disk becomes full."""
+"""Standard output that may go away: its reader leaves (`| head -1`), its disk becomes full. And the
+files that a user requests."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
+
+from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record.blobs import Blobs
 
 
 class Output(io.TextIOWrapper):
@@ -44,3 +49,22 @@ class Output(io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
+
+
+def write_out(path: Path, content: str | bytes) -> None:
+    """Write a file that a user requested, and the folders that it lies in. A link is followed;
+    special files, such as `/dev/stdout`, are written in place.
+
+    Raises:
+        CannotWrite: it cannot be written; what was there stays.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
+    Blobs(target.parent).put(target.name, content)

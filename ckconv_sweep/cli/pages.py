@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.tracking.charts import Addresses, comparison
 
 
@@ -46,7 +45,7 @@ class Tracked:
 
 def tracked(folder: SweepFolder) -> Tracked:
     """Where a sweep was tracked last."""
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         kept = study.note("mlflow") or {}
         return Tracked(
             name=folder.name,

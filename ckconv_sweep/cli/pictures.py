@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir, command
+from ckconv_sweep.cli.output import write_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def plot(
     if kind == "pareto":
         options["parameters"] = _parameters(results, data_dir)
     figure = draw(kind, results.records, results.space, **options)
-    _write(out, rendered(figure, out.suffix[1:]))
+    write_out(out, rendered(figure, out.suffix[1:]))
     typer.echo(f"picture: {out}")
 
 
@@ -116,12 +117,12 @@ def report(
         parameters=parameters,
         again=(lambda other: command(other, folder)) if here else None,
     )
-    _write(out, text)
+    write_out(out, text)
     typer.echo(f"report: {out}")
     if wider_space is not None and wider is not None:
         new, bounds = wider
         moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
-        _write(wider_space, f"# The space of {name} with a wider {moved}.\n{new.to_yaml()}")
+        write_out(wider_space, f"# The space of {name} with a wider {moved}.\n{new.to_yaml()}")
         typer.echo(f"wider space: {wider_space}")
 
 
@@ -134,15 +135,3 @@ def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:
 
     completed = tuple(r for r in results.records if r.outcome == "completed")
     return parameter_counts(replace(results, records=completed), absolute(data_dir))
-
-
-def _write(out: Path, content: str | bytes) -> None:
-    """Raises CannotWrite if there is no place for it."""
-    from ckconv_sweep.errors import CannotWrite
-    from ckconv_sweep.record.filesystem import write_whole
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out.parent)) from None
-    write_whole(out, content)

@@ -48,10 +48,8 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         table.add_row(Text(name), Text(_range(domain)), "" if points is None else str(points))
     console.print(table)
     _show_first_trials(space, console, data_dir)
-    if folder.study.exists():
-        from ckconv_sweep.record.study import Study
-
-        with Study.open(folder) as study:
+    if folder.records.exists():
+        with folder.records.open() as study:
             check_same_space(study.space, space, folder.name)
         console.print(f"the sweep {folder.name} exists: launch would go on with it")
     else:

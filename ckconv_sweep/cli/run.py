@@ -152,7 +152,7 @@ def launch(
 
         show_plan(asked, folder, absolute(options.data_dir))
         return
-    if folder.study.exists():
+    if folder.records.exists():
         asked = _extended(folder, asked, options)
     _run(folder, asked, options)
 
@@ -164,10 +164,9 @@ def resume(name: Name, options: RunOptions) -> None:
     ckconv-sweep resume quickstart --trials 40
     """
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.study import Study
 
     folder = SweepFolder.existing(options.sweeps_dir, name)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         asked = options.with_budget(study.space)
     _run(folder, _extended(folder, asked, options), options)
 
@@ -175,9 +174,8 @@ def resume(name: Name, options: RunOptions) -> None:
 def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the budget to which it was extended, unless an option says another."""
     from ckconv_sweep.errors import ConfigError
-    from ckconv_sweep.record.study import Study
 
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         stored, count = study.space.budget, sum(r.counts for r in study.trials())
     trials = options.trials
     if trials is not None and trials < count:
@@ -199,14 +197,13 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.errors import ClusterLost
-    from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
     records, stored = list[TrialRecord](), None
     uri = options.tracking_uri or default_uri(folder.root.parent)
-    if folder.study.exists():
-        with Study.open(folder) as study:
+    if folder.records.exists():
+        with folder.records.open() as study:
             records, stored = study.trials(), study.space
     if note := grid_note(space, rejected(records)):
         typer.echo(note)
@@ -242,7 +239,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                     allow_data_change=options.allow_data_change,
                 )
         except ClusterLost as lost:
-            if folder.study.exists():
+            if folder.records.exists():
                 lost.hint = f"to continue: {command('resume', folder)}"
                 if folder.ray_log.exists():
                     lost.hint += f"\n  what Ray wrote: {folder.ray_log}"

@@ -28,10 +28,9 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     """
     from ckconv_sweep.cli.look import status
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.lock import holder
 
     folder = SweepFolder.existing(sweeps_dir, name)
-    if holder(folder.lock) is not None:
+    if folder.records.holder() is not None:
         try:
             _look_on(folder)
         except KeyboardInterrupt:
@@ -47,13 +46,11 @@ def _look_on(folder: SweepFolder) -> None:
     from ckconv_sweep.cli.progress import PlainLines, progress
     from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.record.events import Ended
-    from ckconv_sweep.record.lock import holder
-    from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import rejected
 
     with (
         _interrupts() as asked_to_end,
-        Study.open(folder) as study,
+        folder.records.open() as study,
         progress(folder.name, study.space) as view,
     ):
         news, brief, held = News(study.space), isinstance(view, PlainLines), True
@@ -67,7 +64,7 @@ def _look_on(folder: SweepFolder) -> None:
         else:
             view.begin(records)
         while held:
-            held = holder(folder.lock) is not None  # asked first, so that the end is read, too
+            held = folder.records.holder() is not None  # asked first, so that the end is read, too
             for event in news.of(study.trials()):
                 if not brief or isinstance(event, Ended):
                     view.hear(event)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from ckconv_sweep.data.fetch import DATA_VARIABLE, GZIP_MAGIC, digest, locked
+from ckconv_sweep.durable import give_name
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData
 
 CHUNK_BYTES = 2**13
@@ -116,7 +117,7 @@ def unpack(
                 part.mkdir()
                 try:
                     _unpack_aside(archive, part, checksum, max_bytes, max_files, inside, wanted)
-                    os.replace(part, folder)
+                    give_name(part, folder)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
     except OSError as error:

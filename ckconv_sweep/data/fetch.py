@@ -29,6 +29,7 @@ from urllib.parse import urljoin, urlsplit
 
 import platformdirs
 
+from ckconv_sweep.durable import give_name, sync
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def _download(
                     log.info("%s: %s", url, failure.message)
                     failures[url] = failure
                 else:
-                    os.replace(part, path)
+                    give_name(part, path)
                     return path
     finally:
         part.unlink(missing_ok=True)
@@ -325,7 +326,7 @@ def _download_once(url: str, part: Path, max_bytes: int) -> None:
     try:
         with _LimitedFile(part, max_bytes) as file:
             get(url, file, None)
-            os.fsync(file.fileno())
+            sync(file)
     except HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         lasting = 400 <= status < 500 and status not in TRY_LATER

@@ -12,7 +12,6 @@ from pathlib import Path
 from ckconv_sweep.doctor import data, files, surroundings
 from ckconv_sweep.doctor.finding import Examined, Finding
 from ckconv_sweep.doctor.study import examine_study
-from ckconv_sweep.record import lock
 from ckconv_sweep.record.folder import SweepFolder
 
 __all__ = ["Finding", "examine"]
@@ -42,7 +41,7 @@ def examine(
         tracking_uri: MLflow's address, if not where the sweep's records went last.
         data_dir: the folder that holds the data sets' folders, as for `data.datasets.load`.
     """
-    holder = lock.holder(folder.lock)
+    holder = folder.records.holder()
     sweep = Examined(
         folder=folder,
         command=command,

@@ -12,8 +12,9 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
-from ckconv_sweep.record.database import RESCUED, SEE_DOCTOR
+from ckconv_sweep.record.database import SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished, rejected
 
@@ -24,11 +25,11 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
     def damaged(message: str, todo: str = "") -> tuple[list[Finding], Examined]:
         root = shlex.quote(str(sweep.folder.root))
         todo = todo or (
-            f"cp -a {root} {root}.copy, rm -f {root}/study.db-*, then "
+            f"cp -a {root} {root}.copy, rm -f {root}/{STUDY}-*, then "
             + (
-                f"mv {root}/{rescued} {root}/study.db"
+                f"mv {root}/{rescued} {root}/{STUDY}"
                 if (rescued := _rescued(sweep))
-                else "put a study.db of a backup in its place; without one, launch the space under "
+                else f"put a {STUDY} of a backup in its place; without one, launch the space under "
                 "another --name"
             )
         )
@@ -36,10 +37,10 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
             Finding(check="study", level="problem", message=message, todo=todo, damaged=True)
         ], sweep
 
-    path = sweep.folder.study
+    path = sweep.folder.records.path
     if not path.exists():
         if left := _left(sweep):
-            return damaged(f"study.db is missing, and there are {left}")
+            return damaged(f"{STUDY} is missing, and there are {left}")
         return [
             Finding(
                 check="study",
@@ -51,23 +52,21 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
     try:
         with snapshot.copied(path) as copy:
             if why := snapshot.damage(copy):
-                return damaged(f"study.db is damaged: {why}")
-            with Study.open(SweepFolder(copy.parent, sweep.folder.name)) as study:
+                return damaged(f"{STUDY} is damaged: {why}")
+            with SweepFolder(copy.parent, sweep.folder.name).records.open() as study:
                 return _study_that_opens(sweep, study)
     except OSError as error:
-        return damaged(f"study.db cannot be copied to be looked at: {error.strerror}")
+        return damaged(f"{STUDY} cannot be copied to be looked at: {error.strerror}")
     except DamagedData as error:
         hint = error.hint if error.hint and error.hint != SEE_DOCTOR else ""
-        return damaged(f"study.db: {error.message}", hint)
+        return damaged(f"{STUDY}: {error.message}", hint)
     except CkconvSweepError as error:
-        return [
-            Finding(check="study", level="problem", message=f"study.db: {error.message}")
-        ], sweep
+        return [Finding(check="study", level="problem", message=f"{STUDY}: {error.message}")], sweep
 
 
 def _rescued(sweep: Examined) -> str:
     """The newest copy that a driver made as its study was taken away; empty if there is none."""
-    copies = sorted(sweep.folder.root.glob(f"{RESCUED}-*.db"))
+    copies = sorted(sweep.folder.root.glob(RESCUED))
     return copies[-1].name if copies else ""
 
 
@@ -89,7 +88,7 @@ def _left(sweep: Examined) -> str:
         f"ledgers with the metrics of {count(epochs, 'epoch')}",
     ]
     if rescued := _rescued(sweep):
-        parts.append(f"{rescued}, all that was recorded as study.db was taken away")
+        parts.append(f"{rescued}, all that was recorded as {STUDY} was taken away")
     return ", ".join(parts)
 
 

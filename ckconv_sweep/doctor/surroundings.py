@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from ckconv_sweep.doctor.finding import Examined, Finding, count, size
 from ckconv_sweep.errors import SweepBusy, TrackingError
-from ckconv_sweep.record import lock, snapshot, versions
+from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.sweep.driver import owed
 from ckconv_sweep.tracking.marks import Found, in_mlflow
 from ckconv_sweep.tracking.store import (
@@ -32,14 +31,11 @@ LITTLE_BYTES = 100 * 2**20
 
 def free_lock(sweep: Examined) -> Iterator[Finding]:
     """Whether a driver holds the sweep."""
-    holder = lock.holder(sweep.folder.lock)
+    holder = sweep.folder.records.holder()
     if holder is not None:
         yield Finding(check="lock", level="ok", message=f"held by {holder}")
         return
-    said = ""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        said = sweep.folder.lock.read_text()
-    killed = "; the last driver was killed" if said and not said.isspace() else ""
+    killed = "; the last driver was killed" * sweep.folder.records.holder_was_killed()
     yield Finding(check="lock", level="ok", message=f"free{killed}")
 
 

@@ -24,8 +24,10 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.durable import give_name
 from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
-from ckconv_sweep.record.filesystem import is_local, sync_folder
+from ckconv_sweep.record.filesystem import is_local
+from ckconv_sweep.record.records import RESCUED
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -38,7 +40,7 @@ T = TypeVar("T")
 def make(path: Path, name: str, *, maximize: bool, notes: Mapping[str, Any]) -> None:
     """A new study. It gets its name when it is whole, so that a driver that is killed on the way
     leaves none."""
-    new = path.with_name(".tmp-study.db")
+    new = path.with_name(f".tmp-{path.name}")
     _remove(new)
     try:
         with translated(new):
@@ -58,8 +60,7 @@ def make(path: Path, name: str, *, maximize: bool, notes: Mapping[str, Any]) -> 
             _remove(new)
         raise
     crash_point("study.made")
-    new.rename(path)
-    sync_folder(path.parent)
+    give_name(new, path)
 
 
 def _remove(path: Path) -> None:
@@ -256,7 +257,7 @@ class Watched:
         """A copy of what SQLite still has open, where that can be read. The log that belonged to it
         is taken away then: SQLite would replay it into whatever file is put in its place."""
         new = self._path.with_name(f".tmp-rescued-{os.getpid()}.db")
-        kept = self._path.with_name(f"{RESCUED}-{time.time_ns() // 1_000_000}.db")
+        kept = self._path.with_name(RESCUED.replace("*", str(time.time_ns() // 1_000_000)))
         try:
             os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             connection = self._storage.engine.raw_connection()
@@ -264,11 +265,10 @@ class Watched:
                 connection.cursor().execute("VACUUM INTO ?", (str(new),))
             finally:
                 connection.close()
-            new.rename(kept)
+            give_name(new, kept)
             if self._log and self._log_inodes() == self._log:
                 for path in self._log_paths():
                     path.unlink(missing_ok=True)
-            sync_folder(kept.parent)
         except (OSError, sqlite3.Error):
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
@@ -282,10 +282,6 @@ def _inode_and_size(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return said.st_ino, said.st_size
-
-
-RESCUED = "study-rescued"
-"""How the name of a copy begins that was made of a study whose file was taken away."""
 
 
 def count_of(path: Path) -> tuple[int, int]:

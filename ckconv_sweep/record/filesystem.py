@@ -7,6 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from ckconv_sweep.durable import give_name
 from ckconv_sweep.errors import CannotWrite
 
 _NETWORK = {
@@ -63,9 +64,7 @@ def check_writable(folder: Path) -> None:
         finally:
             os.close(descriptor)
         step = "renamed"
-        probe.rename(renamed)
-        step = "synced"
-        sync_folder(folder)
+        give_name(probe, renamed)
     except OSError as error:
         raise CannotWrite(
             f"a file here cannot be {step}: {error.strerror}",
@@ -76,45 +75,3 @@ def check_writable(folder: Path) -> None:
         for path in (probe, renamed):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that is the owner's alone, so that it is there whole or as it was. What is
-    there and no plain file, such as `/dev/stdout`, is written to and stays.
-
-    Raises:
-        CannotWrite: it cannot be written, and is as it was.
-    """
-    content = content.encode() if isinstance(content, str) else content
-    try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-        else:
-            _write_aside(path.resolve(), content)  # a link stays a link
-    except OSError as error:
-        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
-
-
-def _write_aside(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name[:200]}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """After it a name in the folder survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckconv_sweep.config.names import check_sweep_name
-from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, nearest_or_all
+from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
+from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.records import STUDY, Records
 
 _EMPTY = {"lock", "trials", "ray.log"}
 """What a new sweep's folder holds before its study is made."""
@@ -39,8 +41,8 @@ class SweepFolder:
     def existing(cls, sweeps_dir: Path, name: str) -> SweepFolder:
         """Raises ConfigError if there is no such sweep, and DamagedData if its study is missing."""
         folder = cls.of(sweeps_dir, name)
-        folder.check_new()
-        if not folder.study.exists():
+        folder.records.check_not_lost()
+        if not folder.records.exists():
             names = [other.name for other in all_sweeps(sweeps_dir)]
             raise ConfigError(
                 f"there is no sweep {name!r}",
@@ -50,16 +52,18 @@ class SweepFolder:
         return folder
 
     @property
-    def study(self) -> Path:
-        return self.root / "study.db"
-
-    @property
     def space(self) -> Path:
         return self.root / "space.yaml"
 
     @property
-    def lock(self) -> Path:
-        return self.root / "lock"
+    def records(self) -> Records:
+        """Its study and its lock."""
+        return Records(self)
+
+    @property
+    def blobs(self) -> Blobs:
+        """Its own files. Those of a trial are in the folder `trial`."""
+        return Blobs(self.root)
 
     @property
     def tune(self) -> Path:
@@ -86,15 +90,6 @@ class SweepFolder:
             raise CannotWrite(f"cannot be made: {error.strerror}", where=str(self.root)) from None
         return made
 
-    def check_new(self) -> None:
-        """Raises DamagedData if there are trials, and no study that knows of them."""
-        if not self.study.exists() and any((self.root / "trials").glob("*")):
-            raise DamagedData(
-                "the study is missing, and there are trials: nothing is started over",
-                where=str(self.study),
-                hint=f"what is left, and what to do: ckconv-sweep doctor {self.name}",
-            )
-
     def remove_if_unused(self, made: Sequence[Path]) -> None:
         """Take away what `make` made, if the sweep did not begin. A folder goes only if it is
         empty, whatever became of its study. For who holds the lock, whose file goes too."""
@@ -102,13 +97,15 @@ class SweepFolder:
             return
         with contextlib.suppress(OSError):  # it is in use
             (self.root / "trials").rmdir()
-            self.lock.unlink()
-            self.ray_log.unlink(missing_ok=True)
+            self.blobs.delete("lock")
+            self.blobs.delete("ray.log")
             for path in made:
                 path.rmdir()
 
 
-def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
-    """Every sweep of a folder, by name."""
+def all_sweeps(sweeps_dir: Path, *, also_lost: bool = False) -> list[SweepFolder]:
+    """Every sweep of a folder, by name; `also_lost`: those with trials and without a study, too."""
     root = sweeps_dir.expanduser().resolve()
-    return [SweepFolder(path.parent, path.parent.name) for path in sorted(root.glob("*/study.db"))]
+    names = (STUDY, "trials") if also_lost else (STUDY,)
+    found = {path.parent for name in names for path in root.glob(f"*/{name}")}
+    return [SweepFolder(path, path.name) for path in sorted(found)]

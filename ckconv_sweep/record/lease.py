@@ -7,6 +7,9 @@ import uuid
 from pathlib import Path
 
 from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.record.blobs import Blobs
+
+_NAME = "lease"
 
 
 class Lease:
@@ -19,26 +22,25 @@ class Lease:
     """
 
     def __init__(self, folder: Path, attempt: str) -> None:
-        self._path, self._attempt = folder / "lease", attempt
+        self._blobs, self._attempt = Blobs(folder), attempt
         self._owner = f"{attempt}:{uuid.uuid4().hex}"
 
     def take(self) -> None:
         """Raises RuntimeError if a later session handed the trial out, CannotWrite."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._path.exists() and self._session(owner := self._path.read_text()) > (
-                self._session(self._attempt)
-            ):
-                raise self._lost(owner)
-            _write(self._path, self._owner)
+            self._blobs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = self._blobs.get(_NAME).decode() if self._blobs.list(_NAME) else ""
         except OSError as error:
             raise CannotWrite(
-                f"cannot be written: {error.strerror}", where=str(self._path.parent)
+                f"cannot be written: {error.strerror}", where=str(self._blobs.folder)
             ) from error
+        if self._session(owner) > self._session(self._attempt):
+            raise self._lost(owner)
+        self._blobs.put(_NAME, self._owner)
 
     def check(self) -> None:
         """Raises RuntimeError if it is another's by now."""
-        owner = self._path.read_text()
+        owner = self._blobs.get(_NAME).decode()
         if owner != self._owner:
             raise self._lost(owner)
 
@@ -55,11 +57,6 @@ class Lease:
 
 def revoke(folder: Path) -> None:
     """Whoever trains this trial writes nothing more. A later hand-out may take the lease again."""
-    if (folder / "lease").exists():
-        _write(folder / "lease", "nobody")
-
-
-def _write(path: Path, owner: str) -> None:
-    temporary = path.with_name(f".tmp-lease-{uuid.uuid4().hex}")
-    temporary.write_text(owner)
-    temporary.rename(path)
+    blobs = Blobs(folder)
+    if blobs.list(_NAME):
+        blobs.put(_NAME, "nobody")

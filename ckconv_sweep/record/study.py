@@ -19,6 +19,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -31,7 +32,7 @@ from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CannotWrite, DamagedData
+from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
@@ -54,70 +55,30 @@ _STATES: dict[Outcome, TrialState] = {
 class Study:
     """One sweep's study, open."""
 
-    def __init__(self, folder: SweepFolder, study: optuna.Study, storage: RDBStorage) -> None:
+    def __init__(self, folder: SweepFolder, storage: RDBStorage) -> None:
         self.folder = folder
-        self._study = study
-        self._storage = study._storage
-        self._database = storage
-        self._file = database.Watched(folder.study, storage)
-        self._ids = {t.number: t._trial_id for t in study.get_trials(deepcopy=False)}
-        self._written = Counter[str]()
-
-    # Opening
-
-    @classmethod
-    @contextlib.contextmanager
-    def create_or_open(cls, folder: SweepFolder, space: Space) -> Iterator[Study]:
-        """For the driver, who holds the lock: the study of this folder, made if there is none yet.
-
-        Raises:
-            DamagedData: the file is there, and is no whole study.
-            CannotWrite, SweepBusy: it cannot be written, or was taken away or replaced while it
-                was open; another program keeps it locked. Also later, from any use of the study,
-                and at the end.
-        """
-        if not folder.study.exists():
-            folder.check_new()
-            _make(folder, space)
-        database.check_size(folder.study)
-        database.set_journal_mode(folder.study)
-        with cls.open(folder) as study:
-            before = database.count_of(folder.study)
-            yield study
-            study._file.check()
-        epochs, ended = database.count_of(folder.study)
-        written = study._written
-        if epochs < before[0] + written["epochs"] or ended < before[1] + written["ends"]:
-            raise CannotWrite(
-                f"the study holds {epochs} epochs and {ended} ended trials, and this session had "
-                f"recorded {before[0] + written['epochs']} and {before[1] + written['ends']}: "
-                "another program has written to the file",
-                where=str(folder.study),
-                hint="checkpoints and weights of the trials are untouched: ckconv-sweep doctor",
+        names = optuna.get_all_study_names(storage)
+        if len(names) != 1:
+            raise DamagedData(
+                f"holds {len(names)} studies, and a sweep has one",
+                where=str(folder.records.path),
+                hint=f"they are called {', '.join(sorted(names))}"
+                if names
+                else database.SEE_DOCTOR,
             )
+        self._study = optuna.load_study(storage=storage, study_name=names[0])
+        self._storage = self._study._storage
+        self._database = storage
+        self._file = database.Watched(folder.records.path, storage)
+        self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+        self.written = Counter[str]()
+        """How many epochs and ends of trials were recorded here."""
+        self.trials()
+        self.space  # noqa: B018
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, folder: SweepFolder) -> Iterator[Study]:
-        """For readers; also while a driver writes. Raises as `create_or_open`."""
-        path = folder.study
-        with database.storage_at(path) as storage:
-            names = database.read(path, lambda: optuna.get_all_study_names(storage))
-            if folder.name not in names:
-                raise DamagedData(
-                    f"holds no study of this sweep, but {', '.join(sorted(names)) or 'none'}",
-                    where=str(path),
-                    hint="was its folder renamed? It must bear the name that it was launched with",
-                )
-
-            def read_all() -> Study:
-                study = optuna.load_study(storage=storage, study_name=folder.name)
-                opened = cls(folder, study, storage)
-                opened.trials()
-                opened.space  # noqa: B018
-                return opened
-
-            yield database.read(path, read_all)
+    def check_file(self) -> None:
+        """Raises CannotWrite if the study's file was taken away or replaced."""
+        self._file.check()
 
     # Reading
 
@@ -160,7 +121,7 @@ class Study:
 
     def set_note(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
-        self._file.check()
+        self.check_file()
 
     def set_space(self, space: Space) -> None:
         with self._transaction() as writes:
@@ -171,7 +132,7 @@ class Study:
     def _transaction(self) -> Iterator[database.Writes]:
         with database.transaction(self._database) as writes:
             yield writes
-        self._file.check()
+        self.check_file()
 
     def next_number(self) -> int:
         """The number that the next new trial will get."""
@@ -192,7 +153,7 @@ class Study:
             user_attrs={"position": position},
         )
         trial_id = self._storage.create_new_trial(self._study._study_id, trial)
-        self._file.check()
+        self.check_file()
         record = _record(self._storage.get_trial(trial_id))
         self._ids[record.number] = trial_id
         crash_point("trial.recorded")
@@ -210,7 +171,7 @@ class Study:
             domain = distributions[name]
             value = domain.to_internal_repr(params[name])
             self._storage.set_trial_param(self._ids[number], name, value, domain)
-        self._file.check()
+        self.check_file()
 
     def add_epoch(
         self,
@@ -240,7 +201,7 @@ class Study:
             writes.set_attributes(trial_id, {f"epoch:{epoch.number}": attribute})
             crash_point("epoch.described")
             writes.set_value(trial_id, epoch.number, value)
-        self._written["epochs"] += 1
+        self.written["epochs"] += 1
 
     def set_verdict(self, number: int, verdict: Verdict) -> None:
         """For a trial whose last epoch has none, of a study from before they were recorded."""
@@ -269,7 +230,7 @@ class Study:
             writes.set_attributes(trial_id, {**said, _DIGEST: _digest(ended)})
             crash_point("trial.explained")
             writes.end(trial_id, ended.state, value, now)
-        self._written["ends"] += 1
+        self.written["ends"] += 1
         crash_point("trial.told")
 
 
@@ -381,13 +342,15 @@ def _space_notes(space: Space) -> dict[str, str]:
     return {"space": text, "space_digest": _hash(text)}
 
 
-def _make(folder: SweepFolder, space: Space) -> None:
+def make(path: Path, space: Space) -> None:
+    """A new study. Its name is the uid: a folder may get another name."""
+    uid = uuid.uuid4().hex
     database.make(
-        folder.study,
-        folder.name,
+        path,
+        uid,
         maximize=space.metric.mode == "max",
         notes={
-            "uid": uuid.uuid4().hex,
+            "uid": uid,
             "created_ms": time.time_ns() // 1_000_000,
             **_space_notes(space),
         },

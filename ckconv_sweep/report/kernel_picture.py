@@ -6,17 +6,13 @@ Shapes: K targets, P positions.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-from ckconv_sweep.record.filesystem import write_whole
 
 Array = NDArray[np.floating[Any]]
 
@@ -83,14 +79,3 @@ def draw(
         "over each panel: mean squared error, in variances of the target", fontsize=8, color="0.4"
     )
     return figure
-
-
-def write(figure: Figure, path: Path) -> None:
-    """A PNG or an SVG, as the path's suffix says.
-
-    Raises:
-        CannotWrite: there is no place for it.
-    """
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], dpi=150, facecolor="white")
-    write_whole(path, content.getvalue())

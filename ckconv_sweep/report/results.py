@@ -8,7 +8,6 @@ from typing import Any
 
 from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.lock import holder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.trials import TrialRecord
@@ -44,7 +43,7 @@ class Results:
             uid=study.note("uid"),
             space=study.space,
             records=records,
-            state=state_of(records, study.space, held=holder(folder.lock) is not None),
+            state=state_of(records, study.space, held=folder.records.holder() is not None),
             source=str(folder.root),
             notes=(
                 *notes_on(study.space),

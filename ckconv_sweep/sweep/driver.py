@@ -24,9 +24,9 @@ from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.record import lease, lock, trained_data, versions
+from ckconv_sweep.record import lease, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener
-from ckconv_sweep.record.filesystem import check_writable, write_whole
+from ckconv_sweep.record.filesystem import check_writable
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
@@ -121,13 +121,13 @@ def run_sweep(
     with ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
         made = folder.make()
-        stack.enter_context(lock.held(folder.lock))
+        stack.enter_context(folder.records.lock())
         stack.callback(folder.remove_if_unused, made)
         check_writable(folder.root)
-        folder.check_new()
-        if folder.study.exists():
+        folder.records.check_not_lost()
+        if folder.records.exists():
             # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
-            with interruption.shielded(), Study.open(folder) as study:
+            with interruption.shielded(), folder.records.open() as study:
                 check_same_space(study.space, space, folder.name)
                 # An earlier version began sweeps that are refused now.
                 check_set_once(
@@ -155,7 +155,7 @@ def run_sweep(
             data=None if allow_data_change else data,
         )
         at_a_time, said = executor.prepare(trained, interruption)
-        study = stack.enter_context(Study.create_or_open(folder, space))
+        study = stack.enter_context(folder.records.create(space))
         _write_space(folder, space, study)
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
@@ -209,7 +209,7 @@ def deliver(
         SweepBusy: a driver runs the sweep, and delivers by itself.
         CannotWrite: the sweep's folder cannot be written to.
     """
-    with lock.held(folder.lock), Study.open(folder) as study:
+    with folder.records.lock(), folder.records.open() as study:
         tracker = _tracker(folder, study, tracking_uri, listeners)
         _AfterTrial(folder, study, tracker).forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
@@ -221,7 +221,7 @@ def deliver(
 def deliver_rest(folder: SweepFolder, tracking_uri: str) -> Session:
     """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
     and to give it what it lacks."""
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records, kept = study.trials(), study.note("mlflow") or {}
     noted = owed(records, kept, without_password(tracking_uri), finished=True)
     try:
@@ -343,4 +343,4 @@ def _tracker(
 def _write_space(folder: SweepFolder, space: Space, study: Study) -> None:
     if study.space != space:
         study.set_space(space)
-    write_whole(folder.space, space.to_yaml())
+    folder.blobs.put(folder.space.name, space.to_yaml())

@@ -15,9 +15,9 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import PUT_BACK, check_same
 from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
-from ckconv_sweep.record import lock
+from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
-from ckconv_sweep.record.filesystem import write_whole
+from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker, uid
 from ckconv_sweep.training import checkpoint
@@ -68,7 +68,7 @@ def run_single(
         # Also before the first epoch: reading the data may take minutes.
         stack.enter_context(ended_by_signal(exit_codes))
         stack.enter_context(interruption.caught())
-        stack.enter_context(lock.held(folder / "lock"))
+        stack.enter_context(SweepFolder(folder, folder.name).records.lock())
         task = load(trial.data, data_dir)
         text = files.write(trial.model_dump(mode="json"))
         _claim(folder, trial, text)
@@ -175,7 +175,7 @@ def _claim(folder: Path, trial: Trial, text: str) -> None:
             )
     except OSError as error:
         raise CannotWrite(f"cannot be read: {error.strerror}", where=str(path)) from None
-    write_whole(path, text)
+    Blobs(folder).put(path.name, text)
 
 
 def _holds(path: Path, trial: Trial) -> bool:

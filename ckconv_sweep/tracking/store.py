@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ckconv_sweep import keys
+from ckconv_sweep.durable import give_name
 from ckconv_sweep.errors import TrackingError
 from ckconv_sweep.record.filesystem import is_local
 
@@ -138,7 +139,7 @@ def _make(path: Path) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
     for end in ("-wal", "-shm", "-journal"):  # of a database that was deleted: SQLite would write
         path.with_name(path.name + end).unlink(missing_ok=True)  # their pages into the new one
-    new.rename(path)
+    give_name(new, path)
 
 
 # A server that is required

@@ -4,13 +4,11 @@
     trials/0004/best-<16 hex digits>.pt                   the trial and its best weights, once ended
     trials/0004/ledger.jsonl                      a line for each epoch executed, with its metrics
 
-A file is written under another name, synced, renamed, and its folder synced; only then is it there.
+How a file is written, so that it is there whole or not at all: `record.blobs`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
 import os
@@ -22,12 +20,11 @@ from typing import Any
 import torch
 
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CannotWrite, DamagedData
-from ckconv_sweep.record.filesystem import sync_folder
+from ckconv_sweep.record.blobs import UNFINISHED, Blobs, digest
 
 KEPT = 2
-_NAME = re.compile(r"(checkpoint-(?P<epoch>\d{5,})|best)-(?P<digest>[0-9a-f]{16})\.pt")
+_NAME = re.compile(r"checkpoint-(?P<epoch>\d{5,})-[0-9a-f]{16}\.pt")
 
 
 def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
@@ -40,9 +37,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
     found = checkpoints(folder)
     # One of this epoch or a later one was damaged, or it would have been gone on from.
     kept = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
-    for _, old in found:
-        if old.name not in kept:
-            old.unlink(missing_ok=True)
+    Blobs(folder).delete(*(path.name for _, path in found if path.name not in kept))
     return name
 
 
@@ -55,21 +50,19 @@ def save_best(
     """Write an ended trial, as plain values, its weights, and the identity of the data that it was
     trained on, if that is known; returns the file's name. Raises as `save`."""
     state = {"trial": trial, "best_weights": weights} | ({"data": dict(data)} if data else {})
-    name = _write(folder, "best", state)
-    for old in folder.glob("best-*.pt"):
-        if old.name != name:
-            old.unlink(missing_ok=True)
+    name, blobs = _write(folder, "best", state), Blobs(folder)
+    blobs.delete(*(old for old in blobs.list("best-*.pt") if old != name))
     return name
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """The checkpoints of a trial with their epochs, newest first."""
     found = [
-        (match, path)
-        for path in folder.glob("checkpoint-*.pt")
-        if (match := _NAME.fullmatch(path.name))
+        (int(match["epoch"]), folder / name)
+        for name in Blobs(folder).list("checkpoint-*.pt")
+        if (match := _NAME.fullmatch(name))
     ]
-    return sorted(((int(m["epoch"]), path) for m, path in found), reverse=True)
+    return sorted(found, reverse=True)
 
 
 def load(path: Path) -> Any:
@@ -79,14 +72,7 @@ def load(path: Path) -> Any:
         DamagedData: its content is not what its name says, and is not parsed then; or it holds
             more than tensors and plain values, and none of it is run.
     """
-    match = _NAME.fullmatch(path.name)
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    if match and match["digest"] != digest:
-        raise DamagedData(
-            f"damaged: its SHA-256 begins with {digest}, its name says {match['digest']}",
-            where=str(path),
-        )
+    content = Blobs(path.parent).get(path.name)
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the reader raise anything
@@ -115,15 +101,13 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 def best(folder: Path) -> Path | None:
     """The file with the best weights of an ended trial."""
-    return next(iter(sorted(folder.glob("best-*.pt"))), None)
+    return next((folder / name for name in Blobs(folder).list("best-*.pt")), None)
 
 
 def forget(folder: Path) -> None:
     """Delete the checkpoints of a trial that has ended; its best weights and ledger stay."""
-    for _, path in checkpoints(folder):
-        path.unlink(missing_ok=True)
-    for path in folder.glob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    blobs = Blobs(folder)
+    blobs.delete(*(path.name for _, path in checkpoints(folder)), *blobs.list(UNFINISHED))
 
 
 def note_in_ledger(folder: Path, epoch: Epoch) -> None:
@@ -144,25 +128,4 @@ def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    name = f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
-    temporary = folder / f".tmp-{os.getpid()}-{name}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            crash_point("checkpoint.written")
-            os.fsync(file.fileno())
-        crash_point("checkpoint.synced")
-        temporary.rename(folder / name)
-        crash_point("checkpoint.renamed")
-        sync_folder(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise CannotWrite(
-            f"a checkpoint of {len(content):,} bytes cannot be written: {error.strerror}",
-            where=str(folder),
-        ) from error
-    crash_point("checkpoint.kept")
-    return name
+    return Blobs(folder).put(f"{stem}-{digest(content)}.pt", content).name

@@ -12,7 +12,7 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.authors import described_by, from_authors
 from ckconv_sweep.models.ckcnn import CKCNN
-from ckconv_sweep.record.filesystem import write_whole
+from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.weights import Trained
 
@@ -91,7 +91,7 @@ def import_published(
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out)) from None
-    write_whole(out / "trial.yaml", files.write(plain))
+    Blobs(out).put("trial.yaml", files.write(plain))
     return Trained(
         path=out / checkpoint.save_best(out, plain, weights), trial=trial, weights=weights
     )

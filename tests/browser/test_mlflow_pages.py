@@ -18,7 +18,6 @@ from playwright.sync_api import Browser, Page, expect
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.driver import deliver
 from tests.cli.commands import PROGRAM, environment
@@ -67,7 +66,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     sweeps.mkdir()
     run = machine(sweeps, SPACE, work=work)
     assert run.run()
-    with Study.open(run.folder) as study:
+    with run.folder.records.open() as study:
         study.set_note("data_digest", "0123456789abcdef" * 2)
     assert deliver(run.folder, f"sqlite:///{sweeps}/mlflow.db") == 0
     process = subprocess.Popen(

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from tests.tracking.mlflow_real import free_port
 
 from .commands import environment
@@ -55,9 +54,9 @@ def dashboard(study: Path, home: Path) -> Iterator[str]:
 def test_the_optuna_dashboard_shows_every_trial_of_a_sweep(finished: Path, tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path, "small")
     shutil.copytree(finished / "sweeps" / "small", folder.root)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         records = study.trials()
-    with dashboard(folder.study, tmp_path) as address:
+    with dashboard(folder.records.path, tmp_path) as address:
         (known,) = asked(f"{address}/api/studies")["study_summaries"]
         assert known["study_name"] == "small"
         shown = asked(f"{address}/api/studies/{known['study_id']}?after=0")["trials"]
@@ -69,6 +68,6 @@ def test_the_optuna_dashboard_shows_every_trial_of_a_sweep(finished: Path, tmp_p
         steps = {point["step"]: point["value"] for point in trial["intermediate_values"]}
         assert steps == {e.number: e.metrics["val/accuracy"] for e in record.history}
         assert trial["values"] == [max(steps.values())]
-    with Study.open(folder) as study:  # looking changed nothing
+    with folder.records.open() as study:  # looking changed nothing
         assert study.trials() == records
         assert study.contradictions() == []

@@ -40,7 +40,7 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
     folder = SweepFolder.of(here / "sweeps", "small")
     folder.make()
     space = read_space(str(here / "small.yaml"))
-    with Study.create_or_open(folder, space) as study:
+    with folder.records.create(space) as study:
         study.set_note("sessions", [1])
         versions.note(study, session=1)
         for number, outcome in enumerate(outcomes):
@@ -158,8 +158,8 @@ def test_an_interrupted_sweep_is_a_warning_with_the_command_that_goes_on(
 def test_a_damaged_study_is_one_finding_and_the_other_checks_go_on(
     content: bytes, whole: SweepFolder
 ) -> None:
-    before = whole.study.read_bytes()
-    whole.study.write_bytes(before[: len(before) // 2] if content == b"half" else content)
+    before = whole.records.path.read_bytes()
+    whole.records.path.write_bytes(before[: len(before) // 2] if content == b"half" else content)
     flip(next(whole.trial(2).glob("best-*")))
     study, files = found(whole)
     assert (study.check, study.level, study.damaged) == ("study", "problem", True)
@@ -170,7 +170,7 @@ def test_a_damaged_study_is_one_finding_and_the_other_checks_go_on(
 
 @pytest.mark.fault("damaged-study")
 def test_a_study_that_says_what_cannot_be_is_damaged(whole: SweepFolder) -> None:
-    connection = sqlite3.connect(whole.study)
+    connection = sqlite3.connect(whole.records.path)
     connection.execute("update trial_intermediate_values set intermediate_value = 7 where step = 1")
     connection.commit()
     connection.close()
@@ -182,7 +182,7 @@ def test_a_study_that_says_what_cannot_be_is_damaged(whole: SweepFolder) -> None
 
 @pytest.mark.fault("damaged-study")
 def test_a_study_that_is_gone_is_a_problem_where_there_are_trials(whole: SweepFolder) -> None:
-    whole.study.unlink()
+    whole.records.path.unlink()
     checkpoint.note_in_ledger(
         whole.trial(0), Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=7)
     )
@@ -200,7 +200,7 @@ def test_a_study_that_is_gone_is_a_problem_where_there_are_trials(whole: SweepFo
 
 @pytest.mark.fault("study-taken-away")
 def test_the_copy_of_a_study_that_was_taken_away_is_named(whole: SweepFolder) -> None:
-    whole.study.rename(whole.root / "study-rescued-1700000000000.db")
+    whole.records.path.rename(whole.root / "study-rescued-1700000000000.db")
     finding = only(found(whole), "study")
     assert "study-rescued-1700000000000.db, all that was recorded" in finding.message
     root = whole.root
@@ -209,7 +209,7 @@ def test_the_copy_of_a_study_that_was_taken_away_is_named(whole: SweepFolder) ->
 
 @pytest.mark.fault("changed-record")
 def test_a_record_that_was_changed_is_told_and_the_others_are_believed(whole: SweepFolder) -> None:
-    connection = sqlite3.connect(whole.study)
+    connection = sqlite3.connect(whole.records.path)
     connection.execute(
         "update trial_user_attributes set value_json = replace(value_json, '2000', '2001') "
         "where trial_id = 2"
@@ -380,7 +380,7 @@ def test_trials_with_epochs_of_other_versions_are_named(
     space = read_space(str(interrupted.root.parents[1] / "small.yaml"))
     now = versions.versions()
     monkeypatch.setattr(versions, "versions", lambda: now | {"optuna": "5.99.0"})
-    with Study.create_or_open(interrupted, space) as study:
+    with interrupted.records.create(space) as study:
         versions.note(study, session=2)
         study.set_note("sessions", [1, 2])
         last = Epoch(number=3, metrics={"val/accuracy": 0.5}, timestamp_ms=1)
@@ -408,9 +408,11 @@ def test_who_holds_the_lock_is_said_and_that_a_holder_was_killed(whole: SweepFol
         (said,) = [f.message for f in examine(whole, str) if f.check == "lock"]
         return said
 
-    whole.lock.write_text('{"pid": 4711, "host": "elsewhere", "since": "2026-01-01 00:00:00"}')
+    (whole.root / "lock").write_text(
+        '{"pid": 4711, "host": "elsewhere", "since": "2026-01-01 00:00:00"}'
+    )
     assert lock() == "free; the last driver was killed"
-    with whole.lock.open("r+") as file:
+    with (whole.root / "lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert lock() == "held by process 4711 on elsewhere (since 2026-01-01 00:00:00)"
 
@@ -437,7 +439,7 @@ from ckconv_sweep.record import lock
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 folder = SweepFolder.existing(Path(sys.argv[1]), "small")
-with lock.held(folder.lock), Study.open(folder) as study:
+with folder.records.lock(), folder.records.open() as study:
     for number in range(3, 10**6):
         epoch = Epoch(number=number, metrics={"val/accuracy": 0.5}, timestamp_ms=number)
         study.add_epoch(1, epoch, 0.5)
@@ -506,7 +508,7 @@ def test_the_exit_code_is_that_of_the_worst_sweep(interrupted: SweepFolder) -> N
 
 def test_another_problem_than_damage_ends_with_1(whole: SweepFolder) -> None:
     space = read_space(str(whole.root.parents[1] / "small.yaml"))
-    with Study.create_or_open(whole, replace(space)) as study:
+    with whole.records.create(replace(space)) as study:
         (entry,) = study.note("versions")
         study.set_note("versions", [entry | {"torch": "99.0.0"}])
     done = ckconv_sweep("doctor", "small", cwd=whole.root.parents[1])

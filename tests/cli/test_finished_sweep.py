@@ -20,7 +20,6 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space, read_trial
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.training import checkpoint
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.ray  # the sweep is a real one
 
 
 def best_of(finished: Path) -> TrialRecord:
-    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+    with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         record = winner(study.trials(), study.space)
     assert record is not None
     return record
@@ -86,7 +85,7 @@ def test_mlflow_has_a_finished_run_of_the_sweep_and_one_of_each_trial(finished: 
 
 def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
     record = best_of(finished)
-    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+    with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         records = study.trials()
 
     def iso(ms: int) -> str:
@@ -242,7 +241,7 @@ def test_a_dry_run_writes_nothing_and_names_the_first_trials(here: Path) -> None
 def test_a_dry_run_draws_what_the_sweep_draws(finished: Path) -> None:
     said = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=finished))
     assert "the sweep small exists: launch would go on with it" in said
-    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+    with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         records = study.trials()
     rows = [[c.strip() for c in x.split("│")] for x in said.splitlines() if x.startswith("│")]
     drawn = {row[1]: row[2:4] for row in rows if row[1].isdigit()}
@@ -260,7 +259,7 @@ def told(here: Path, text: str, outcomes: list[tuple[Outcome, str]]) -> None:
     (here / "small.yaml").write_text(text)
     folder, space = SweepFolder.of(here / "sweeps", "small"), read_space(str(here / "small.yaml"))
     folder.make()
-    with Study.create_or_open(folder, space) as study:
+    with folder.records.create(space) as study:
         for number, (outcome, reason) in enumerate(outcomes):
             new_trial(study)
             epoch = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1)
@@ -334,7 +333,7 @@ def test_a_grid_of_which_every_point_violates_a_constraint_says_so(here: Path) -
 def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> None:
     folder = SweepFolder.of(here / "sweeps", "small")
     folder.make()
-    with Study.create_or_open(folder, read_space(str(here / "small.yaml"))):
+    with folder.records.create(read_space(str(here / "small.yaml"))):
         pass
     said = refused(ckconv_sweep("best", "small", cwd=here), 3)
     assert said.startswith("error: small: no trial has completed yet\n")

@@ -141,10 +141,9 @@ def test_at_the_end_a_command_is_told_how_it_ended(
     run = machine(tmp_path, make_space(trials=2))
     assert run.run()
     if trials != 2:
-        from ckconv_sweep.record.study import Study
         from tests.sweep.in_process import with_trials
 
-        with Study.open(run.folder) as study:
+        with run.folder.records.open() as study:
             study.set_space(with_trials(run.space, trials))
     values = {r.number: max(e.metrics["val/accuracy"] for e in r.history) for r in run.records()}
     best = max(values, key=lambda number: values[number])

@@ -13,7 +13,6 @@ import pytest
 from ckconv_sweep.config.read import read_space
 from ckconv_sweep.data.mnist import SHA256
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 
 from .commands import PROGRAM, SPACE, TRIAL, ckconv_sweep, ended, environment, files_in, refused
 
@@ -278,7 +277,7 @@ def test_a_launch_on_read_only_storage_ends_with_73_and_one_message(
     if older:
         folder = SweepFolder.of(here / "sweeps", "small")
         folder.make()
-        with Study.create_or_open(folder, read_space(str(here / "small.yaml"))):
+        with folder.records.create(read_space(str(here / "small.yaml"))):
             pass
     before = files_in(here)
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && cd "$1" && shift && "$@"'

@@ -11,7 +11,6 @@ from drawing import new_trial
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 
 from .commands import SPACE, TRIAL, ckconv_sweep, ended, files_in, refused
 
@@ -56,7 +55,7 @@ def begun(here: Path) -> SweepFolder:
     space = parse_space(TWICE.replace("trial.yaml", f"{{{', '.join(TRIAL.splitlines())}}}"), "old")
     folder.make()
     folder.space.write_text(space.to_yaml())
-    with Study.create_or_open(folder, space) as study:
+    with folder.records.create(space) as study:
         study.set_note("uid", 32 * "0")
         new_trial(study)
         study.add_epoch(0, Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1), 0.5)
@@ -65,7 +64,7 @@ def begun(here: Path) -> SweepFolder:
 
 
 def test_an_earlier_sweep_with_a_setting_set_twice_is_read_with_a_note(here: Path) -> None:
-    with Study.open(begun(here)) as study:
+    with begun(here).records.open() as study:
         (record,) = study.trials()
     trained = record.params["optimizer.learning_rate"]
     for command in ("table small --format csv", "report small"):

@@ -19,7 +19,6 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 
 from .commands import NOBODY, ckconv_sweep, ended, files_in, refused
 
@@ -108,7 +107,7 @@ def test_columns_of_other_metrics_and_of_parameters_can_be_asked_for(
     columns = "trial,val/loss,parameters"
     said = rows(typed("table", "small", "--format", "json", "--columns", columns))
     assert list(said[0]) == ["trial", "val/loss", "model.parameters"]
-    with Study.open(SweepFolder.existing(finished / "sweeps", "small")) as study:
+    with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         records = {record.number: record for record in study.trials()}
     for row in said:
         history = records[row["trial"]].history
@@ -149,7 +148,7 @@ def test_a_setting_that_never_varied_is_named_below_and_kept_for_programs(
     )
     folder, space = SweepFolder.of(tmp_path, "same"), read_space(str(tmp_path / "same.yaml"))
     folder.make()
-    with Study.create_or_open(folder, space) as study:
+    with folder.records.create(space) as study:
         for number in range(3):
             new_trial(study)
             epoch = Epoch(number=1, metrics={"val/accuracy": 0.5}, timestamp_ms=1)

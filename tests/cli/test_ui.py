@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from tests.tracking.mlflow_real import free_port
 
 from .commands import PROGRAM, ckconv_sweep, environment
@@ -218,7 +217,7 @@ def test_the_pages_of_a_sweep_on_a_server_are_opened_there_and_no_server_is_star
     finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
-    with Study.open(SweepFolder.existing(tmp_path / "sweeps", "small")) as study:
+    with SweepFolder.existing(tmp_path / "sweeps", "small").records.open() as study:
         kept = study.note("mlflow") | {"uri": "https://me:***@mlflow.example.org/team/"}
         study.set_note("mlflow", kept)
     said, pages, code = opened_by(["small"], tmp_path)
@@ -234,7 +233,7 @@ def test_before_mlflow_has_heard_of_a_sweep_its_first_page_is_named(
     finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
-    with Study.open(SweepFolder.existing(tmp_path / "sweeps", "small")) as study:
+    with SweepFolder.existing(tmp_path / "sweeps", "small").records.open() as study:
         study.set_note("mlflow", {})  # as before MLflow has answered
     process = subprocess.Popen(
         [PROGRAM, "ui", "small", "--port", str(port := free_port())],

@@ -18,10 +18,8 @@ import pytest
 from ckconv_sweep.cli.watch import News
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.record import lock
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from tests.sweep.in_process import Machine, formula, machine, make_space
 
 from .commands import PROGRAM, ckconv_sweep, ended, environment
@@ -56,7 +54,7 @@ def test_who_looks_at_the_study_hears_what_the_driver_hears(every: int, tmp_path
     ear = Ear()
     run = machine(tmp_path, SPACE, listeners=(ear,))  # type: ignore[arg-type]
     seen: list[Event] = []
-    with run.session() as session, Study.open(run.folder) as study:
+    with run.session() as session, run.folder.records.open() as study:
         news, steps = News(study.space), 0
         news.skip(study.trials())
         while session.step():
@@ -70,7 +68,7 @@ def test_who_looks_at_the_study_hears_what_the_driver_hears(every: int, tmp_path
 
 def test_of_what_ran_before_the_last_epoch_is_told_and_not_the_others(tmp_path: Path) -> None:
     run = machine(tmp_path, SPACE)
-    with run.session() as session, Study.open(run.folder) as study:
+    with run.session() as session, run.folder.records.open() as study:
         while len(study.trials()) < 3 or not study.trials()[2].history:
             session.step()
         records = study.trials()
@@ -94,7 +92,7 @@ def test_of_what_ran_before_the_last_epoch_is_told_and_not_the_others(tmp_path: 
 
 def test_a_trial_that_violates_a_constraint_is_never_told_of(tmp_path: Path) -> None:
     run = machine(tmp_path, make_space(trials=2, constraints=["model.dropout < 0.05"]))
-    with run.session() as session, Study.open(run.folder) as study:
+    with run.session() as session, run.folder.records.open() as study:
         news, told = News(study.space), list[Event]()
         while session.step():
             told += news.of(study.trials())
@@ -110,7 +108,7 @@ def test_every_point_that_a_constraint_takes_from_a_grid_is_told_to_both(tmp_pat
     ear = Ear()
     asked = make_space(sampler="grid", trials=50, constraints=["optimizer.learning_rate <= 0.001"])
     run = machine(tmp_path, asked, listeners=(ear,))  # type: ignore[arg-type]
-    with run.session() as session, Study.open(run.folder) as study:
+    with run.session() as session, run.folder.records.open() as study:
         news, seen = News(study.space), list[Event]()
         while session.step():
             seen += news.of(study.trials())
@@ -135,7 +133,7 @@ def work(trial: Trial, number: int) -> Epoch:
 def half_run(folder: Path):  # type: ignore[no-untyped-def]
     """A sweep `sweep` that this process holds, in the middle, and its machine."""
     run: Machine = machine(folder / "sweeps", SPACE, work=work)
-    with lock.held(run.folder.lock), run.session() as session:
+    with run.folder.records.lock(), run.session() as session:
         for _ in range(5):
             session.step()
         yield session
@@ -246,7 +244,7 @@ def test_a_real_sweep_is_watched_to_its_end_and_then_runs_the_users_command(here
     assert [line.split()[0] for line in stamped] == ["t000", "t001", "t002"]
     assert "small: finished, 3 trials asked" in lines
 
-    with Study.open(SweepFolder.existing(here / "sweeps", "small")) as study:
+    with SweepFolder.existing(here / "sweeps", "small").records.open() as study:
         values = {
             r.number: max(e.metrics["val/accuracy"] for e in r.history) for r in study.trials()
         }

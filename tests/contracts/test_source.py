@@ -143,9 +143,8 @@ def test_the_readme_shows_every_command() -> None:
     assert [n for n in names if not re.search(rf"ckconv-sweep {n}\b|`{n}`", readme)] == []
 
 
-ASIDE = {
-    "record/filesystem.py",  # where it is written aside
-    "record/lease.py",  # a lease, aside too
+IN_PLACE = {
+    "cli/output.py",  # special files, such as a pipe
     "execution/cluster.py",  # a probe, which is deleted
 }
 WRITES = {"write_text", "write_bytes", "savefig"}
@@ -163,4 +162,58 @@ def test_a_module_writes_no_file_in_place(path: Path) -> None:
         # Into memory, as a picture is drawn before it is written.
         and not (isinstance(call.args[0], ast.Name) and call.args[0].id == "content")
     ]
-    assert in_place == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in ASIDE
+    assert in_place == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in IN_PLACE
+
+
+SYNCS = {"durable.py", "record/filesystem.py"}  # the second tries what the first does
+OF_OS = {"replace", "rename", "renames", "fsync", "fdatasync", "link"}
+
+
+def renames_and_syncs(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (f"line {node.lineno}: os.{n.name}" for n in node.names if n.name in OF_OS)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner, name = node.func.value, node.func.attr
+            if isinstance(owner, ast.Name) and owner.id == "os" and name in OF_OS:
+                yield f"line {node.lineno}: os.{name}"
+            elif isinstance(owner, ast.Name) and owner.id == "shutil" and name == "move":
+                yield f"line {node.lineno}: shutil.move"
+            # A path is renamed to one target; a table's columns are named by a keyword, and a
+            # text's parts are replaced by two arguments.
+            elif name in ("rename", "replace") and len(node.args) == 1 and not node.keywords:
+                yield f"line {node.lineno}: .{name}"
+
+
+@pytest.mark.fault("killed-while-writing")
+@pytest.mark.parametrize(
+    "line",
+    ["os.replace(a, b)", "os.fsync(1)", "a.rename(b)", "a.replace(b)", "from os import fsync"],
+)
+def test_the_search_for_renames_and_syncs_finds(line: str) -> None:
+    assert list(renames_and_syncs(ast.parse(line)))
+
+
+@pytest.mark.fault("killed-while-writing")
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_one_module_renames_and_syncs_files(path: Path) -> None:
+    found = list(renames_and_syncs(ast.parse(path.read_text())))
+    assert found == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in SYNCS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_room_but_the_records_asks_for_the_studys_file_or_lock(path: Path) -> None:
+    inside = path.relative_to(ROOT / "ckconv_sweep")
+    tree = ast.parse(path.read_text())
+    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    asked = [text for text in texts if isinstance(text, str) and "study.db" in text]
+    docstring = ast.get_docstring(tree, clean=False)
+    if inside.parts[0] != "record":
+        locks = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+        assert not any(n.module == "ckconv_sweep.record.lock" for n in locks)
+        assert not any(
+            n.module == "ckconv_sweep.record" and "lock" in {a.name for a in n.names} for n in locks
+        )
+    assert [text for text in asked if text != docstring] == (
+        ["study.db"] if str(inside) == "record/records.py" else []
+    )

@@ -46,7 +46,11 @@ STOPPED_EARLY = Plan(
 ONCE = {"study.made"}
 """A sweep passes there only once."""
 LATER = 2
-PASSES = [(name, n) for name in POINTS for n in ((1,) if name in ONCE else (1, LATER))]
+BLOBS = {"blob.written": (1, 3), "blob.synced": (3, 5), "blob.kept": (2, 3)}
+"""The first is the space, the second a lease, the third and the fifth are checkpoints."""
+PASSES = [
+    (name, n) for name in POINTS for n in BLOBS.get(name, (1,) if name in ONCE else (1, LATER))
+]
 PAIRS = int(os.environ.get("CKCONV_CRASH_PAIRS", "8"))
 
 
@@ -100,7 +104,7 @@ def test_a_sweep_that_died_at_a_named_place_ends_as_if_it_had_not(
 ) -> None:
     sweep = Sweep.new(disk / f"{point.replace('.', '-')}-{number}", PLAN, empty=empty)
     assert crash(sweep, point, number), "it does not pass there so often"
-    assert sweep.folder.study.exists() == (point != "study.made")
+    assert sweep.folder.records.exists() == (point != "study.made")
     sweep.finish(in_turn=True)
     sweep.compare(undisturbed)
     assert sweep.broken == []
@@ -177,7 +181,7 @@ def stops(disk: Path, empty: Path) -> list[Ended]:
     sweep.finish(in_turn=True)
     assert sweep.broken == []
     records = sweep.look().records
-    with contextlib.closing(sqlite3.connect(sweep.folder.study)) as connection:
+    with contextlib.closing(sqlite3.connect(sweep.folder.records.path)) as connection:
         epochs = connection.execute(
             "select number, step from trial_intermediate_values join trials using (trial_id) "
             "order by trial_intermediate_value_id"

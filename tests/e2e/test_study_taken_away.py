@@ -52,7 +52,7 @@ def test_a_sweep_whose_study_is_taken_away_in_its_first_session_stops_and_delete
     while driver.runs and (not ledger.exists() or len(ledger.read_text().splitlines()) < 3):
         time.sleep(0.002)
     assert driver.runs, driver.said()
-    take(sweep.folder.study)
+    take(sweep.folder.records.path)
     assert driver.wait() == 73, driver.said()
     said = driver.said()
     assert "while the sweep was running; nothing more is recorded" in said
@@ -65,7 +65,7 @@ def test_a_sweep_whose_study_is_taken_away_in_its_first_session_stops_and_delete
         # The same command starts nothing over.
         assert sweep.launched().wait() == 65
         assert {path: path.stat().st_size for path in before} == before
-    rescued.rename(sweep.folder.study)
+    rescued.rename(sweep.folder.records.path)
     sweep.allowed += AT_A_TIME
     sweep.finish()
     assert sweep.broken == []

@@ -25,7 +25,6 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep.driver import Session, run_sweep
 from ckconv_sweep.training import checkpoint
@@ -150,7 +149,7 @@ def test_a_sweep_runs_its_trials_to_their_ends_in_one_session(
     best = winner(sweep.session.records, sweep.space)
     assert best is not None
     assert best.number == 0
-    with Study.open(sweep.folder) as study:
+    with sweep.folder.records.open() as study:
         assert study.trials() == sweep.session.records
         assert len(study.note("sessions")) == 1
     handed_out = Counter(e.number for e in watching.events if isinstance(e, Started))

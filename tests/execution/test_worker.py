@@ -42,7 +42,6 @@ from ckconv_sweep.record import versions
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.lease import Lease
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_json, to_terminal
@@ -74,7 +73,7 @@ class Here:
         listener = Listener()
         monkeypatch.setattr(listener, "say", self.said.append)
         head = SimpleNamespace(address="head:6379", answers=lambda: self.head_answers)
-        with Study.create_or_open(self.folder, self.space) as study:
+        with self.folder.records.create(self.space) as study:
             coordinator = Coordinator(
                 study, count_parameters=lambda trial: 1, listeners=(listener,)
             )
@@ -294,7 +293,7 @@ def test_a_huge_loss_is_kept_as_it_is_and_the_table_stays_readable(
     assert all(1e29 < loss < 1e31 for loss in losses)
     assert f"{min(losses):.4g}" in shown(records, here.space)
     assert max(map(len, shown(records, here.space).splitlines())) <= 100
-    with Study.open(here.folder) as study:  # read again, to the last bit
+    with here.folder.records.open() as study:  # read again, to the last bit
         assert [e.metrics["val/loss"] for e in study.trials()[0].history] == losses
 
 

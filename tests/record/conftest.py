@@ -23,13 +23,13 @@ def new_study(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a study without trials; copying it is quicker than making one."""
     folder = SweepFolder.of(tmp_path_factory.mktemp("sweeps"), "digits")
     folder.make()
-    with Study.create_or_open(folder, SPACE):
+    with folder.records.create(SPACE):
         pass
-    return folder.study.read_bytes()
+    return folder.records.path.read_bytes()
 
 
 @pytest.fixture
 def study(folder: SweepFolder, new_study: bytes) -> Iterator[Study]:
-    folder.study.write_bytes(new_study)
-    with Study.create_or_open(folder, SPACE) as study:
+    folder.records.path.write_bytes(new_study)
+    with folder.records.create(SPACE) as study:
         yield study

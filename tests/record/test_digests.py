@@ -8,7 +8,6 @@ import pytest
 
 from ckconv_sweep.config.history import Go, Stop
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 
 from .small import SPACE, ask, epoch
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.fault("changed-record")
 @pytest.fixture
 def ended(folder: SweepFolder) -> SweepFolder:
     """A study whose trials 0, 1 and 2 have ended, each in another way; trial 3 runs."""
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         for number in range(4):
             ask(study, number)
             for i in (1, 2):
@@ -31,7 +30,7 @@ def ended(folder: SweepFolder) -> SweepFolder:
 
 
 def look(folder: SweepFolder) -> tuple[list[int], list[str]]:
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         return study.changed_trials(), study.contradictions()
 
 
@@ -88,7 +87,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_change_of_an_ended_trial_is_told(change: str, ended: SweepFolder) -> None:
     statement, number = CHANGES[change]
-    connection = sqlite3.connect(ended.study)
+    connection = sqlite3.connect(ended.records.path)
     assert connection.execute(statement).rowcount >= 1
     connection.commit()
     connection.close()
@@ -98,7 +97,7 @@ def test_any_change_of_an_ended_trial_is_told(change: str, ended: SweepFolder) -
 
 
 def test_a_changed_bound_of_the_space_is_told(ended: SweepFolder) -> None:
-    connection = sqlite3.connect(ended.study)
+    connection = sqlite3.connect(ended.records.path)
     connection.execute(
         "update study_user_attributes set value_json = replace(value_json, 'high: 0.3', "
         "'high: 0.9') where key = 'space'"
@@ -109,7 +108,7 @@ def test_a_changed_bound_of_the_space_is_told(ended: SweepFolder) -> None:
 
 
 def test_a_trial_from_before_digests_is_believed_as_it_is(ended: SweepFolder) -> None:
-    connection = sqlite3.connect(ended.study)
+    connection = sqlite3.connect(ended.records.path)
     connection.execute("delete from trial_user_attributes where key = 'digest'")
     connection.execute(CHANGES["another metric"][0])
     connection.commit()

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ckconv_sweep.errors import CannotWrite
-from ckconv_sweep.record.filesystem import check_writable, is_local, write_whole
+from ckconv_sweep.record.filesystem import check_writable, is_local
 
 from .small import in_a_mount
 
@@ -140,21 +139,3 @@ def test_a_file_system_that_cannot_lock_as_sqlite_does_is_refused(
     with pytest.raises(CannotWrite, match="cannot be locked: No locks available"):
         check_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.fault("killed-while-writing")
-def test_a_file_that_is_written_whole_is_the_owners_and_stays_as_it_was_on_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "space.yaml"
-    write_whole(path, "old")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CannotWrite, match=r"space.yaml: cannot be written: No space left"):
-        write_whole(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

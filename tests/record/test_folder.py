@@ -12,7 +12,7 @@ from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 def sweep(sweeps: Path, name: str) -> SweepFolder:
     folder = SweepFolder.of(sweeps, name)
     folder.make()
-    folder.study.touch()
+    folder.records.path.touch()
     return folder
 
 
@@ -20,7 +20,7 @@ def test_everything_of_a_sweep_lies_in_its_folder(tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path, "digits")
     root = tmp_path.resolve() / "digits"
     assert folder.root == root
-    assert [folder.study, folder.space, folder.lock] == [
+    assert [folder.records.path, folder.space, (folder.root / "lock")] == [
         root / "study.db",
         root / "space.yaml",
         root / "lock",
@@ -76,7 +76,7 @@ def test_what_was_made_for_a_sweep_that_did_not_begin_is_taken_away(
         SweepFolder.of(tmp_path / "sweeps", "other").make()
     folder = SweepFolder.of(tmp_path / "sweeps", "digits")
     made = folder.make()
-    folder.lock.touch()
+    (folder.root / "lock").touch()
     folder.remove_if_unused(made)
     assert not folder.root.exists()
     assert folder.root.parent.exists() == beside
@@ -89,7 +89,7 @@ def test_what_was_made_for_a_sweep_that_did_not_begin_is_taken_away(
 def test_a_folder_that_holds_anything_is_left_as_it_is(left: str, tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path / "sweeps", "digits")
     made = folder.make()
-    folder.lock.touch()
+    (folder.root / "lock").touch()
     (folder.root / left).parent.mkdir(exist_ok=True)
     (folder.root / left).write_text("results")
     folder.remove_if_unused(made)
@@ -99,13 +99,13 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(left: str, tmp_path: Path
 def test_a_folder_that_was_there_before_is_not_taken_away(tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path / "sweeps", "digits")
     folder.make()
-    folder.lock.touch()
+    (folder.root / "lock").touch()
     folder.remove_if_unused(folder.make())
-    assert folder.lock.exists()
+    assert (folder.root / "lock").exists()
 
 
 def test_a_sweep_that_is_there_is_found(tmp_path: Path) -> None:
-    assert SweepFolder.existing(tmp_path, sweep(tmp_path, "digits").name).study.exists()
+    assert SweepFolder.existing(tmp_path, sweep(tmp_path, "digits").name).records.exists()
 
 
 @pytest.mark.parametrize(

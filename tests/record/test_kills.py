@@ -35,7 +35,7 @@ def writing(folder: SweepFolder) -> Callable[[Say], None]:
     """Write the epochs of a new trial for ever, and say each that is acknowledged."""
 
     def write(say: Say) -> None:
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             number = ask(study).number
             say(f"asked {number}")
             for i in itertools.count(1):
@@ -70,13 +70,13 @@ def test_no_acknowledged_epoch_is_lost_however_often_the_writer_is_killed(
         with forked(writing(folder)) as writer:
             assert writer.line() == f"asked {kill}"
             acknowledged.append(killed_after(writer, draws.randint(1, 12), draws.random() / 50))
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             records = study.trials()
             assert [record.number for record in records] == list(range(kill + 1))
             for record, last in zip(records, acknowledged, strict=True):
                 assert last <= len(record.history) <= last + 1
                 assert list(record.history) == up_to(len(record.history))
-        connection = sqlite3.connect(folder.study)
+        connection = sqlite3.connect(folder.records.path)
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
         connection.close()
     assert sorted(path.name for path in folder.root.iterdir()) == ["study.db", "trials"]
@@ -86,7 +86,7 @@ def test_a_reader_after_a_kill_sees_what_was_acknowledged(folder: SweepFolder) -
     with forked(writing(folder)) as writer:
         writer.line()
         last = killed_after(writer, 5, 0.01)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         history = study.trial(0).history
     assert last <= len(history) <= last + 1
     assert list(history) == up_to(len(history))
@@ -97,14 +97,14 @@ def test_a_reader_sees_whole_epochs_only_while_a_writer_writes(folder: SweepFold
         assert writer.line() == "asked 0"
         assert writer.line() == "1"
         seen = [0]
-        with Study.open(folder) as reader:
+        with folder.records.open() as reader:
             while seen[-1] < 60 or len(seen) < 5:
                 history = reader.trial(0).history
                 assert list(history) == up_to(len(history))
                 seen.append(len(history))
         assert seen == sorted(seen)
         for _ in range(3):  # and one that comes and goes disturbs nobody
-            with Study.open(folder) as reader:
+            with folder.records.open() as reader:
                 assert len(reader.trials()[0].history) >= seen[-1]
         assert writer.runs
 
@@ -139,7 +139,7 @@ def making(folder: SweepFolder, steps: int) -> Callable[[Say], None]:
             (Path, "rename"),
         ]:
             setattr(owner, name, killing(getattr(owner, name)))
-        with Study.create_or_open(folder, SPACE):
+        with folder.records.create(SPACE):
             say("made")
 
     return make
@@ -154,15 +154,15 @@ def test_a_driver_killed_while_it_makes_the_study_leaves_none_or_a_whole_one(
         with forked(making(folder, steps)) as driver:
             if driver.line():
                 break
-        found.append(folder.study.exists())
+        found.append(folder.records.exists())
         assert bool(all_sweeps(folder.root.parent)) == found[-1]
         if found[-1]:
-            with Study.open(folder) as study:
+            with folder.records.open() as study:
                 assert study.space == SPACE
-            folder.study.unlink()
+            folder.records.path.unlink()
     # The journal's mode, the tables, the study, its notes, the name; then it is opened.
     assert found == [False] * 5 + [True] * 2
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         assert study.space == SPACE
     assert sorted(path.name for path in folder.root.iterdir()) == ["study.db", "trials"]
 
@@ -173,6 +173,6 @@ def test_a_write_ahead_log_without_its_study_is_not_taken_for_one(folder: SweepF
         for _ in range(5):
             writer.line()
     assert (folder.root / "study.db-wal").exists()
-    os.truncate(folder.study, 0)
-    with pytest.raises(DamagedData), Study.create_or_open(folder, SPACE):
+    os.truncate(folder.records.path, 0)
+    with pytest.raises(DamagedData), folder.records.create(SPACE):
         pass

@@ -13,7 +13,6 @@ from ckconv_sweep.errors import SweepBusy
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.snapshot import copied, damage
-from ckconv_sweep.record.study import Study
 
 from .small import SPACE, ask, epoch, forked, in_a_mount
 
@@ -26,7 +25,7 @@ def writing(folder: SweepFolder) -> Callable[[Callable[[object], None]], None]:
     """Write an epoch each time that a line comes from nowhere: as fast as it goes."""
 
     def write(say: Callable[[object], None]) -> None:
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             ask(study)
             for i in itertools.count(1):
                 study.add_epoch(0, epoch(i), 0.5)
@@ -42,7 +41,7 @@ def killed_after(folder: SweepFolder, epochs: int) -> None:
 
 
 def history_of(copy: Path) -> list[int]:
-    with Study.open(SweepFolder(copy.parent, "digits")) as study:
+    with SweepFolder(copy.parent, "digits").records.open() as study:
         return [e.number for record in study.trials() for e in record.history]
 
 
@@ -52,7 +51,7 @@ def test_a_copy_has_what_is_still_in_the_log_and_the_original_is_not_touched(
     killed_after(folder, 5)
     before = content(folder.root)
     assert "study.db-wal" in before
-    with copied(folder.study) as copy:
+    with copied(folder.records.path) as copy:
         assert damage(copy) is None
         assert len(history_of(copy)) >= 5
     assert content(folder.root) == before
@@ -69,7 +68,7 @@ def test_a_copy_of_a_stopped_writers_file_is_whole_wherever_it_stopped(
             said = int(driver.line())
             os.kill(driver.pid, signal.SIGSTOP)
             before = content(folder.root)
-            with copied(folder.study) as copy:
+            with copied(folder.records.path) as copy:
                 assert damage(copy) is None
                 found = history_of(copy)
             assert found == list(range(1, len(found) + 1))
@@ -81,11 +80,11 @@ def test_a_copy_of_a_stopped_writers_file_is_whole_wherever_it_stopped(
 def test_a_file_that_never_rests_is_not_copied_in_pieces(
     folder: SweepFolder, new_study: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.study.write_bytes(new_study)
+    folder.records.path.write_bytes(new_study)
     times = itertools.count()
     monkeypatch.setattr(snapshot, "_TRIES", 3)
-    monkeypatch.setattr(snapshot, "_state", lambda parts: {folder.study: (0, next(times))})
-    with pytest.raises(SweepBusy, match="written to all the time"), copied(folder.study):
+    monkeypatch.setattr(snapshot, "_state", lambda parts: {folder.records.path: (0, next(times))})
+    with pytest.raises(SweepBusy, match="written to all the time"), copied(folder.records.path):
         pass
 
 

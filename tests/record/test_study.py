@@ -65,26 +65,26 @@ def test_a_new_study_knows_its_space_and_has_no_trials(study: Study) -> None:
 
 
 def test_opening_again_keeps_everything(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
         add(study, 0, 0.5, 0.6)
         study.set_note("sessions", [1, 2])
         before = study.trials(), study.notes()
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         assert (study.trials(), study.notes()) == before
         assert study.next_number() == 1
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert (study.trials(), study.notes()) == before
 
 
 def test_the_space_stays_that_of_the_start_until_it_is_set(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE):
+    with folder.records.create(SPACE):
         pass
-    with Study.create_or_open(folder, LOWER_IS_BETTER) as study:
+    with folder.records.create(LOWER_IS_BETTER) as study:
         assert study.space == SPACE
         study.set_space(LOWER_IS_BETTER)
         assert study.space == LOWER_IS_BETTER
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.space == LOWER_IS_BETTER
 
 
@@ -94,7 +94,7 @@ def test_only_the_owner_may_read_the_study_also_while_it_is_open(
 ) -> None:
     before = os.umask(mask)
     try:
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             ask(study)
             modes = {path.stat().st_mode & 0o777 for path in folder.root.glob("*study.db*")}
     finally:
@@ -108,7 +108,7 @@ def test_after_closing_there_is_one_file(
     local: bool, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "is_local", lambda path: local)
-    with Study.create_or_open(folder, SPACE) as study, Study.open(folder) as reader:
+    with folder.records.create(SPACE) as study, folder.records.open() as reader:
         ask(study)
         add(study, 0, 0.5)
         assert len(reader.trials()[0].history) == 1
@@ -116,7 +116,7 @@ def test_after_closing_there_is_one_file(
     assert files(folder) == ["study.db"]
     copy = folder.root.parent / "copy"
     copy.mkdir()
-    (copy / "study.db").write_bytes(folder.study.read_bytes())
+    (copy / "study.db").write_bytes(folder.records.path.read_bytes())
     with sqlite3.connect(copy / "study.db") as connection:
         (count,) = connection.execute("select count(*) from trial_intermediate_values").fetchone()
     connection.close()
@@ -135,8 +135,8 @@ def test_the_write_ahead_log_is_used_on_a_local_file_system_only(
     real = module.is_local
     monkeypatch.setattr(module, "is_local", lambda path: real(path, mounts))
     for _ in range(2):  # made, and opened again
-        with Study.create_or_open(folder, SPACE):
-            connection = sqlite3.connect(folder.study)
+        with folder.records.create(SPACE):
+            connection = sqlite3.connect(folder.records.path)
             assert connection.execute("pragma journal_mode").fetchone() == (mode,)
             connection.close()
 
@@ -146,10 +146,10 @@ def test_a_study_that_was_moved_to_a_network_gives_up_its_write_ahead_log(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "is_local", lambda path: True)
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
     monkeypatch.setattr(module, "is_local", lambda path: False)
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         assert study.next_number() == 1
         assert files(folder) == ["study.db"]
 
@@ -158,11 +158,11 @@ def test_a_study_that_was_moved_to_a_network_gives_up_its_write_ahead_log(
 def test_the_path_of_a_study_may_hold_any_letters(part: str, tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path / part, "digits")
     folder.make()
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         study.set_note("here", part)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.note("here") == part
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder.study]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder.records.path]
 
 
 # Epochs
@@ -187,7 +187,7 @@ def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None
     def killed(*args: object) -> None:
         raise Killed
 
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
         add(study, 0, 0.5)
         with pytest.MonkeyPatch.context() as patched:
@@ -195,7 +195,7 @@ def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None
             with pytest.raises(Killed):
                 study.add_epoch(0, epoch(2, 0.9), 0.9, verdict=Stop("it was bad"))
         assert "epoch:2" not in study._storage.get_trial(1).user_attrs
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         assert [e.number for e in study.trial(0).history] == [1]
         assert study.trial(0).verdict is None
         add(study, 0, 0.7)  # trained again, with another value
@@ -240,7 +240,7 @@ def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
 
 
 def test_a_completed_trial_gets_the_value_by_which_it_is_judged(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
         add(study, 0, 0.5, 0.9, 0.7)
         study.end(0, "completed", reason="epochs")
@@ -254,7 +254,7 @@ def test_a_completed_trial_gets_the_value_by_which_it_is_judged(folder: SweepFol
 
 
 def test_a_sweep_for_the_lowest_loss_minimises(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, LOWER_IS_BETTER) as study:
+    with folder.records.create(LOWER_IS_BETTER) as study:
         ask(study)
         for number in (2, 1, 3):
             study.add_epoch(0, epoch(number), epoch(number).metrics["val/loss"])
@@ -326,7 +326,7 @@ def test_a_trial_that_has_not_ended_is_running(study: Study) -> None:
 
 def test_numbers_rise_and_are_never_given_twice(folder: SweepFolder) -> None:
     for expected in range(4):
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             assert study.next_number() == expected
             assert ask(study).number == expected
             study.end(expected, "failed", reason="error")
@@ -364,12 +364,12 @@ def test_a_trial_that_an_earlier_version_half_drew_gets_only_what_it_lacks(
     folder: SweepFolder,
 ) -> None:
     params = {"optimizer.learning_rate": 2e-3, "model.dropout": 0.1}
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         trial = study._study.ask()
         first = trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True)
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         study.set_params(0, params, DISTRIBUTIONS)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.trial(0).params == {**params, "optimizer.learning_rate": first}
 
 
@@ -380,27 +380,27 @@ def test_a_trial_that_an_earlier_version_half_drew_gets_only_what_it_lacks(
 def some_pages(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = SweepFolder.of(tmp_path_factory.mktemp("sweeps"), "digits")
     folder.make()
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         for number in range(3):
             ask(study, number)
             add(study, number, *(i / 50 for i in range(20)))
-    return folder.study.read_bytes()
+    return folder.records.path.read_bytes()
 
 
 @pytest.fixture
 def closed(folder: SweepFolder, some_pages: bytes) -> SweepFolder:
     """A study of some pages, closed."""
-    folder.study.write_bytes(some_pages)
+    folder.records.path.write_bytes(some_pages)
     return folder
 
 
 def opened_by_the_driver(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         study.trials()
 
 
 def opened_by_a_reader(folder: SweepFolder) -> None:
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         study.trials()
 
 
@@ -421,46 +421,50 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_study_is_said_and_not_changed(
     damage: str, opened: Callable[[SweepFolder], None], closed: SweepFolder
 ) -> None:
-    damaged = DAMAGE[damage](closed.study.read_bytes())
-    closed.study.write_bytes(damaged)
+    damaged = DAMAGE[damage](closed.records.path.read_bytes())
+    closed.records.path.write_bytes(damaged)
     with pytest.raises(DamagedData, match="the study cannot be read: ") as caught:
         opened(closed)
     assert caught.value.exit_code == 65
-    assert caught.value.where == str(closed.study)
+    assert caught.value.where == str(closed.records.path)
     assert "\n" not in caught.value.message
-    assert closed.study.read_bytes() == damaged
+    assert closed.records.path.read_bytes() == damaged
 
 
 @pytest.mark.fault("damaged-study")
 def test_the_driver_notices_any_page_that_was_zeroed(closed: SweepFolder) -> None:
-    content = closed.study.read_bytes()
+    content = closed.records.path.read_bytes()
     unnoticed = []
     for start in range(0, len(content), 4096):
         damaged = content[:start] + bytes(4096) + content[start + 4096 :]
-        closed.study.write_bytes(damaged)
+        closed.records.path.write_bytes(damaged)
         try:
             opened_by_the_driver(closed)
         except DamagedData:
-            assert closed.study.read_bytes() == damaged
+            assert closed.records.path.read_bytes() == damaged
         else:
             unnoticed.append(start)
     assert unnoticed == []
 
 
 @pytest.mark.fault("damaged-study")
-def test_a_study_of_another_name_is_said(closed: SweepFolder) -> None:
-    other = SweepFolder.of(closed.root.parent, "other")
-    other.make()
-    other.study.write_bytes(closed.study.read_bytes())
-    with pytest.raises(DamagedData, match="holds no study of this sweep"):
-        opened_by_a_reader(other)
-    with pytest.raises(DamagedData, match="holds no study of this sweep"):
-        opened_by_the_driver(other)
+def test_a_file_with_two_studies_or_none_is_refused(closed: SweepFolder) -> None:
+    path = closed.records.path
+    optuna.create_study(storage=f"sqlite:///{path}", study_name="another")
+    with pytest.raises(DamagedData, match="holds 2 studies, and a sweep has one") as caught:
+        opened_by_a_reader(closed)
+    assert "another" in (caught.value.hint or "")
+    with pytest.raises(DamagedData, match="holds 2 studies"):
+        opened_by_the_driver(closed)
+    for study_name in optuna.get_all_study_names(f"sqlite:///{path}"):
+        optuna.delete_study(study_name=study_name, storage=f"sqlite:///{path}")
+    with pytest.raises(DamagedData, match="holds 0 studies"):
+        opened_by_a_reader(closed)
 
 
 @pytest.mark.fault("damaged-study")
 def test_a_study_of_a_later_optuna_is_said(closed: SweepFolder) -> None:
-    with sqlite3.connect(closed.study) as connection:
+    with sqlite3.connect(closed.records.path) as connection:
         connection.execute("update version_info set schema_version = 9999")
         connection.execute("update alembic_version set version_num = 'v99.0.0.a'")
     connection.close()
@@ -483,9 +487,9 @@ def test_a_full_disk_is_said_and_loses_nothing(
     acknowledged: list[Epoch] = []
 
     def fill() -> None:
-        with Study.create_or_open(folder, SPACE) as study:
+        with folder.records.create(SPACE) as study:
             ask(study)
-            full = f"pragma max_page_count={folder.study.stat().st_size // 4096 + 1}"
+            full = f"pragma max_page_count={folder.records.path.stat().st_size // 4096 + 1}"
             with study._storage._backend.engine.connect() as connection:
                 connection.exec_driver_sql(full)
             for number in range(1, 1000):
@@ -496,7 +500,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
     with pytest.raises(CannotWrite, match=r"the study cannot be written: .*full") as caught:
         fill()
     assert caught.value.exit_code == 73
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         assert list(study.trial(0).history) == acknowledged
         assert acknowledged
 
@@ -506,28 +510,28 @@ def test_a_study_that_another_program_keeps_locked_is_said(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.2)
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
-    other = sqlite3.connect(folder.study, isolation_level=None)
+    other = sqlite3.connect(folder.records.path, isolation_level=None)
     other.execute("begin immediate")
     try:
         with (
             pytest.raises(SweepBusy, match="another program has kept the study locked"),
-            Study.create_or_open(folder, SPACE) as study,
+            folder.records.create(SPACE) as study,
         ):
             study.add_epoch(0, epoch(1), 0.5)
     finally:
         other.execute("rollback")
         other.close()
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.trial(0).history == ()
 
 
 @pytest.mark.fault("study-locked")
 def test_a_foreign_transaction_that_ends_in_time_is_waited_for(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
-        other = sqlite3.connect(folder.study, isolation_level=None, check_same_thread=False)
+        other = sqlite3.connect(folder.records.path, isolation_level=None, check_same_thread=False)
         other.execute("begin immediate")
         release = threading.Timer(0.5, lambda: other.execute("rollback"))
         release.start()
@@ -546,13 +550,13 @@ FLIPS = int(os.environ.get("CKCONV_FLIPS", "60"))
 def test_a_flipped_bit_anywhere_is_read_over_or_said_and_never_a_traceback(
     closed: SweepFolder,
 ) -> None:
-    content, draws, said = closed.study.read_bytes(), random.Random(0), []
+    content, draws, said = closed.records.path.read_bytes(), random.Random(0), []
     for _ in range(FLIPS):
         damaged = bytearray(content)
         damaged[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
-        closed.study.write_bytes(damaged)
+        closed.records.path.write_bytes(damaged)
         try:
-            with Study.open(closed) as study:
+            with closed.records.open() as study:
                 study.trials()
         except (DamagedData, ConfigError) as error:
             said.append(error.message)
@@ -572,16 +576,16 @@ def test_a_flipped_bit_anywhere_is_read_over_or_said_and_never_a_traceback(
     ],
 )
 def test_a_record_that_is_none_of_ours_is_damage(statement: str, closed: SweepFolder) -> None:
-    with sqlite3.connect(closed.study) as connection:
+    with sqlite3.connect(closed.records.path) as connection:
         connection.execute(statement)
     connection.close()
-    before = closed.study.read_bytes()
+    before = closed.records.path.read_bytes()
     for opened in (opened_by_a_reader, opened_by_the_driver):
         with pytest.raises(
             DamagedData, match="cannot be read: a record was not written by ckconv-sweep"
         ):
             opened(closed)
-    assert closed.study.read_bytes()[100:] == before[100:]  # the header counts the openings
+    assert closed.records.path.read_bytes()[100:] == before[100:]  # the header counts the openings
 
 
 CONTRADICTIONS = {
@@ -603,12 +607,12 @@ CONTRADICTIONS = {
 @pytest.mark.fault("damaged-study")
 @pytest.mark.parametrize("script", CONTRADICTIONS)
 def test_a_study_says_what_no_driver_leaves_behind(script: str, closed: SweepFolder) -> None:
-    with Study.open(closed) as study:
+    with closed.records.open() as study:
         assert study.contradictions() == []
-    connection = sqlite3.connect(closed.study)
+    connection = sqlite3.connect(closed.records.path)
     connection.executescript(script)
     connection.close()
-    with Study.open(closed) as study:
+    with closed.records.open() as study:
         said = study.contradictions()
     assert said[0].startswith("trial 0: ")
     assert CONTRADICTIONS[script] in said[0]
@@ -633,6 +637,6 @@ def test_each_epoch_says_its_session_and_the_last_one_what_was_spent(study: Stud
 
 def test_errors_of_others_pass_through_a_study_unchanged(folder: SweepFolder) -> None:
     for error in (FileNotFoundError(2, "gone", "elsewhere"), RuntimeError("x"), KeyError("y")):
-        with pytest.raises(type(error)) as caught, Study.create_or_open(folder, SPACE):
+        with pytest.raises(type(error)) as caught, folder.records.create(SPACE):
             raise error
         assert caught.value is error

@@ -60,10 +60,10 @@ def test_the_next_write_of_any_kind_and_the_end_of_the_session_notice_it(
 ) -> None:
     with (
         pytest.raises(CannotWrite, match=f"the study was {what} while the sweep was") as caught,
-        Study.create_or_open(folder, SPACE) as study,
+        folder.records.create(SPACE) as study,
     ):
         begin(study)
-        TAKEN[what](folder.study)
+        TAKEN[what](folder.records.path)
         WRITES[write](study)
     assert caught.value.exit_code == 73
 
@@ -74,39 +74,39 @@ def test_what_was_recorded_until_then_is_kept_beside_it_and_can_be_put_back(
 ) -> None:
     with (
         pytest.raises(CannotWrite) as caught,
-        Study.create_or_open(folder, SPACE) as study,
+        folder.records.create(SPACE) as study,
     ):
         begin(study)
-        TAKEN[what](folder.study)
+        TAKEN[what](folder.records.path)
         study.add_epoch(0, epoch(3), 0.7)
     (kept,) = folder.root.glob("study-rescued-*.db")
     assert kept.name in (caught.value.hint or "")
     assert kept.stat().st_mode & 0o777 == 0o600
     if what == "replaced by another file":  # and that is as it was
-        with Study.open(folder) as study:
+        with folder.records.open() as study:
             assert [e.number for e in study.trial(0).history] == [1]
-    kept.rename(folder.study)
-    with Study.create_or_open(folder, SPACE) as study:
+    kept.rename(folder.records.path)
+    with folder.records.create(SPACE) as study:
         assert [e.number for e in study.trial(0).history] == [1, 2, 3]
         study.add_epoch(0, epoch(4), 0.8)
 
 
 def test_a_renamed_study_has_all_that_was_recorded(folder: SweepFolder) -> None:
-    with pytest.raises(CannotWrite), Study.create_or_open(folder, SPACE) as study:
+    with pytest.raises(CannotWrite), folder.records.create(SPACE) as study:
         begin(study)
-        rename(folder.study)
+        rename(folder.records.path)
         study.add_epoch(0, epoch(3), 0.7)
     assert (folder.root / "old.db").exists()
     (kept,) = folder.root.glob("study-rescued-*.db")
-    kept.rename(folder.study)
-    with Study.open(folder) as study:
+    kept.rename(folder.records.path)
+    with folder.records.open() as study:
         assert len(study.trial(0).history) == 3
 
 
 def test_a_sweeps_folder_that_is_moved_is_noticed(folder: SweepFolder) -> None:
     with (
         pytest.raises(CannotWrite, match="the sweep's folder was moved or removed"),
-        Study.create_or_open(folder, SPACE) as study,
+        folder.records.create(SPACE) as study,
     ):
         begin(study)
         folder.root.rename(folder.root.with_name("elsewhere"))
@@ -119,19 +119,19 @@ def test_a_backup_that_is_copied_over_the_file_is_noticed_at_the_end_at_last(
     """The file keeps its inode. SQLite may find it damaged before we count."""
     with (
         pytest.raises((CannotWrite, DamagedData)),
-        Study.create_or_open(folder, SPACE) as study,
+        folder.records.create(SPACE) as study,
     ):
         begin(study)
-        shutil.copyfile(folder.root / "backup.db", folder.study)
+        shutil.copyfile(folder.root / "backup.db", folder.records.path)
         for part in folder.root.glob("study.db-*"):
             part.unlink()
         study.add_epoch(0, epoch(3), 0.7)
 
 
 def test_a_file_that_grows_is_the_same(folder: SweepFolder) -> None:
-    with Study.create_or_open(folder, SPACE) as study:
+    with folder.records.create(SPACE) as study:
         ask(study)
         for number in range(1, 400):
             study.add_epoch(0, epoch(number), 0.5)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert len(study.trial(0).history) == 399

@@ -18,7 +18,6 @@ from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.scale import Scale
 from ckconv_sweep.search.samplers import distribution
@@ -148,7 +147,7 @@ def recorded(folder: SweepFolder, records: Sequence[TrialRecord], space: Space) 
     """Write a study that reads back as these records."""
     folder.make()
     distributions = {name: distribution(domain) for name, domain in space.parameters().items()}
-    with Study.create_or_open(folder, space) as study:
+    with folder.records.create(space) as study:
         study._study.add_trials([_frozen(r, space, distributions) for r in records])
         study.set_note("sessions", [])
 

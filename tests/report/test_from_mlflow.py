@@ -18,7 +18,6 @@ from tracking.mlflow_real import Server
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.latex import to_latex
@@ -63,7 +62,7 @@ def finished(root: Path) -> Machine:
 
 
 def of_study(swept: Machine) -> Results:
-    with Study.open(swept.folder) as study:
+    with swept.folder.records.open() as study:
         return Results.of_study(study)
 
 

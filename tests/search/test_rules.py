@@ -16,7 +16,6 @@ from sweep.in_process import machine, make_space
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.space import Asha, Median, SpaceFile
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.search.rules import RULES, Curve, asha, median
 
 ASHA = "{name: asha, grace_epochs: 2, reduction_factor: 3}"
@@ -122,7 +121,7 @@ def test_a_study_from_before_verdicts_were_recorded_is_judged_once_after_its_las
         while session.handed_out != [0, 1]:
             session.step()
     trial = one.space.resolve(one.records()[1].params, 1)
-    with Study.create_or_open(one.folder, space) as study:
+    with one.folder.records.create(space) as study:
         reached = len(study.trial(1).history)
         for number in range(reached + 1, 3):
             epoch = level(trial, number)
@@ -165,7 +164,7 @@ def test_what_was_answered_once_is_not_asked_again(disk: Path) -> None:
     with one.session() as session:
         while one.executed[0, 2] == 0:
             session.step()
-    with Study.create_or_open(one.folder, space) as study:
+    with one.folder.records.create(space) as study:
         assert study.trial(0).verdict == Go()
         for number in range(1, 4):  # trials that are far better at its last epoch
             new_trial(study)

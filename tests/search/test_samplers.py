@@ -55,10 +55,10 @@ def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[d
 
     if reopened:
         for _ in numbers:
-            with Study.create_or_open(one.folder, one.space) as study:
+            with one.folder.records.create(one.space) as study:
                 draw_one(study)
     else:
-        with Study.create_or_open(one.folder, one.space) as study:
+        with one.folder.records.create(one.space) as study:
             for _ in numbers:
                 draw_one(study)
     return drawn
@@ -208,7 +208,7 @@ def test_a_trial_that_an_earlier_version_half_drew_is_drawn_to_its_end(
     space = space_for(name)
     one = machine(disk / name, space)
     planned = {"schedule": "plateau"} if name == "tpe" else plan_of(space, 0)
-    with Study.create_or_open(one.folder, space) as study:
+    with one.folder.records.create(space) as study:
         study._study.enqueue_trial({"schedule": planned["schedule"]})
         study._study.ask().suggest_categorical("schedule", ["constant", "plateau"])
     assert one.run()
@@ -222,7 +222,7 @@ def test_a_grid_visits_each_of_its_points_though_others_try_trials_in_between(di
     space = space_for("grid", trials=100)
     one = machine(disk, space)
     expected = list(grid(space))
-    with Study.create_or_open(one.folder, space) as study:
+    with one.folder.records.create(space) as study:
         for _ in range(3):
             new_trial(study)
             with_no_position = study.create(

@@ -164,7 +164,7 @@ class Machine:
     def session(self, kill_before: int | None = None) -> Iterator[Session]:
         """A driver over this machine's study. `kill_before`: the number of the write (from 0) in
         place of which it is killed."""
-        with Study.create_or_open(self.folder, self.space) as study:
+        with self.folder.records.create(self.space) as study:
             if study.space != self.space:
                 study.set_space(self.space)
             left = kill_before
@@ -231,12 +231,12 @@ class Machine:
         return True
 
     def records(self) -> list[TrialRecord]:
-        with Study.open(self.folder) as study:
+        with self.folder.records.open() as study:
             return study.trials()
 
     def result(self) -> list[dict[str, Any]]:
         """All that must not depend on interruptions."""
-        with Study.open(self.folder) as study:
+        with self.folder.records.open() as study:
             values = [t.values for t in study._study.get_trials(deepcopy=False)]
             return [
                 {
@@ -253,7 +253,7 @@ class Machine:
 
     def everything(self) -> Any:
         """The study's content, without the note of when drivers ran."""
-        with Study.open(self.folder) as study:
+        with self.folder.records.open() as study:
             notes = {k: v for k, v in study.notes().items() if k != "sessions"}
             return notes, study._study.get_trials()
 
@@ -331,16 +331,16 @@ def _template(space_text: str) -> Path:
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     folder = SweepFolder.of(Path(root), "sweep")
     folder.make()
-    with Study.create_or_open(folder, parse_space(space_text, "space")):
+    with folder.records.create(parse_space(space_text, "space")):
         pass
-    return folder.study
+    return folder.records.path
 
 
 def machine(root: Path, space: Space, **others: Any) -> Machine:
     """A machine with a new study; the empty study is made once for each space."""
     folder = SweepFolder.of(root, "sweep")
     folder.make()
-    shutil.copy(_template(space.to_yaml()), folder.study)
+    shutil.copy(_template(space.to_yaml()), folder.records.path)
     return Machine(folder, space, **others)
 
 

@@ -27,7 +27,6 @@ from ckconv_sweep.config.history import Epoch, objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CannotWrite, ConfigError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep.coordinator import MOST_VIOLATIONS, Coordinator
 
@@ -639,5 +638,5 @@ def test_a_coordinator_is_told_the_space_by_the_study_not_by_whoever_opens_it(
     disk: Path,
 ) -> None:
     one = machine(disk, make_space(trials=2))
-    with Study.create_or_open(one.folder, make_space(trials=9)) as study:
+    with one.folder.records.create(make_space(trials=9)) as study:
         assert Coordinator(study, count_parameters=lambda _: 0).space.budget.trials == 2

@@ -29,7 +29,6 @@ from ckconv_sweep.execution.pack_host import PackHost
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import reservations
@@ -176,7 +175,7 @@ def test_trials_on_other_data_are_marked_in_study_tables_and_doctor_if_it_is_all
     new = place.digest()
     assert [set(r.data) for r in records] == [{old}, {old}, {new}, {new}]
     assert any(line.startswith("other data than before: the training") for line in place.heard.said)
-    with Study.open(place.folder) as study:
+    with place.folder.records.open() as study:
         noted = [(entry["session"], entry["digest"]) for entry in study.note("data")]
         results = Results.of_study(study)
     assert noted == [(1, old), (2, new)]
@@ -201,7 +200,7 @@ def test_trials_on_other_data_are_marked_in_study_tables_and_doctor_if_it_is_all
 def test_a_sweep_on_one_data_has_no_column_and_no_word_about_them(place: Place) -> None:
     records = place.launch()
     assert "data" not in leaderboard(records, SPACE)
-    with Study.open(place.folder) as study:
+    with place.folder.records.open() as study:
         assert Results.of_study(study).notes == ()
 
 
@@ -252,9 +251,9 @@ def test_a_study_from_before_data_were_compared_opens_and_is_compared_by_what_it
 ) -> None:
     place.launch()
     content_digest = load(SPACE.trial.data, place.root).identity["content"]
-    with Study.open(place.folder) as study:
+    with place.folder.records.open() as study:
         assert study.note("data_digest") == content_digest
-    with contextlib.closing(sqlite3.connect(place.folder.study)) as database, database:
+    with contextlib.closing(sqlite3.connect(place.folder.records.path)) as database, database:
         database.execute("DELETE FROM study_user_attributes WHERE key = 'data'")
         database.execute(
             "UPDATE trial_user_attributes SET value_json = json_remove(value_json, '$.data')"
@@ -263,7 +262,7 @@ def test_a_study_from_before_data_were_compared_opens_and_is_compared_by_what_it
     records = place.launch(with_trials(SPACE, 3))
     assert [any(r.data) for r in records] == [False, False, True]
     assert "data" not in leaderboard(records, SPACE)
-    with contextlib.closing(sqlite3.connect(place.folder.study)) as database, database:
+    with contextlib.closing(sqlite3.connect(place.folder.records.path)) as database, database:
         database.execute("DELETE FROM study_user_attributes WHERE key = 'data'")
     swapped_labels(place.train)
     with pytest.raises(DataChanged, match=f"digest {content_digest}, now "):
@@ -273,13 +272,13 @@ def test_a_study_from_before_data_were_compared_opens_and_is_compared_by_what_it
 @pytest.mark.fault("data-changed")
 def test_sweeps_on_other_data_under_the_same_settings_are_not_ranked_together(place: Place) -> None:
     place.launch()
-    with Study.open(place.folder) as study:
+    with place.folder.records.open() as study:
         first = Results.of_study(study)
     swapped_labels(place.train)
     other = Place(place.root, place.heard)
     place.folder.root.rename(place.folder.root.with_name("old"))
     other.launch()
-    with Study.open(other.folder) as study:
+    with other.folder.records.open() as study:
         second = Results.of_study(study)
     assert reservations([first, first]) == []
     (said,) = reservations([first, second])
@@ -302,7 +301,7 @@ def test_a_node_with_other_data_trains_nothing_and_no_trial_fails(place: Place) 
         with pytest.raises(ResourcesMissing) as stopped:
             place.launch()
     assert "the training targets differ" in str(stopped.value)
-    with Study.open(place.folder) as study:
+    with place.folder.records.open() as study:
         assert [(r.outcome, r.history) for r in study.trials()] == [("running", ())]
     assert not place.folder.trial(0).exists()
     swapped_labels(place.train)

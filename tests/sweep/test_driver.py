@@ -30,7 +30,6 @@ from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import driver
@@ -191,7 +190,7 @@ def test_a_second_driver_is_refused_and_told_who_runs_the_sweep(
     folder: SweepFolder, uri: str
 ) -> None:
     folder.make()
-    with lock.held(folder.lock):
+    with folder.records.lock():
         with pytest.raises(SweepBusy) as refused:
             launch(folder, uri)
         assert "process " in refused.value.message
@@ -201,7 +200,7 @@ def test_a_second_driver_is_refused_and_told_who_runs_the_sweep(
 
 def deliver_there(folder: SweepFolder, uri: str) -> None:
     """`deliver`, of a sweep that has a study."""
-    with Study.create_or_open(folder, SPACE):
+    with folder.records.create(SPACE):
         pass
     deliver(folder, uri)
 
@@ -250,7 +249,7 @@ def test_a_session_ends_with_the_records_and_all_of_them_in_mlflow(
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert len(runs) == 4
     assert folder.space.read_text() == SPACE.to_yaml()
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.note("mlflow")["marks"] == {str(n): [3, True] for n in range(3)}
         assert study.note("mlflow")["experiment_id"] == session.experiment_id
 
@@ -362,7 +361,7 @@ def test_what_the_sweep_cannot_go_on_without_is_raised_when_all_is_put_away(
     runs = runs_of(uri, "digits")
     assert runs["digits"].info.status == "KILLED"
     assert len(points_of(uri, runs["t000"])["val/loss"]) == 2
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert [r.outcome for r in study.trials()] == ["running"]
 
 
@@ -371,7 +370,7 @@ def test_a_larger_budget_is_written_down_before_it_is_spent(folder: SweepFolder,
     launch(folder, uri)
     session = launch(folder, uri, with_trials(SPACE, 5))
     assert len(session.records) == 5
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert study.space.budget.trials == 5
     assert "trials: 5" in folder.space.read_text()
 
@@ -383,7 +382,7 @@ def test_a_grid_that_is_walked_to_its_end_is_finished_though_the_budget_is_large
 ) -> None:
     launch(folder, uri, make_space(sampler="grid", trials=50))
     assert runs_of(uri, "digits")["digits"].info.status == "FINISHED"
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert is_finished(study.trials(), study.space)
         summary = summarize("grid", study.trials(), study.space, held=False)
         assert summary.state == "finished"
@@ -419,7 +418,7 @@ def test_a_resume_under_other_versions_says_so_and_notes_it_for_its_epochs(
     session = launch(folder, uri, with_trials(SPACE, 5), third)
     assert third.said == ["trials at a time: 2"]
     assert [r.sessions for r in session.records] == [(1, 1, 1)] * 3 + [(2, 2, 2), (3, 3, 3)]
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert [entry["session"] for entry in study.note("versions")] == [1, 2]
 
 
@@ -522,7 +521,7 @@ def test_a_sweep_whose_trials_all_failed_is_finished_and_has_no_best(
     without_ray(after)
     session = launch(folder, uri)
     assert [(r.outcome, r.reason) for r in session.records] == [("failed", "nonfinite")] * 3
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         summary = summarize("digits", study.trials(), study.space, held=False)
     assert (summary.state, summary.failed, summary.best_value) == ("finished", 3, None)
 
@@ -534,7 +533,7 @@ def test_where_the_records_go_is_known_from_the_beginning(
     noted: list[Any] = []
 
     def after(*_: Any) -> None:
-        with Study.open(folder) as study:
+        with folder.records.open() as study:
             noted.append(study.note("mlflow")["uri"])
 
     without_ray(after)
@@ -611,8 +610,8 @@ def test_a_finished_sweep_that_can_only_be_read_is_still_shown(
     folder: SweepFolder, uri: str
 ) -> None:
     launch(folder, uri)
-    folder.lock.unlink()
-    folder.lock.mkdir()  # as where nothing can be written, for the superuser too
+    (folder.root / "lock").unlink()
+    (folder.root / "lock").mkdir()  # as where nothing can be written, for the superuser too
     session = driver.deliver_rest(folder, uri)
     assert session.undelivered == 0
 
@@ -623,7 +622,7 @@ def test_delivering_again_changes_nothing(folder: SweepFolder, uri: str) -> None
     before = everything(uri, "digits")
     assert deliver(folder, uri) == 0
     assert everything(uri, "digits") == before
-    with Study.create_or_open(folder, SPACE) as study:  # as if nothing had been marked
+    with folder.records.create(SPACE) as study:  # as if nothing had been marked
         study.set_note("mlflow", {})
     assert deliver(folder, uri) == 0
     assert everything(uri, "digits") == before
@@ -662,7 +661,7 @@ def test_what_a_closed_server_missed_is_counted_and_its_password_is_written_nowh
     assert session.undelivered == 2 + 3 * 5
     assert [r.outcome for r in session.records] == ["completed"] * 3
     assert "S3CR3T" not in str(heard.said)
-    with Study.open(folder) as study:
+    with folder.records.open() as study:
         assert "me:***@127.0.0.1" in study.note("mlflow")["uri"]
     for path in folder.root.rglob("*"):
         assert path.is_dir() or b"S3CR3T" not in path.read_bytes()

@@ -15,7 +15,6 @@ from sweep.in_process import Machine, machine, make_space
 
 from ckconv_sweep import keys
 from ckconv_sweep.doctor import Finding, examine
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.driver import deliver
 from ckconv_sweep.tracking.marks import PARENT
@@ -374,7 +373,7 @@ def test_doctor_says_that_mlflow_cannot_be_asked(tmp_path: Path) -> None:
     assert swept.run()
     uri = f"http://127.0.0.1:{free_port()}"
     deliver(swept.folder, uri)
-    with Study.open(swept.folder) as study:
+    with swept.folder.records.open() as study:
         noted = study.note("mlflow") | {"marks": {"0": [1, True]}, "status": "FINISHED"}
         study.set_note("mlflow", noted)
     (one,) = said_by_doctor(uri, swept)

@@ -14,7 +14,6 @@ from ckconv_sweep import keys
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.record import versions
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.sweep.driver import parameters_of
 
 from .mlflow_real import points_of, runs_of
@@ -162,7 +161,7 @@ def test_telling_it_all_again_from_the_study_changes_nothing(
         }
 
     before = everything()
-    with Study.open(run.folder) as study:
+    with run.folder.records.open() as study:
         space, records = study.space, study.trials()
     tracker, said = make(uri, "sweep", space=space, more={"space": space, "data_digest": DIGEST})
     tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from record.system_calls import hear_steps
+from contracts.system_calls import hear_steps
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import CannotWrite, DamagedData
@@ -324,7 +324,7 @@ def test_an_error_of_the_disk_at_any_step_is_said_and_keeps_the_old_state(
             if failing != "close":  # a descriptor that was only synced
                 with pytest.raises(CannotWrite, match=os.strerror(code)) as caught:
                     checkpoint.save(folder, 3, state_of(3))
-                assert caught.value.where == str(folder)
+                assert (caught.value.where or "").startswith(f"{folder}/checkpoint-00003-")
                 assert caught.value.exit_code == 73
         kept = [epoch for epoch, _ in checkpoint.checkpoints(folder)]
         assert kept[-2:] == [2, 1]
@@ -364,7 +364,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         with pytest.raises(
-            CannotWrite, match=r"of [0-9,]+ bytes cannot be written: File too large"
+            CannotWrite, match=r"cannot be written: File too large \([0-9,]+ bytes\)"
         ):
             checkpoint.save(tmp_path, 2, state_of(2, size=100_000))
         assert names(tmp_path) == before

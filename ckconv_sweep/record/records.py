@@ -1,0 +1,101 @@
+"""The records of a sweep: its study, in one file that nobody else asks for, and its lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ckconv_sweep.errors import CannotWrite, DamagedData
+from ckconv_sweep.record import lock
+
+if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+
+STUDY = "study.db"
+"""The name of the study's file, in every sweep's folder."""
+RESCUED = "study-rescued-*.db"
+"""The names of the copies that were made of a study whose file was taken away."""
+
+
+class Records:
+    """One sweep's records.
+
+    Whoever only asks whether there are some, or who holds their lock, does not load Optuna.
+    """
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+        self.path = folder.root / STUDY
+        self._lock = folder.root / "lock"
+
+    def exists(self) -> bool:
+        """Whether the sweep was begun."""
+        return self.path.exists()
+
+    def check_not_lost(self) -> None:
+        """Raises DamagedData if there are trials, and no study that knows of them."""
+        if not self.exists() and any((self._folder.root / "trials").glob("*")):
+            raise DamagedData(
+                "the study is missing, and there are trials: nothing is started over",
+                where=str(self.path),
+                hint=f"what is left, and what to do: ckconv-sweep doctor {self._folder.name}",
+            )
+
+    @contextlib.contextmanager
+    def create(self, space: Space) -> Iterator[Study]:
+        """For the driver, who holds the lock: the study, made if there is none yet.
+
+        Raises:
+            DamagedData: the file is there, and is no whole study.
+            CannotWrite, SweepBusy: it cannot be written, or was taken away or replaced while it
+                was open; another program keeps it locked. Also later, from any use of the study,
+                and at the end.
+        """
+        from ckconv_sweep.record import database
+        from ckconv_sweep.record.study import make
+
+        if not self.exists():
+            self.check_not_lost()
+            make(self.path, space)
+        database.check_size(self.path)
+        database.set_journal_mode(self.path)
+        with self.open() as study:
+            before = database.count_of(self.path)
+            yield study
+            study.check_file()
+        epochs, ended = database.count_of(self.path)
+        written = study.written
+        if epochs < before[0] + written["epochs"] or ended < before[1] + written["ends"]:
+            raise CannotWrite(
+                f"the study holds {epochs} epochs and {ended} ended trials, and this session had "
+                f"recorded {before[0] + written['epochs']} and {before[1] + written['ends']}: "
+                "another program has written to the file",
+                where=str(self.path),
+                hint="checkpoints and weights of the trials are untouched: ckconv-sweep doctor",
+            )
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Study]:
+        """The study, for readers; also while a driver writes. Raises as `create`."""
+        from ckconv_sweep.record import database
+        from ckconv_sweep.record.study import Study
+
+        with database.storage_at(self.path) as storage:
+            yield database.read(self.path, lambda: Study(self._folder, storage))
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the sweep's lock, for whoever writes. Raises SweepBusy, CannotWrite."""
+        return lock.held(self._lock)
+
+    def holder(self) -> str | None:
+        """Who holds the lock, in words; None when nobody does."""
+        return lock.holder(self._lock)
+
+    def holder_was_killed(self) -> bool:
+        """Whether the last holder of a free lock died before it could release it."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return bool(self._lock.read_text().strip())
+        return False
