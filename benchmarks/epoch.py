@@ -94,7 +94,7 @@ def fed(trial: Trial, task: SequenceTask, device: str, workers: int) -> float:
     for inputs, targets in loader(task.train, trial.training.batch_size, workers):
         step = Split(inputs, targets).to(device)
         rates = [trial.optimizer.learning_rate]
-        to_the_end(train_epoch(vectorized, [member], rows, rates, step)).scores()
+        to_the_end(train_epoch(vectorized, [member], rows, rates, step)).totals.tolist()
     validation = task.validation.to(device)
     (scores,) = to_the_end(evaluate_all(vectorized, 1, validation, trial.data.kind))
     return scores["accuracy"]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.config.model import CKCNNConfig
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
@@ -68,7 +69,7 @@ def ours(size: str, batch: int, length: int, device: torch.device) -> Side:
 
         def run() -> float:
             tally = to_the_end(train_epoch(vectorized, [member], rows, [1e-3], split))
-            return float(tally.scores()[0]["loss"])
+            return tally.scores(scored_by("classification"))[0]["loss"]
 
         return run
 

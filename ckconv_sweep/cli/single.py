@@ -49,7 +49,7 @@ def train(
 
     from ckconv_sweep.cli.progress import LiveView, PlainLines
     from ckconv_sweep.cli.words import count, score
-    from ckconv_sweep.config.data import METRICS_OF
+    from ckconv_sweep.config.metrics import scored_by
     from ckconv_sweep.config.read import read_trial
     from ckconv_sweep.errors import NoResult
 
@@ -101,7 +101,7 @@ def train(
         raise NoResult("no epoch ended", where=name)
     scores = ", ".join(
         f"val/{name} {score(run.best.metrics[f'val/{name}'])}"
-        for name in METRICS_OF[settings.data.kind]
+        for name in scored_by(settings.data.kind)
     )
     typer.echo(
         f"best epoch {run.best.number}: {scores} (validation split; the test split was not touched)"

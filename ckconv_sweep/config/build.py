@@ -10,16 +10,15 @@ import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.settings import Settings
+from ckconv_sweep.config.table import Names, Table
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 S = TypeVar("S", bound=Settings)
-
-_KINDS: dict[str | int, str] = {"data": "data set", "kernel": "kernel net"}
-"""What a block's name names, where its key does not say it."""
 
 
 def build(kind: type[S], document: Document) -> S:
@@ -34,18 +33,19 @@ def build(kind: type[S], document: Document) -> S:
         raise _said_for_the_user(kind, document, error.errors()) from None
 
 
+def type_of(field: FieldInfo) -> Any:
+    """The type of a setting, or the table whose rows may stand there."""
+    return next((m for m in field.metadata if isinstance(m, Names)), field.annotation)
+
+
 def blocks(annotation: Any) -> dict[str, type[Settings]]:
     """The settings classes that may stand here, by `name` (or by class name where there is one
     only); empty for a plain value."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [m for m in get_args(annotation) if isinstance(m, type)]
-        found = [m for m in members if issubclass(m, Settings)]
-        return {m.model_fields["name"].default: m for m in found}
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return {annotation.__name__: annotation}
-    return {}
+    if isinstance(annotation, Table):
+        return dict(annotation)
+    found = get_args(annotation) or (annotation,)  # one of them may be None
+    classes = [c for c in found if isinstance(c, type) and issubclass(c, Settings)]
+    return {c.__name__: c for c in classes}
 
 
 def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None:
@@ -57,7 +57,7 @@ def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None
             return None
         tree = tree.get(word) if isinstance(tree, dict) else None
         field = current.model_fields[str(word)]
-        options = blocks(field.annotation)
+        options = blocks(type_of(field))
         if len(options) == 1:
             (current,) = options.values()
         else:
@@ -68,14 +68,15 @@ def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None
 
 
 def annotation_at(kind: type[Settings], tree: Any, key: Key) -> Any:
-    """The type of the setting at `key`, or None where there is no such setting."""
+    """The type of the setting at `key`, or the table whose rows may stand there; None where there
+    is no such setting."""
     if isinstance(key[-1], int):
         row = annotation_at(kind, tree, key[:-1])
         return next(iter(get_args(row)), None)
     block = block_at(kind, tree, key[:-1])
     if block is None or key[-1] not in block.model_fields:
         return None
-    return block.model_fields[key[-1]].annotation
+    return type_of(block.model_fields[key[-1]])
 
 
 def paths(kind: type[Settings], tree: Any, prefix: str = "") -> list[str]:
@@ -86,7 +87,7 @@ def paths(kind: type[Settings], tree: Any, prefix: str = "") -> list[str]:
         if below is not None:
             inner = tree.get(name) if isinstance(tree, dict) else None
             out += [prefix + name, *paths(below, inner, f"{prefix}{name}.")]
-        elif not blocks(field.annotation):
+        elif not blocks(type_of(field)):
             out.append(prefix + name)
     return out
 
@@ -95,8 +96,8 @@ def type_name(annotation: Any) -> str:
     """What must stand at a setting, in words."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if names := _words(annotation):
+        return "one of " + ", ".join(names)
     words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
     if annotation in words:
         return words[annotation]
@@ -113,12 +114,12 @@ def _said_for_the_user(
 ) -> ConfigError:
     """One message, for the first mistake. An unknown key comes first: a missing one is often it."""
     error = min(errors, key=lambda e: e["type"] != "extra_forbidden")
-    key = _without_tags(kind, document.value, error["loc"])
+    key = _without_tag(kind, document.value, error["loc"])
     path = ".".join(map(str, key))
     where = document.where(key)
     read, context = error["input"], error.get("ctx", {})
-    # A limit may sit on the parts of an Annotated type; the plain type is what reads well.
-    wanted = type_name(annotation_at(kind, document.value, key)) if key else "settings"
+    annotation: Any = annotation_at(kind, document.value, key) if key else None
+    wanted = type_name(annotation) if key else "settings"
     bounds = {
         "greater_than_equal": (">=", "ge"),
         "greater_than": (">", "gt"),
@@ -138,7 +139,6 @@ def _said_for_the_user(
         case "missing":
             return ConfigError(f"{path} is missing: {wanted} must stand here", where=where)
         case "union_tag_not_found":
-            there = blocks(annotation_at(kind, document.value, key))
             if misspelt := difflib.get_close_matches("name", map(str, read), n=1):
                 return ConfigError(
                     f"no setting is called {misspelt[0]!r} in {path}",
@@ -146,21 +146,19 @@ def _said_for_the_user(
                     hint="did you mean 'name'?",
                 )
             return ConfigError(
-                f"{path}.name is missing", where=where, hint=f"there are: {', '.join(there)}"
+                f"{path}.name is missing", where=where, hint=f"there are: {', '.join(annotation)}"
             )
         case "union_tag_invalid":
-            names = [t.strip(" '") for t in context["expected_tags"].split(",")]
             return ConfigError(
-                f"{path}: no {_KINDS.get(key[-1], key[-1])} is called {context['tag']!r}",
+                f"{path}: no {annotation.word} is called {context['tag']!r}",
                 where=document.where((*key, "name")),
-                hint=nearest_or_all(context["tag"], names),
+                hint=nearest_or_all(context["tag"], annotation),
             )
         case "literal_error":
-            names = list(map(str, get_args(_plain(annotation_at(kind, document.value, key)))))
             return ConfigError(
                 f"{path}: must be {wanted}, got {short(read)}",
                 where=where,
-                hint=nearest_or_all(str(read), names),
+                hint=nearest_or_all(str(read), _words(annotation)),
             )
         case "value_error":
             message = error["msg"].removeprefix("Value error, ")
@@ -185,21 +183,18 @@ def _said_for_the_user(
     )
 
 
-def _plain(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+def _words(annotation: Any) -> list[str]:
+    """The words of which one must stand here; none where another value may."""
+    if isinstance(annotation, Names) and not isinstance(annotation, Table):
+        return list(annotation)
+    return list(map(str, get_args(annotation))) if get_origin(annotation) is Literal else []
 
 
-def _without_tags(kind: type[Settings], tree: Any, loc: Key) -> Key:
-    """pydantic names the chosen member of a union in the path of an error; a file does not."""
-    key: Key = ()
-    words = iter(loc)
-    for word in words:
-        key = (*key, word)
-        annotation = annotation_at(kind, tree, key)
-        several = get_origin(annotation) in (Union, types.UnionType)
-        if several and types.NoneType not in get_args(annotation):
-            next(words, None)
-    return key
+def _without_tag(kind: type[Settings], tree: Any, loc: Key) -> Key:
+    """Where one of several types may stand pydantic ends an error's path with the one it tried."""
+    above = annotation_at(kind, tree, loc[:-1]) if loc[:-1] else None
+    of_several = get_origin(above) in (Union, types.UnionType)
+    return loc[:-1] if of_several and types.NoneType not in get_args(above) else loc
 
 
 def short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Which sequences a trial sees, how they are split, and in which form.
 
-One class a data set; `data.datasets.DATASETS` has a row for each. What each data set is, its shape,
-its source and its split, stands in its file in `data/`.
+What each data set is, its shape, its source and its split, stands in its file in `data/`.
+`config/table.py` says how to add one.
 """
 
 from __future__ import annotations
@@ -17,22 +17,13 @@ from ckconv_sweep.config.settings import (
     OpenFraction,
     Positive,
     Seed,
-    Settings,
 )
+from ckconv_sweep.config.table import Row, Table
 
 Kind = Literal["classification", "binary", "per_step", "regression", "text"]
 """What is asked of a model. `classification`: one class a sequence. `binary`: one yes or no a
 sequence. `per_step`: one class a step. `regression`: one number a sequence. `text`: the next
 character, at every step."""
-
-METRICS_OF: dict[Kind, tuple[str, ...]] = {
-    "classification": ("loss", "accuracy"),
-    "binary": ("loss", "accuracy", "auc"),
-    "per_step": ("loss", "accuracy"),
-    "regression": ("loss", "mean_squared_error"),
-    "text": ("loss", "accuracy", "bits_per_character", "perplexity"),
-}
-"""What a split is scored by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +41,7 @@ class Description:
     """Values that a model gives, for a sequence or for a step: one for each class, or one."""
 
 
-class Data(Settings):
+class Data(Row):
     """What all data sets share."""
 
     kind: ClassVar[Kind] = "classification"
@@ -66,6 +57,10 @@ class Data(Settings):
     def is_continuous(self) -> bool:
         """Whether every second step would be the same sequence, seen more coarsely."""
         return True
+
+
+DATASETS: Table[Data] = Table("data set")
+"""Makers: a module each, or another object, with the two functions of `data.datasets.Dataset`."""
 
 
 class HeldOut(Data):
@@ -102,18 +97,21 @@ class Resampled(Data):
         return not self.has_times
 
 
+@DATASETS.row("ckconv_sweep.data.digits")
 class DigitsData(HeldOut):
     """scikit-learn's small handwritten digits."""
 
     name: Literal["digits"] = "digits"
 
 
+@DATASETS.row("ckconv_sweep.data.mnist")
 class SmnistData(HeldOut):
     """MNIST, pixel by pixel."""
 
     name: Literal["smnist"] = "smnist"
 
 
+@DATASETS.row("ckconv_sweep.data.mnist")
 class PmnistData(HeldOut):
     """MNIST, pixel by pixel, in one fixed shuffled order."""
 
@@ -124,6 +122,7 @@ class PmnistData(HeldOut):
         return False
 
 
+@DATASETS.row("ckconv_sweep.data.cifar10")
 class Scifar10Data(HeldOut):
     """CIFAR-10, pixel by pixel."""
 
@@ -132,6 +131,7 @@ class Scifar10Data(HeldOut):
     """`imagenet`: by the mean and standard deviation of ImageNet's colours, as published."""
 
 
+@DATASETS.row("ckconv_sweep.data.character_trajectories")
 class CharacterTrajectoriesData(Resampled):
     """Pen strokes of twenty letters."""
 
@@ -141,6 +141,7 @@ class CharacterTrajectoriesData(Resampled):
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 
 
+@DATASETS.row("ckconv_sweep.data.speech_commands")
 class SpeechCommandsData(Resampled):
     """Spoken words of one second."""
 
@@ -167,6 +168,7 @@ class SpeechCommandsData(Resampled):
         return self
 
 
+@DATASETS.row("ckconv_sweep.data.physionet2019")
 class PhysioNetData(Data):
     """Intensive care stays: does a sepsis come?"""
 
@@ -174,6 +176,7 @@ class PhysioNetData(Data):
     name: Literal["physionet2019"] = "physionet2019"
 
 
+@DATASETS.row("ckconv_sweep.data.copy_memory")
 class CopyMemoryData(Data):
     """Symbols to be repeated after a long pause."""
 
@@ -192,6 +195,7 @@ class CopyMemoryData(Data):
         return False
 
 
+@DATASETS.row("ckconv_sweep.data.adding")
 class AddingData(Data):
     """Two marked numbers of a long sequence to be added."""
 
@@ -207,6 +211,7 @@ class AddingData(Data):
         return False
 
 
+@DATASETS.row("ckconv_sweep.data.penn_treebank")
 class PennTreebankData(Data):
     """The characters of the Penn Treebank: the next one is asked for."""
 
@@ -230,6 +235,7 @@ class PennTreebankData(Data):
         return self
 
 
+@DATASETS.row("ckconv_sweep.data.uea")
 class UeaData(HeldOut):
     """A time series classification problem in the UEA and UCR archives' format."""
 
@@ -237,19 +243,3 @@ class UeaData(HeldOut):
     problem: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
     """Name of the problem: `<problem>_TRAIN.ts` and `<problem>_TEST.ts` are its files."""
     normalization: Literal["per_channel", "per_time_step"] = "per_channel"
-
-
-AnyData = Annotated[
-    DigitsData
-    | SmnistData
-    | PmnistData
-    | Scifar10Data
-    | CharacterTrajectoriesData
-    | SpeechCommandsData
-    | PhysioNetData
-    | CopyMemoryData
-    | AddingData
-    | PennTreebankData
-    | UeaData,
-    Field(discriminator="name"),
-]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, get_args, get_origin
 
-from ckconv_sweep.config.build import annotation_at, blocks, paths, short, type_name
+from ckconv_sweep.config.build import annotation_at, blocks, paths, short, type_name, type_of
 from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.config.trial import Trial
@@ -357,5 +357,5 @@ def _annotation_in_any_block(key: Key) -> Any:
     """The type of a setting that some option of the block above it has."""
     for option in blocks(annotation_at(Trial, {}, key[:-1])).values():
         if key[-1] in option.model_fields:
-            return option.model_fields[str(key[-1])].annotation
+            return type_of(option.model_fields[str(key[-1])])
     return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def grid_size(space: Space) -> int | None:
     """How many points a grid has; None for other samplers, which have no end. A range that cannot
     be counted counts once."""
-    if space.sampler.name != "grid":
+    if not space.sampler.ends:
         return None
 
     def product(domains: Iterable[Interval | Choices]) -> int:

@@ -1,26 +1,27 @@
-"""What a model is made of. One class an architecture, a kernel net, a mask; the tables in `models/`
-have a row for each."""
+"""What a model is made of: the tables of architectures, kernel nets and masks, and those of the
+parts that a file names by a word. `config/table.py` says how to add to them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ckconv_sweep.config.data import Kind
 from ckconv_sweep.config.settings import (
     Fraction,
     NotNegativeReal,
     OpenFraction,
     Positive,
     PositiveReal,
-    Settings,
-    unnamed_is,
 )
+from ckconv_sweep.config.table import Row, Table, Word, Words
 
-Readout = Literal["last", "mean", "every_step", "tied"]
+_MODELS = "ckconv_sweep.models"
 
 
-class KernelConfig(Settings):
+class KernelConfig(Row):
     """What all kernel nets share: the small network that is the convolution's kernel."""
 
     hidden_channels: Positive = 32
@@ -38,6 +39,11 @@ class KernelConfig(Settings):
     CCNN, arXiv:2206.03398)."""
 
 
+KERNEL_NETS: Table[KernelConfig] = Table("kernel net", unnamed="mlp")
+"""Makers: a `KernelNet` each."""
+
+
+@KERNEL_NETS.row(f"{_MODELS}.kernel_nets.mlp:MLP")
 class MLPConfig(KernelConfig):
     """Linear layers, one activation between them; with sine it is a SIREN (CKConv, sec. 4.1)."""
 
@@ -60,6 +66,7 @@ class MLPConfig(KernelConfig):
         return self
 
 
+@KERNEL_NETS.row(f"{_MODELS}.kernel_nets.random_fourier:RandomFourier")
 class RandomFourierConfig(KernelConfig):
     """Cosine and sine of fixed random frequencies, then linear layers with ReLU."""
 
@@ -75,22 +82,30 @@ class RandomFourierConfig(KernelConfig):
         return self
 
 
+@KERNEL_NETS.row(f"{_MODELS}.kernel_nets.magnet:Magnet")
 class MagnetConfig(KernelConfig):
     """A multiplicative network of Gabor filters (FlexConv, arXiv:2110.08059)."""
 
     name: Literal["magnet"] = "magnet"
 
 
-AnyKernel = Annotated[MLPConfig | RandomFourierConfig | MagnetConfig, Field(discriminator="name")]
+class MaskConfig(Row):
+    """What all masks share: how far a kernel reaches."""
 
 
-class NoMask(Settings):
+MASKS: Table[MaskConfig] = Table("mask", unnamed="none")
+"""Makers: a `KernelMask` each."""
+
+
+@MASKS.row(f"{_MODELS}.kernel_masks:Unmasked")
+class NoMask(MaskConfig):
     """The kernel reaches back over the whole sequence."""
 
     name: Literal["none"] = "none"
 
 
-class GaussianMask(Settings):
+@MASKS.row(f"{_MODELS}.kernel_masks:Gaussian")
+class GaussianMask(MaskConfig):
     """The kernel is multiplied by a Gaussian of learned width around the present (FlexConv)."""
 
     name: Literal["gaussian"] = "gaussian"
@@ -102,37 +117,111 @@ class GaussianMask(Settings):
     """Where the mask is smaller than this the kernel is cut off; 0 cuts nothing."""
 
 
-AnyMask = Annotated[NoMask | GaussianMask, Field(discriminator="name")]
+@dataclass(frozen=True)
+class Readout(Word):
+    """Its maker is a function of hidden channels `(B, D, T)`, a weight `(K, D)` and a bias `(K,)`
+    that gives the answer, `(B, K)`, or `(B, K, T)` where every step is answered."""
+
+    kinds: tuple[Kind, ...]
+    """The kinds of task that it answers."""
+    tied: bool = False
+    """Whether the weight is the one that embeds characters."""
+    of_last_step: bool = False
+    """Whether the hidden channels of the last step suffice."""
 
 
-class ModelConfig(Settings):
+_OF_SEQUENCE: tuple[Kind, ...] = ("classification", "binary", "regression")
+_HEAD = "ckconv_sweep.models.sequence_model"
+READOUTS: Words[Readout] = Words(
+    "readout",
+    Readout("last", f"{_HEAD}:last", _OF_SEQUENCE, of_last_step=True),
+    Readout("mean", f"{_HEAD}:mean", _OF_SEQUENCE),
+    Readout("every_step", f"{_HEAD}:every_step", ("per_step", "text")),
+    Readout("tied", f"{_HEAD}:every_step", ("text",), tied=True),
+)
+
+
+@dataclass(frozen=True)
+class Norm(Word):
+    """Its maker is a function of the number of channels that gives a module."""
+
+    causal: bool = False
+    """Whether each step is normalised without the steps after it."""
+
+
+NORMS: Words[Norm] = Words(
+    "norm",
+    Norm("layer", f"{_MODELS}.norms:layer"),
+    Norm("instance", f"{_MODELS}.norms:instance"),
+    Norm("channel", f"{_MODELS}.norms:channel", causal=True),
+    Norm("none", f"{_MODELS}.norms:none", causal=True),
+)
+
+BLOCKS: Words[Word] = Words(
+    "block",
+    Word("residual", f"{_MODELS}.blocks:Residual"),
+    Word("preactivation", f"{_MODELS}.blocks:Preactivation"),
+    Word("s4", f"{_MODELS}.blocks:S4"),
+)
+"""Makers: a `Block` each."""
+
+ACTIVATIONS: Words[Word] = Words(
+    "activation",
+    Word("relu", "torch.nn.functional:relu"),
+    Word("gelu", f"{_MODELS}.activations:gelu"),
+)
+"""Makers: a function of a tensor each."""
+
+DROPOUTS: Words[Word] = Words(
+    "dropout",
+    Word("element", f"{_MODELS}.blocks:each_element"),
+    Word("channel", f"{_MODELS}.blocks:each_channel"),
+)
+"""Makers: a function each, from the shape `(B, C, T)` of what is dropped from to the shape of the
+factors."""
+
+
+class ModelConfig(Row):
     """What all architectures share."""
 
     resamples: ClassVar[bool] = False
     """Whether sequences of another sampling rate, or with times of their own, can be read."""
+    has_kernel_nets: ClassVar[bool] = False
+    """Whether it has CKConvs, whose kernels can be penalised and whose precision can be chosen."""
     hidden_channels: Positive = 30
     dropout: Fraction = 0.0
     input_dropout: Fraction = 0.0
     """For text: of the embedded characters."""
-    readout: Readout = "last"
+    readout: Annotated[str, READOUTS] = "last"
     """What becomes the answer. `last`: the last step. `mean`: the mean over steps. `every_step`:
     each step by itself. `tied`: each step by the weights that embed characters (text only)."""
 
+    @property
+    def to_be_causal(self) -> str | None:
+        """What must hold so that a step sees only the steps before it; None where it holds."""
+        return None
 
+
+ARCHITECTURES: Table[ModelConfig] = Table("model", unnamed="ckcnn")
+"""Makers: a `SequenceModel` each."""
+
+
+@ARCHITECTURES.row(f"{_MODELS}.ckcnn:CKCNN")
 class CKCNNConfig(ModelConfig):
     """A CKCNN: blocks of convolutions with continuous kernels."""
 
     resamples: ClassVar[bool] = True
+    has_kernel_nets: ClassVar[bool] = True
     name: Literal["ckcnn"] = "ckcnn"
     blocks: Positive = 2
-    block: Literal["residual", "preactivation", "s4"] = "residual"
+    block: Annotated[str, BLOCKS] = "residual"
     """`residual` is the published one."""
-    norm: Literal["layer", "instance", "channel", "none"] = "layer"
+    norm: Annotated[str, NORMS] = "layer"
     """Over which values of a sequence mean and variance are taken. `layer`: channels and steps
     together, as published. `instance`: the steps of each channel. `channel`: the channels of each
     step."""
-    activation: Literal["relu", "gelu"] = "relu"
-    dropout_kind: Literal["element", "channel"] = "element"
+    activation: Annotated[str, ACTIVATIONS] = "relu"
+    dropout_kind: Annotated[str, DROPOUTS] = "element"
     """Whether each value or each channel of a sequence is dropped by itself."""
     bias: bool = True
     """Whether each CKConv adds a learned constant to each output channel."""
@@ -142,8 +231,8 @@ class CKCNNConfig(ModelConfig):
     """One kernel a channel and a linear map among channels, instead of one kernel for each pair."""
     weight_dropout: Fraction = 0.0
     """Share of the sampled kernel's values that are dropped in training."""
-    mask: Annotated[AnyMask, unnamed_is("none")] = NoMask()
-    kernel: Annotated[AnyKernel, unnamed_is("mlp")] = MLPConfig()
+    mask: Annotated[MaskConfig, MASKS] = NoMask()
+    kernel: Annotated[KernelConfig, KERNEL_NETS] = MLPConfig()
     legacy_odd_fft: bool = False
     """Convolve as the published code does, wrongly for an odd length: only for weights that were
     trained so (docs/decisions.md)."""
@@ -154,7 +243,15 @@ class CKCNNConfig(ModelConfig):
             raise ValueError("legacy_odd_fft is a fault of causal, dense convolutions only")
         return self
 
+    @property
+    def to_be_causal(self) -> str | None:
+        if self.causal and NORMS[self.norm].causal:
+            return None
+        norms = " or ".join(name for name, norm in NORMS.items() if norm.causal)
+        return f"model.norm must be {norms} and model.causal true"
 
+
+@ARCHITECTURES.row(f"{_MODELS}.tcn:TCN")
 class TCNConfig(ModelConfig):
     """A temporal convolutional network (Bai et al. 2018, arXiv:1803.01271)."""
 
@@ -163,6 +260,7 @@ class TCNConfig(ModelConfig):
     kernel_size: Annotated[int, Field(ge=2)] = 7
 
 
+@ARCHITECTURES.row(f"{_MODELS}.recurrent:GRU")
 class GRUConfig(ModelConfig):
     """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
 
@@ -170,6 +268,7 @@ class GRUConfig(ModelConfig):
     layers: Positive = 1
 
 
+@ARCHITECTURES.row(f"{_MODELS}.recurrent:LSTM")
 class LSTMConfig(ModelConfig):
     """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
 
@@ -177,6 +276,7 @@ class LSTMConfig(ModelConfig):
     layers: Positive = 1
 
 
+@ARCHITECTURES.row(f"{_MODELS}.lru:LRU")
 class LRUConfig(ModelConfig):
     """Linear recurrent units (Orvieto et al. 2023, arXiv:2303.06349)."""
 
@@ -197,8 +297,3 @@ class LRUConfig(ModelConfig):
                 f"radius_min < radius_max must hold, got {self.radius_min} and {self.radius_max}"
             )
         return self
-
-
-AnyModel = Annotated[
-    CKCNNConfig | TCNConfig | GRUConfig | LSTMConfig | LRUConfig, Field(discriminator="name")
-]

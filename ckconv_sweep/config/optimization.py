@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ckconv_sweep.config.settings import (
     Fraction,
@@ -14,49 +14,78 @@ from ckconv_sweep.config.settings import (
     OpenFraction,
     Positive,
     PositiveReal,
-    Settings,
 )
+from ckconv_sweep.config.table import Row, Table
 
 
-class Optimizer(Settings):
+class Optimizer(Row):
     """What all optimisers share."""
 
     learning_rate: PositiveReal = 1e-3
 
 
+OPTIMIZERS: Table[Optimizer] = Table("optimizer")
+"""Makers: a `training.optimizers.Rule` each."""
+
+
+@OPTIMIZERS.row("ckconv_sweep.training.optimizers:Adam")
 class Adam(Optimizer):
+    """Kingma and Ba 2015 (arXiv:1412.6980)."""
+
     name: Literal["adam"] = "adam"
     beta_1: Fraction = 0.9
     beta_2: Fraction = 0.999
 
 
+@OPTIMIZERS.row("ckconv_sweep.training.optimizers:AdamW")
 class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
     name: Literal["adamw"] = "adamw"
     beta_1: Fraction = 0.9
     beta_2: Fraction = 0.999
     weight_decay: NotNegativeReal = 0.01
 
 
+@OPTIMIZERS.row("ckconv_sweep.training.optimizers:SGD")
 class SGD(Optimizer):
+    """Stochastic gradient descent with momentum."""
+
     name: Literal["sgd"] = "sgd"
     momentum: Fraction = 0.9
     weight_decay: NotNegativeReal = 0.0
 
 
+@OPTIMIZERS.row("ckconv_sweep.training.optimizers:RMSprop")
 class RMSprop(Optimizer):
+    """Gradients in units of their root mean square (Tieleman and Hinton 2012)."""
+
     name: Literal["rmsprop"] = "rmsprop"
     alpha: Fraction = 0.99
     momentum: Fraction = 0.0
 
 
-AnyOptimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="name")]
+class Schedule(Row):
+    """What all schedules of the learning rate share."""
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raises ValueError where a training of so many epochs is too short."""
 
 
-class Constant(Settings):
+SCHEDULES: Table[Schedule] = Table("schedule")
+"""Makers: a function each, of the settings, the trial and the epochs so far, that gives the
+learning rate of the next epoch."""
+
+
+@SCHEDULES.row("ckconv_sweep.training.schedules:constant")
+class Constant(Schedule):
+    """The learning rate of the optimiser in every epoch."""
+
     name: Literal["constant"] = "constant"
 
 
-class Plateau(Settings):
+@SCHEDULES.row("ckconv_sweep.training.schedules:plateau")
+class Plateau(Schedule):
     """Multiply the learning rate by `factor` when the metric has not improved for more than
     `patience` epochs."""
 
@@ -65,7 +94,8 @@ class Plateau(Settings):
     patience: NotNegative = 20
 
 
-class MultiStep(Settings):
+@SCHEDULES.row("ckconv_sweep.training.schedules:multistep")
+class MultiStep(Schedule):
     """Multiply the learning rate by `factor` after each epoch of `milestones`."""
 
     name: Literal["multistep"] = "multistep"
@@ -79,11 +109,16 @@ class MultiStep(Settings):
         return self
 
 
-class Cosine(Settings):
+@SCHEDULES.row("ckconv_sweep.training.schedules:cosine")
+class Cosine(Schedule):
     """A linear warm-up, then half a cosine down towards zero at the last epoch."""
 
     name: Literal["cosine"] = "cosine"
     warmup_epochs: NotNegative = 0
 
-
-AnySchedule = Annotated[Constant | Plateau | MultiStep | Cosine, Field(discriminator="name")]
+    def check_epochs(self, epochs: int) -> None:
+        if self.warmup_epochs >= epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs must be < training.epochs, got {self.warmup_epochs} and "
+                f"{epochs}"
+            )

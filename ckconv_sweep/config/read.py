@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.config import bundled, files
-from ckconv_sweep.config.build import annotation_at, blocks, build, paths
+from ckconv_sweep.config.build import annotation_at, blocks, build, paths, type_of
 from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
@@ -161,7 +161,7 @@ def _read_change(change: str) -> tuple[tuple[str, ...], Any]:
 def _with_default_block(kind: type[Trial] | type[SpaceFile], tree: Any, key: Key) -> Any:
     """`--set optimizer.learning_rate=0.1` changes Adam where no optimizer is written."""
     field = kind.model_fields.get(str(key[0]))
-    if len(key) == 1 or field is None or key[0] in tree or len(blocks(field.annotation)) < 2:
+    if len(key) == 1 or field is None or key[0] in tree or len(blocks(type_of(field))) < 2:
         return tree
     return _put(tree, key[:1], {"name": field.default.name})
 

@@ -33,15 +33,6 @@ OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-def unnamed_is(name: str) -> BeforeValidator:
-    """Where one of several blocks may stand and `name` is left out, this one is meant."""
-
-    def named(value: Any) -> Any:
-        return {"name": name} | value if isinstance(value, dict) else value
-
-    return BeforeValidator(named)
-
-
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"model": {"dropout": 0.1}}` -> `{"model.dropout": 0.1}`."""
     out: dict[str, Any] = {}

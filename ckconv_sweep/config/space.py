@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,7 +34,9 @@ from ckconv_sweep.config.domains import (
 )
 from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.grid import grid_size
-from ckconv_sweep.config.settings import NotNegative, Positive, Seed, Settings, flat
+from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
+from ckconv_sweep.config.settings import Positive, Settings, flat
+from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
@@ -43,36 +45,6 @@ MAX_GRID = 1_000_000
 
 PARAMETERS = "model.parameters"
 """The number of trainable numbers of a trial's model: no setting, but a constraint may name it."""
-
-
-class Sampler(Settings):
-    name: Literal["tpe", "random", "grid", "qmc"] = "tpe"
-    seed: Seed = 0
-
-
-class Asha(Settings):
-    """Asynchronous successive halving (Li et al. 2020): of the trials that reach an epoch
-    `grace_epochs * reduction_factor^k`, one in `reduction_factor` goes on."""
-
-    name: Literal["asha"] = "asha"
-    grace_epochs: Positive = 1
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
-
-
-class Median(Settings):
-    """Stop a trial whose best value so far is worse than the median of the completed trials at its
-    epoch. The first `warmup_epochs` epochs are not judged, nor is anything before so many trials
-    (`startup_trials`) have completed."""
-
-    name: Literal["median"] = "median"
-    startup_trials: NotNegative = 5
-    warmup_epochs: NotNegative = 0
-
-
-class NoScheduler(Settings):
-    """Every trial runs to its end."""
-
-    name: Literal["none"] = "none"
 
 
 class Budget(Settings):
@@ -89,8 +61,8 @@ class SpaceFile(Settings):
     budget: Budget
     metric: Metric | None = None
     constraints: list[str] = Field(default_factory=list)
-    sampler: Sampler = Sampler()
-    scheduler: Annotated[Asha | Median | NoScheduler, Field(discriminator="name")] = NoScheduler()
+    sampler: Annotated[Sampler, SAMPLERS] = Tpe()
+    scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
 
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -126,7 +98,7 @@ class Space:
     budget: Budget
     constraints: tuple[Constraint, ...]
     sampler: Sampler
-    scheduler: Asha | Median | NoScheduler
+    scheduler: StoppingRule
 
     @property
     def metric(self) -> Metric:

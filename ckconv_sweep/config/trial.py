@@ -7,34 +7,28 @@ folder, cluster) is no setting of a trial and stays out.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from ckconv_sweep.config.data import METRICS_OF, AnyData
-from ckconv_sweep.config.model import AnyModel, CKCNNConfig
-from ckconv_sweep.config.optimization import Adam, AnyOptimizer, AnySchedule, Constant, Cosine
+from ckconv_sweep.config.data import DATASETS, Data
+from ckconv_sweep.config.metrics import METRICS, scored_by
+from ckconv_sweep.config.model import ARCHITECTURES, READOUTS, CKCNNConfig, ModelConfig
+from ckconv_sweep.config.optimization import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Adam,
+    Constant,
+    Optimizer,
+    Schedule,
+)
 from ckconv_sweep.config.settings import (
     NotNegative,
     NotNegativeReal,
     Positive,
     Seed,
     Settings,
-    unnamed_is,
 )
-
-METRICS: dict[str, Literal["max", "min"]] = {
-    "val/accuracy": "max",
-    "val/loss": "min",
-    "val/auc": "max",
-    "val/mean_squared_error": "min",
-    "val/bits_per_character": "min",
-    "val/perplexity": "min",
-    "train/accuracy": "max",
-    "train/loss": "min",
-}
-"""What a trial can be judged by, with the direction that is better."""
-
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 
@@ -63,24 +57,23 @@ class Training(Settings):
 class Metric(Settings):
     """What a trial is judged by: model selection, plateau, early stopping and the sweep."""
 
-    name: Literal[
-        "val/accuracy",
-        "val/loss",
-        "val/auc",
-        "val/mean_squared_error",
-        "val/bits_per_character",
-        "val/perplexity",
-        "train/accuracy",
-        "train/loss",
-    ] = "val/accuracy"
+    name: Annotated[str, METRICS] = "val/accuracy"
     mode: Literal["max", "min"] = "max"
+    """Which direction is better: where it is left out, the one of the name."""
     at: Literal["best", "last"] = "best"
     """The best epoch (the earlier of equal ones), or the last."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_mode(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "mode" not in value and value.get("name") in [*METRICS]:
+            return value | {"mode": METRICS[value["name"]].mode}
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Metric:
-        if self.mode != METRICS[self.name]:
-            raise ValueError(f"mode must be {METRICS[self.name]} for {self.name}")
+        if self.mode != METRICS[self.name].mode:
+            raise ValueError(f"mode must be {METRICS[self.name].mode} for {self.name}")
         return self
 
     def better(self, new: float, old: float) -> bool:
@@ -91,10 +84,10 @@ class Metric(Settings):
 class Trial(Settings):
     """One training run in full."""
 
-    data: AnyData
-    model: Annotated[AnyModel, unnamed_is("ckcnn")] = CKCNNConfig()
-    optimizer: AnyOptimizer = Adam()
-    schedule: AnySchedule = Constant()
+    data: Annotated[Data, DATASETS]
+    model: Annotated[ModelConfig, ARCHITECTURES] = CKCNNConfig()
+    optimizer: Annotated[Optimizer, OPTIMIZERS] = Adam()
+    schedule: Annotated[Schedule, SCHEDULES] = Constant()
     training: Training
     metric: Metric = Metric()
 
@@ -108,21 +101,14 @@ class Trial(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Trial:
-        if (
-            isinstance(self.schedule, Cosine)
-            and self.schedule.warmup_epochs >= self.training.epochs
-        ):
-            raise ValueError(
-                f"schedule.warmup_epochs must be < training.epochs, got "
-                f"{self.schedule.warmup_epochs} and {self.training.epochs}"
-            )
+        self.schedule.check_epochs(self.training.epochs)
         self._check_metric()
         self._check_model_fits_data()
         return self
 
     def _check_metric(self) -> None:
         split, _, score = self.metric.name.partition("/")
-        scores = METRICS_OF[self.data.kind]
+        scores = scored_by(self.data.kind)
         if score not in scores:
             there = ", ".join(f"{split}/{name}" for name in scores)
             raise ValueError(
@@ -132,27 +118,21 @@ class Trial(Settings):
 
     def _check_model_fits_data(self) -> None:
         kind, readout = self.data.kind, self.model.readout
-        fitting = {"per_step": ["every_step"], "text": ["every_step", "tied"]}.get(
-            kind, ["last", "mean"]
-        )
+        fitting = [name for name, row in READOUTS.items() if kind in row.kinds]
         if readout not in fitting:
             raise ValueError(
                 f"model.readout must be {' or '.join(fitting)} for {self.data.name}, got {readout}"
             )
-        if (
-            kind == "text"
-            and isinstance(self.model, CKCNNConfig)
-            and not (self.model.causal and self.model.norm in ("channel", "none"))
-        ):
+        if kind == "text" and (must := self.model.to_be_causal):
             raise ValueError(
-                f"model.norm must be channel or none and model.causal true for {self.data.name}: "
-                "otherwise a step sees the characters that it is to predict"
+                f"{must} for {self.data.name}: otherwise a step sees the characters that it is to "
+                "predict"
             )
-        if self.training.kernel_penalty and not isinstance(self.model, CKCNNConfig):
+        if self.training.kernel_penalty and not self.model.has_kernel_nets:
             raise ValueError(
                 f"training.kernel_penalty must be 0 for a {self.model.name}: it has no kernel net"
             )
-        if self.training.precision != "float32" and not isinstance(self.model, CKCNNConfig):
+        if self.training.precision != "float32" and not self.model.has_kernel_nets:
             raise ValueError(
                 f"training.precision must be float32 for a {self.model.name}: it multiplies no "
                 "spectra"

@@ -1,66 +1,36 @@
-"""The table of data sets: settings in, a description or a task out.
-
-To add one: a class of settings in `config/data.py`, a file beside this with a `describe` and a
-`load` function, and a line here.
-"""
+"""The data sets of the table in `config/data.py`: settings in, a description or a task out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ckconv_sweep.config.build import build
-from ckconv_sweep.config.data import AnyData, Description, Resampled
+from ckconv_sweep.config.data import DATASETS, Data, Description, Resampled
 from ckconv_sweep.config.files import Document
-from ckconv_sweep.data import (
-    adding,
-    character_trajectories,
-    cifar10,
-    copy_memory,
-    digits,
-    mnist,
-    penn_treebank,
-    physionet2019,
-    speech_commands,
-    uea,
-)
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """One row of the table. Both get the trial's `data` settings and the folder of `--data-dir`, if
-    one was given."""
+class Dataset(Protocol):
+    """What a row's maker is. Both functions get the trial's `data` settings and the folder of
+    `--data-dir`, if one was given."""
 
-    describe: Callable[[Any, Path | None], Description]
-    load: Callable[[Any, Path | None], SequenceTask]
+    @property
+    def describe(self) -> Callable[[Any, Path | None], Description]: ...
 
-
-DATASETS: dict[str, Dataset] = {
-    "digits": Dataset(digits.describe, digits.load),
-    "smnist": Dataset(mnist.describe, mnist.load),
-    "pmnist": Dataset(mnist.describe, mnist.load),
-    "scifar10": Dataset(cifar10.describe, cifar10.load),
-    "character_trajectories": Dataset(character_trajectories.describe, character_trajectories.load),
-    "speech_commands": Dataset(speech_commands.describe, speech_commands.load),
-    "physionet2019": Dataset(physionet2019.describe, physionet2019.load),
-    "copy_memory": Dataset(copy_memory.describe, copy_memory.load),
-    "adding": Dataset(adding.describe, adding.load),
-    "ptb_characters": Dataset(penn_treebank.describe, penn_treebank.load),
-    "uea": Dataset(uea.describe, uea.load),
-}
+    @property
+    def load(self) -> Callable[[Any, Path | None], SequenceTask]: ...
 
 
-def describe(data: AnyData, data_dir: Path | None = None) -> Description:
+def describe(data: Data, data_dir: Path | None = None) -> Description:
     """What is known of a data set without reading its sequences. Only `uea` opens a file: what its
     problems are stands nowhere else."""
-    return DATASETS[data.name].describe(data, data_dir)
+    return _dataset(data).describe(data, data_dir)
 
 
-def load(data: AnyData, data_dir: Path | None = None) -> SequenceTask:
+def load(data: Data, data_dir: Path | None = None) -> SequenceTask:
     """Read a data set, after downloading it where that is needed, and split it.
 
     Args:
@@ -68,11 +38,16 @@ def load(data: AnyData, data_dir: Path | None = None) -> SequenceTask:
         data_dir: the folder that holds the data sets' folders (`mnist/`, ...). None: the
             environment variable CKCONV_DATA, or the user's cache.
     """
-    return DATASETS[data.name].load(data, data_dir)
+    return _dataset(data).load(data, data_dir)
+
+
+def _dataset(data: Data) -> Dataset:
+    dataset: Dataset = DATASETS.maker(data.name)
+    return dataset
 
 
 def read_split(
-    data: AnyData,
+    data: Data,
     which: Literal["validation", "test"],
     sampling_rate: int | None = None,
     data_dir: Path | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ckconv_sweep.config.data import AnyData
+from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import ConfigError
@@ -39,15 +39,15 @@ class KnownData:
                     continue
                 self.heard(data, record.data[-1])
 
-    def of(self, data: AnyData) -> Identity | None:
+    def of(self, data: Data) -> Identity | None:
         """The identity of the data of these settings, None if any will do."""
         return None if self.allow_change else self._known.get(_key(data))
 
-    def heard(self, data: AnyData, digest: str) -> None:
+    def heard(self, data: Data, digest: str) -> None:
         """A trial was trained on data with this digest."""
         if digest:
             self._known.setdefault(_key(data), {"digest": digest})
 
 
-def _key(data: AnyData) -> str:
+def _key(data: Data) -> str:
     return data.model_dump_json()

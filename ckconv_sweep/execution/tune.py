@@ -25,7 +25,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from ckconv_sweep.config.data import AnyData
+from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import CannotWrite, ClusterLost, OutOfMemory, ResourcesMissing
 from ckconv_sweep.execution import nodes
@@ -191,7 +191,7 @@ class _Desk:
     """Tune's name of a trial -> its number."""
     unfit: dict[str, str] = field(default_factory=dict)
     """Id of a node that may not train -> why."""
-    settings: dict[int, AnyData] = field(default_factory=dict)
+    settings: dict[int, Data] = field(default_factory=dict)
     """Number of a trial that was handed out -> the settings of its data."""
     deaths: Counter[int] = field(default_factory=Counter)
     """Number of a trial -> how often a worker of it died."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +31,3 @@ class _Gelu(Function):
 def gelu(h: Tensor) -> Tensor:
     """`torch.nn.functional.gelu`."""
     return applied(_Gelu, h)
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": functional.relu, "gelu": gelu}

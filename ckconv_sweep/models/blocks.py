@@ -4,7 +4,7 @@ the input added again.
 `residual` is the published one (Romero et al. 2022, CKConv, arXiv:2102.02611); `preactivation` has
 the order of He et al. 2016 (arXiv:1603.05027); `s4` that of S4 (Gu et al. 2022, arXiv:2111.00396).
 
-A new block is a subclass of `Block` and a line in `BLOCKS`.
+A new block is a subclass of `Block` and a row of `BLOCKS` in `config/model.py`.
 
 Shapes: B batch, C channels in, D hidden channels, T time.
 """
@@ -12,29 +12,29 @@ Shapes: B batch, C channels in, D hidden channels, T time.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ckconv_sweep.config.model import CKCNNConfig
-from ckconv_sweep.models.activations import ACTIVATIONS
+from ckconv_sweep.config.model import ACTIVATIONS, DROPOUTS, NORMS, CKCNNConfig
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.masks import Masks
-from ckconv_sweep.models.norms import NORMS, OverTime, last_of
+from ckconv_sweep.models.norms import OverTime, last_of
 from ckconv_sweep.models.sequence_model import EVENLY, Penalty, Pointwise, Sampling, matched
 
 FIRST_KERNEL_PLACE = 1_000_000
 """Number of the first place where a kernel's values are dropped; hidden values have those below."""
 
 
-DROPOUTS: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
-    "element": lambda shape: shape,
-    "channel": lambda shape: (*shape[:2], 1),
-}
-"""From the shape `(B, C, T)` of what is dropped from to that of the factors: whether each value is
-dropped by itself, or a channel of a sequence at all steps or at none."""
+def each_element(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Each value is dropped by itself."""
+    return shape
+
+
+def each_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A channel of a sequence is dropped at all steps or at none."""
+    return (*shape[:2], 1)
 
 
 class Block(nn.Module, ABC):
@@ -63,8 +63,8 @@ class Block(nn.Module, ABC):
         """
         super().__init__()
         self.number, self.dropout = number, config.dropout
-        self.activation = ACTIVATIONS[config.activation]
-        self.dropped_shape = DROPOUTS[config.dropout_kind]
+        self.activation = ACTIVATIONS.maker(config.activation)
+        self.dropped_shape = DROPOUTS.maker(config.dropout_kind)
         self.build(config, in_channels, length, generator)
 
     @abstractmethod
@@ -119,9 +119,9 @@ class Residual(Block):
     ) -> None:
         hidden = config.hidden_channels
         self.conv1 = self.conv(config, in_channels, length, 0, generator)
-        self.norm1 = NORMS[config.norm](hidden)
+        self.norm1 = NORMS.maker(config.norm)(hidden)
         self.conv2 = self.conv(config, hidden, length, 1, generator)
-        self.norm2 = NORMS[config.norm](hidden)
+        self.norm2 = NORMS.maker(config.norm)(hidden)
         self.shortcut = matched(in_channels, hidden, generator)
 
     def forward(
@@ -159,9 +159,9 @@ class Preactivation(Block):
         self, config: CKCNNConfig, in_channels: int, length: int, generator: Generator | None
     ) -> None:
         hidden = config.hidden_channels
-        self.norm1 = NORMS[config.norm](in_channels)
+        self.norm1 = NORMS.maker(config.norm)(in_channels)
         self.conv1 = self.conv(config, in_channels, length, 0, generator)
-        self.norm2 = NORMS[config.norm](hidden)
+        self.norm2 = NORMS.maker(config.norm)(hidden)
         self.conv2 = self.conv(config, hidden, length, 1, generator)
 
     def forward(
@@ -191,7 +191,7 @@ class S4(Block):
         self, config: CKCNNConfig, in_channels: int, length: int, generator: Generator | None
     ) -> None:
         hidden = config.hidden_channels
-        self.norm1 = NORMS[config.norm](in_channels)
+        self.norm1 = NORMS.maker(config.norm)(in_channels)
         self.conv1 = self.conv(config, in_channels, length, 0, generator)
         self.pointwise = Pointwise(hidden, hidden, generator)
 
@@ -208,10 +208,3 @@ class S4(Block):
             h_BDT, x_BCT = h_BDT[..., -1:], x_BCT[..., -1:]
         h_BDT = self.drop(self.activation(h_BDT), masks, 0)
         return x_BCT + self.activation(self.pointwise(h_BDT)), penalty
-
-
-BLOCKS: dict[str, type[Block]] = {
-    "residual": Residual,
-    "preactivation": Preactivation,
-    "s4": S4,
-}

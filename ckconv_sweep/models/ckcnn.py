@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from torch import Generator, Tensor, nn
 
-from ckconv_sweep.config.model import CKCNNConfig
-from ckconv_sweep.models.blocks import BLOCKS
+from ckconv_sweep.config.model import BLOCKS, READOUTS, CKCNNConfig
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.masks import Masks
 from ckconv_sweep.models.sequence_model import Penalty, Sampling, SequenceModel, matched
@@ -24,7 +23,7 @@ class CKCNN(SequenceModel):
         self, config: CKCNNConfig, in_channels: int, length: int, generator: Generator | None
     ) -> None:
         self.config = config
-        block, hidden = BLOCKS[config.block], config.hidden_channels
+        block, hidden = BLOCKS.maker(config.block), config.hidden_channels
         self.encoder: nn.Module = nn.Identity()
         if block.needs_hidden_channels:
             self.encoder, in_channels = matched(in_channels, hidden, generator), hidden
@@ -40,7 +39,7 @@ class CKCNN(SequenceModel):
         h_BDT: Tensor = self.encoder(x_BCT)
         penalties: list[Penalty] = []
         for number, block in enumerate(self.blocks, start=1):
-            last = number == len(self.blocks) and self.config.readout == "last"
+            last = number == len(self.blocks) and READOUTS[self.config.readout].of_last_step
             h_BDT, penalty = block(h_BDT, masks, sampling, last=last)
             penalties.append(penalty)
         return h_BDT, lambda: sum((more() for more in penalties[1:]), penalties[0]())

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ckconv_sweep.config.model import CKCNNConfig
+from ckconv_sweep.config.model import MASKS, CKCNNConfig
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.models.convolution import (
     DIRECT_BELOW,
@@ -25,8 +25,8 @@ from ckconv_sweep.models.convolution import (
     legacy_odd_fft,
 )
 from ckconv_sweep.models.initial import put, uniform, unset
-from ckconv_sweep.models.kernel_masks import MASKS, Unmasked
-from ckconv_sweep.models.kernel_nets import KERNEL_NETS
+from ckconv_sweep.models.kernel_masks import KernelMask, Unmasked
+from ckconv_sweep.models.kernel_nets.base import make_kernel_net
 from ckconv_sweep.models.masks import Masks, dropped
 from ckconv_sweep.models.members import product
 from ckconv_sweep.models.positions import Span, smoothed
@@ -61,13 +61,13 @@ class CKConv(nn.Module):
         self.separable, self.legacy_odd_fft = config.separable, config.legacy_odd_fft
         self.span = Span(length, config.causal)
         self.kernels = (in_channels,) if config.separable else (out_channels, in_channels)
-        self.kernel_net = KERNEL_NETS[config.kernel.name](
+        self.kernel_net = make_kernel_net(
             config.kernel,
             in_channels if config.separable else out_channels * in_channels,
             generator,
             summed=length if config.separable else in_channels * length,
         )
-        self.mask = MASKS[config.mask.name](config.mask, config.causal)
+        self.mask: KernelMask = MASKS.maker(config.mask.name)(config.mask, config.causal)
         self.pointwise = unset(out_channels, in_channels) if config.separable else None
         if generator is not None and self.pointwise is not None:  # PyTorch's default
             put(

@@ -1,7 +1,7 @@
 """Masks that say how far a kernel reaches: kernel values in, masked kernel values out.
 
 Romero et al. 2022 (FlexConv, arXiv:2110.08059): a Gaussian of learned width around the present. A
-new mask is a class in `config/model.py`, a class here and a line in `MASKS`.
+new mask is a subclass of `KernelMask` and a row of `MASKS` in `config/model.py`.
 
 They take the axis of members (`members.py`) in front.
 
@@ -11,8 +11,6 @@ Shapes: P positions, N kernels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +19,8 @@ from ckconv_sweep.config.model import GaussianMask, NoMask
 
 
 class KernelMask(nn.Module, ABC):
-    """A function of the kernel's values and of where they are."""
+    """A function of the kernel's values and of where they are. It is made from its settings and
+    from whether the kernel is causal."""
 
     @abstractmethod
     def forward(self, values_NP: Tensor, positions_P: Tensor) -> Tensor:
@@ -73,7 +72,3 @@ class Gaussian(KernelMask):
     def learning_rate_factors(self) -> dict[str, float]:
         """That of the width, where it is not 1."""
         return {"width": self._factor} if self._factor != 1.0 else {}
-
-
-MASKS: dict[str, Callable[[Any, bool], KernelMask]] = {"none": Unmasked, "gaussian": Gaussian}
-"""Made from its settings, and whether the kernel is causal."""

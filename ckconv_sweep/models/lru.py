@@ -14,7 +14,7 @@ from ckconv_sweep.models.activations import gelu
 from ckconv_sweep.models.convolution import depthwise_product, fft_size
 from ckconv_sweep.models.initial import normal, put, unset
 from ckconv_sweep.models.masks import Masks, dropped
-from ckconv_sweep.models.norms import NORMS
+from ckconv_sweep.models.norms import channel
 from ckconv_sweep.models.sequence_model import (
     Penalty,
     Pointwise,
@@ -100,7 +100,7 @@ class LRUBlock(nn.Module):
         super().__init__()
         hidden = config.hidden_channels
         self.place, self.dropout = 1 + number, config.dropout
-        self.norm = NORMS["channel"](hidden)
+        self.norm = channel(hidden)
         self.recurrence = LinearRecurrence(config, generator)
         self.pointwise = Pointwise(hidden, hidden, generator)
 

@@ -9,8 +9,6 @@ Shapes: B batch, C channels, T time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -94,12 +92,3 @@ def channel(channels: int) -> nn.Module:
 def none(channels: int) -> nn.Module:
     """No normalisation. Causal."""
     return nn.Identity()
-
-
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "layer": layer,
-    "instance": instance,
-    "channel": channel,
-    "none": none,
-}
-"""The module for so many channels."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.model import AnyModel
+from ckconv_sweep.config.model import ModelConfig
 from ckconv_sweep.models.architectures import make_model
 
 
-def count_parameters(config: AnyModel, description: Description) -> int:
+def count_parameters(config: ModelConfig, description: Description) -> int:
     """The number of trained values of `make_model(config, description, ...)`; weights that stand at
     two places count once.
 

@@ -1,7 +1,7 @@
 """What every architecture is: sequences in, an input stage, hidden channels, a readout.
 
-An architecture is a subclass with `build` and `hidden`, in a file of its own, and a line in
-`architectures.ARCHITECTURES`.
+An architecture is a subclass with `build` and `hidden`, in a file of its own, and a row of
+`ARCHITECTURES` in `config/model.py`, which has its settings.
 
 Shapes: B batch, C channels in, D hidden channels, T time, K outputs.
 """
@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.model import ModelConfig
+from ckconv_sweep.config.model import READOUTS, ModelConfig
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.models.initial import normal, put, uniform, unset
 from ckconv_sweep.models.masks import Masks, dropped
@@ -91,7 +91,7 @@ def matched(in_channels: int, out_channels: int, generator: Generator | None) ->
 
 
 class Readout(nn.Module):
-    """The linear map of what `READOUTS` selects.
+    """The parameters of the readout, a linear map.
 
     Tied, it has no weight of its own: one parameter under two names would become two where the
     model is moved to the meta device.
@@ -109,22 +109,19 @@ class Readout(nn.Module):
             put(self.bias, 0.0)
 
 
-def _of_sequence(h_BD: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
-    return product(h_BD, weight_KD.mT) + bias_K[..., None, :]
+def last(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    """Of the last step, `(B, K)`."""
+    return product(h_BDT[..., -1], weight_KD.mT) + bias_K[..., None, :]
 
 
-def _of_steps(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+def mean(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    """Of the mean over the steps, `(B, K)`."""
+    return product(h_BDT.mean(-1), weight_KD.mT) + bias_K[..., None, :]
+
+
+def every_step(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    """Of each step by itself, `(B, K, T)`."""
     return pointwise(h_BDT, weight_KD) + bias_K[..., None, :, None]
-
-
-READOUTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "last": lambda h_BDT, weight, bias: _of_sequence(h_BDT[..., -1], weight, bias),
-    "mean": lambda h_BDT, weight, bias: _of_sequence(h_BDT.mean(-1), weight, bias),
-    "every_step": lambda h_BDT, weight, bias: _of_steps(h_BDT, weight, bias),
-    "tied": lambda h_BDT, weight, bias: _of_steps(h_BDT, weight, bias),
-}
-"""`(B, D, T)` to `(B, K)`, or to `(B, K, T)` where every step is answered. `tied` gets the weight
-of the embedding."""
 
 
 class SequenceModel(nn.Module, ABC):
@@ -150,7 +147,7 @@ class SequenceModel(nn.Module, ABC):
         self.resamples = config.resamples
         self.input_dropout = config.input_dropout
         self.one_number = description.kind in ("binary", "regression")
-        self.answer = READOUTS[config.readout]
+        self.answer = READOUTS.maker(config.readout)
         self.embedding, in_channels = None, description.in_channels
         if description.kind == "text":
             self.embedding = unset(in_channels, config.hidden_channels)
@@ -160,7 +157,7 @@ class SequenceModel(nn.Module, ABC):
             config.hidden_channels,
             description.outputs,
             generator,
-            tied=config.readout == "tied",
+            tied=READOUTS[config.readout].tied,
         )
         if self.embedding is not None and generator is not None:
             put(self.embedding, normal(self.embedding.shape, 0.01, generator))

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import objective
-from ckconv_sweep.config.space import Asha, Median, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
@@ -204,12 +204,9 @@ def most_stopped_at_once(known: Known) -> Said:
     """Most trials were stopped at the first moment at which they could be, and those that went on
     do not show that this moment tells the end."""
     scheduler = known.space.scheduler
-    if isinstance(scheduler, Asha):
-        first, setting = scheduler.grace_epochs, "scheduler.grace_epochs"
-    elif isinstance(scheduler, Median):
-        first, setting = scheduler.warmup_epochs + 1, "scheduler.warmup_epochs"
-    else:
+    if scheduler.grace_setting is None:
         return
+    first = scheduler.first_epoch
     ended = [r for r in known.records if r.outcome in ("completed", "pruned")]
     stopped = [r for r in ended if r.outcome == "pruned" and len(r.history) <= first]
     if len(ended) < ENOUGH or len(stopped) < _STOPPED * len(ended):
@@ -232,7 +229,8 @@ def most_stopped_at_once(known: Known) -> Said:
             else f"among the {len(on)} that completed the rank then and the rank at the end agree "
             f"by {agreement:.2f} (Spearman)"
         ),
-        f"give them more time before they are judged: a new sweep with a larger {setting}",
+        f"give them more time before they are judged: a new sweep with a larger "
+        f"scheduler.{scheduler.grace_setting}",
     )
 
 

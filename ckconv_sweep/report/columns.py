@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ckconv_sweep.config.trial import METRICS
+from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.errors import ConfigError, UnknownNameError
 
 DIRECTIONS = {"asc": False, "desc": True}
@@ -59,7 +59,8 @@ def split_order(text: str) -> tuple[str, bool | None]:
 
 def better_is(column: str) -> Literal["min", "max"]:
     """`max` where more is better, as of an accuracy; `min` of all else: losses, seconds, sizes."""
-    return METRICS.get(column.replace("test/", "val/"), "min")
+    metric = METRICS.get(column.replace("test/", "val/"))
+    return metric.mode if metric else "min"
 
 
 def sorted_by(table: pd.DataFrame, column: str, descending: bool | None = None) -> pd.DataFrame:

@@ -1,17 +1,17 @@
-"""The stopping rules, by name. Each is a function of the recorded values alone: it keeps nothing
-and writes nothing, so that an interruption cannot make it forget, and the same record gives the
-same answer.
+"""The stopping rules of the table in `config/stopping.py`. Each is a function of the recorded
+values alone: it keeps nothing and writes nothing, so that an interruption cannot make it forget,
+and the same record gives the same answer.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ckconv_sweep.config.history import Go, Stop, Verdict
-from ckconv_sweep.config.space import Asha, Median, NoScheduler, Space
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.stopping import RULES, Asha, Median, NoScheduler
 
 
 @dataclass
@@ -73,16 +73,11 @@ def never(rule: NoScheduler, curves: Curves, number: int, mode: str) -> Verdict:
     return Go()
 
 
-RULES: dict[str, Callable[[Any, Curves, int, str], Verdict]] = {
-    "asha": asha,
-    "median": median,
-    "none": never,
-}
-
-
 def verdict_of(space: Space, curves: Curves, number: int) -> Verdict:
     """What a space's rule answers after the last epoch of a trial."""
-    return RULES[space.scheduler.name](space.scheduler, curves, number, space.metric.mode)
+    rule, mode = space.scheduler, space.metric.mode
+    verdict: Verdict = RULES.maker(rule.name)(rule, curves, number, mode)
+    return verdict
 
 
 def _worse(value: float, other: float, mode: str) -> bool:

@@ -1,5 +1,6 @@
-"""The samplers, by name. What one draws is a function of the trials that it is shown and of its
-position: how many trials it has drawn before. Never of this process's past.
+"""The samplers of the table in `config/sampling.py`. What one draws is a function of the trials
+that it is shown and of its position: how many trials it has drawn before. Never of this process's
+past.
 
 Random, grid and quasi Monte Carlo are functions of (seed, position, setting) alone. They are
 written here because Optuna's own, when reloaded, repeat their first draws (random), lose their
@@ -28,6 +29,7 @@ from scipy.stats import qmc
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
 from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.sampling import SAMPLERS
 from ckconv_sweep.config.space import Space, grid
 
 
@@ -89,7 +91,9 @@ class PlannedSampler(BaseSampler):
         return self.plan(param_name, param_distribution)
 
 
-def _random(space: Space, position: int) -> BaseSampler:
+def uniform(space: Space, position: int) -> BaseSampler:
+    """Each setting by itself, at random."""
+
     def plan(name: str, domain: BaseDistribution) -> Any:
         seed = [space.sampler.seed, position, zlib.crc32(name.encode())]
         return from_unit(domain, np.random.default_rng(seed).random())
@@ -97,20 +101,22 @@ def _random(space: Space, position: int) -> BaseSampler:
     return PlannedSampler(plan)
 
 
-def _qmc(space: Space, position: int) -> BaseSampler:
+def sobol(space: Space, position: int) -> BaseSampler:
     """A scrambled Sobol sequence."""
     axes = {name: axis for axis, name in enumerate(space.parameters())}
-    sobol = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(space.sampler.seed))
-    point = sobol.fast_forward(position).random(1)[0] if position else sobol.random(1)[0]
+    sequence = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(space.sampler.seed))
+    point = (sequence.fast_forward(position) if position else sequence).random(1)[0]
     return PlannedSampler(lambda name, domain: from_unit(domain, point[axes[name]]))
 
 
-def _grid(space: Space, position: int) -> BaseSampler:
+def points_in_order(space: Space, position: int) -> BaseSampler:
+    """The points of a grid, one after the other."""
     point = _points(space.to_yaml())[position]
     return PlannedSampler(lambda name, domain: point[name])
 
 
-def _tpe(space: Space, position: int) -> BaseSampler:
+def tpe(space: Space, position: int) -> BaseSampler:
+    """The tree-structured Parzen estimator, with a seed for each trial."""
     seed = zlib.crc32(f"{space.sampler.seed}/{position}".encode())
     return TPESampler(seed=seed)  # multivariate, with constant liar: Optuna 5's defaults
 
@@ -121,14 +127,7 @@ def _points(space_text: str) -> list[Mapping[str, Scalar]]:
     return list(grid(parse_space(space_text, "space")))
 
 
-SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
-    "tpe": _tpe,
-    "random": _random,
-    "grid": _grid,
-    "qmc": _qmc,
-}
-
-
 def sampler_for(space: Space, position: int) -> BaseSampler:
     """The sampler of the trial at this position."""
-    return SAMPLERS[space.sampler.name](space, position)
+    sampler: BaseSampler = SAMPLERS.maker(space.sampler.name)(space, position)
+    return sampler

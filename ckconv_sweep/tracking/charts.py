@@ -18,9 +18,9 @@ from urllib.parse import quote
 from ckconv_sweep import keys
 from ckconv_sweep.config.domains import Blocks, Interval
 from ckconv_sweep.config.grid import most_trials
+from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import METRICS
 
 TAG = "mlflow.sharedViewState."
 MOST_CHARACTERS = 20_000
@@ -53,7 +53,7 @@ def comparison(server: str, experiment_id: str, sweep: str, metric: str, key: st
     else:
         order = quote(f"metrics.`{keys.best_of(metric)}`")
         page += f"&searchFilter={quote(_filter(sweep))}&orderByKey={order}&orderByAsc="
-        page += "true" if METRICS[metric] == "min" else "false"
+        page += "true" if METRICS[metric].mode == "min" else "false"
     return Addresses(charts=f"{page}&compareRunsMode=CHART", table=page)
 
 

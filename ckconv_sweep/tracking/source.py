@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ckconv_sweep.config.data import AnyData
+from ckconv_sweep.config.data import Data
 from ckconv_sweep.tracking.store import without_password
 
 _PROGRAMS = ("ckconv-sweep", "cli.py")
@@ -70,7 +70,7 @@ def command_line(argv: Sequence[str]) -> str:
     return " ".join(word if "***" in word else shlex.quote(word) for word in words)
 
 
-def dataset_input(data: AnyData, base: AnyData, content: str) -> Any:
+def dataset_input(data: Data, base: Data, content: str) -> Any:
     """What MLflow's pages show as the data set of a run.
 
     Args:

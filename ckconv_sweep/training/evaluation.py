@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ckconv_sweep.config.data import Kind
+from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.data.task import Split
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training.batches import same_for_all
@@ -19,7 +20,7 @@ rounded in another order with another number."""
 
 
 def evaluate(model: SequenceModel, split: Split, kind: Kind) -> dict[str, float]:
-    """The scores of `config.data.METRICS_OF[kind]`, by name. The split lies on the model's
+    """The scores of `config.metrics.scored_by(kind)`, by name. The split lies on the model's
     device."""
     vectorized = Vectorized(model)
     vectorized.put(
@@ -36,22 +37,17 @@ def evaluate_all(
     vectorized: Vectorized, models: int, split: Split, kind: Kind
 ) -> Stepwise[list[dict[str, float]]]:
     """The scores of each of the models whose weights were put there."""
-    objective, tally = OBJECTIVES[kind], Tally()
+    objective, tally, wanted = OBJECTIVES[kind], Tally(), scored_by(kind)
+    keeps = any(score.given == "answers" for score in wanted.values())
     size = max(1, min(BATCH, BATCH_STEPS // split.inputs.shape[-1]))
     kept: list[Tensor] = []
     for start in range(0, len(split), size):
         inputs, targets, times = same_for_all(split, slice(start, start + size), models)
         answers, _ = vectorized(inputs, times, split.rate, None)
         tally.add(objective.sums(answers, targets))
-        if objective.of_answers:
+        if keeps:
             kept.append(answers)
         yield
-    scores = tally.scores()
-    for of_one in scores:
-        of_one |= {name: score(of_one["loss"]) for name, score in objective.of_loss.items()}
-    if objective.of_answers:
-        all_answers, all_targets = torch.cat(kept, dim=1).cpu(), split.targets.cpu()
-        for answers, of_one in zip(all_answers, scores, strict=True):
-            for name, score in objective.of_answers.items():
-                of_one[name] = score(answers, all_targets)
-    return scores
+    if not keeps:
+        return tally.scores(wanted)
+    return tally.scores(wanted, torch.cat(kept, dim=1).cpu(), split.targets.cpu())

@@ -17,8 +17,8 @@ import torch
 from torch import Generator, Tensor
 from torch.func import functional_call, stack_module_state
 
-from ckconv_sweep.config.model import AnyKernel, MagnetConfig, MLPConfig, RandomFourierConfig
-from ckconv_sweep.models.kernel_nets import KERNEL_NETS
+from ckconv_sweep.config.model import KERNEL_NETS, KernelConfig, MLPConfig
+from ckconv_sweep.models.kernel_nets.base import make_kernel_net
 
 TARGETS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "gaussian": lambda p, rng: torch.exp(-0.5 * (p / 0.2).square()),
@@ -40,18 +40,17 @@ def sampled_targets(length: int, generator: Generator) -> Tensor:
     return torch.stack([target(positions(length), generator) for target in TARGETS.values()])
 
 
-def compared(hidden_channels: int, omega_0s: Sequence[float]) -> dict[str, AnyKernel]:
+def compared(hidden_channels: int, omega_0s: Sequence[float]) -> dict[str, KernelConfig]:
     """The nets that the experiment compares, by a name to show: a SIREN for each omega_0, the other
     activations, and the other kernel nets at an omega_0 that suits them."""
     sizes: dict[str, Any] = {"hidden_channels": hidden_channels}
-    nets: dict[str, AnyKernel] = {
+    nets: dict[str, KernelConfig] = {
         f"sine, omega_0 {omega_0:g}": MLPConfig(**sizes, omega_0=omega_0) for omega_0 in omega_0s
     }
     for activation in ("relu", "leaky_relu", "swish"):
         nets[activation] = MLPConfig(**sizes, activation=activation)
-    nets["random_fourier"] = RandomFourierConfig(**sizes, omega_0=5.0)
-    nets["magnet"] = MagnetConfig(**sizes, omega_0=5.0)
-    return nets
+    others = {name: row for name, row in KERNEL_NETS.items() if row is not MLPConfig}
+    return nets | {name: row(**sizes, omega_0=5.0) for name, row in others.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Fit:
 
 
 def fit(
-    config: AnyKernel,
+    config: KernelConfig,
     targets_KP: Tensor,
     *,
     steps: int,
@@ -83,7 +82,7 @@ def fit(
         generator: all initial weights are drawn from it.
     """
     target_count, length = targets_KP.shape
-    nets = [KERNEL_NETS[config.name](config, 1, generator) for _ in range(target_count)]
+    nets = [make_kernel_net(config, 1, generator) for _ in range(target_count)]
     weights, buffers = stack_module_state(nets)
     positions_P = positions(length)
 

@@ -20,7 +20,7 @@ from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, TrialFail
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
-from ckconv_sweep.training.optimizers import OPTIMIZERS
+from ckconv_sweep.training.optimizers import rule_of
 from ckconv_sweep.training.room import out_of_memory_named
 from ckconv_sweep.training.seeding import generator
 from ckconv_sweep.training.vectorized import Layout
@@ -127,7 +127,7 @@ class Member:
     @property
     def _moments(self) -> tuple[str, ...]:
         """Names of what the optimiser remembers."""
-        return OPTIMIZERS[self.trial.optimizer.name].moments
+        return rule_of(self.trial.optimizer).moments
 
     @property
     def end(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What is asked of a model, as a loss to train by and scores to judge by; one row a kind of task.
+"""What is asked of a model, as a loss to train by and scores to judge by; one loss a kind of task.
 
 Romero et al. 2022 (CKConv, arXiv:2102.02611) train with the same losses: cross-entropy, binary
 cross-entropy with logits, mean squared error.
@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ckconv_sweep.config.data import Kind
+from ckconv_sweep.config.metrics import SCORES, Score
 from ckconv_sweep.data.task import IGNORED
 
 _NEVER = torch.iinfo(torch.int64).min
@@ -31,10 +33,6 @@ class Objective:
     """The loss of each target, in nats for classes; zero where it does not count."""
     right: Callable[[Tensor, Tensor], Tensor] | None
     """Whether each answer is right. None where an answer is no choice."""
-    of_loss: Mapping[str, Callable[[float], float]]
-    """Scores beside loss and accuracy that follow from the mean loss of a split."""
-    of_answers: Mapping[str, Callable[[Tensor, Tensor], float]]
-    """Scores that need all answers and all targets at once, on the CPU."""
     ignored: int | None = None
     """The target of a step that is not scored. None where every target is: -100 is a number like
     any other in a regression."""
@@ -90,7 +88,12 @@ def _right_class(answers: Tensor, targets: Tensor) -> Tensor:
     return answers.argmax(dim=1) == targets
 
 
-def _auc(answers: Tensor, targets: Tensor) -> float:
+def itself(value: float) -> float:
+    """The mean loss, or the share of right answers, as it is."""
+    return value
+
+
+def auc(answers: Tensor, targets: Tensor) -> float:
     """Area under the receiver operating characteristic; not a number where a class is missing."""
     from sklearn.metrics import roc_auc_score
 
@@ -99,32 +102,26 @@ def _auc(answers: Tensor, targets: Tensor) -> float:
     return float(roc_auc_score(targets.numpy(), answers.numpy()))
 
 
-def _perplexity(loss: float) -> float:
+def in_bits(loss: float) -> float:
+    """A loss in nats, in bits."""
+    return loss / math.log(2.0)
+
+
+def perplexity(loss: float) -> float:
+    """Of a loss in nats."""
     return math.exp(loss) if loss < 700.0 else math.inf  # the largest float is e^709.8
 
 
 OBJECTIVES: dict[Kind, Objective] = {
-    "classification": Objective(_cross_entropy, _right_class, {}, {}),
-    "per_step": Objective(_cross_entropy_of_steps, _right_class, {}, {}, ignored=IGNORED),
+    "classification": Objective(_cross_entropy, _right_class),
+    "per_step": Objective(_cross_entropy_of_steps, _right_class, ignored=IGNORED),
     "binary": Objective(
-        _binary_cross_entropy,
-        lambda answers, targets: (answers > 0.0) == (targets > 0.5),
-        {},
-        {"auc": _auc},
+        _binary_cross_entropy, lambda answers, targets: (answers > 0.0) == (targets > 0.5)
     ),
     "regression": Objective(
-        lambda answers, targets: functional.mse_loss(answers, targets, reduction="none"),
-        None,
-        {"mean_squared_error": lambda loss: loss},
-        {},
+        lambda answers, targets: functional.mse_loss(answers, targets, reduction="none"), None
     ),
-    "text": Objective(
-        _cross_entropy_of_steps,
-        _right_class,
-        {"bits_per_character": lambda loss: loss / math.log(2.0), "perplexity": _perplexity},
-        {},
-        ignored=IGNORED,
-    ),
+    "text": Objective(_cross_entropy_of_steps, _right_class, ignored=IGNORED),
 }
 
 
@@ -150,10 +147,24 @@ class Tally:
         assert self._totals is not None, "nothing was counted"
         return self._totals
 
-    def scores(self) -> list[dict[str, float]]:
-        """For each model `loss`, the mean over all that counted, and `accuracy` (0 to 1) where
-        there is one."""
-        return [
-            {"loss": loss / number} | ({"accuracy": right[0] / number} if right else {})
-            for loss, number, *right in self.totals.T.tolist()
-        ]
+    def scores(
+        self,
+        wanted: Mapping[str, Score],
+        answers_EB: Tensor | None = None,
+        targets_B: Tensor | None = None,
+    ) -> list[dict[str, float]]:
+        """The wanted scores of each model, by name.
+
+        Args:
+            answers_EB: all answers of each model, on the CPU, where one of the scores needs them.
+            targets_B: theirs.
+        """
+        out: list[dict[str, float]] = []
+        for e, (loss, number, *right) in enumerate(self.totals.T.tolist()):
+            given: dict[str, list[Any]] = {
+                "loss": [loss / number],
+                "right": [n / number for n in right],
+                "answers": [] if answers_EB is None else [answers_EB[e], targets_B],
+            }
+            out.append({n: SCORES.maker(n)(*given[row.given]) for n, row in wanted.items()})
+        return out

@@ -1,5 +1,4 @@
-"""The optimisers, by name, for many trials at once. A new one is a class in
-`config/optimization.py`, a class here and a line in the table.
+"""The optimisers of the table in `config/optimization.py`, for many trials at once.
 
 Weights, gradients and moments are flat tensors with a row for each trial, so that a step is a dozen
 operations for all weights of all trials. What differs among trials comes as columns. Only sums,
@@ -17,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
+
+from ckconv_sweep.config.optimization import OPTIMIZERS, Optimizer
 
 EPS = 1e-8
 
@@ -57,6 +58,12 @@ class Rule(ABC):
     @abstractmethod
     def update(step: Step) -> None:
         """Make it, in place."""
+
+
+def rule_of(settings: Optimizer) -> type[Rule]:
+    """The rule of an optimiser."""
+    rule: type[Rule] = OPTIMIZERS.maker(settings.name)
+    return rule
 
 
 class Adam(Rule):
@@ -132,14 +139,6 @@ class RMSprop(Rule):
         square_EP.mul_(alpha).add_(step.gradients_EP.square().mul_(share))
         momentum_EP.mul_(momentum).add_(step.gradients_EP.div_(square_EP.sqrt().add_(EPS)))
         step.weights_EP.sub_(momentum_EP * (rate * step.factors))
-
-
-OPTIMIZERS: dict[str, type[Rule]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "sgd": SGD,
-    "rmsprop": RMSprop,
-}
 
 
 def clip(gradients_EP: Tensor, largest_E1: Tensor) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import ConfigError, NonFiniteLoss, OutOfMemory, TrialFailed
 from ckconv_sweep.models.architectures import make_model
@@ -164,7 +165,7 @@ class Pack:
         vectorized.put(rows["weights"], rows["buffers"], trained=True)
         tally = yield from train_epoch(vectorized, members, rows, rates, self.train)
         scored = yield from evaluate_all(vectorized, len(members), self.validation, kind)
-        trained = tally.scores()
+        trained = tally.scores(scored_by(kind, in_training=True))
         ended_ms, seconds = time.time_ns() // 1_000_000, time.perf_counter() - start
 
         outcomes: Outcomes = {}

@@ -3,9 +3,9 @@ the same path. What may differ is named here; a setting that is not must agree."
 
 from __future__ import annotations
 
+from ckconv_sweep.config.model import ARCHITECTURES
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.models.architectures import ARCHITECTURES
 
 FREE_BLOCKS = ("optimizer", "schedule", "metric")
 """Blocks of which nothing must agree but the optimiser's name."""
@@ -52,7 +52,7 @@ def shape_key(trial: Trial) -> ShapeKey:
 def why_alone(trial: Trial) -> str | None:
     """Why a trial cannot be trained together with any other, or None."""
     name = trial.model.name
-    if ARCHITECTURES[name].vectorizes:
+    if ARCHITECTURES.maker(name).vectorizes:
         return None
     return f"a {name} is trained alone: PyTorch cannot run several of them as one"
 

@@ -21,7 +21,7 @@ from ckconv_sweep.training.dropout_masks import dropout_masks
 from ckconv_sweep.training.graphs import repeated
 from ckconv_sweep.training.member import Member, Rows
 from ckconv_sweep.training.objectives import OBJECTIVES, Tally
-from ckconv_sweep.training.optimizers import OPTIMIZERS, Step, clip
+from ckconv_sweep.training.optimizers import Step, clip, rule_of
 from ckconv_sweep.training.seeding import generator
 from ckconv_sweep.training.stepwise import Stepwise
 from ckconv_sweep.training.vectorized import Vectorized
@@ -92,7 +92,7 @@ class _Steps:
 
         before = [(number - 1) * self.number for number in numbers]
         self._masks = dropout_masks(seeds, before, device)
-        self._rule = OPTIMIZERS[trials[0].optimizer.name]
+        self._rule = rule_of(trials[0].optimizer)
         coefficients_SEK = torch.tensor(
             [
                 [

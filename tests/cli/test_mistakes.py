@@ -69,7 +69,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown sampler": (
         space("name: random", "name: randon"),
         "launch bad.yaml",
-        "bad.yaml:5: sampler.name: must be one of tpe, random, grid, qmc, got 'randon'",
+        "bad.yaml:5: sampler: no sampler is called 'randon'",
     ),
     "unknown scheduler": (
         {"bad.yaml": SPACE + "scheduler: {name: asah}\n"},

@@ -15,7 +15,8 @@ from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar
 from ckconv_sweep.config.grid import grid_note, grid_size, most_trials
 from ckconv_sweep.config.read import is_space, parse_space, read_space, read_trial
 from ckconv_sweep.config.settings import flat
-from ckconv_sweep.config.space import Asha, Constraint, Median, NoScheduler, Space, grid
+from ckconv_sweep.config.space import Constraint, Space, grid
+from ckconv_sweep.config.stopping import Asha, Median, NoScheduler
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
@@ -569,7 +570,7 @@ def test_what_is_not_written_has_its_default() -> None:
         ),
         (
             "sampler: {name: tp}",
-            "sampler.name: must be one of tpe, random, grid, qmc, got 'tp'\n  did you mean 'tpe'?",
+            "sampler: no sampler is called 'tp'\n  did you mean 'tpe'?",
         ),
         ("sampler: random", "sampler: a block of settings must stand here, got 'random'"),
         ("sampler: {seed: -1}", "sampler.seed: seed >= 0 must hold, got -1"),
@@ -587,7 +588,7 @@ def test_what_is_not_written_has_its_default() -> None:
         ("constraints: model.parameters <= 5", "constraints: a list must stand here, got 'model"),
         ("constraints: [5]", "constraints.0: a word must stand here, got 5"),
         ("runtime_env: {pip: [x]}", "no setting is called 'runtime_env'\n"),
-        ("metric: {name: val/loss}", "metric: mode must be min for val/loss"),
+        ("metric: {name: val/loss, mode: max}", "metric: mode must be min for val/loss"),
         ("metric: val/loss", "metric: a block of settings must stand here, got 'val/loss'"),
     ],
 )

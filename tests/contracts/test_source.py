@@ -104,9 +104,8 @@ def test_a_module_says_what_it_is(path: Path) -> None:
 SELF_EXPLAINING = {
     "config/bundled.py": {"folder", "names"},
     "config/build.py": {"short"},
-    "config/optimization.py": {"Adam", "AdamW", "SGD", "RMSprop", "Constant"},
     "config/trial.py": {"Training"},
-    "config/space.py": {"Sampler", "Budget"},
+    "config/space.py": {"Budget"},
     "cli/words.py": {"number"},
     "models/masks.py": {"Masks"},
     "report/render.py": {"to_markdown"},

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from ckconv_sweep.config.data import (
+    DATASETS,
     AddingData,
-    AnyData,
     CharacterTrajectoriesData,
     CopyMemoryData,
+    Data,
     DigitsData,
     PennTreebankData,
     PhysioNetData,
@@ -24,7 +25,7 @@ from ckconv_sweep.config.data import (
     SpeechCommandsData,
     UeaData,
 )
-from ckconv_sweep.data.datasets import DATASETS, describe, load, read_split
+from ckconv_sweep.data.datasets import describe, load, read_split
 from ckconv_sweep.data.task import IGNORED
 from ckconv_sweep.errors import ConfigError
 
@@ -55,7 +56,7 @@ WRITERS = {
 class Form:
     """Settings, and what must come of them beyond their description."""
 
-    data: AnyData
+    data: Data
     sizes: tuple[int, int, int]
     """Sequences to train, to validate and to test."""
     test_rate: float = 1.0

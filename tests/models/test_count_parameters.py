@@ -7,11 +7,11 @@ import torch
 
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.model import (
-    AnyModel,
     CKCNNConfig,
     GRUConfig,
     LRUConfig,
     LSTMConfig,
+    ModelConfig,
     TCNConfig,
 )
 from ckconv_sweep.models.ckcnn import CKCNN
@@ -60,7 +60,7 @@ def test_published_networks_have_as_many_parameters_as_published(
         ),
     ],
 )
-def test_the_other_architectures_are_counted_as_by_hand(config: AnyModel, count: int) -> None:
+def test_the_other_architectures_are_counted_as_by_hand(config: ModelConfig, count: int) -> None:
     assert count_parameters(config, described(in_channels=2)) == count
 
 
@@ -82,7 +82,7 @@ def test_weights_that_are_tied_count_once() -> None:
     ],
     ids=lambda config: config.name,
 )
-def test_counting_allocates_nothing(config: AnyModel) -> None:
+def test_counting_allocates_nothing(config: ModelConfig) -> None:
     assert count_parameters(config, described()) > 10**12  # 4 TB, were it made
 
 

@@ -6,18 +6,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ckconv_sweep.config.model import CKCNNConfig, GaussianMask, MLPConfig, NoMask
+from ckconv_sweep.config.model import MASKS, CKCNNConfig, GaussianMask, MLPConfig, NoMask
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.convolution import causal_conv, centred_conv
-from ckconv_sweep.models.kernel_masks import MASKS
-
-CONFIGS = {"none": NoMask(), "gaussian": GaussianMask()}
-
-
-def test_every_mask_that_the_settings_allow_is_in_the_table() -> None:
-    assert MASKS.keys() == CONFIGS.keys()
-    for name, config in CONFIGS.items():
-        assert config.name == name
+from ckconv_sweep.models.kernel_masks import Gaussian, Unmasked
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -26,7 +18,7 @@ def test_every_mask_keeps_the_shape_and_leaves_the_present_as_it_is(
     name: str, causal: bool
 ) -> None:
     present = 1.0 if causal else 0.0
-    values_NP = MASKS[name](CONFIGS[name], causal)(
+    values_NP = MASKS.maker(name)(MASKS[name](), causal)(
         torch.ones(3, 4), torch.tensor([present, 0.9, 0.5, -1.0])
     )
     assert values_NP.shape == (3, 4)
@@ -39,7 +31,7 @@ def test_the_gaussian_is_the_formula_written_out_and_zero_where_it_is_cropped(
     crop_below: float, causal: bool, middle: float
 ) -> None:
     width, positions = 0.3, [1.0, 0.8, 0.5, 0.2, 0.0, -0.3, -1.0]
-    mask = MASKS["gaussian"](GaussianMask(width=width, crop_below=crop_below), causal)
+    mask = Gaussian(GaussianMask(width=width, crop_below=crop_below), causal)
     got_NP = mask(torch.full((1, 7), 2.0), torch.tensor(positions))
     expected = [math.exp(-0.5 * (p - middle) ** 2 / (width**2 + 1e-8)) for p in positions]
     expected = [2.0 * m if m >= crop_below else 0.0 for m in expected]
@@ -47,7 +39,7 @@ def test_the_gaussian_is_the_formula_written_out_and_zero_where_it_is_cropped(
 
 
 def test_a_width_of_zero_leaves_the_present_only_and_no_nan() -> None:
-    mask = MASKS["gaussian"](GaussianMask(), True)
+    mask = Gaussian(GaussianMask(), True)
     with torch.no_grad():
         mask.width.zero_()
     got_NP = mask(torch.ones(1, 3), torch.tensor([1.0, 0.5, -1.0]))
@@ -57,11 +49,11 @@ def test_a_width_of_zero_leaves_the_present_only_and_no_nan() -> None:
 
 
 def test_only_the_width_is_learned_at_the_rate_of_the_settings() -> None:
-    mask = MASKS["gaussian"](GaussianMask(width=0.2, learning_rate_factor=0.1), True)
+    mask = Gaussian(GaussianMask(width=0.2, learning_rate_factor=0.1), True)
     assert {name: p.item() for name, p in mask.named_parameters()} == pytest.approx({"width": 0.2})
     assert mask.learning_rate_factors() == {"width": 0.1}
-    assert MASKS["gaussian"](GaussianMask(), True).learning_rate_factors() == {}
-    assert MASKS["none"](NoMask(), True).learning_rate_factors() == {}
+    assert Gaussian(GaussianMask(), True).learning_rate_factors() == {}
+    assert Unmasked(NoMask(), True).learning_rate_factors() == {}
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ckconv_sweep.config.model import AnyKernel, MagnetConfig, MLPConfig, RandomFourierConfig
+from ckconv_sweep.config.model import KernelConfig, MagnetConfig, MLPConfig, RandomFourierConfig
 from ckconv_sweep.models.convolution import causal_conv
 from ckconv_sweep.training.kernel_fitting import fit
 
@@ -74,7 +74,7 @@ def test_a_linear_recurrence_is_a_convolution_with_an_exponential_kernel(
     ids=lambda config: config.name,
 )
 def test_a_kernel_net_can_be_the_kernel_of_a_linear_recurrence(
-    config: AnyKernel, inputs: Tensor, rng: Generator
+    config: KernelConfig, inputs: Tensor, rng: Generator
 ) -> None:
     W, U = recurrence(0.95)
     kernel_DCT = exponential_kernel(W, U)

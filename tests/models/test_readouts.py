@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.model import Readout, TCNConfig
-from ckconv_sweep.models.sequence_model import READOUTS
+from ckconv_sweep.config.model import TCNConfig
 from ckconv_sweep.models.tcn import TCN
 
 
@@ -20,10 +19,6 @@ def model_of(readout: str, rng: Generator, **changes: Any) -> TCN:
 
 def hidden(model: TCN, x_BCT: Tensor) -> Tensor:
     return model.hidden(x_BCT, None, None)[0]
-
-
-def test_every_name_that_the_settings_allow_is_in_the_table() -> None:
-    assert set(READOUTS) == set(get_args(Readout))
 
 
 def test_the_last_step_answers(rng: Generator) -> None:

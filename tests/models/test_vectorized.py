@@ -15,10 +15,10 @@ from torch import Generator, Tensor
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.files import read
-from ckconv_sweep.config.model import AnyModel
+from ckconv_sweep.config.model import ARCHITECTURES, ModelConfig
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
-from ckconv_sweep.models.architectures import ARCHITECTURES, make_model
+from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.masks import Masks
 from ckconv_sweep.models.sequence_model import EVENLY, Sampling, SequenceModel
 
@@ -35,7 +35,7 @@ Result = dict[str, Tensor]
 class OfMembers:
     """Masks of each member; ones where a member's rate is zero."""
 
-    def __init__(self, configs: Sequence[AnyModel]) -> None:
+    def __init__(self, configs: Sequence[ModelConfig]) -> None:
         self.configs = configs
 
     def of(self, member: int) -> Masks:
@@ -106,7 +106,7 @@ def assert_each_is_as_alone(
             assert torch.equal(value.contiguous().view(torch.int32), same), name
 
 
-def models_of(configs: Sequence[AnyModel], kind: Any, length: int) -> list[SequenceModel]:
+def models_of(configs: Sequence[ModelConfig], kind: Any, length: int) -> list[SequenceModel]:
     return [
         make_model(config, described(kind, length), Generator().manual_seed(seed))
         for seed, config in enumerate(configs)
@@ -121,19 +121,20 @@ def inputs_of(kind: str, length: int, batch: int, channels: int = 2, members: in
 
 
 VECTORIZING = {
-    name: config for name, config in SETTINGS.items() if ARCHITECTURES[config.name].vectorizes
+    name: config for name, config in SETTINGS.items() if ARCHITECTURES.maker(config.name).vectorizes
 }
 
 
 def test_only_the_recurrent_networks_do_not_vectorize() -> None:
-    assert {n for n, kind in ARCHITECTURES.items() if not kind.vectorizes} == {"gru", "lstm"}
+    alone = {name for name in ARCHITECTURES if not ARCHITECTURES.maker(name).vectorizes}
+    assert alone == {"gru", "lstm"}
 
 
 @pytest.mark.parametrize("length", [9, 23])
 @pytest.mark.parametrize(("kind", "readout"), [("classification", "last"), ("text", "tied")])
 @pytest.mark.parametrize("config", VECTORIZING.values(), ids=VECTORIZING)
 def test_a_member_gives_the_bits_that_it_gives_alone(
-    config: AnyModel, kind: Any, readout: str, length: int
+    config: ModelConfig, kind: Any, readout: str, length: int
 ) -> None:
     config = changed(with_dropout(config), readout=readout)
     configs = [config, changed(config, dropout=0.0, input_dropout=0.0), config]
@@ -145,7 +146,7 @@ def test_a_member_gives_the_bits_that_it_gives_alone(
 @pytest.mark.parametrize(("length", "readout"), [(9, "last"), (23, "mean")])
 @pytest.mark.parametrize("config", VECTORIZING.values(), ids=VECTORIZING)
 def test_a_member_at_other_times_and_rates_is_as_alone(
-    config: AnyModel, readout: str, length: int
+    config: ModelConfig, readout: str, length: int
 ) -> None:
     models = models_of([changed(config, readout=readout)] * E, "classification", length)
     inputs = inputs_of("classification", length, 2)

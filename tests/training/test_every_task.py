@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ckconv_sweep.config.data import METRICS_OF, Description, Kind
+from ckconv_sweep.config.data import Description, Kind
+from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.data.task import IGNORED, SequenceTask, Split
 from ckconv_sweep.training.evaluation import evaluate
 from ckconv_sweep.training.pack import Member, Pack
@@ -87,4 +88,4 @@ def test_members_train_as_alone_and_are_scored_by_every_metric_of_the_task(name:
         assert equal(model, member.finish())
         best = min(epochs, key=lambda epoch: epoch.metrics["val/loss"]).metrics
         scores = evaluate(model, task.validation, kind)
-        assert scores == {score: best[f"val/{score}"] for score in METRICS_OF[kind]}
+        assert scores == {score: best[f"val/{score}"] for score in scored_by(kind)}

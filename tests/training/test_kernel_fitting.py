@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ckconv_sweep.config.model import AnyKernel, MLPConfig
+from ckconv_sweep.config.model import KernelConfig, MLPConfig
 from ckconv_sweep.training.kernel_fitting import (
     TARGETS,
     Fit,
@@ -19,7 +19,7 @@ SINE = MLPConfig(omega_0=30.0)
 RELU = MLPConfig(activation="relu")
 
 
-def fitted(config: AnyKernel, targets: Tensor, seed: int = 0, steps: int = 5) -> Fit:
+def fitted(config: KernelConfig, targets: Tensor, seed: int = 0, steps: int = 5) -> Fit:
     rng = Generator().manual_seed(seed)
     return fit(config, targets, steps=steps, learning_rate=0.01, generator=rng)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ckconv_sweep.config.data import METRICS_OF
+from ckconv_sweep.config.data import Kind
+from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.data.task import IGNORED
-from ckconv_sweep.training.objectives import OBJECTIVES, Tally
+from ckconv_sweep.training.objectives import OBJECTIVES, Tally, auc, perplexity
 
 
 def scores(kind: Any, answers: Tensor, targets: Tensor, cut: int) -> dict[str, float]:
@@ -21,17 +22,16 @@ def scores(kind: Any, answers: Tensor, targets: Tensor, cut: int) -> dict[str, f
     objective, tally = OBJECTIVES[kind], Tally()
     for part in (slice(0, cut), slice(cut, None)):
         tally.add(objective.sums(answers[None, part], targets[None, part]))
-    (found,) = tally.scores()
-    found |= {name: score(found["loss"]) for name, score in objective.of_loss.items()}
-    return found | {n: score(answers, targets) for n, score in objective.of_answers.items()}
+    (found,) = tally.scores(scored_by(kind), answers[None], targets)
+    return found
 
 
-def test_every_kind_of_task_is_judged_by_what_a_trial_may_name() -> None:
-    for kind, names in METRICS_OF.items():
-        objective = OBJECTIVES[kind]
-        accuracy = ["accuracy"] if objective.right else []
-        assert ["loss", *accuracy, *objective.of_loss, *objective.of_answers] == list(names)
-    assert METRICS_OF.keys() == OBJECTIVES.keys()
+def test_every_kind_of_task_has_an_objective_and_what_its_scores_are_made_of() -> None:
+    assert set(OBJECTIVES) == set(get_args(Kind))
+    for kind, objective in OBJECTIVES.items():
+        scores = scored_by(kind)
+        assert "loss" in scores
+        assert objective.right or all(score.given != "right" for score in scores.values())
 
 
 def test_steps_that_do_not_count_are_in_no_score() -> None:
@@ -60,7 +60,6 @@ def test_steps_that_do_not_count_are_in_no_score() -> None:
 
 
 def test_a_loss_too_large_for_a_perplexity_is_infinite_and_so_never_ranked() -> None:
-    perplexity = OBJECTIVES["text"].of_loss["perplexity"]
     assert perplexity(800.0) == math.inf
 
 
@@ -95,7 +94,6 @@ def test_the_loss_of_a_yes_or_no_has_pytorchs_gradient_to_the_last_digits() -> N
 
 
 def test_where_all_targets_are_alike_there_is_no_area_under_the_curve() -> None:
-    auc = OBJECTIVES["binary"].of_answers["auc"]
     assert math.isnan(auc(torch.tensor([0.1, 0.2]), torch.tensor([1.0, 1.0])))
 
 

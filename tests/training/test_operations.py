@@ -16,9 +16,9 @@ from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-from ckconv_sweep.config.model import AnyModel, MLPConfig
+from ckconv_sweep.config.model import MLPConfig, ModelConfig
+from ckconv_sweep.config.optimization import OPTIMIZERS
 from ckconv_sweep.models.sequence_model import EVENLY, Sampling
-from ckconv_sweep.training.optimizers import OPTIMIZERS
 from ckconv_sweep.training.pack import Member, Pack
 
 from .test_every_task import DATA, task_of
@@ -113,7 +113,7 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)  # what is no number has no bits
 
 
-SETTINGS: dict[str, AnyModel] = {n: c for n, c in VECTORIZING.items() if n != "tcn-wide"} | {
+SETTINGS: dict[str, ModelConfig] = {n: c for n, c in VECTORIZING.items() if n != "tcn-wide"} | {
     "ckcnn-swish-kernel": ckcnn(kernel=MLPConfig(hidden_channels=5, activation="swish"))
 }
 
@@ -126,7 +126,7 @@ SETTINGS: dict[str, AnyModel] = {n: c for n, c in VECTORIZING.items() if n != "t
 )
 @pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
 def test_every_operation_of_a_model_rounds_a_member_as_alone(
-    config: AnyModel, kind: Any, readout: str, length: int
+    config: ModelConfig, kind: Any, readout: str, length: int
 ) -> None:
     config = changed(with_dropout(config), readout=readout)
     models = models_of([config] * E, kind, length)

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ckconv_sweep.config.optimization import OPTIMIZERS
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.training.member import Member
-from ckconv_sweep.training.optimizers import OPTIMIZERS, Step, clip
+from ckconv_sweep.training.optimizers import Step, clip
 from ckconv_sweep.training.vectorized import Layout
 
 from .tiny import examples, in_hex, make_task, make_trial, run
@@ -47,7 +48,7 @@ def stepped(
     name: str, settings: list[Any], weights_EP: Tensor, gradients: list[Tensor], factors: Any = 1.0
 ) -> Tensor:
     """The weights after a step with each of the gradients `(E, P)`."""
-    rule, weights_EP = OPTIMIZERS[name], weights_EP.clone()
+    rule, weights_EP = OPTIMIZERS.maker(name), weights_EP.clone()
     moments = tuple(torch.zeros_like(weights_EP) for _ in rule.moments)
     for number, gradients_EP in enumerate(gradients, 1):
         rows = [rule.coefficients(s, s.learning_rate / number, number) for s in settings]

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.optimization import OPTIMIZERS
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.loop import train
-from ckconv_sweep.training.optimizers import OPTIMIZERS
 
 from .test_loop import executed
 from .tiny import equal, in_child, in_hex, make_task, make_trial, run

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ckconv_sweep.config import trial as settings
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.training.optimizers import OPTIMIZERS
-from ckconv_sweep.training.schedules import SCHEDULES, learning_rate
+from ckconv_sweep.training.schedules import learning_rate
 
 from .tiny import examples, make_trial
 
@@ -37,19 +36,6 @@ def rates(trial: settings.Trial, values: list[float]) -> list[float]:
 
 def torch_optimizer() -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=RATE)
-
-
-def names_in(union: Any) -> set[str]:
-    """The names that a discriminated union of settings accepts."""
-    return {kind.model_fields["name"].default for kind in get_args(get_args(union)[0])}
-
-
-def test_there_is_a_schedule_for_each_name_that_a_trial_accepts_and_no_other() -> None:
-    assert set(SCHEDULES) == names_in(settings.AnySchedule)
-
-
-def test_there_is_an_optimizer_for_each_name_that_a_trial_accepts_and_no_other() -> None:
-    assert set(OPTIMIZERS) == names_in(settings.AnyOptimizer)
 
 
 def test_the_constant_rate_is_the_optimizers() -> None:

@@ -3,7 +3,8 @@
     psi(p) = W features(p) + b
 
 Romero et al. 2022 (CKConv, arXiv:2102.02611), sec. 4. A kernel net is a subclass with `build` and
-`features`, in a file of its own, and a line in `KERNEL_NETS`.
+`features`, in a file of its own, and a row of `KERNEL_NETS` in `config/model.py`, which has its
+settings.
 
 A net and its positions take the axis of members (`ckconv_sweep.models.members`) in front; positions
 without it are those of all members.
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ckconv_sweep.config.model import KernelConfig
+from ckconv_sweep.config.model import KERNEL_NETS, KernelConfig
 from ckconv_sweep.models.initial import put
 from ckconv_sweep.models.kernel_nets.linear import LinearLayer
 
@@ -91,3 +92,11 @@ class KernelNet(nn.Module, ABC):
         """Parameters, by name, whose learning rate is not that of the others, and its factor."""
         learned = isinstance(self.omega_0, nn.Parameter)
         return {"omega_0": self._omega_0_factor} if learned and self._omega_0_factor != 1.0 else {}
+
+
+def make_kernel_net(
+    config: KernelConfig, out_channels: int, generator: Generator | None, summed: int = 1
+) -> KernelNet:
+    """The kernel net of these settings; see `KernelNet` for the arguments."""
+    net: KernelNet = KERNEL_NETS.maker(config.name)(config, out_channels, generator, summed)
+    return net

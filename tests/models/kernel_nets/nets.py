@@ -6,14 +6,8 @@ from typing import Any
 
 from torch import Generator
 
-from ckconv_sweep.config.model import KernelConfig, MagnetConfig, MLPConfig, RandomFourierConfig
-from ckconv_sweep.models.kernel_nets import KERNEL_NETS, KernelNet
-
-CONFIGS: dict[str, type[KernelConfig]] = {
-    "mlp": MLPConfig,
-    "random_fourier": RandomFourierConfig,
-    "magnet": MagnetConfig,
-}
+from ckconv_sweep.config.model import KERNEL_NETS
+from ckconv_sweep.models.kernel_nets.base import KernelNet, make_kernel_net
 
 
 def make(
@@ -24,6 +18,6 @@ def make(
     **settings: Any,
 ) -> KernelNet:
     """A small net of that name; unset without a seed."""
-    config = CONFIGS[name](**{"hidden_channels": 6, "omega_0": 2.5, **settings})
+    config = KERNEL_NETS[name](**{"hidden_channels": 6, "omega_0": 2.5, **settings})
     generator = None if seed is None else Generator().manual_seed(seed)
-    return KERNEL_NETS[name](config, out_channels, generator, summed)
+    return make_kernel_net(config, out_channels, generator, summed)
