@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.place import notes_here
 from ckconv_sweep.tracking.charts import Addresses, comparison
+from ckconv_sweep.tracking.store import kept_notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Tracked:
 def tracked(folder: SweepFolder) -> Tracked:
     """Where a sweep was tracked last."""
     with folder.records.open() as study:
-        kept = study.note("mlflow") or {}
+        kept = kept_notes(notes_here(study, folder), folder.root.parent)
         return Tracked(
             name=folder.name,
             uri=kept.get("uri") or "",

@@ -213,7 +213,8 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
         check_same_space(stored, space, folder.name)
         # A driver may have been killed after the last trial, and MLflow may have been down, or
         # have lost what it had.
-        show_result(folder, records, space, options.tracking_uri, deliver_rest(folder, uri))
+        rest = deliver_rest(folder, uri, say=lambda line: typer.echo(line, err=True))
+        show_result(folder, records, space, options.tracking_uri, rest)
         return
 
     from ckconv_sweep.execution.executor import RayExecutor

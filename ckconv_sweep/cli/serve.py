@@ -34,10 +34,15 @@ def ui(
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.tracking import server as mlflow_server
-    from ckconv_sweep.tracking.store import first_to_open, local_database
+    from ckconv_sweep.tracking.store import (
+        database_uri,
+        default_database,
+        first_to_open,
+        local_database,
+    )
 
     kept = Tracked()
-    database = sweeps_dir.expanduser().resolve() / "mlflow.db"
+    database = default_database(sweeps_dir)
     if name is not None:
         kept = tracked(SweepFolder.existing(sweeps_dir, name))
         if kept.server:
@@ -59,7 +64,7 @@ def ui(
             where="--port",
             hint=f"take another, as in --port {port + 1}",
         )
-    with first_to_open(f"sqlite:///{database}"):  # not while a sweep is making it
+    with first_to_open(database_uri(database)):  # not while a sweep is making it
         pass
     typer.echo("MLflow is starting, for this machine only; end it with Ctrl-C")
     sys.stdout.flush()
@@ -97,7 +102,7 @@ def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = S
     from ckconv_sweep.tracking.store import default_uri, without_password
 
     uri = tracking_uri or default_uri(folder.root.parent)
-    missing = deliver(folder, uri)
+    missing = deliver(folder, uri, say=lambda line: typer.echo(line, err=True))
     if missing:
         raise TrackingError(
             f"{count(missing, 'record')} not delivered",

@@ -14,6 +14,7 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.place import copied_from, notes_here
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished, rejected
@@ -137,6 +138,15 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     if not found:
         found.append(Finding(check="study", level="ok", message=said))
     found += overlaps
+    if original := copied_from(study, sweep.folder):
+        found.append(
+            Finding(
+                check="study",
+                level="warning",
+                message=f"a copy of the sweep in {original}; MLflow has nothing of it yet",
+                todo=sweep.command("sync"),
+            )
+        )
     if unfinished and not sweep.runs:
         found.append(
             Finding(
@@ -160,7 +170,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     return found, replace(
         sweep,
         records=records,
-        notes=study.notes(),
+        notes=notes_here(study, sweep.folder),
         settings=settings,
         space=space,
         finished=is_finished(records, space),

@@ -16,11 +16,14 @@ from ckconv_sweep.tracking.marks import Found, in_mlflow
 from ckconv_sweep.tracking.store import (
     artifact_location,
     check_answers,
+    database_uri,
     default_uri,
     experiment_name,
+    kept_notes,
     local_database,
     quiet_client,
     reason,
+    take_files_along,
     without_password,
 )
 from ckconv_sweep.training import checkpoint
@@ -41,7 +44,7 @@ def free_lock(sweep: Examined) -> Iterator[Finding]:
 
 def mlflow(sweep: Examined) -> Iterator[Finding]:
     """Whether it can be asked, and what it lacks."""
-    kept = sweep.notes.get("mlflow") or {}
+    kept = kept_notes(sweep.notes, sweep.folder.root.parent)
     uri = sweep.tracking_uri or kept.get("uri") or default_uri(sweep.folder.root.parent)
     shown = without_password(uri)
     noted = owed(sweep.records, kept, shown, finished=sweep.finished)
@@ -119,7 +122,8 @@ def _asked(sweep: Examined, uri: str) -> tuple[str, bool, Found | None]:
         with snapshot.copied(path) as copy:
             if why := snapshot.damage(copy):
                 return f"is damaged: {why}", True, None
-            return _found(sweep, uri, f"sqlite:///{copy}")
+            take_files_along(copy, artifact_location(uri) or "")
+            return _found(sweep, uri, database_uri(copy))
     except OSError as error:
         return f"cannot be read: {error.strerror}", False, None
     except SweepBusy:

@@ -146,8 +146,14 @@ class Writes:
     def __init__(self, connection: sqlalchemy.Connection) -> None:
         self._connection = connection
 
+    def set_name(self, study_id: int, name: str) -> None:
+        """What Optuna calls the study."""
+        studies = models.StudyModel.__table__
+        one = studies.c.study_id == study_id
+        self._connection.execute(sqlalchemy.update(studies).where(one).values(study_name=name))
+
     def set_notes(self, study_id: int, notes: Mapping[str, Any]) -> None:
-        """Attributes of the study, in the place of older ones of the same names."""
+        """Attributes of the study, in the place of older ones; one that is None is taken away."""
         self._set(models.StudyUserAttributeModel, {"study_id": study_id}, notes)
 
     def set_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:

@@ -91,6 +91,16 @@ class Study:
         """What the driver noted about the sweep, or None."""
         return self._study.user_attrs.get(key)
 
+    @property
+    def uid(self) -> str:
+        """32 hexadecimal digits that name the sweep for ever, whatever its folder is called."""
+        return str(self.note("uid"))
+
+    @property
+    def inner_name(self) -> str:
+        """What Optuna calls the study: the uid, or the sweep's name if an older version made it."""
+        return str(self._study.study_name)
+
     def notes(self) -> dict[str, Any]:
         return dict(self._study.user_attrs)
 
@@ -122,6 +132,13 @@ class Study:
     def set_note(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
         self.check_file()
+
+    def set_uid(self, uid: str, notes: Mapping[str, Any]) -> None:
+        """Make it another sweep's study, with these notes; one that is None is taken away."""
+        with self._transaction() as writes:
+            writes.set_name(self._study._study_id, uid)
+            writes.set_notes(self._study._study_id, {"uid": uid, **notes})
+        self._study.study_name = uid
 
     def set_space(self, space: Space) -> None:
         with self._transaction() as writes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +25,7 @@ from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State
+from ckconv_sweep.tracking.marks import search
 
 _STATES: dict[str, State] = {"RUNNING": "running", "FINISHED": "finished"}
 _AT_A_TIME = 8
@@ -67,7 +67,7 @@ def _sweep(client: Any, experiment: str, name: str, source: str) -> tuple[Any, t
     """Its run, and a note where there are several of its name. No name enters what is asked."""
     found = client.get_experiment_by_name(experiment)
     asked = f"tags.{keys.TAG_ROLE} = '{keys.ROLE_SWEEP}'"
-    sweeps = list(_search(client, found.experiment_id, asked)) if found else []
+    sweeps = list(search(client, found.experiment_id, asked)) if found else []
     named = [run for run in sweeps if run.data.tags.get(keys.TAG_SWEEP) == name]
     if not named:
         there = {run.data.tags.get(keys.TAG_SWEEP, "") for run in sweeps}
@@ -80,16 +80,6 @@ def _sweep(client: Any, experiment: str, name: str, source: str) -> tuple[Any, t
     newest = max(named, key=lambda run: run.info.start_time or 0)
     note = f"MLflow has {len(named)} sweeps called {name}; this is the newest"
     return newest, (note,) if len(named) > 1 else ()
-
-
-def _search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], asked, max_results=500, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _space(client: Any, parent: Any, where: str) -> Space:
@@ -114,7 +104,7 @@ def _records(client: Any, parent: Any, space: Space, where: str) -> tuple[TrialR
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         raise ValueError(f"its id is {run_id!r}")
     asked = f"tags.`mlflow.parentRunId` = '{run_id}'"
-    runs = list(_search(client, parent.info.experiment_id, asked))
+    runs = list(search(client, parent.info.experiment_id, asked))
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         histories = pool.map(lambda run: _history(client, run, space), runs)
         records = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import count_parameters
-from ckconv_sweep.record import lease, trained_data, versions
+from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener
 from ckconv_sweep.record.filesystem import check_writable
 from ckconv_sweep.record.folder import SweepFolder
@@ -33,7 +33,7 @@ from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
-from ckconv_sweep.tracking.store import without_password
+from ckconv_sweep.tracking.store import kept_notes, noted, without_password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +156,7 @@ def run_sweep(
         )
         at_a_time, said = executor.prepare(trained, interruption)
         study = stack.enter_context(folder.records.create(space))
+        changed += place.settle(study)
         _write_space(folder, space, study)
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
@@ -198,19 +199,24 @@ def run_sweep(
 def deliver(
     folder: SweepFolder,
     tracking_uri: str,
-    listeners: tuple[Listener, ...] = (),
     *,
+    say: Callable[[str], None] = lambda line: None,
     patience_seconds: float = 60.0,
 ) -> int:
     """Ask MLflow what it has of a sweep and give it what it lacks; returns how many records it did
     not take, or did not say that it has.
+
+    Args:
+        say: hears that the folder was moved, or is a copy.
 
     Raises:
         SweepBusy: a driver runs the sweep, and delivers by itself.
         CannotWrite: the sweep's folder cannot be written to.
     """
     with folder.records.lock(), folder.records.open() as study:
-        tracker = _tracker(folder, study, tracking_uri, listeners)
+        for line in place.settle(study):
+            say(line)
+        tracker = _tracker(folder, study, tracking_uri)
         _AfterTrial(folder, study, tracker).forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
         missing = tracker.close(status, patience_seconds=patience_seconds)
@@ -218,18 +224,22 @@ def deliver(
         return missing
 
 
-def deliver_rest(folder: SweepFolder, tracking_uri: str) -> Session:
+def deliver_rest(
+    folder: SweepFolder, tracking_uri: str, *, say: Callable[[str], None] = lambda line: None
+) -> Session:
     """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
-    and to give it what it lacks."""
+    and to give it what it lacks. `say`: see `deliver`."""
     with folder.records.open() as study:
-        records, kept = study.trials(), study.note("mlflow") or {}
-    noted = owed(records, kept, without_password(tracking_uri), finished=True)
+        notes = place.notes_here(study, folder)
+        records, kept = study.trials(), kept_notes(notes, folder.root.parent)
+    lacking = owed(records, kept, without_password(tracking_uri), finished=True)
     try:
-        missing = deliver(folder, tracking_uri, patience_seconds=60 if noted else 10)
+        patience_seconds = 60.0 if lacking else 10.0
+        missing = deliver(folder, tracking_uri, say=say, patience_seconds=patience_seconds)
     except SweepBusy:  # whoever ran the last trial is still at it
         missing = 0
     except CannotWrite:  # a sweep that is kept, and only read
-        missing = noted
+        missing = lacking
     return Session(records=records, experiment_id=None, undelivered=missing, trained=False)
 
 
@@ -240,7 +250,7 @@ def owed(
 
     Args:
         records: all trials of the sweep.
-        kept: what `keep_marks` wrote down.
+        kept: what `keep_marks` wrote down, as `tracking.store.kept_notes` reads it.
         address: of MLflow, without a password.
         finished: whether the sweep is.
     """
@@ -264,7 +274,7 @@ def keep_marks(study: Study, tracker: Tracker, status: str = "RUNNING") -> None:
     kept = study.note("mlflow") or {}
     now = {str(number): [mark.epochs, mark.ended] for number, mark in list(tracker.marks.items())}
     said = {
-        "uri": tracker.address,
+        "uri": noted(tracker.uri, study.folder.root.parent),
         "marks": now,
         "experiment_id": tracker.experiment_id,
         "status": status,
@@ -305,7 +315,7 @@ def _tracker(
     folder: SweepFolder,
     study: Study,
     uri: str,
-    listeners: tuple[Listener, ...],
+    listeners: tuple[Listener, ...] = (),
     data_dir: Path | None = None,
 ) -> Tracker:
     """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
@@ -319,7 +329,7 @@ def _tracker(
         uri,
         RunOfSweep(
             name=folder.name,
-            uid=study.note("uid"),
+            uid=study.uid,
             role=keys.ROLE_SWEEP,
             params=flat(space.trial.model_dump(mode="json")),
             artifacts={keys.ARTIFACT_SPACE: space.to_yaml()},
@@ -332,7 +342,7 @@ def _tracker(
         base=space.trial,
         say=say,
     )
-    kept = study.note("mlflow") or {}
+    kept = kept_notes(study.notes(), folder.root.parent)
     if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
         tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
     tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))

@@ -92,7 +92,7 @@ def in_mlflow(
             there = client.list_artifacts(parent.info.run_id)
             gone = keys.ARTIFACT_SPACE not in {file.path for file in there}
     runs: dict[str | None, Any] = {}
-    for run in _search(client, experiment_id, f"tags.`{PARENT}` = '{parent.info.run_id}'"):
+    for run in search(client, experiment_id, f"tags.`{PARENT}` = '{parent.info.run_id}'"):
         runs.setdefault(run.data.tags.get(keys.TAG_UID), run)
     marks, without_file = dict[int, Mark](), [parent.info.run_id] * gone
     for record in records:
@@ -109,7 +109,8 @@ def in_mlflow(
     return Found(parent.info.status if whole else "", marks, without_file)
 
 
-def _search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
+def search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
+    """All runs that a search finds, however many."""
     token = None
     while True:
         page = client.search_runs([experiment_id], asked, max_results=_PAGE, page_token=token)

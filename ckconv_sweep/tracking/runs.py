@@ -34,6 +34,7 @@ from ckconv_sweep.tracking.marks import (
     find,
     in_mlflow,
     is_deleted,
+    search,
     uid,
 )
 from ckconv_sweep.tracking.page import Page
@@ -323,6 +324,8 @@ class Runs:
             run_id = run.info.run_id
             if is_deleted(run):  # with all that it has, and under its address
                 self._client.restore_run(run_id)
+            if run.data.tags.get(keys.TAG_SWEEP) != tags[keys.TAG_SWEEP]:
+                self._rename(run_id, name, tags[keys.TAG_SWEEP])
             if PARENT in tags and run.data.tags.get(PARENT) != tags[PARENT]:  # deleted for good
                 self._client.set_tag(run_id, PARENT, tags[PARENT])
             # It may have been made by a session that was killed before it wrote the parameters.
@@ -337,6 +340,15 @@ class Runs:
         self._unanswered.discard(run_uid)
         crash_point("tracking.created")
         return run.info.run_id, True
+
+    def _rename(self, run_id: str, name: str, sweep: str) -> None:
+        """Of a sweep whose folder was renamed. Its own run is the last to bear the new name, so
+        that who finds that finds it everywhere."""
+        asked = f"tags.`{PARENT}` = '{run_id}'"
+        for run in search(self._client, self.experiment_id or "", asked):
+            self._client.set_tag(run.info.run_id, keys.TAG_SWEEP, sweep)
+        self._client.update_run(run_id, name=name)
+        self._client.set_tag(run_id, keys.TAG_SWEEP, sweep)
 
     def _write_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param

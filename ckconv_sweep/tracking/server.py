@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckconv_sweep.errors import TrackingError
+from ckconv_sweep.tracking.store import database_uri
 
 _HOST = "127.0.0.1"
 _GRACE_SECONDS = 5.0
@@ -100,7 +101,7 @@ def _reason(lines: list[str]) -> str:
 def _command(database: Path, port: int) -> list[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
     command += ["--workers", "1", "--uvicorn-opts", "--log-level warning --no-access-log"]
-    command += ["--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--backend-store-uri", database_uri(database)]
     return [*command, "--artifacts-destination", str(database.parent / "mlartifacts")]
 
 

@@ -9,10 +9,10 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ckconv_sweep import keys
 from ckconv_sweep.durable import give_name
@@ -31,14 +31,46 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 
 LONGEST_WAIT_SECONDS = 3.0
 """How long a server that is required may take to answer."""
-_SQLITE = "sqlite:///"
+_SQLITE, _PYSQLITE = "sqlite:///", "sqlite+pysqlite:///"
 _SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#\s]*")
 _USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)([^\s:/@]*):\S*@")
 
 
 def default_uri(sweeps_dir: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or a database beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{sweeps_dir.resolve()}/mlflow.db"
+    """`MLFLOW_TRACKING_URI`, or the database beside the sweeps."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(default_database(sweeps_dir))
+
+
+def default_database(sweeps_dir: Path) -> Path:
+    """MLflow's database, unless the user names another place. It moves with the sweeps."""
+    return sweeps_dir.expanduser().resolve() / "mlflow.db"
+
+
+def database_uri(path: Path) -> str:
+    """The address of a database on this machine."""
+    quoted = str(path).translate({ord(letter): quote(letter) for letter in "%?#"})
+    # MLflow makes the folder of the address as it is written, unless that names the driver.
+    return (_SQLITE if quoted == str(path) else _PYSQLITE) + quoted
+
+
+def noted(uri: str, sweeps_dir: Path) -> str:
+    """An address as a sweep notes it: the default database by its name alone, others without a
+    password."""
+    database = default_database(sweeps_dir)
+    return database.name if uri == database_uri(database) else without_password(uri)
+
+
+def kept_notes(notes: Mapping[str, Any], sweeps_dir: Path) -> dict[str, Any]:
+    """What the study's note `mlflow` says of MLflow, with the address at which that is now; empty
+    where the sweep was never tracked."""
+    kept = dict(notes.get("mlflow") or {})
+    if kept:
+        default, there = default_database(sweeps_dir), local_database(kept["uri"])
+        # An earlier version noted the whole path of the default database, which may be gone.
+        moved = there is not None and there.name == default.name and not there.exists()
+        if moved or kept["uri"] == default.name:
+            kept["uri"] = database_uri(default)
+    return kept
 
 
 def experiment_name() -> str:
@@ -92,7 +124,9 @@ def _hush() -> None:
 
 def local_database(uri: str) -> Path | None:
     """The file of a database on this machine; None for a server."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+    if not uri.startswith((_SQLITE, _PYSQLITE)):
+        return None
+    return Path(unquote(uri.partition(":///")[2].partition("?")[0])).absolute()
 
 
 def artifact_location(uri: str) -> str | None:
@@ -114,9 +148,32 @@ def first_to_open(uri: str) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not path.exists():
             _make(path)
+        take_files_along(path, artifact_location(uri) or "")
         yield
     finally:
         os.close(descriptor)
+
+
+def take_files_along(database: Path, location: str) -> None:
+    """Let a database of ours look for the files of runs at `location`, which lies beside it. MLflow
+    notes whole paths, and somebody may have moved or copied both since. What is no database of
+    MLflow stays as it is."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(database, timeout=60)) as connection,
+        connection,
+    ):
+        (before,) = connection.execute(
+            "select artifact_location from experiments where name = ?", (experiment_name(),)
+        ).fetchone() or (location,)
+        if before == location or not before.endswith("/mlartifacts"):  # the user's own place
+            return
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"update {table} set {column} = :now || substr({column}, length(:before) + 1) "
+                f"where instr({column} || '/', :before || '/') = 1",
+                {"now": location, "before": before},
+            )
 
 
 def _make(path: Path) -> None:
@@ -131,7 +188,7 @@ def _make(path: Path) -> None:
         left.unlink()
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600))
     store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
-        f"{_SQLITE}{new}", artifact_location(f"{_SQLITE}{path}")
+        database_uri(new), artifact_location(database_uri(path))
     )
     store.engine.dispose()
     if is_local(path.parent):

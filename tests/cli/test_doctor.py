@@ -230,13 +230,6 @@ def test_a_sweep_that_never_began_is_a_warning(here: Path) -> None:
     assert only(found(folder), "study").level == "warning"
 
 
-def test_a_renamed_folder_is_told_the_name_that_it_must_bear(whole: SweepFolder) -> None:
-    whole.root.rename(whole.root.with_name("other"))
-    one = only(found(SweepFolder(whole.root.with_name("other"), "other")), "study")
-    assert "holds no study of this sweep, but small" in one.message
-    assert "renamed?" in one.todo
-
-
 # Checkpoints
 
 

@@ -1,0 +1,91 @@
+"""In which folder a sweep was driven last, so that a copy of it is told from one that was moved.
+
+The study's note `place` is `{"folder": the path, "inode": of the study's file}`. A folder that was
+moved or renamed is the same sweep; a copy of one that still is there must not write to its runs in
+MLflow, and becomes a sweep of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ckconv_sweep.record.folder import SweepFolder, all_sweeps
+from ckconv_sweep.record.study import Study
+
+NOTE = "place"
+
+
+def settle(study: Study) -> list[str]:
+    """For the driver: note that the sweep is driven in this folder, and give a copy a uid of its
+    own, under which MLflow has nothing yet. Returns a line for the user where either is news."""
+    folder = study.folder
+    here = {"folder": str(folder.root.resolve()), "inode": folder.records.path.stat().st_ino}
+    before = _before(study, folder)
+    original = copied_from(study, folder)
+    if original is not None:
+        study.set_uid(uuid.uuid4().hex, {NOTE: here, "mlflow": None})
+        return [f"this is a copy of the sweep in {original}; it gets runs of its own in MLflow"]
+    if study.note(NOTE) != here:
+        study.set_note(NOTE, here)
+    if before is None or before["folder"] == here["folder"]:
+        return []
+    return [f"this sweep was in {before['folder']}; it keeps its runs in MLflow"]
+
+
+def copied_from(study: Study, folder: SweepFolder) -> Path | None:
+    """Where the sweep is that lies in `folder` as a copy; None where it is that sweep itself,
+    wherever it was before.
+
+    Args:
+        study: that of the folder, or one read from a copy of its file.
+    """
+    before = _before(study, folder)
+    if before is None or before["folder"] == str(folder.root.resolve()):
+        return None
+    there = Path(before["folder"])
+    if _is_another(SweepFolder(there, there.name), folder, study.uid):
+        return there
+    if folder.records.path.stat().st_ino == before["inode"]:
+        return None
+    # The original may have been renamed since.
+    neighbours = all_sweeps(folder.root.parent)
+    found = (other.root for other in neighbours if _is_another(other, folder, study.uid))
+    return next(found, None)
+
+
+def notes_here(study: Study, folder: SweepFolder) -> dict[str, Any]:
+    """The study's notes, as they are of the sweep in this folder: a copy will have a uid of its
+    own, of which MLflow has nothing."""
+    of_a_copy = {"uid": uuid.uuid4().hex, "mlflow": None}
+    return study.notes() | (of_a_copy if copied_from(study, folder) else {})
+
+
+def _before(study: Study, folder: SweepFolder) -> dict[str, Any] | None:
+    """The note, or what it would be of a sweep of an earlier version, whose study bears the name
+    under which it was launched."""
+    if (noted := study.note(NOTE)) is not None:
+        return dict(noted)
+    if study.inner_name == study.uid:
+        return None
+    return {"folder": str(folder.root.resolve().with_name(study.inner_name)), "inode": 0}
+
+
+def _is_another(other: SweepFolder, folder: SweepFolder, uid: str) -> bool:
+    """Whether another folder than this one holds a study of this uid. One that cannot be read is
+    none: nobody can drive it."""
+    path = other.records.path
+    with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+        if os.path.samefile(path, folder.records.path):
+            return False
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
+            rows = database.execute(
+                "select value_json from study_user_attributes where key = 'uid'"
+            ).fetchall()
+        return [json.loads(text) for (text,) in rows] == [uid]
+    return False
