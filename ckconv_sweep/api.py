@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.history import best
+from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, TrackingError
@@ -39,12 +39,14 @@ _SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The completed trial with the best metric: all its settings, and when it was best.
-    `value` is one of the validation split, unless the metric says train/."""
+    """The completed trial with the best primary metric: all its settings, and when it was best.
+    `value` is that metric, `values` has each one by name, at that epoch. They are of the validation
+    split, unless the metric says train/."""
 
     number: int
     trial: Trial
     value: float
+    values: Mapping[str, float]
     epoch: int
 
 
@@ -129,7 +131,7 @@ class Sweep:
 
         Args:
             where: conditions that must all hold, as in `"omega_0 < 40"`.
-            pareto: keep completed trials that no other one beats in the metric and in these.
+            pareto: keep completed trials that no other one beats in the metrics and in these.
             sort: a column, as in `"seconds"` or `"val/loss:desc"`.
             top: only the first rows.
             columns: only these, as in `["trial", "val/loss", "model.parameters"]`.
@@ -151,7 +153,7 @@ class Sweep:
         rows, space = all_columns(self.trials, self.space), self.space
         if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
             rows = all_columns(self.trials, space, parameter_counts(self.results))
-        return selection.apply(rows, space.metric.name, default_columns(space, rows))
+        return selection.apply(rows, space.metrics, default_columns(space, rows))
 
     def best(self) -> Best:
         """The best completed trial, the earlier one of equals.
@@ -162,12 +164,13 @@ class Sweep:
         record = winner(self.trials, self.space)
         if record is None:
             raise NoResult("no trial has completed yet", where=self.name)
-        epoch = best(record.history, self.space.metric)
+        values = objectives(record.history, self.space.metrics)
         return Best(
             number=record.number,
             trial=self.space.resolve(record.params, record.number),
-            value=epoch.metrics[self.space.metric.name],
-            epoch=epoch.number,
+            value=values[self.space.metric.name],
+            values=values,
+            epoch=best(record.history, self.space.metric).number,
         )
 
     def plot(self, kind: str, **options: Any) -> Figure:
@@ -178,7 +181,7 @@ class Sweep:
         """
         from ckconv_sweep.report.plots import draw
 
-        if kind == "pareto" and "parameters" not in options:
+        if kind == "pareto" and not self.space.further and "parameters" not in options:
             options["parameters"] = parameter_counts(self.results)
         return draw(kind, self.trials, self.space, **options)
 

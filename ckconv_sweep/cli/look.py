@@ -25,14 +25,14 @@ def status(
     """Show a sweep's progress, even while it is running.
 
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
-    (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric,
-    best_trial, best_value, best_epoch, best_params, started_at and last_epoch_at (ISO 8601, UTC).
-    What is not known yet is null.
+    (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
+    primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
+    best_params, started_at and last_epoch_at (ISO 8601, UTC). What is not known yet is null.
     """
     from dataclasses import asdict
     from json import dumps
 
-    from ckconv_sweep.cli.words import count, score
+    from ckconv_sweep.cli.words import count, score, scores
     from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 
     if name is None and not json:
@@ -52,9 +52,11 @@ def status(
             f"  {s.completed} completed, {s.pruned} stopped early, {s.failed} failed, "
             f"{s.unfinished} {'running' if s.state == 'running' else 'unfinished'}"
         )
-        if s.best_value is not None:
+        if s.best_values is not None:
+            (metric, value), *others = s.best_values.items()
+            beside = "".join(f", {words}" for words in [scores(dict(others))] if words)
             typer.echo(
-                f"  best {s.metric}: {score(s.best_value)} (trial {s.best_trial}, "
+                f"  best {metric}: {score(value)}{beside} (trial {s.best_trial}, "
                 f"epoch {s.best_epoch})"
             )
         if s.state == "interrupted":
@@ -105,6 +107,7 @@ def best(
     """The best completed trial, as a trial file; training it on the same CPU repeats its curve."""
     from ckconv_sweep.config import files
     from ckconv_sweep.config.history import best as best_epoch
+    from ckconv_sweep.config.history import objectives
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
@@ -121,22 +124,20 @@ def best(
             hint=f"see what became of them: {command('table', folder)}",
         )
     trial = space.resolve(record.params, record.number)
-    epoch = best_epoch(record.history, space.metric)
-    value = epoch.metrics[space.metric.name]
+    epoch = best_epoch(record.history, space.metric).number
+    values = objectives(record.history, space.metrics)
+    told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
     weights = next(iter(folder.trial(record.number).glob("best-*.pt")), None)
     text = files.write(trial.model_dump(mode="json"))
     comment = (
         f"# The best trial ({trial_name(record.number)}) of the sweep {name}: "
-        f"{space.metric.name} {value:.6g} at epoch {epoch.number} of "
-        f"{len(record.history)}.\n"
+        f"{told} at epoch {epoch} of {len(record.history)}.\n"
     )
     if out is None:
         typer.echo(comment + text, nl=False)
         return
     write_out(out, comment + text)
-    typer.echo(
-        f"{space.metric.name} {value:.6g} ({trial_name(record.number)}, epoch {epoch.number})"
-    )
+    typer.echo(f"{told} ({trial_name(record.number)}, epoch {epoch})")
     typer.echo(f"train it again (the same numbers on the same CPU): ckconv-sweep train {out}")
     if weights is not None:
         typer.echo(f"its weights: {weights}")

@@ -57,7 +57,7 @@ def plot(
     check(kind, options)
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])
-    if kind == "pareto":
+    if kind == "pareto" and not results.space.further:
         options["parameters"] = _parameters(results, data_dir)
     figure = draw(kind, results.records, results.space, **options)
     write_out(out, rendered(figure, out.suffix[1:]))
@@ -107,7 +107,7 @@ def report(
         )
     parameters = None
     try:
-        parameters = _parameters(results, data_dir)
+        parameters = None if results.space.further else _parameters(results, data_dir)
     except ConfigError as error:  # the size of a data set may stand in its files
         typer.echo(f"no Pareto front, because models cannot be counted: {error}", err=True)
     folder = SweepFolder.of(sweeps_dir, name)

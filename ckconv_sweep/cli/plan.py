@@ -34,6 +34,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         f"{words.count(space.trial.training.epochs, 'epoch')} on {space.trial.data.name}, "
         f"sampler {space.sampler.name} (seed {space.sampler.seed}), "
         f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
+        f"{space.beside}"
     )
     if note := grid_note(space):
         console.print(note)

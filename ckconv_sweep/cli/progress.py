@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ckconv_sweep.cli.words import count, duration, number, score, settings
+from ckconv_sweep.cli.words import count, duration, number, score, scores, settings
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.config.space import Space
@@ -29,18 +29,22 @@ def progress(name: str, space: Space, rejected: int = 0) -> Iterator[Listener]:
     """The view of a sweep that fits where the output goes; `rejected` as in `most_trials`."""
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(space.metric)
+        yield PlainLines(space.metrics)
         return
-    view = LiveView(name, space.metric, most_trials(space, rejected), console)
+    view = LiveView(name, space.metrics, most_trials(space, rejected), console)
     with view.shown():
         yield view
 
 
 class PlainLines(Listener):
-    """One line an event."""
+    """One line an event.
 
-    def __init__(self, metric: Metric, *, alone: bool = False) -> None:
-        self._metric, self._alone = metric, alone
+    Args:
+        metrics: the primary one first.
+    """
+
+    def __init__(self, metrics: Sequence[Metric], *, alone: bool = False) -> None:
+        self._metric, self._beside, self._alone = metrics[0], _beside(metrics), alone
         self._epochs: dict[int, int] = {}
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
@@ -67,19 +71,24 @@ class PlainLines(Listener):
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
                 self.say(
                     f"{name}epoch {of}: {self._metric.name} {score(metrics[self._metric.name])} "
-                    f"(best {score(event.best)}), train/loss {score(metrics['train/loss'])}, "
+                    f"(best {score(event.best)}), {scores({n: metrics[n] for n in self._beside})}, "
                     f"{metrics['time/epoch_seconds']:.2f} s"
                 )
             case Ended():
-                self.say(f"{name}{ended_in_words(event, self._metric)}")
+                self.say(f"{name}{ended_in_words(event)}")
 
     def say(self, message: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)  # noqa: T201
 
 
-def ended_in_words(event: Ended, metric: Metric) -> str:
+def _beside(metrics: Sequence[Metric]) -> list[str]:
+    """What is shown of an epoch beside the primary metric."""
+    return list(dict.fromkeys([*(metric.name for metric in metrics[1:]), "train/loss"]))
+
+
+def ended_in_words(event: Ended) -> str:
     """What became of a trial, in a line."""
-    value = "" if event.value is None else f", {metric.name} {score(event.value)}"
+    value = f", {scores(event.values)}" if event.values else ""
     match event.outcome:
         case "completed":
             why = " (early stopping)" if event.reason == "early_stopping" else ""
@@ -115,11 +124,15 @@ class LiveView(Listener):
     """Counts, the best so far and a line for each running trial, redrawn in place.
 
     Args:
+        metrics: the primary one first.
         asked: how many trials the sweep has in all; None for a trial that runs alone.
     """
 
-    def __init__(self, name: str, metric: Metric, asked: int | None, console: Console) -> None:
-        self._name, self._metric, self._asked, self._console = name, metric, asked, console
+    def __init__(
+        self, name: str, metrics: Sequence[Metric], asked: int | None, console: Console
+    ) -> None:
+        self._name, self._asked, self._console = name, asked, console
+        self._metric, self._beside = metrics[0], _beside(metrics)
         self._rows: dict[int, _Row] = {}
         self._counts: Counter[str] = Counter()
         self._best: tuple[float, int, int, str] | None = None
@@ -159,7 +172,7 @@ class LiveView(Listener):
                     self._ended_seen += 1 - left.share_before
                 self._counts[event.outcome] += 1
                 if event.outcome == "failed":
-                    self.say(f"{trial_name(event.number)} {ended_in_words(event, self._metric)}")
+                    self.say(f"{trial_name(event.number)} {ended_in_words(event)}")
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False)
@@ -211,20 +224,20 @@ class LiveView(Listener):
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for heading in ("trial", "epoch", self._metric.name, "best", "train/loss", "s/epoch"):
+        for heading in ("trial", "epoch", self._metric.name, "best", *self._beside, "s/epoch"):
             table.add_column(heading, justify="right", no_wrap=True, min_width=max(6, len(heading)))
         table.add_column("settings", overflow="ellipsis", no_wrap=True, ratio=1)
         for trial, row in sorted(self._rows.copy().items()):
             epochs = row.trial.training.epochs
             if row.epoch is None:
-                cells = [f"0/{epochs}", "", "", "", ""]
+                cells = [f"0/{epochs}", *[""] * (3 + len(self._beside))]
             else:
                 metrics = row.epoch.metrics
                 cells = [
                     f"{row.epoch.number}/{epochs}",
                     score(metrics[self._metric.name]),
                     score(row.best) if row.best is not None else "",
-                    number(metrics["train/loss"]),
+                    *(number(metrics[name]) for name in self._beside),
                     f"{metrics['time/epoch_seconds']:.2f}",
                 ]
             table.add_row(

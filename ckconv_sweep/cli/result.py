@@ -17,7 +17,7 @@ from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.summary import summarize, winner
 
@@ -67,7 +67,7 @@ def show_result(
     console.print(
         to_terminal(table, title=title, settings=list(space.parameters()), width=console.width)
     )
-    for line in in_words(on_other_data(records)):
+    for line in [*captions(space), *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     if session is not None and session.time_is_up:
         console.print(f"the {space.budget.hours:g} hours are up; go on with: {again} --hours MORE")

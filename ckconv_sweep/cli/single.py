@@ -68,7 +68,7 @@ def train(
     console = Console()
     again = f"ckconv-sweep train {trial}" + "".join(f" --set {c}" for c in set_ or ())
     if console.is_terminal and not console.is_dumb_terminal:
-        view = LiveView(name, settings.metric, None, console)
+        view = LiveView(name, (settings.metric,), None, console)
         with view.shown():
             run = run_single(
                 settings,
@@ -86,7 +86,7 @@ def train(
             name,
             folder,
             tracking_uri=uri,
-            listeners=(PlainLines(settings.metric, alone=True),),
+            listeners=(PlainLines((settings.metric,), alone=True),),
             data_dir=absolute(data_dir),
             device=_device(device),
             allow_data_change=allow_data_change,

@@ -78,7 +78,7 @@ def table(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Only completed trials that no other one beats in both the metric and this, as in "
+            help="Only completed trials that no other one beats in the metrics and this, as in "
             "model.parameters or seconds. Less is better, of scores more.",
         ),
     ] = None,
@@ -99,7 +99,13 @@ def table(
     from ckconv_sweep.cli.words import settings as in_words
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.report.columns import find, names_of
-    from ckconv_sweep.report.leaderboard import all_columns, default_columns, unvaried
+    from ckconv_sweep.report.leaderboard import (
+        PARETO,
+        all_columns,
+        captions,
+        default_columns,
+        unvaried,
+    )
     from ckconv_sweep.report.render import FOR_PROGRAMS
 
     selection = _selection(where, sort, top, columns, pareto)
@@ -119,13 +125,14 @@ def table(
     if group_by is not None:
         setting = find(group_by, names_of(rows), f"--group-by {group_by}")
         _show_groups(
-            results, selection.apply(rows, space.metric.name, names_of(rows)), setting, bins, format
+            results, selection.apply(rows, space.metrics, names_of(rows)), setting, bins, format
         )
         return
     default = default_columns(space, rows)
     same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
-    chosen = selection.apply(rows, space.metric.name, [c for c in default if c not in same])
-    notes = [f"the same in every trial that has it: {in_words(same)}"] if same else []
+    chosen = selection.apply(rows, space.metrics, [c for c in default if c not in same])
+    notes = captions(space) if PARETO in chosen else []
+    notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")
     _show(chosen, format, title=name, settings=list(space.parameters()), notes=notes)
@@ -168,7 +175,7 @@ def compare(
     else:
         rows, settings = of_sweeps(results), []
         default = names_of(rows)
-    chosen = selection.apply(rows, "", default)
+    chosen = selection.apply(rows, (), default)
     title = ", ".join(names) if trials else ""
     _show(chosen, format, title=title, settings=settings, notes=reservations(results))
 

@@ -132,7 +132,7 @@ class News:
         except ConfigError:  # it is being drawn
             return
         before = self._before.get(number, 0)
-        for event in events_of(record, trial):
+        for event in events_of(record, trial, self._space.metrics):
             if isinstance(event, Started) and number not in self._told:
                 self._told[number] = max(before - 1, 0)
                 yield replace(event, epochs_before=before)

@@ -31,6 +31,11 @@ def score(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if plain else f"{value:.4g}"
 
 
+def scores(values: Mapping[str, float]) -> str:
+    """`val/accuracy 0.9722, val/loss 0.1034`."""
+    return ", ".join(f"{name} {score(value)}" for name, value in values.items())
+
+
 def duration(seconds: float) -> str:
     """`0:07`, `12:30`, `3:05:00`."""
     minutes, rest = divmod(round(seconds), 60)

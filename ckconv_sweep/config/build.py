@@ -50,9 +50,11 @@ def blocks(annotation: Any) -> dict[str, type[Settings]]:
 
 def block_at(kind: type[Settings], tree: Any, key: Key) -> type[Settings] | None:
     """The settings class at `key`; where several may stand there, the one that `tree` names, or
-    the default one where `tree` names none."""
+    the default one where `tree` names none. Of a list, that of its rows."""
     current: type[Settings] | None = kind
     for word in key:
+        if isinstance(word, int):  # the list before it has said what its rows are
+            continue
         if current is None or word not in current.model_fields:
             return None
         tree = tree.get(word) if isinstance(tree, dict) else None

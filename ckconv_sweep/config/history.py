@@ -54,7 +54,16 @@ def best(history: Sequence[Epoch], metric: Metric) -> Epoch:
 
 def objective(history: Sequence[Epoch], metric: Metric) -> float:
     """The number by which a trial is judged."""
-    return best(history, metric).metrics[metric.name]
+    return objectives(history, (metric,))[metric.name]
+
+
+def objectives(history: Sequence[Epoch], metrics: Sequence[Metric]) -> dict[str, float]:
+    """Each metric's value at the epoch that the first one chooses, by name; empty without an
+    epoch."""
+    if not history:
+        return {}
+    epoch = best(history, metrics[0])
+    return {metric.name: epoch.metrics[metric.name] for metric in metrics}
 
 
 def end_reason(trial: Trial, history: Sequence[Epoch]) -> str | None:

@@ -12,7 +12,7 @@ from ckconv_sweep.config.build import annotation_at, blocks, build, paths, type_
 from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
-from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 _OF_THE_SPACE = ("sampler", "scheduler", "budget")
@@ -79,25 +79,70 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         base = _base_document(file.trial, folder, document)
     else:
         base = document.below("trial")
-        if folder is not None and file.metric is not None and "metric" in base.value:
-            raise ConfigError(
-                f"metric is set in two places, here and at {document.where(('trial', 'metric'))}",
-                where=document.where(("metric",)),
-                hint="remove one of the two",
-            )
-    if file.metric is not None and isinstance(base.value, dict):
-        places = {k: v for k, v in base.places.items() if k[:1] != ("metric",)}
-        below = document.below("metric").places
-        places |= {("metric", *k): where for k, where in below.items()}
-        base = Document(base.name, base.value | {"metric": document.value["metric"]}, places)
+    metric = _primary_metric(file, document)
+    if metric:
+        if folder is not None and isinstance(file.trial, dict) and "metric" in base.value:
+            raise _set_twice(document, metric, ("trial", "metric"))
+        base = _judged_by(base, document.below(*metric))
     trial = build(Trial, _changed(base, of_trial))
-    space = space_from(file, trial, document)
+    space = space_from(file, trial, _further(file.metrics, trial, document), document)
     if folder is not None:
         check_set_once(space, document)
         for change in of_trial:
             key, value = _read_change(change)
             check_change(space, key, value, f"--set {change}", document)
     return space
+
+
+def _primary_metric(file: SpaceFile, document: Document) -> Key:
+    """Where the space's file says what its trials are judged by; empty where only the base trial
+    does."""
+    if "metrics" not in document.value:
+        return ("metric",) if file.metric else ()
+    if file.metric:
+        raise _set_twice(document, ("metric",), ("metrics",))
+    if not file.metrics:
+        raise ConfigError(
+            "metrics: at least one metric must stand here", where=document.where(("metrics",))
+        )
+    return "metrics", 0
+
+
+def _further(metrics: list[Metric], trial: Trial, document: Document) -> tuple[Metric, ...]:
+    """All but the first, which is the trial's."""
+    names = [trial.metric.name]
+    for i, metric in enumerate(metrics[1:], start=1):
+        place: Key = ("metrics", i)
+        if metric.name in names:
+            raise ConfigError(
+                f"metrics: {metric.name} is named twice",
+                where=document.where((*place, "name")),
+                hint="remove one of the two",
+            )
+        if "at" in metric.model_fields_set:
+            raise ConfigError(
+                "metrics: only the first metric has `at`: it chooses the epoch at which all are "
+                "read",
+                where=document.where((*place, "at")),
+                hint="remove it here",
+            )
+        names.append(metric.name)
+    return tuple(metrics[1:])
+
+
+def _set_twice(document: Document, here: Key, there: Key) -> ConfigError:
+    return ConfigError(
+        f"metric is set in two places, here and at {document.where(there)}",
+        where=document.where(here),
+        hint="remove one of the two",
+    )
+
+
+def _judged_by(base: Document, metric: Document) -> Document:
+    """The base trial with the space's metric in place of its own."""
+    places = {k: v for k, v in base.places.items() if k[:1] != ("metric",)}
+    places |= {("metric", *k): where for k, where in metric.places.items()}
+    return Document(base.name, base.value | {"metric": metric.value}, places)
 
 
 def _base_document(given: str, folder: Path, space: Document) -> Document:

@@ -60,6 +60,8 @@ class SpaceFile(Settings):
     search: dict[str, Any]
     budget: Budget
     metric: Metric | None = None
+    """The short form of `metrics` with one."""
+    metrics: list[Metric] = Field(default_factory=list)
     constraints: list[str] = Field(default_factory=list)
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
     scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
@@ -99,15 +101,35 @@ class Space:
     constraints: tuple[Constraint, ...]
     sampler: Sampler
     scheduler: StoppingRule
+    further: tuple[Metric, ...] = ()
+    """Metrics that count beside the base trial's. They choose no epoch."""
 
     @property
     def metric(self) -> Metric:
+        """The primary one: it ranks the trials, and chooses of each the epoch that counts."""
         return self.trial.metric
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The primary one, then those that are read at the epoch that it chooses."""
+        return (self.metric, *self.further)
+
+    @property
+    def beside(self) -> str:
+        """The further metrics, to follow the primary one in a sentence; empty without any."""
+        told = [f"{metric.name} ({metric.better_is} is better)" for metric in self.further]
+        return f", with {' and '.join(told)} at that epoch" if told else ""
 
     def written(self) -> dict[str, Any]:
         """As plain values, the base trial in full; `space_from` reads it back equal."""
+        trial = self.trial.model_dump(mode="json")
+        metrics = {}
+        if self.further:
+            others = [m.model_dump(mode="json", exclude={"at"}) for m in self.further]
+            metrics = {"metrics": [trial.pop("metric"), *others]}
         return {
-            "trial": self.trial.model_dump(mode="json"),
+            "trial": trial,
+            **metrics,
             "search": {path: domain.written() for path, domain in self.search.items()},
             "constraints": [str(constraint) for constraint in self.constraints],
             "sampler": self.sampler.model_dump(mode="json"),
@@ -186,12 +208,14 @@ class Space:
         return tree
 
 
-def space_from(file: SpaceFile, trial: Trial, document: Document) -> Space:
-    """Check what is searched against the base trial.
+def space_from(
+    file: SpaceFile, trial: Trial, further: tuple[Metric, ...], document: Document
+) -> Space:
+    """Check what is searched against the base trial; `further` are metrics beside its own.
 
     Raises:
         ConfigError: a searched setting does not exist, or a part of its range is none of its
-            values; a constraint cannot be read.
+            values; a constraint cannot be read; the data have no such metric.
     """
     if not file.search:
         raise ConfigError(
@@ -211,6 +235,7 @@ def space_from(file: SpaceFile, trial: Trial, document: Document) -> Space:
         ),
         sampler=file.sampler,
         scheduler=file.scheduler,
+        further=further,
     )
     _check_every_end(space, document)
     _check_grid(space, document)
@@ -304,10 +329,13 @@ def _check_every_end(space: Space, document: Document) -> None:
     for place, change in itertools.chain(_moves(space, corners), itertools.islice(pairs, 5_000)):
         params = first | change
         try:
-            build(Trial, Document("", space.tree(params), _places(space, params, document)))
+            trial = build(Trial, Document("", space.tree(params), _places(space, params, document)))
         except ConfigError as error:
             where = error.where or document.where(place)
             raise ConfigError(f"search: {error.message}", where=where, hint=error.hint) from None
+        for i, metric in enumerate(space.further, start=1):
+            if why := trial.unscored(metric):
+                raise ConfigError(f"metrics: {why}", where=document.where(("metrics", i, "name")))
 
 
 def _places(space: Space, params: Mapping[str, Scalar], document: Document) -> dict[Key, str]:

@@ -76,6 +76,11 @@ class Metric(Settings):
             raise ValueError(f"mode must be {METRICS[self.name].mode} for {self.name}")
         return self
 
+    @property
+    def better_is(self) -> str:
+        """`higher` or `lower`."""
+        return "higher" if self.mode == "max" else "lower"
+
     def better(self, new: float, old: float) -> bool:
         """Whether `new` is strictly better than `old`."""
         return new > old if self.mode == "max" else new < old
@@ -102,19 +107,19 @@ class Trial(Settings):
     @model_validator(mode="after")
     def _check(self) -> Trial:
         self.schedule.check_epochs(self.training.epochs)
-        self._check_metric()
+        if why := self.unscored(self.metric):
+            raise ValueError(f"metric.name: {why}")
         self._check_model_fits_data()
         return self
 
-    def _check_metric(self) -> None:
-        split, _, score = self.metric.name.partition("/")
+    def unscored(self, metric: Metric) -> str:
+        """Why the data have no such metric; empty where they have it."""
+        split, _, score = metric.name.partition("/")
         scores = scored_by(self.data.kind)
-        if score not in scores:
-            there = ", ".join(f"{split}/{name}" for name in scores)
-            raise ValueError(
-                f"metric.name: {self.data.name} is not scored by {self.metric.name}; there are: "
-                f"{there}"
-            )
+        if score in scores:
+            return ""
+        there = ", ".join(f"{split}/{name}" for name in scores)
+        return f"{self.data.name} is not scored by {metric.name}; there are: {there}"
 
     def _check_model_fits_data(self) -> None:
         kind, readout = self.data.kind, self.model.readout

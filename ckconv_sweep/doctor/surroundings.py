@@ -132,8 +132,7 @@ def _asked(sweep: Examined, uri: str) -> tuple[str, bool, Found | None]:
 
 def _found(sweep: Examined, uri: str, readable: str) -> tuple[str, bool, Found | None]:
     """`_asked` where MLflow answers. `readable`: where it is read without changing it."""
-    metric = next((trial.metric.name for trial in sweep.settings.values()), None)
-    if sweep.runs or metric is None:
+    if sweep.runs or sweep.space is None or not sweep.settings:
         return "", False, None
     try:
         client = quiet_client(readable)
@@ -145,7 +144,7 @@ def _found(sweep: Examined, uri: str, readable: str) -> tuple[str, bool, Found |
             experiment.experiment_id,
             sweep.notes["uid"],
             sweep.records,
-            metric=metric,
+            metrics=[metric.name for metric in sweep.space.metrics],
             files=artifact_location(uri),
         )
     except Exception as error:

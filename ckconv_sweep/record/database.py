@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +37,9 @@ T = TypeVar("T")
 # Making and opening
 
 
-def make(path: Path, name: str, *, maximize: bool, notes: Mapping[str, Any]) -> None:
-    """A new study. It gets its name when it is whole, so that a driver that is killed on the way
-    leaves none."""
+def make(path: Path, name: str, *, maximize: Sequence[bool], notes: Mapping[str, Any]) -> None:
+    """A new study; `maximize` is told of each metric. It gets its name when it is whole, so that a
+    driver that is killed on the way leaves none."""
     new = path.with_name(f".tmp-{path.name}")
     _remove(new)
     try:
@@ -51,7 +51,7 @@ def make(path: Path, name: str, *, maximize: bool, notes: Mapping[str, Any]) -> 
             study = optuna.create_study(
                 storage=storage,
                 study_name=name,
-                direction="maximize" if maximize else "minimize",
+                directions=["maximize" if more else "minimize" for more in maximize],
             )
             with transaction(storage) as writes:
                 writes.set_notes(study._study_id, notes)
@@ -168,10 +168,10 @@ class Writes:
         self._replace(model, owner, {"intermediate_value": stored, "intermediate_value_type": kind})
 
     def end(
-        self, trial_id: int, state: TrialState, value: float | None, ended: datetime.datetime
+        self, trial_id: int, state: TrialState, values: Sequence[float], ended: datetime.datetime
     ) -> None:
-        """How a running trial ended, and the value by which it is judged. `ended` is in UTC,
-        without a time zone."""
+        """How a running trial ended, and the values by which it is judged, if there are any.
+        `ended` is in UTC, without a time zone."""
         trials = models.TrialModel.__table__
         running = (trials.c.trial_id == trial_id) & (trials.c.state == TrialState.RUNNING)
         changed = self._connection.execute(
@@ -179,10 +179,10 @@ class Writes:
         )
         if changed.rowcount != 1:
             raise AssertionError("a trial that has ended cannot end again")
-        if value is not None:
-            model = models.TrialValueModel
+        model = models.TrialValueModel
+        for objective, value in enumerate(values):
             stored, kind = model.value_to_stored_repr(value)
-            owner = {"trial_id": trial_id, "objective": 0}
+            owner = {"trial_id": trial_id, "objective": objective}
             self._replace(model, owner, {"value": stored, "value_type": kind})
 
     def _set(self, model: Any, owner: Mapping[str, int], values: Mapping[str, Any]) -> None:

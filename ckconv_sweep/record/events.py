@@ -34,14 +34,14 @@ class EpochEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A trial has ended; `value` is what it is judged by, None without an epoch."""
+    """A trial has ended; `values` are those of `history.objectives`, by which it is judged."""
 
     number: int
     outcome: Outcome
     reason: str
     error: str
     epochs: int
-    value: float | None
+    values: Mapping[str, float]
     ended_ms: int
 
 

@@ -18,7 +18,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objective
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objectives
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
@@ -120,7 +120,7 @@ class Study:
         return found + [
             f"trial {trial.number}: {sentence}"
             for trial in self._study.get_trials(deepcopy=False)
-            for sentence in _contradictions(trial, self.space.metric)
+            for sentence in _contradictions(trial, self.space.metrics)
         ]
 
     def changed_trials(self) -> list[int]:
@@ -229,24 +229,22 @@ class Study:
             writes.set_attributes(trial._trial_id, {key: attribute})
 
     def end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
-        """Tell what became of a trial. One that completed or was pruned gets the value by which it
+        """Tell what became of a trial. One that completed or was pruned gets the values by which it
         is judged. What an attempt that was killed left of its reason and error is taken away."""
         trial_id = self._ids[number]
         ended = copy.copy(self._storage.get_trial(trial_id))
-        value = None
-        if outcome != "failed":
-            history = _record(ended).history
-            value = objective(history, self.space.metric) if history else None
+        judged = _record(ended).history if outcome != "failed" else ()
+        values = list(objectives(judged, self.space.metrics).values())
         said = {"reason": reason or None, "error": error[-10_000:] or None}
         now = database.now()
         ended.state = _STATES[outcome]
-        ended.values = None if value is None else [value]
+        ended.values = values or None
         ended.datetime_complete = now.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
         ended.user_attrs = {key: v for key, v in (ended.user_attrs | said).items() if v is not None}
         with self._transaction() as writes:
             writes.set_attributes(trial_id, {**said, _DIGEST: _digest(ended)})
             crash_point("trial.explained")
-            writes.end(trial_id, ended.state, value, now)
+            writes.end(trial_id, ended.state, values, now)
         self.written["ends"] += 1
         crash_point("trial.told")
 
@@ -293,8 +291,8 @@ def _verdict(kept: Any) -> Verdict | None:
     return Go() if kept == "go" else Stop(kept["stop"])
 
 
-def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
-    numbers = sorted(trial.intermediate_values)
+def _contradictions(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator[str]:
+    numbers, metric = sorted(trial.intermediate_values), metrics[0]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"its epochs are not counted from 1 without a gap: {numbers}"
     for number in numbers:
@@ -309,8 +307,9 @@ def _contradictions(trial: FrozenTrial, metric: Metric) -> Iterator[str]:
             yield f"the stopping rule ended it after epoch {number}, and it went on"
     history = _record(trial).history
     if trial.state is TrialState.COMPLETE:
-        if not history or trial.value != objective(history, metric):
-            yield f"it completed with {trial.value}, which is not what its epochs say"
+        if trial.values != (list(objectives(history, metrics).values()) or None):
+            told = ", ".join(map(str, trial.values or [None]))
+            yield f"it completed with {told}, which is not what its epochs say"
     elif trial.state is TrialState.FAIL and not trial.user_attrs.get("reason"):
         yield "it failed without a reason"
     elif trial.state is TrialState.PRUNED and not history:
@@ -365,7 +364,7 @@ def make(path: Path, space: Space) -> None:
     database.make(
         path,
         uid,
-        maximize=space.metric.mode == "max",
+        maximize=[metric.mode == "max" for metric in space.metrics],
         notes={
             "uid": uid,
             "created_ms": time.time_ns() // 1_000_000,

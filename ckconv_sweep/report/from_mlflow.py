@@ -152,7 +152,8 @@ def _history(client: Any, run: Any, space: Space) -> tuple[Epoch, ...]:
             metrics.setdefault(point.step, {})[name] = point.value
             times[point.step] = point.timestamp
     epochs: list[Epoch] = []
-    while space.metric.name in metrics.get(len(epochs) + 1, ()):
+    needed = {metric.name for metric in space.metrics}
+    while needed <= metrics.get(len(epochs) + 1, {}).keys():
         number = len(epochs) + 1
         epochs.append(Epoch(number=number, metrics=metrics[number], timestamp_ms=times[number]))
     return tuple(epochs)

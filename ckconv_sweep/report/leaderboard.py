@@ -9,30 +9,67 @@ from typing import Any
 import pandas as pd
 
 from ckconv_sweep.config.domains import Choices, Interval
-from ckconv_sweep.config.history import best
+from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.pareto import pareto_optimal
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
 
 
 def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
-    """One row a trial: rank, trial, outcome, the metric, its epoch, epochs run, seconds, and what
-    was searched. Only completed trials have a rank; the others follow, each kind by its metric.
-    A trial that violated a constraint was never trained and is left out."""
+    """One row a trial: rank, trial, outcome, each metric, their epoch, epochs run, seconds, and
+    what was searched. Only completed trials have a rank, by the primary metric; the others follow,
+    each kind by that metric. Where there are several metrics, `pareto` tells which of the completed
+    trials are on the front. A trial that violated a constraint was never trained and is left out.
+    """
     table = all_columns(records, space)
     return shown(table, default_columns(space, table))
 
 
 def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
     """What `leaderboard` shows of the columns of `all_columns`."""
-    general = [*_GENERAL, space.metric.name, "at epoch", "epochs", "seconds"]
-    return [*general, *table.columns.intersection([DATA]), *space.parameters()]
+    return [
+        *(*_GENERAL, *_judged(space), "at epoch", "epochs", "seconds"),
+        *table.columns.intersection([DATA]),
+        *space.parameters(),
+    ]
 
 
 DATA = "data"
 """The column that tells on which data a trial was trained, where that is not the same for all."""
+
+
+PARETO = "pareto"
+"""The column that tells which completed trials are on the front of several metrics."""
+
+
+def captions(space: Space) -> list[str]:
+    """What must be said below a table that has such a column; nothing below another one."""
+    if not space.further:
+        return []
+    front = " and ".join(f"{m.name} ({m.better_is} is better)" for m in space.metrics)
+    return [
+        f"ranked by {space.metric.name}; {PARETO}: no other completed trial is as good in {front} "
+        "and better in one"
+    ]
+
+
+def _judged(space: Space) -> list[str]:
+    """The columns that tell how good a trial is."""
+    return [*(metric.name for metric in space.metrics), *[PARETO] * bool(space.further)]
+
+
+def on_front(records: Sequence[TrialRecord], space: Space) -> dict[int, bool]:
+    """Whether each completed trial, by number, is one that no other one beats in every metric."""
+    values = {
+        record.number: list(objectives(record.history, space.metrics).values())
+        for record in records
+        if record.outcome == "completed"
+    }
+    optimal = pareto_optimal(list(values.values()), [metric.mode for metric in space.metrics])
+    return dict(zip(values, map(bool, optimal), strict=True))
 
 
 _GENERAL = ["rank", "trial", "outcome"]
@@ -48,11 +85,12 @@ def all_columns(
     metric, counted = space.metric, [record for record in records if record.counts]
     searched = list(space.parameters())
     mixed = bool(on_other_data(counted))
-    columns = [*_GENERAL[1:], "reason", metric.name, "at epoch", "epochs", "seconds", *searched]
+    names, front = [m.name for m in space.metrics], on_front(counted, space)
+    columns = [*_GENERAL[1:], "reason", *_judged(space), "at epoch", "epochs", "seconds", *searched]
     columns += [PARAMETERS] * (counts is not None)
     columns += [DATA] * mixed
     others = {name for r in counted for epoch in r.history for name in epoch.metrics}
-    columns += sorted(others - {metric.name})
+    columns += sorted(others.difference(names))
     rows = []
     for record in counted:
         judged = best(record.history, metric) if record.history else None
@@ -62,6 +100,7 @@ def all_columns(
                 "trial": record.number,
                 "outcome": record.outcome,
                 "reason": record.reason or None,
+                PARETO: front.get(record.number),
                 "at epoch": judged.number if judged else None,
                 "epochs": len(record.history),
                 "seconds": training_seconds(record),
@@ -85,7 +124,7 @@ def all_columns(
         with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
             table[name] = table[name].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
-    for name in (metric.name, "seconds", *real, *(others - {metric.name})):
+    for name in (*names, "seconds", *real, *others.difference(names)):
         table[name] = table[name].astype(float)
     return table.drop(columns="_order").reset_index(drop=True)
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from ckconv_sweep.config import files
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.grid import grid_note
-from ckconv_sweep.config.history import best
+from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
@@ -29,7 +29,7 @@ from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
 from ckconv_sweep.report.importance import Importances, importances
-from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.plots import draw
 from ckconv_sweep.report.plots.contour import pairs
 from ckconv_sweep.report.plots.importance import picture as importance_picture
@@ -75,7 +75,7 @@ def page(
     Args:
         results: a sweep, also one that has not ended.
         parameters: the number of trained values of each trial's model, by the trial's number;
-            without it there is no Pareto front.
+            without it there is no Pareto front where the sweep has one metric.
         again: what to type for a command on this sweep; None where its folder is not here.
         seed: of the importances' resamples.
     """
@@ -112,6 +112,7 @@ def page(
         failures=failures(records),
         violations=len(results.records) - len(records),
         table=_cells(leaderboard(records, space).head(ROWS), space),
+        captions=captions(space),
         more=max(0, len(records) - ROWS),
     )
 
@@ -144,6 +145,10 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
     return {
         "number": record.number,
         "value": epoch.metrics[space.metric.name],
+        "values": [
+            (name, number(value))
+            for name, value in objectives(record.history, space.metrics).items()
+        ],
         "epoch": epoch.number,
         "epochs": len(record.history),
         "params": [(names[path], number(value)) for path, value in record.params.items()],
@@ -195,9 +200,11 @@ def _pictures(
             for pair, _ in zip(pairs(records, found.top), range(_PAIRS), strict=False)
         ],
     )
-    if parameters is not None and any(r.outcome == "completed" for r in records):
+    if (space.further or parameters is not None) and any(r.outcome == "completed" for r in records):
         figure = draw("pareto", records, space, parameters=parameters)
-        yield "pareto", [_picture(figure, f"{name} against the number of the model's parameters.")]
+        others = _list([metric.name for metric in space.further])
+        others = others or "the number of the model's parameters"
+        yield "pareto", [_picture(figure, f"{name} against {others}.")]
 
 
 def _picture(figure: Figure, alt: str) -> Picture:

@@ -38,6 +38,9 @@ def to_terminal(
             for row in cells.to_dict(orient="records")
         ]
         cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
+        for name in _NEXT_IMPORTANT:  # the rows stand in the order of their ranks
+            if width - _width(cells) - 3 < _LEAST_ROOM:
+                cells = cells.drop(columns=name, errors="ignore")
         cells = cells.assign(settings=together)
         fits = True  # the column of settings gives way
     elif not fits:
@@ -72,6 +75,9 @@ def shortened(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
 
 
 _LESS_IMPORTANT = ["at epoch", "seconds"]
+_NEXT_IMPORTANT = ["epochs", "rank"]
+"""Left out, too, where the settings would have less than `_LEAST_ROOM` characters."""
+_LEAST_ROOM = 14
 
 
 def _width(cells: pd.DataFrame) -> int:

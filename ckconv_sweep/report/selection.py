@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.report import filters
 from ckconv_sweep.report.columns import better_is, find, names_of, sorted_by, split_order
@@ -17,7 +18,7 @@ from ckconv_sweep.report.pareto import pareto_optimal
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """As the user wrote it. `pareto` names what the metric is weighed against."""
+    """As the user wrote it. `pareto` names what the metrics are weighed against."""
 
     where: Sequence[str] = ()
     pareto: Sequence[str] = ()
@@ -40,11 +41,13 @@ class Selection:
         for name in self.columns:
             yield find(name, known, f"--columns {','.join(self.columns)}")
 
-    def apply(self, table: pd.DataFrame, metric: str, default: Sequence[str]) -> pd.DataFrame:
+    def apply(
+        self, table: pd.DataFrame, metrics: Sequence[Metric], default: Sequence[str]
+    ) -> pd.DataFrame:
         """The rows in their order, with all columns but those that nobody asked for.
 
         Args:
-            metric: the column by which trials are judged.
+            metrics: those by which trials are judged.
             default: the columns to show where the user names none.
 
         Raises:
@@ -53,8 +56,9 @@ class Selection:
         known = names_of(table)
         out = filters.matching(table, self._conditions(known))
         costs = [find(name, known, f"--pareto {name}") for name in self.pareto]
+        judged = [metric.name for metric in metrics]
         if costs:
-            out = out[_optimal(out, [metric, *costs])]
+            out = out[_optimal(out, list(dict.fromkeys([*judged, *costs])))]
         if self.sort is not None:
             name, descending = split_order(self.sort)
             out = sorted_by(out, find(name, known, f"--sort {self.sort}"), descending)
@@ -63,7 +67,7 @@ class Selection:
         where = f"--columns {','.join(self.columns)}"
         columns = [find(name, known, where) for name in self.columns]
         if not columns:
-            after = [*default].index(metric) + 1 if costs else 0
+            after = [*default].index(judged[-1]) + 1 if costs else 0
             columns = [*default[:after], *(c for c in costs if c not in default), *default[after:]]
         return shown(out, list(dict.fromkeys(columns))).reset_index(drop=True)
 
@@ -76,7 +80,7 @@ class Selection:
 
 def _optimal(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series[bool]:
     """Which completed trials are Pareto optimal in these columns."""
-    for name in columns[1:]:
+    for name in columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise ConfigError(
                 f"{name} holds no numbers",

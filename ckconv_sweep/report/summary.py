@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ckconv_sweep.config.grid import most_trials
-from ckconv_sweep.config.history import best, objective
+from ckconv_sweep.config.history import best, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
 
@@ -34,6 +34,9 @@ class Summary:
     best_trial: int | None
     """None, like all that begins with `best`, while no trial has completed."""
     best_value: float | None
+    """Of `metric`, the primary one."""
+    best_values: Mapping[str, float] | None
+    """Each metric's at that epoch, by name."""
     best_epoch: int | None
     best_params: Mapping[str, Any] | None
     """What was searched, in full precision."""
@@ -44,7 +47,7 @@ class Summary:
 
 
 def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
-    """The completed trial with the best metric, the earlier one of equals; None if none
+    """The completed trial with the best primary metric, the earlier one of equals; None if none
     completed."""
     chosen: TrialRecord | None = None
     for record in records:
@@ -67,7 +70,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     counted = [r for r in records if r.counts]
     outcomes = Counter(r.outcome for r in counted)
     won = winner(counted, space)
-    chosen = best(won.history, space.metric) if won else None
+    values = objectives(won.history, space.metrics) if won else None
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
@@ -78,8 +81,9 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
         unfinished=outcomes["running"],
         metric=space.metric.name,
         best_trial=won.number if won else None,
-        best_value=chosen.metrics[space.metric.name] if chosen else None,
-        best_epoch=chosen.number if chosen else None,
+        best_value=values[space.metric.name] if values else None,
+        best_values=values,
+        best_epoch=best(won.history, space.metric).number if won else None,
         best_params=dict(won.params) if won else None,
         started_at=_iso(min((r.started_ms for r in counted), default=None)),
         last_epoch_at=_iso(max((e.timestamp_ms for r in counted for e in r.history), default=None)),

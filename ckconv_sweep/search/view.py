@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
-from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import distribution, sampler_for
@@ -37,13 +37,13 @@ class Draw:
 
 
 class View:
-    """Completed trials with the value by which they are judged, pruned ones with the metric of each
-    epoch, running ones with their parameters; failed ones count for no sampler."""
+    """Completed trials with the values by which they are judged, pruned ones with the primary
+    metric of each epoch, running ones with their parameters; failed ones count for no sampler."""
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
         self._study = optuna.create_study(
-            direction="maximize" if space.metric.mode == "max" else "minimize"
+            directions=["maximize" if m.mode == "max" else "minimize" for m in space.metrics]
         )
         self._ids: dict[int, int] = {}
         self._domains = {name: distribution(d) for name, d in space.parameters().items()}
@@ -52,7 +52,7 @@ class View:
 
     def show(self, record: TrialRecord) -> None:
         """A trial as it is now. One that was drawn here and has a number since is shown, too."""
-        storage, metric = self._study._storage, self._space.metric
+        storage, metrics = self._study._storage, self._space.metrics
         if record.number not in self._ids:
             params = {name: v for name, v in record.params.items() if name in self._domains}
             trial = optuna.trial.create_trial(
@@ -65,9 +65,16 @@ class View:
         if record.outcome == "running" or storage.get_trial(trial_id).state.is_finished():
             return
         for epoch in record.history:
-            storage.set_trial_intermediate_value(trial_id, epoch.number, epoch.metrics[metric.name])
+            value = epoch.metrics[metrics[0].name]
+            storage.set_trial_intermediate_value(trial_id, epoch.number, value)
+        if record.outcome == "pruned" and len(metrics) > 1:
+            # TPE ranks pruned trials by their last value, for which one direction is needed. Among
+            # several it ranks a violated constraint likewise: below all completed trials, and the
+            # higher, the less is violated.
+            stopped = optuna.trial.Trial(self._study, trial_id)
+            stopped.set_constraint("stopped early", 1.0 / max(1, len(record.history)))
         if record.outcome == "completed":
-            values = [objective(record.history, metric)]
+            values = list(objectives(record.history, metrics).values())
             storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
         else:
             state = TrialState.PRUNED if record.outcome == "pruned" else TrialState.FAIL

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ckconv_sweep.config.grid import grid_size, most_trials
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
 from ckconv_sweep.config.trial import Trial
@@ -230,7 +230,6 @@ class Coordinator:
         running = self._running.pop(number)
         self._study.end(number, outcome, reason=reason, error=error)
         self._curves[number].completed = outcome == "completed"
-        value = objective(running.history, self.space.metric) if running.history else None
         record = self._study.trial(number)
         self._view.show(record)
         self._tell(
@@ -240,7 +239,7 @@ class Coordinator:
                 reason=reason,
                 error=error,
                 epochs=len(running.history),
-                value=value,
+                values=objectives(running.history, self.space.metrics),
                 ended_ms=record.ended_ms or 0,
             )
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckconv_sweep import keys
 from ckconv_sweep.config import files
-from ckconv_sweep.config.history import Epoch, best, end_reason, objective
+from ckconv_sweep.config.history import Epoch, best, end_reason, objective, objectives
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
@@ -122,7 +122,6 @@ def run_single(
         finally:
             status = "KILLED"
             if reason:
-                value = objective(history, trial.metric) if history else None
                 tell(
                     Ended(
                         number=0,
@@ -130,7 +129,7 @@ def run_single(
                         reason=reason,
                         error=message,
                         epochs=len(history),
-                        value=value,
+                        values=objectives(history, (trial.metric,)),
                         # Not now: told again later, it must be the same point to MLflow.
                         ended_ms=history[-1].timestamp_ms if history else _now_ms(),
                     )

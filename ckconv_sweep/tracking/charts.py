@@ -140,6 +140,7 @@ def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, A
     drawn = "all trials" if trials <= _MOST_DRAWN else f"the {_FEW} best trials"
     shown = {
         f"metrics.`{best}`": 130,
+        **{f"metrics.`{keys.summary_of(m.name)}`": 130 for m in space.further},
         f"metrics.`{keys.SUMMARY_EPOCHS}`": 110,
         f"metrics.`{keys.SUMMARY_PARAMETERS}`": 110,
         f"tags.`{keys.TAG_OUTCOME}`": 100,
@@ -163,7 +164,7 @@ def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, A
             _section("each", f"Setting by setting: {drawn}", 3, 300),
             _section("curves", f"Epoch by epoch: {drawn}", 2, 340),
         ],
-        "compareRunCharts": [*_settings_charts(metric, searched), *_curves(space)],
+        "compareRunCharts": [*_settings_charts(space, searched), *_curves(space)],
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,  # keeps our order of sections
@@ -205,8 +206,8 @@ def _chart(kind: str, section: str, name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _settings_charts(metric: str, searched: Sequence[_Column]) -> Iterator[dict[str, Any]]:
-    best = keys.best_of(metric)
+def _settings_charts(space: Space, searched: Sequence[_Column]) -> Iterator[dict[str, Any]]:
+    metric, best = space.metric.name, keys.best_of(space.metric.name)
     # A run that lacks one of the axes is left out, so only what every trial has is one.
     shared = [column for column in searched if column.always]
     yield _chart(
@@ -218,6 +219,9 @@ def _settings_charts(metric: str, searched: Sequence[_Column]) -> Iterator[dict[
         showAllRuns=True,
     )
     yield _chart("BAR", "each", f"{metric} of each trial", metricKey=best)
+    for other in space.further:
+        x, y = keys.summary_of(other.name), keys.summary_of(metric)
+        yield _scatter(f"{other.name} → {metric}", x, "METRIC", y)
     yield _scatter(f"parameters → {metric}", keys.SUMMARY_PARAMETERS, "METRIC", best)
     for column in [c for c in searched if c.numeric][:_MOST_SCATTERED]:
         where, kind = (column.axis, "METRIC") if column.axis else (column.param, "PARAM")
@@ -235,8 +239,8 @@ def _scatter(name: str, x: str, kind: str, y: str) -> dict[str, Any]:
 
 
 def _curves(space: Space) -> Iterator[dict[str, Any]]:
-    metric = space.metric.name
-    drawn = dict.fromkeys([metric, keys.best_of(metric), "train/loss", "val/loss"])
+    metric, others = space.metric.name, [m.name for m in space.further]
+    drawn = dict.fromkeys([metric, keys.best_of(metric), *others, "train/loss", "val/loss"])
     for name in drawn:
         yield _chart(
             "LINE",

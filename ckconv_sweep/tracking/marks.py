@@ -8,7 +8,7 @@ a run has, and a sweep of any size costs a few calls.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -70,14 +70,14 @@ def in_mlflow(
     sweep_uid: str,
     records: Iterable[TrialRecord],
     *,
-    metric: str,
+    metrics: Sequence[str],
     files: str | None,
 ) -> Found:
     """Ask MLflow for the runs of a sweep; changes nothing.
 
     Args:
         records: the trials that it should have.
-        metric: the name of what trials are judged by.
+        metrics: the names of what trials are judged by, the primary one first.
         files: where the files of its runs lie on this machine; None where they lie on a server.
 
     Raises:
@@ -104,7 +104,7 @@ def in_mlflow(
             without_file.append(run.info.run_id)
             marks[record.number] = Mark()
         else:
-            marks[record.number] = _mark(run, record, metric)
+            marks[record.number] = _mark(run, record, metrics)
     whole = keys.TAG_FILES in parent.data.tags and not gone and not is_deleted(parent)
     return Found(parent.info.status if whole else "", marks, without_file)
 
@@ -128,7 +128,7 @@ def _is_gone(run: Any, name: str, files: str | None) -> bool:
     return not Path(unquote(urlsplit(place).path), name).exists()
 
 
-def _mark(run: Any, record: TrialRecord, metric: str) -> Mark:
+def _mark(run: Any, record: TrialRecord, metrics: Sequence[str]) -> Mark:
     """How much of a trial its run has."""
     # Both are written before anything is marked.
     if not run.data.params or keys.TAG_FILES not in run.data.tags:
@@ -136,13 +136,14 @@ def _mark(run: Any, record: TrialRecord, metric: str) -> Mark:
     steps = {point.key: point.step for point in run.data.to_proto().metrics}
     mark = Mark()
     for epoch in record.history:
-        names = (*epoch.metrics, keys.best_of(metric))
+        names = (*epoch.metrics, keys.best_of(metrics[0]))
         if any(steps.get(name, 0) < epoch.number for name in names):
             break
         mark.epochs = epoch.number
     if record.outcome != "running":
         told = {keys.TAG_REASON: record.reason, keys.TAG_ERROR: record.error}
-        summary = [keys.SUMMARY_EPOCHS, *[keys.summary_of(metric)] * bool(record.history)]
+        judged = metrics if record.history else ()
+        summary = [keys.SUMMARY_EPOCHS, *map(keys.summary_of, judged)]
         mark.ended = (
             run.info.status == STATUS[record.outcome]
             and run.info.end_time == (record.ended_ms or 0)

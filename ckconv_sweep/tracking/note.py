@@ -9,7 +9,7 @@ from typing import Any
 
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.grid import grid_note, most_trials
-from ckconv_sweep.config.history import objective
+from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
@@ -27,7 +27,7 @@ _BEGINNING = "A sweep on **"
 class _Row:
     params: Mapping[str, Any]
     outcome: Outcome = "running"
-    value: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
     ended_ms: int = 0
 
@@ -47,9 +47,9 @@ class Standings:
             self.rejected += 1
             return
         history = record.history
-        value = objective(history, self.space.metric) if history else None
+        values = objectives(history, self.space.metrics)
         self.rows[record.number] = _Row(
-            record.params, record.outcome, value, len(history), record.ended_ms or 0
+            record.params, record.outcome, values, len(history), record.ended_ms or 0
         )
 
     def hear(self, event: Event) -> None:
@@ -60,7 +60,7 @@ class Standings:
             self.rejected += 1
         elif isinstance(event, Ended) and event.number in self.rows:
             row = self.rows[event.number]
-            row.outcome, row.value, row.epochs = event.outcome, event.value, event.epochs
+            row.outcome, row.values, row.epochs = event.outcome, event.values, event.epochs
             row.ended_ms = event.ended_ms
 
     def best_so_far(self) -> list[tuple[int, float, int]]:
@@ -70,21 +70,25 @@ class Standings:
         ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
         points, best = list[tuple[int, float, int]](), None
         for i, (_, row) in enumerate(ended, start=1):
-            if row.outcome == "completed" and row.value is not None:
-                better = best is None or self.space.metric.better(row.value, best)
-                best = row.value if better else best
+            if row.outcome == "completed" and row.values:
+                value = row.values[self.space.metric.name]
+                better = best is None or self.space.metric.better(value, best)
+                best = value if better else best
             if best is not None:
                 points.append((i, best, row.ended_ms))
         return points
 
-    def _completed(self) -> list[tuple[int, _Row, float]]:
-        """The completed trials, best first, with what they are judged by."""
+    def _completed(self) -> list[tuple[int, _Row]]:
+        """The completed trials, best first."""
+        metric = self.space.metric
         completed = [
-            (number, row, row.value)
+            (number, row)
             for number, row in sorted(self.rows.items())
-            if row.outcome == "completed" and row.value is not None
+            if row.outcome == "completed" and row.values
         ]
-        return sorted(completed, key=lambda c: c[2], reverse=self.space.metric.mode == "max")
+        return sorted(
+            completed, key=lambda item: item[1].values[metric.name], reverse=metric.mode == "max"
+        )
 
     def note(self, *, charts: str = "") -> str:
         """The text; as many of the best trials as there is room for.
@@ -117,12 +121,12 @@ class Standings:
         )
         metric = space.metric
         why = grid_note(space, self.rejected)
-        better = "higher" if metric.mode == "max" else "lower"
         return (
             f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
             f"asked{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
             f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
-            f"**{metric.name}** at its {metric.at} epoch; {better} is better."
+            f"**{metric.name}** at its {metric.at} epoch; {metric.better_is} is better"
+            f"{space.beside}."
         )
 
     def _searched(self) -> str:
@@ -136,12 +140,13 @@ class Standings:
 
     def _ranking(self) -> list[str]:
         """The heading with the frame's line, then a line for each of the best completed trials."""
-        metric, searched = self.space.metric, self.space.parameters()
+        metrics, searched = [m.name for m in self.space.metrics], self.space.parameters()
         completed = self._completed()
-        columns = ["rank", "trial", metric.name, "epochs", *short_names(searched).values()]
+        columns = ["rank", "trial", *metrics, "epochs", *short_names(searched).values()]
         lines = [f"{_line(columns)}\n{_line(['---'] * len(columns))}"] if completed else [""]
-        for rank, (number, row, value) in enumerate(completed[:MOST_ROWS], start=1):
-            cells = [str(rank), trial_name(number), f"{value:.4g}", str(row.epochs)]
+        for rank, (number, row) in enumerate(completed[:MOST_ROWS], start=1):
+            values = [f"{row.values[name]:.4g}" for name in metrics]
+            cells = [str(rank), trial_name(number), *values, str(row.epochs)]
             cells += [_number(row.params[name]) if name in row.params else "" for name in searched]
             lines.append(_line(cells))
         return lines

@@ -11,11 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
-from ckconv_sweep.config.history import objective
-from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.config.history import objective, objectives
+from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.tracking.marks import Mark, uid
@@ -174,7 +174,7 @@ class Tracker(Listener):
             if whole and (over or not record.history):
                 continue
             before: list[EpochEnded] = []
-            for event in events_of(record, self._resolve(record)):
+            for event in events_of(record, self._resolve(record), self._runs.metrics):
                 if isinstance(event, EpochEnded) and event.epoch.number <= mark.epochs:
                     before.append(event)
                 elif not whole:
@@ -248,7 +248,7 @@ def _name_of(item: Event | str) -> str:
     return f"the {'start' if isinstance(item, Started) else 'end'} of trial {item.number}"
 
 
-def events_of(record: TrialRecord, trial: Trial) -> list[Event]:
+def events_of(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> list[Event]:
     """What was heard of a trial while it ran, from what the study keeps."""
     at_best = trial.metric.model_copy(update={"at": "best"})
     events: list[Event] = [
@@ -260,7 +260,6 @@ def events_of(record: TrialRecord, trial: Trial) -> list[Event]:
         best = objective(record.history[: i + 1], at_best)
         events.append(EpochEnded(number=record.number, epoch=epoch, best=best))
     if record.outcome != "running":
-        value = objective(record.history, trial.metric) if record.history else None
         events.append(
             Ended(
                 number=record.number,
@@ -268,7 +267,7 @@ def events_of(record: TrialRecord, trial: Trial) -> list[Event]:
                 reason=record.reason,
                 error=record.error,
                 epochs=len(record.history),
-                value=value,
+                values=objectives(record.history, metrics),
                 ended_ms=record.ended_ms or 0,
             )
         )

@@ -105,6 +105,8 @@ class Runs:
         marks: dict[int, Mark],
     ) -> None:
         self.experiment_id: str | None = None
+        self.metrics = (base.metric,) if sweep.space is None else sweep.space.metrics
+        """What trials are judged by, the primary metric first."""
         self.delivered_before: dict[int, list[EpochEnded]] = {}
         """Epochs of unfinished trials that an earlier session delivered; needed again where a run
         was deleted since."""
@@ -154,7 +156,7 @@ class Runs:
             self.experiment_id or "",
             self._sweep.uid,
             records,
-            metric=self._base.metric.name,
+            metrics=[metric.name for metric in self.metrics],
             files=artifact_location(self._uri),
         )
         for run_id in found.without_file:
@@ -301,8 +303,7 @@ class Runs:
             keys.TAG_ERROR: event.error[-5000:],
         }
         summary = {keys.SUMMARY_EPOCHS: float(event.epochs)}
-        if event.value is not None:
-            summary[keys.summary_of(self._base.metric.name)] = event.value
+        summary |= {keys.summary_of(name): value for name, value in event.values.items()}
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],

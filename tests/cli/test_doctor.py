@@ -25,7 +25,6 @@ from ckconv_sweep.doctor import Finding, examine, surroundings
 from ckconv_sweep.doctor.finding import Examined
 from ckconv_sweep.record import versions
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.tracking.marks import Found, Mark
 from ckconv_sweep.training import checkpoint
 
@@ -309,9 +308,7 @@ def test_what_a_killed_process_left_is_named_with_its_size(whole: SweepFolder) -
 def test_records_that_mlflow_is_not_known_to_have_are_counted(
     whole: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Study.create_or_open(
-        whole, read_space(str(whole.root.parents[1] / "small.yaml"))
-    ) as study:
+    with whole.records.create(read_space(str(whole.root.parents[1] / "small.yaml"))) as study:
         marks = {"0": [3, True], "1": [1, False]}
         study.set_note("mlflow", {"uri": NOBODY, "marks": marks, "status": "FINISHED"})
     one = only(found(whole), "mlflow")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -22,22 +23,22 @@ def started(number: int, before: int = 0, **params: object) -> Event:
     return Started(number=number, trial=TRIAL, params=named, started_ms=0, epochs_before=before)
 
 
-def epoch_ended(number: int, epoch: int, value: float, best: float) -> Event:
+def epoch_ended(number: int, epoch: int, value: float, best: float) -> EpochEnded:
     metrics = {"val/accuracy": value, "train/loss": 1.23456, "time/epoch_seconds": 0.5}
     return EpochEnded(
         number=number, epoch=Epoch(number=epoch, metrics=metrics, timestamp_ms=0), best=best
     )
 
 
-def ended(number: int, outcome: str, epochs: int, reason: str = "", error: str = "") -> Event:
-    value = 0.75 if epochs else None
+def ended(number: int, outcome: str, epochs: int, reason: str = "", error: str = "") -> Ended:
+    values = {"val/accuracy": 0.75} if epochs else {}
     return Ended(  # type: ignore[arg-type]
         number=number,
         outcome=outcome,
         reason=reason,
         error=error,
         epochs=epochs,
-        value=value,
+        values=values,
         ended_ms=0,
     )
 
@@ -69,7 +70,7 @@ LINES: list[tuple[Event, str]] = [
 def test_elsewhere_than_on_a_terminal_an_event_is_one_line(
     event: Event, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = PlainLines(Metric())
+    view = PlainLines((Metric(),))
     view.hear(started(0))
     capsys.readouterr()
     view.hear(event)
@@ -79,17 +80,52 @@ def test_elsewhere_than_on_a_terminal_an_event_is_one_line(
 
 
 def test_a_trial_alone_is_said_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:
-    view = PlainLines(Metric(), alone=True)
+    view = PlainLines((Metric(),), alone=True)
     view.hear(started(0))
     view.hear(epoch_ended(0, 1, 0.5, 0.5))
     (line,) = capsys.readouterr().out.splitlines()
     assert line[9:].startswith("epoch 1/5: val/accuracy 0.5000")
 
 
+TWO = (Metric(), Metric(name="val/loss", mode="min"))
+
+
+def with_loss(event: EpochEnded, loss: float) -> EpochEnded:
+    metrics = {**event.epoch.metrics, "val/loss": loss}
+    return replace(event, epoch=replace(event.epoch, metrics=metrics))
+
+
+def test_further_metrics_stand_beside_the_first_in_every_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = PlainLines(TWO)
+    view.hear(started(0))
+    view.hear(with_loss(epoch_ended(0, 1, 0.5, 0.5), 0.25))
+    view.hear(replace(ended(0, "completed", 5), values={"val/accuracy": 0.5, "val/loss": 0.25}))
+    _, epoch, end = capsys.readouterr().out.splitlines()
+    assert "val/accuracy 0.5000 (best 0.5000), val/loss 0.2500, train/loss 1.2346" in epoch
+    assert end.endswith("completed after 5 epochs, val/accuracy 0.5000, val/loss 0.2500")
+
+
+def test_further_metrics_have_a_column_in_the_live_view() -> None:
+    console = Console(file=io.StringIO(), width=80, height=40, force_terminal=True)
+    view = LiveView("digits", TWO, 2, console)
+    with view.shown():
+        for event in (started(0, dropout=0.1), started(1, dropout=0.2)):
+            view.hear(event)
+        view.hear(with_loss(epoch_ended(0, 1, 0.5, 0.5), 0.25))
+    assert isinstance(console.file, io.StringIO)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue()).splitlines()
+    (heading, *_) = [line.split() for line in reversed(lines) if "val/loss" in line]
+    assert heading[2:6] == ["val/accuracy", "best", "val/loss", "train/loss"]
+    (row, *_) = [line.split() for line in reversed(lines) if line.lstrip().startswith("t000")]
+    assert row[1:6] == ["1/5", "0.5000", "0.5000", "0.25", "1.235"]
+
+
 def drawn(events: list[Event], asked: int | None, width: int = 120) -> str:
     """The last picture of the live view, as plain text."""
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True)
-    view = LiveView("digits", Metric(), asked, console)
+    view = LiveView("digits", (Metric(),), asked, console)
     with view.shown():
         for event in events:
             view.hear(event)
@@ -155,7 +191,7 @@ def test_the_time_that_is_left_does_not_count_epochs_that_were_there_before(
     now = [0.0]
     monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    view = LiveView("digits", Metric(), 2, console)
+    view = LiveView("digits", (Metric(),), 2, console)
     view.hear(started(0, before=3))
     view.hear(epoch_ended(0, 3, 0.5, 0.5))  # as `watch` tells what it finds
     _, pace = view._headlines()
@@ -179,7 +215,7 @@ def test_the_time_that_is_left_has_no_trials_that_a_grid_cannot_give(
     now = [0.0]
     monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    view = LiveView("digits", Metric(), 3, console)
+    view = LiveView("digits", (Metric(),), 3, console)
     view.hear(started(0))
     view.hear(Rejected(number=1, most=2))
     view.hear(Rejected(number=2, most=1))

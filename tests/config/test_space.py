@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -636,6 +636,89 @@ def test_the_metric_of_a_space_comes_before_that_of_its_trial() -> None:
     )
     assert space.metric == space.trial.metric == Metric(name="val/loss", mode="min", at="best")
     assert space.resolve({"model.dropout": 0.1}).metric == space.metric
+
+
+LOSS = "{name: val/loss, mode: min}"
+
+
+def metrics_of(written: str, *, changes: Sequence[str] = (), write: Write) -> tuple[Metric, ...]:
+    text = space_text(DROPOUT, rest=f"budget: {{trials: 3}}\nmetrics: {written}")
+    return read_space(str(write("space.yaml", text)), changes).metrics
+
+
+def test_of_several_metrics_the_first_judges_the_trials(write: Write) -> None:
+    accuracy = Metric(name="val/accuracy", mode="max", at="last")
+    loss = Metric(name="val/loss", mode="min")
+    text = space_text(
+        DROPOUT,
+        rest=f"budget: {{trials: 3}}\nmetrics: [{{name: val/accuracy, at: last}}, {LOSS}]",
+    )
+    space = read_space(str(write("space.yaml", text)))
+    assert (space.metric, space.metrics) == (accuracy, (accuracy, loss))
+    assert space.trial.metric == accuracy
+    # The text that is kept, and that a person may launch again, says the same.
+    assert parse_space(space.to_yaml(), "stored") == space
+    assert read_space(str(write("again.yaml", space.to_yaml()))) == space
+
+
+def test_one_metric_is_stored_as_before_there_could_be_several(write: Write) -> None:
+    """Its digest stands in the studies of existing sweeps."""
+    (one,) = metrics_of(f"[{LOSS}]", write=write)
+    text = space_text(DROPOUT, rest=f"budget: {{trials: 3}}\nmetric: {LOSS}")
+    short = read_space(str(write("short.yaml", text)))
+    assert (one,) == short.metrics
+    assert "metrics" not in short.written()
+    assert short.written()["trial"]["metric"] == {"name": "val/loss", "mode": "min", "at": "best"}
+
+
+def test_a_change_of_the_metric_is_one_of_the_first(write: Write) -> None:
+    metrics = metrics_of(
+        f"[{{name: val/accuracy}}, {LOSS}]", changes=["metric.at=last"], write=write
+    )
+    assert [(m.name, m.at) for m in metrics] == [("val/accuracy", "last"), ("val/loss", "best")]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("[]", "metrics: at least one metric must stand here"),
+        ("3", "metrics: a list must stand here, got 3"),
+        ("[val/loss]", "metrics.0: a block of settings must stand here, got 'val/loss'"),
+        ("[{nam: val/loss}]", "no setting is called 'nam' in metrics.0\n  did you mean 'name'?"),
+        (f"[{{}}, {LOSS}, {LOSS}]", "metrics: val/loss is named twice\n  remove one of the two"),
+        (
+            "[{}, {name: val/loss, mode: min, at: best}]",
+            "metrics: only the first metric has `at`: it chooses the epoch at which all are read",
+        ),
+        (
+            "[{}, {name: val/perplexity, mode: min}]",
+            "metrics: smnist is not scored by val/perplexity; there are: val/loss, val/accuracy",
+        ),
+        (f"[{{}}]\nmetric: {LOSS}", "metric is set in two places, here and at"),
+    ],
+)
+def test_metrics_that_cannot_be_read_or_do_not_fit_are_refused(
+    written: str, message: str, write: Write
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        metrics_of(written, write=write)
+    assert f": {message}" in str(refusal.value)
+
+
+def test_a_change_may_not_take_the_metric_that_is_a_further_one(write: Write) -> None:
+    with pytest.raises(ConfigError, match="val/loss is named twice"):
+        metrics_of(f"[{{}}, {LOSS}]", changes=[f"metric={LOSS}"], write=write)
+
+
+def test_every_data_set_that_is_searched_must_be_scored_by_every_metric(write: Write) -> None:
+    text = """
+trial: {data: {name: digits}, model: {hidden_channels: 4}, training: {epochs: 3}}
+search: {data: {choices: {digits: {}, adding: {}}}}
+budget: {trials: 3}
+metrics: [{name: val/loss, mode: min}, {name: val/accuracy}]
+"""
+    with pytest.raises(ConfigError, match="metrics: adding is not scored by val/accuracy"):
+        read_space(str(write("space.yaml", text)))
 
 
 @pytest.mark.parametrize(

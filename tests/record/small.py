@@ -39,6 +39,9 @@ SPACE = parse_space(TEXT, "space.yaml")
 LOWER_IS_BETTER = parse_space(
     TEXT.replace("val/accuracy, mode: max", "val/loss, mode: min"), "space.yaml"
 )
+TWO_METRICS = parse_space(
+    f"{TEXT}metrics: [{{name: val/accuracy}}, {{name: val/loss, mode: min}}]\n", "space.yaml"
+)
 
 
 DISTRIBUTIONS = {

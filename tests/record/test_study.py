@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -22,7 +23,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import next_position
 
-from .small import DISTRIBUTIONS, LOWER_IS_BETTER, SPACE, ask, epoch
+from .small import DISTRIBUTIONS, LOWER_IS_BETTER, SPACE, TWO_METRICS, ask, epoch
 
 
 def add(study: Study, number: int, *accuracies: float) -> None:
@@ -274,6 +275,44 @@ def test_a_pruned_trial_has_its_best_epochs_value_in_optuna_too_and_is_never_the
     assert study._study.trials[0].value == 0.9
     with pytest.raises(ValueError, match="does not exist"):
         _ = study._study.best_value
+
+
+def test_a_study_has_a_direction_for_each_metric_and_a_trial_all_values_at_one_epoch(
+    folder: SweepFolder,
+) -> None:
+    """The lowest loss is that of another epoch than the best accuracy; its network is not kept."""
+    told = [(0.5, 0.1), (0.9, 0.4), (0.7, 0.3)]
+    with folder.records.create(TWO_METRICS) as study:
+        for outcome in ("completed", "pruned", "failed"):
+            number = ask(study).number
+            for i, (accuracy, loss) in enumerate(told, start=1):
+                metrics = {"val/accuracy": accuracy, "val/loss": loss}
+                ended = Epoch(number=i, metrics=metrics, timestamp_ms=i)
+                study.add_epoch(number, ended, accuracy)
+            study.end(number, outcome, reason="error" if outcome == "failed" else "")
+        assert study.contradictions() == []
+        assert study.changed_trials() == []
+    with folder.records.open() as study:
+        assert study.space == TWO_METRICS
+        assert [direction.name for direction in study._study.directions] == ["MAXIMIZE", "MINIMIZE"]
+        trials = study._study.get_trials()
+        assert [trial.values for trial in trials] == [[0.9, 0.4], [0.9, 0.4], None]
+        assert [trial.number for trial in study._study.best_trials] == [0]
+        assert trials[0].intermediate_values == {1: 0.5, 2: 0.9, 3: 0.7}
+
+
+def test_a_changed_value_of_a_further_metric_is_a_contradiction(folder: SweepFolder) -> None:
+    with folder.records.create(TWO_METRICS) as study:
+        ask(study)
+        study.add_epoch(0, epoch(1, 0.5), 0.5)
+        study.end(0, "completed", reason="epochs")
+    with contextlib.closing(sqlite3.connect(folder.records.path)) as connection, connection:
+        connection.execute("update trial_values set value = 0.001 where objective = 1")
+    with folder.records.open() as study:
+        assert study.contradictions() == [
+            "trial 0: it completed with 0.5, 0.001, which is not what its epochs say",
+            "trial 0: its record was changed after it had ended",
+        ]
 
 
 def test_a_trial_that_completes_keeps_nothing_of_an_attempt_that_was_killed_as_it_failed(

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
 from ckconv_sweep.keys import REASON_CONSTRAINT
@@ -272,6 +274,34 @@ def test_the_pareto_front_names_its_trials_and_leaves_out_those_that_did_not_com
     assert "t001" in said
     assert "t002" not in said
     assert "t003" not in said
+
+
+def test_of_several_metrics_each_further_one_has_a_panel_with_the_front_of_all() -> None:
+    of = parse_space(
+        f"{space().to_yaml()}metrics: [{{name: val/accuracy}}, {{name: val/loss, mode: min}}, "
+        "{name: train/accuracy}]",
+        "space",
+    )
+    told = [(0.5, 1.0, 0.1), (0.7, 2.0, 0.2), (0.6, 2.5, 0.1), (0.4, 3.0, 0.9)]
+    names = [metric.name for metric in of.metrics]
+    records = [
+        replace(
+            record(i),
+            history=(
+                Epoch(number=1, metrics=dict(zip(names, values, strict=True)), timestamp_ms=1),
+            ),
+        )
+        for i, values in enumerate(told)
+    ]
+    figure = draw("pareto", records, of)
+    titles = ["val/accuracy against val/loss", "val/accuracy against train/accuracy"]
+    assert [panel.get_title(loc="left") or panel.get_title() for panel in figure.axes] == titles
+    for panel, index in zip(figure.axes, (1, 2), strict=True):
+        (front,) = panel.lines
+        # The last one is beaten by nobody for its training accuracy.
+        expected = sorted((told[i][index], told[i][0]) for i in (0, 1, 3))
+        assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == expected
+        assert front.get_linestyle() == "None"
 
 
 def test_a_timeline_cuts_out_the_break_between_two_sessions_and_says_how_long_it_was() -> None:

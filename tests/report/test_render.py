@@ -341,3 +341,17 @@ def test_the_table_given_is_not_changed(write: Any) -> None:
 def test_infinity_is_refused_in_json_rather_than_written_as_no_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json(pd.DataFrame({"a": [math.inf]}))
+
+
+def test_settings_that_become_one_column_keep_room_to_be_read() -> None:
+    """Two metrics and their front leave three characters beside the epochs and the rank."""
+    row: dict[str, object] = {"rank": 1, "trial": 0, "outcome": "completed"}
+    row |= {"val/accuracy": 0.123456, "train/loss": 2.123456, "pareto": True, "epochs": 4}
+    table = pd.DataFrame([row | {"optimizer.learning_rate": 0.002182, "model.dropout": 0.2}])
+    settings = ["optimizer.learning_rate", "model.dropout"]
+    wide, narrow = ("\n".join(printed(table, width, settings=settings)) for width in (92, 80))
+    assert "epochs" in wide
+    assert "epochs" not in narrow
+    assert "rank" not in narrow
+    assert "pareto" in narrow
+    assert "learning_rate=0.002" in narrow

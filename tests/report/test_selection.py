@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
 from ckconv_sweep.report.leaderboard import all_columns, default_columns, leaderboard
 from ckconv_sweep.report.selection import Selection
@@ -30,7 +32,7 @@ COUNTS = {i: 100 * width for i, width in enumerate(WIDTHS)}
 def chosen(**options: object) -> pd.DataFrame:
     table = all_columns(RECORDS, SPACE, COUNTS)
     selection = Selection(**options)  # type: ignore[arg-type]
-    return selection.apply(table, "val/accuracy", default_columns(SPACE, table))
+    return selection.apply(table, SPACE.metrics, default_columns(SPACE, table))
 
 
 def test_without_options_it_is_the_leaderboard() -> None:
@@ -75,7 +77,7 @@ def test_pareto_is_the_plain_definition(drawn: list[tuple[int, float, bool]]) ->
     ]
     counts = {i: size for i, (size, _, _) in enumerate(drawn)}
     table = Selection(pareto=["model.parameters"]).apply(
-        all_columns(records, space(), counts), "val/accuracy", ["trial", "val/accuracy"]
+        all_columns(records, space(), counts), SPACE.metrics, ["trial", "val/accuracy"]
     )
     done = {i: (size, -score) for i, (size, score, ended) in enumerate(drawn) if ended}
     expected = {
@@ -87,6 +89,26 @@ def test_pareto_is_the_plain_definition(drawn: list[tuple[int, float, bool]]) ->
         )
     }
     assert set(table["trial"]) == expected
+
+
+def test_pareto_of_several_metrics_weighs_all_of_them() -> None:
+    """Trial 2 is worse than trial 1 in accuracy and size, and has the lowest loss."""
+    of = parse_space(
+        f"{space().to_yaml()}metrics: [{{name: val/accuracy}}, {{name: val/loss, mode: min}}]", "s"
+    )
+    told = [(0.5, 0.5), (0.7, 0.4), (0.6, 0.1)]
+    records = [
+        replace(
+            record(i),
+            history=(Epoch(number=1, metrics={"val/accuracy": a, "val/loss": b}, timestamp_ms=1),),
+        )
+        for i, (a, b) in enumerate(told)
+    ]
+    table = all_columns(records, of, {0: 300, 1: 100, 2: 200})
+    assert table["pareto"].tolist() == [True, True, False]
+    chosen = Selection(pareto=["parameters"]).apply(table, of.metrics, default_columns(of, table))
+    assert list(zip(chosen["rank"], chosen["trial"], strict=True)) == [(1, 1), (2, 2)]
+    assert list(chosen)[3:6] == ["val/accuracy", "val/loss", "model.parameters"]
 
 
 def test_pareto_in_a_text_is_refused() -> None:

@@ -25,9 +25,12 @@ from scipy.stats import qmc
 from sweep.in_process import Machine, formula, machine, make_space
 
 from ckconv_sweep.config.domains import Choices, Interval, points
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.sampling import SAMPLERS
 from ckconv_sweep.config.space import Space, exhausted, grid
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, next_position
 from ckconv_sweep.search.samplers import (
     PlannedSampler,
     distribution,
@@ -329,3 +332,61 @@ def test_a_domain_becomes_optunas_of_the_same_values() -> None:
     assert distribution(Interval(low=1, high=9, whole=False, log=True)) == FloatDistribution(
         1, 9, log=True
     )
+
+
+TWO = "[{name: val/accuracy}, {name: val/loss, mode: min}]"
+
+
+def of_two_metrics(number: int, accuracy: float, loss: float, outcome: Outcome) -> TrialRecord:
+    """A trial whose learning rate is its accuracy / 10."""
+    metrics = {"val/accuracy": accuracy, "val/loss": loss}
+    ended = Epoch(number=1, metrics=metrics, timestamp_ms=1)
+    return TrialRecord(
+        number=number,
+        outcome=outcome,
+        params={"optimizer.learning_rate": accuracy / 10},
+        history=() if outcome == "failed" else (ended,),
+        position=number,
+    )
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws_with_several_metrics_and_trials_of_every_outcome(
+    name: str, disk: Path
+) -> None:
+    counted = "{choices: [0.0, 0.1, 0.2, 0.3]}"
+    space = make_space(
+        search=f"  model.dropout: {counted}\n  model.input_dropout: {counted}",
+        sampler=name,
+        metrics=TWO,
+    )
+    outcomes: list[Outcome] = ["completed", "pruned", "failed", "running", "completed"]
+    with machine(disk, space).folder.records.create(space) as study:
+        for i in range(TRIALS):
+            record = new_trial(study)
+            if (outcome := outcomes[i % 5]) == "running":
+                continue
+            for number in (1, 2):
+                epoch = formula(space.resolve(record.params, record.number), number)
+                study.add_epoch(record.number, epoch, epoch.metrics["val/accuracy"])
+            study.end(record.number, outcome, reason="error" if outcome == "failed" else "")
+        records = study.trials()
+        position = next_position(records)
+        (first, again) = (View(space, records).draw(position) for _ in range(2))
+        one_by_one = View(space)
+        for record in records:
+            one_by_one.show(record)
+        assert first == again == one_by_one.draw(position)
+
+
+def test_with_several_metrics_tpe_holds_a_pruned_trial_for_worse_than_every_completed_one() -> None:
+    """Also where its early loss is lower than any: it was stopped for its accuracy."""
+    search = "  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1}"
+    space = make_space(search=search, sampler="tpe", metrics=TWO)
+    good = [of_two_metrics(i, 0.9 + i / 1000, 0.5, "completed") for i in range(10)]
+    stopped = [of_two_metrics(i, i / 1000, 0.01, "pruned") for i in range(10, 20)]
+    draws = [
+        View(space, [*good, *stopped]).draw(position).params["optimizer.learning_rate"]
+        for position in range(20, 40)
+    ]
+    assert min(map(float, draws)) > 0.05  # theirs end at 0.002, and those of the good at 0.09

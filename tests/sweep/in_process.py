@@ -83,6 +83,7 @@ def make_space(
     constraints: Sequence[str] = (),
     training: str = "",
     data: str = "digits",
+    metrics: str = "",
 ) -> Space:
     search = search or (COUNTED if sampler == "grid" else REAL)
     return parse_space(
@@ -97,6 +98,7 @@ sampler: {{name: {sampler}, seed: 3}}
 scheduler: {scheduler}
 constraints: {list(constraints)}
 budget: {{trials: {trials}{f", hours: {hours}" if hours else ""}}}
+{f"metrics: {metrics}" if metrics else ""}
 """,
         "space.yaml",
     )

@@ -118,6 +118,18 @@ def test_curves_of_metric_and_losses_are_drawn_once_each() -> None:
     assert lines == ["val/accuracy", "val/accuracy_best", "train/loss", "val/loss"]
 
 
+def test_further_metrics_are_columns_curves_and_drawn_against_the_first() -> None:
+    space = make_space(metrics="[{name: val/accuracy}, {name: train/accuracy}]")
+    state = opened(view_tag(space, "s", 0))
+    assert state["selectedColumns"][:2] == [
+        "metrics.`val/accuracy_best`",
+        "metrics.`summary/train_accuracy`",
+    ]
+    against = {(c["xaxis"]["key"], c["yaxis"]["key"]) for c in charts(space, "SCATTER")}
+    assert ("summary/train_accuracy", "summary/val_accuracy") in against
+    assert "train/accuracy" in [chart["metricKey"] for chart in charts(space, "LINE")]
+
+
 def test_where_less_is_better_the_least_comes_first_and_blue_is_good() -> None:
     space = make_space()
     metric = Metric(name="val/loss", mode="min")

@@ -76,7 +76,7 @@ def test_it_is_the_same_whether_trials_were_heard_of_or_are_read_from_the_study(
     heard, read = Standings(SPACE), Standings(SPACE)
     for r in RECORDS[:5]:
         read.add(r)
-        for event in events_of(r, SPACE.resolve(r.params, r.number)):
+        for event in events_of(r, SPACE.resolve(r.params, r.number), SPACE.metrics):
             heard.hear(event)
     assert heard.note() == read.note()
 
@@ -95,7 +95,7 @@ def test_of_equal_trials_the_earlier_one_stands_first() -> None:
                 reason="epochs",
                 error="",
                 epochs=1,
-                value=0.5,
+                values={"val/accuracy": 0.5},
                 ended_ms=1,
             )
         )

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep import keys
-from ckconv_sweep.record.events import Event
 from ckconv_sweep.tracking.outbox import Mark, events_of, uid
 
 from .mlflow_real import runs_of
-from .tracked import RECORDS, SPACE, check, deliver, make, record, wait_until
+from .tracked import RECORDS, SPACE, all_events, check, deliver, make, record, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
@@ -41,10 +40,7 @@ def test_a_second_tracker_adds_what_one_that_was_abandoned_had_not_delivered(
 ) -> None:
     first, _ = make(database, "two")
     first.start()
-    events: list[Event] = [
-        event for r in RECORDS[:3] for event in events_of(r, SPACE.resolve(r.params, r.number))
-    ]
-    for event in events[:heard]:
+    for event in all_events(RECORDS[:3])[:heard]:
         first.hear(event)
     wait_until(lambda: first.waiting == 0)
     # Its process dies without a word; the marks are those of some time before.
@@ -129,7 +125,7 @@ def test_a_run_that_was_deleted_in_the_pages_is_there_again_with_all_of_its_epoc
         tracker, said = make(database, "deleted", marks=first.marks)
         tracker.catch_up(RECORDS, lambda r: SPACE.resolve(r.params, r.number))
         tracker.start()
-        start, _, _, third, end = events_of(grown, SPACE.resolve(grown.params, 4))
+        start, _, _, third, end = events_of(grown, SPACE.resolve(grown.params, 4), SPACE.metrics)
         for event in (start, third, end):
             tracker.hear(event)
         assert tracker.close("FINISHED") == 0

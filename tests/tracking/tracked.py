@@ -152,7 +152,9 @@ def wait_until(done: Any, seconds: float = 30.0) -> None:
 
 
 def all_events(records: list[TrialRecord]) -> list[Event]:
-    return [e for r in records for e in events_of(r, SPACE.resolve(r.params, r.number))]
+    return [
+        e for r in records for e in events_of(r, SPACE.resolve(r.params, r.number), SPACE.metrics)
+    ]
 
 
 class Gate:

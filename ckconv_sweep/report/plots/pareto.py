@@ -1,21 +1,34 @@
-"""The metric against the size of the model."""
+"""The metric against the size of the model; where there are several, against each other one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.pareto import pareto_optimal
 from ckconv_sweep.report.plots import style
-from ckconv_sweep.report.sample import score
 
 _MOST_NAMES = 12
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class _Point:
+    number: int
+    score: float
+    """The primary metric."""
+    costs: Sequence[float]
+    """What it is weighed against: each further metric, or the size of the model."""
 
 
 def draw(
@@ -24,38 +37,71 @@ def draw(
     *,
     parameters: Mapping[int, int] | None = None,
 ) -> Figure:
-    """Completed trials, and the front: those than which no other is both better and not larger,
-    or smaller and not worse.
+    """Completed trials, and the front: those than which no other is as good in all that is shown
+    and better in one. Several further metrics have a panel each, with the front of all together.
 
     Args:
-        parameters: the number of trained values of each trial's model, by the trial's number.
+        parameters: the number of trained values of each trial's model, by the trial's number;
+            needed where there is one metric.
 
     Raises:
         ConfigError: these are not given; a study does not hold them.
     """
-    if parameters is None:
+    if parameters is None and not space.further:
         raise ConfigError(
             "a Pareto front needs the number of parameters of each trial's model",
             hint="hand them in as parameters={number: count}",
         )
-    metric = space.metric
-    points = [
-        (parameters[r.number], value, r.number)
-        for r in records
-        if r.outcome == "completed"
-        and r.number in parameters
-        and (value := score(r, metric)) is not None
-    ]
+    points = list(_points(records, space, parameters or {}))
     if not points:
         return style.said("no trial has completed")
-    figure, panel = style.new(4.2)
-    style.scatter(panel, "completed", [p[0] for p in points], [p[1] for p in points], alpha=0.8)
-    optimal = pareto_optimal([p[:2] for p in points], ["min", metric.mode])
-    best = sorted(point for point, yes in zip(points, optimal, strict=True) if yes)
+    modes = (
+        [metric.mode for metric in space.metrics] if space.further else [space.metric.mode, "min"]
+    )
+    optimal = pareto_optimal([[p.score, *p.costs] for p in points], modes)
+    front = [point for point, yes in zip(points, optimal, strict=True) if yes]
+    amount = len(points[0].costs)
+    columns, rows = min(_COLUMNS, amount), -(-amount // _COLUMNS)
+    figure, panels = style.new(4.2 * rows, rows, columns, sharey=True, squeeze=False)
+    for i, panel in enumerate(np.ravel(panels)):
+        if i < amount:
+            _draw_panel(panel, points, front, i, space)
+        else:
+            panel.set_visible(False)
+    for panel in panels[:, 0]:
+        style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
+    style.legend(panels[0, -1], loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _points(
+    records: Sequence[TrialRecord], space: Space, sizes: Mapping[int, int]
+) -> Iterator[_Point]:
+    for record in records:
+        if record.outcome != "completed":
+            continue
+        score, *costs = objectives(record.history, space.metrics).values()
+        if space.further:
+            yield _Point(record.number, score, costs)
+        elif record.number in sizes:
+            yield _Point(record.number, score, [sizes[record.number]])
+
+
+def _draw_panel(
+    panel: Axes, points: Sequence[_Point], front: Sequence[_Point], index: int, space: Space
+) -> None:
+    """The primary metric against one of what it is weighed against."""
+    other = space.further[index] if space.further else None
+    x = [point.costs[index] for point in points]
+    style.scatter(panel, "completed", x, [point.score for point in points], alpha=0.8)
+    best = sorted((point.costs[index], point.score, point.number) for point in front)
+    alone = len(points[0].costs) == 1
     panel.plot(
-        [size for size, _, _ in best],
-        [value for _, value, _ in best],
-        drawstyle="steps-post",
+        [cost for cost, _, _ in best],
+        [score for _, score, _ in best],
+        # Of several panels none shows the front as a line: it is one of all metrics together.
+        linestyle="-" if alone else "none",
+        drawstyle="steps-pre" if other and other.mode == "max" else "steps-post",
         color=style.FRONT,
         linewidth=1.4,
         marker="o",
@@ -63,21 +109,21 @@ def draw(
         label=f"Pareto front ({len(best)})",
         zorder=3,
     )
-    for size, value, number in best[-_MOST_NAMES:]:
+    for cost, score, number in best[-_MOST_NAMES:]:
         panel.annotate(
             trial_name(number),
-            (size, value),
-            xytext=(0, 8 if metric.mode == "max" else -14),
+            (cost, score),
+            xytext=(0, 8 if space.metric.mode == "max" else -14),
             textcoords="offset points",
             ha="center",
             fontsize=8.5,
         )
-    sizes = [size for size, _, _ in points]
-    if max(sizes) > 5 * min(sizes):
-        style.log_axis(panel.xaxis, min(sizes), max(sizes))
+    if other is not None:
+        style.metric_axis(panel.xaxis, x, other)
+        style.title(panel, f"{space.metric.name} against {other.name}")
+        return
+    if max(x) > 5 * min(x):
+        style.log_axis(panel.xaxis, min(x), max(x))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
     panel.set_xlabel("parameters of the model", fontsize=9)
-    style.metric_axis(panel.yaxis, [value for _, value, _ in points], metric)
-    style.title(panel, f"{metric.name} against the size of the model")
-    style.legend(panel, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+    style.title(panel, f"{space.metric.name} against the size of the model")
