@@ -4,7 +4,7 @@
     python -m benchmarks.packs --size 98k --members 1 2 4 --steps 4
 
 Whole training steps as `ckconv_sweep.training` makes them: masks, model, loss, backward, optimiser.
-The sequences are drawn, in the shape of the data set, so that nothing is downloaded.
+The sequences are drawn, in the shape of the dataset, so that nothing is downloaded.
 
 A second of a pack is one of the processor on a CPU (one thread), which other work on the machine
 changes little, and one of the clock on a GPU; packs are interleaved in one process, medians. "of

@@ -237,7 +237,7 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
     without making it. A trial that was being drawn when its driver died has none. Imports PyTorch.
 
     Raises:
-        ConfigError: the size of the data set stands in files that are not there.
+        ConfigError: the size of the dataset stands in files that are not there.
     """
     from ckconv_sweep.data.datasets import describe
     from ckconv_sweep.models.parameters import count_parameters

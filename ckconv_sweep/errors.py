@@ -2,7 +2,7 @@
 
     CkconvSweepError              exit code 1
     |-- ConfigError          2    a file, an option or a name is wrong; the user can mend it
-    |   |-- UnknownNameError 2    a name that no table holds (data set, sampler, setting, ...)
+    |   |-- UnknownNameError 2    a name that no table holds (dataset, sampler, setting, ...)
     |   |-- SpaceChanged     2    a sweep of this name was started with another space
     |   |-- DataChanged      2    the data are not those that training began on
     |   `-- ResourcesMissing 2    the cluster has less than a trial asks for

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A sweep's name; all sweeps if left out.")
+    ] = None,
     json: Json = False,
     tracking_uri: TrackingUri = None,
     data_dir: DataDir = None,

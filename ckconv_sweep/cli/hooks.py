@@ -61,7 +61,7 @@ class Command:
                 return f"{self.option}: cannot be started: {error.strerror}"
             if not _ended(process, stop):
                 process.returncode = 0  # Python must not complain that nobody waited for it
-                return f"{self.option}: the command still runs; it is left alone"
+                return f"{self.option}: the command is still running and was not stopped"
             if process.returncode == 0:
                 return ""
             said.seek(0)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.summary import Summary
 
-Json = Annotated[bool, typer.Option("--json", help="For a script.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="A sweep; all of them without it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A sweep's name; all sweeps if left out.")
+    ] = None,
     json: Json = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
@@ -27,7 +29,7 @@ def status(
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
     primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
-    best_params, started_at and last_epoch_at (ISO 8601, UTC). What is not known yet is null.
+    best_params, started_at and last_epoch_at (ISO 8601, UTC). Unknown values are null.
     """
     from dataclasses import asdict
     from json import dumps
@@ -45,11 +47,11 @@ def status(
         typer.echo(dumps(said[0] if name else said, indent=2))
         return
     for (s, note), folder in zip(summaries, folders, strict=True):
-        typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} asked")
+        typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} requested")
         if note:
             typer.echo(f"  {note}")
         typer.echo(
-            f"  {s.completed} completed, {s.pruned} stopped early, {s.failed} failed, "
+            f"  {s.completed} completed, {s.pruned} pruned, {s.failed} failed, "
             f"{s.unfinished} {'running' if s.state == 'running' else 'unfinished'}"
         )
         if s.best_values is not None:
@@ -60,11 +62,11 @@ def status(
                 f"epoch {s.best_epoch})"
             )
         if s.state == "interrupted":
-            typer.echo(f"  go on with: {command('resume', folder)}")
+            typer.echo(f"  resume with: {command('resume', folder)}")
 
 
 def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
-    """All sweeps of a folder."""
+    """List the sweeps of a folder."""
     from rich.table import Table
 
     from ckconv_sweep.cli import words
@@ -101,10 +103,13 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
 
 def best(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="Write the best trial here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the trial to this file.")] = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """The best completed trial, as a trial file; training it on the same CPU repeats its curve."""
+    """Print the best completed trial as a trial file.
+
+    Training it again on the same CPU gives the same curve.
+    """
     from ckconv_sweep.config import files
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.config.history import objectives
@@ -141,7 +146,7 @@ def best(
     typer.echo(f"train it again (the same numbers on the same CPU): ckconv-sweep train {out}")
     if weights is not None:
         typer.echo(f"its weights: {weights}")
-        typer.echo(f"test them, once: ckconv-sweep evaluate {weights}")
+        typer.echo(f"score them on the test split, once: ckconv-sweep evaluate {weights}")
 
 
 def _summary(folder: SweepFolder) -> tuple[Summary, str]:

@@ -21,7 +21,9 @@ SWEEPS_DIR = Path("sweeps")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Where data sets lie, or are downloaded to.", envvar="CKCONV_DATA"),
+    typer.Option(
+        help="Folder of the datasets; missing ones are downloaded to it.", envvar="CKCONV_DATA"
+    ),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -39,8 +41,8 @@ FromMlflow = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
-        help="Read MLflow at this address alone, not the sweep's folder.",
-        show_default="where there is no folder: MLFLOW_TRACKING_URI",
+        help="Read from MLflow at this address, not from the sweep's folder.",
+        show_default="MLFLOW_TRACKING_URI, if there is no folder",
     ),
 ]
 RequireTracking = Annotated[
@@ -51,13 +53,15 @@ OnFinish = Annotated[
     str | None,
     typer.Option(
         metavar="COMMAND",
-        help="Run in a shell when the sweep ends or is stopped; CKCONV_SWEEP, CKCONV_STATE, "
-        "CKCONV_BEST_VALUE, ... are in its environment.",
+        help="Shell command to run when the sweep ends or is stopped; its environment has "
+        "CKCONV_SWEEP, CKCONV_STATE, CKCONV_BEST_VALUE, ...",
     ),
 ]
 OnBest = Annotated[
     str | None,
-    typer.Option(metavar="COMMAND", help="The same at each new best value, in the background."),
+    typer.Option(
+        metavar="COMMAND", help="Shell command to run in the background at each new best value."
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 

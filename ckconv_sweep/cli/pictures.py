@@ -29,7 +29,7 @@ def plot(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Which settings slice and contour show; their last words are enough.",
+            help="Settings that slice and contour show; short names are enough.",
             show_default="the most important ones",
         ),
     ] = None,
@@ -37,7 +37,7 @@ def plot(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """A picture of a sweep, also while it runs.
+    """Draw a picture of a sweep, even while it is running.
 
     ckconv-sweep plot quickstart contour --settings learning_rate,omega_0
     """
@@ -73,14 +73,14 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write the space with the ranges that ended too early going further.",
+            help="Also write the space, with wider ranges where the best trials lie at an end.",
         ),
     ] = None,
     tracking_uri: FromMlflow = None,
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """A sweep as one HTML file, to keep or to send: best settings, pictures, advice.
+    """Write a sweep as one HTML file to keep or send: best settings, pictures, advice.
 
     ckconv-sweep report quickstart --out quickstart.html
     """
@@ -101,15 +101,17 @@ def report(
     wider = widened(results.records, results.space) if wider_space else None
     if wider_space is not None and wider is None:
         raise ConfigError(
-            "no range ended too early, or none can go further",
+            "no range needs to be wider, or none can be",
             where="--wider-space",
             hint="leave it out",
         )
     parameters = None
     try:
         parameters = None if results.space.further else _parameters(results, data_dir)
-    except ConfigError as error:  # the size of a data set may stand in its files
-        typer.echo(f"no Pareto front, because models cannot be counted: {error}", err=True)
+    except ConfigError as error:  # the size of a dataset may stand in its files
+        typer.echo(
+            f"no Pareto front, because the models' parameters cannot be counted: {error}", err=True
+        )
     folder = SweepFolder.of(sweeps_dir, name)
     here = results.source == str(folder.root)
     text = page(

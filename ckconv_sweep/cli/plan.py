@@ -38,7 +38,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     )
     if note := grid_note(space):
         console.print(note)
-    used_up = " (a point of the grid that violates it is left out)"
+    used_up = " (grid points that violate it are skipped)"
     for constraint in space.constraints:
         console.print(f"constraint: {constraint}{used_up if grid_size(space) is not None else ''}")
     table = Table(title="searched", title_justify="left")
@@ -52,7 +52,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     if folder.records.exists():
         with folder.records.open() as study:
             check_same_space(study.space, space, folder.name)
-        console.print(f"the sweep {folder.name} exists: launch would go on with it")
+        console.print(f"the sweep {folder.name} exists: launch would resume it")
     else:
         console.print(f"nothing was started; it would be kept in {folder.root}", soft_wrap=True)
 

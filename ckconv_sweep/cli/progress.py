@@ -51,8 +51,8 @@ class PlainLines(Listener):
         if records:
             unfinished = sum(r.outcome == "running" for r in records)
             self.say(
-                f"going on: {count(len(records) - unfinished, 'trial')} ended before, "
-                f"{unfinished} unfinished"
+                f"resuming: {count(len(records) - unfinished, 'trial')} have ended, {unfinished} "
+                f"unfinished"
             )
 
     def hear(self, event: Event) -> None:
@@ -94,7 +94,7 @@ def ended_in_words(event: Ended) -> str:
             why = " (early stopping)" if event.reason == "early_stopping" else ""
             return f"completed after {event.epochs} epochs{why}{value}"
         case "pruned":
-            return f"stopped early by the scheduler after epoch {event.epochs}{value}"
+            return f"pruned by the stopping rule after epoch {event.epochs}{value}"
     last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
     return f"failed ({event.reason}) after {event.epochs} epochs: {last}"
 
@@ -192,7 +192,7 @@ class LiveView(Listener):
         if self._asked is not None:
             counts += (
                 f": {done} of {self._asked} trials ended ({self._counts['completed']} completed, "
-                f"{self._counts['pruned']} stopped early, {self._counts['failed']} failed), "
+                f"{self._counts['pruned']} pruned, {self._counts['failed']} failed), "
                 f"{len(self._rows)} running"
             )
         yield _line(counts, "bold")

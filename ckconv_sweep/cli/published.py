@@ -11,11 +11,14 @@ from ckconv_sweep.cli.options import Changes, DataDir, absolute
 
 
 def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="A file that the published code saved.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint file of the published code.")],
     omega_0: Annotated[
-        float, typer.Option("--omega-0", help="Its omega_0, with all digits: no file holds it.")
+        float,
+        typer.Option(
+            "--omega-0", help="Its omega_0, with all digits; the file does not contain it."
+        ),
     ],
-    dataset: Annotated[str, typer.Option(help="The data set that it was trained on.")],
+    dataset: Annotated[str, typer.Option(help="The dataset that it was trained on.")],
     out: Annotated[Path, typer.Option(help="A folder for the checkpoint and its trial.")],
     set_: Changes = None,
     data_dir: DataDir = None,

@@ -44,14 +44,14 @@ def show_result(
     again = command("resume", folder)
     if session is not None and session.signal_exit_code is not None:
         if not session.trained:
-            typer.echo("stopped before the first trial; nothing was begun")
+            typer.echo("stopped before the first trial; nothing was started")
             raise typer.Exit(session.signal_exit_code)
         summary = summarize(folder.name, records, space, held=False)
         ended = summary.completed + summary.pruned + summary.failed
         # One line: what is kept, and how to go on.
         typer.echo(
-            f"stopped: {count(ended, 'ended trial')} and every recorded epoch are kept, "
-            f"{summary.unfinished} will go on; resume with: {again}"
+            f"stopped: {count(ended, 'ended trial')} and every recorded epoch are kept; "
+            f"{summary.unfinished} unfinished; resume with: {again}"
         )
         raise typer.Exit(session.signal_exit_code)
 
@@ -59,7 +59,7 @@ def show_result(
     table = leaderboard(records, space).head(SHOWN)
     title = (
         f"{folder.name}: {count(summary.completed, 'trial')} completed, "
-        f"{summary.pruned} stopped early, {summary.failed} failed"
+        f"{summary.pruned} pruned, {summary.failed} failed"
         + (f", {summary.unfinished} unfinished" if summary.unfinished else "")
         + f" (every number is a validation number: {space.metric.name})"
         * space.metric.name.startswith("val/")
@@ -70,7 +70,7 @@ def show_result(
     for line in [*captions(space), *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     if session is not None and session.time_is_up:
-        console.print(f"the {space.budget.hours:g} hours are up; go on with: {again} --hours MORE")
+        console.print(f"the {space.budget.hours:g} hours are up; resume with: {again} --hours MORE")
     if session is not None and session.undelivered:
         lacking = (
             f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers again"

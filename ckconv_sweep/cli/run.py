@@ -28,26 +28,28 @@ if TYPE_CHECKING:
     from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.record.folder import SweepFolder
 
-Trials = Annotated[int | None, typer.Option(min=1, help="How many trials the sweep has in all.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Total number of trials.")]
 Hours = Annotated[
     float | None,
-    typer.Option(min=1e-6, help="Hours after which the sweep ends, all its sessions together."),
+    typer.Option(min=1e-6, help="Total hours, over all sessions of the sweep."),
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option(min=1, help="Trials at a time.", show_default="as many as fit"),
+    typer.Option(min=1, help="Number of concurrent trials.", show_default="as many as fit"),
 ]
 Cpus = Annotated[
     float | None,
-    typer.Option(min=0.001, help="CPUs that a trial gets.", show_default="training.threads"),
+    typer.Option(min=0.001, help="CPUs per trial.", show_default="training.threads"),
 ]
-Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs that a trial gets; 0.25 shares one.")]
+Gpus = Annotated[
+    float, typer.Option(min=0.0, help="GPUs per trial; at 0.25, four trials share one.")
+]
 Pack = Annotated[
     str | None,
     typer.Option(
         metavar="N|auto",
-        help="Train so many trials of equal shapes as one, in one process with the CPUs and GPUs "
-        "of a trial; auto: as many as are fastest, which is measured first.",
+        help="Train N trials of equal shapes together, in one process with the CPUs and GPUs of "
+        "one trial; auto measures first which N is fastest.",
         show_default="every trial alone",
     ),
 ]
@@ -69,8 +71,8 @@ AllowDataChange = Annotated[
     bool,
     typer.Option(
         "--allow-data-change",
-        help="Continue on other data than the sweep was trained on, or let a node have others; "
-        "table and doctor tell which trials were trained on which.",
+        help="Continue although the data have changed, or a node has other data; table and doctor "
+        "show which trials were trained on which.",
     ),
 ]
 
@@ -133,7 +135,7 @@ def launch(
     ] = None,
     set_: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, and touch nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run; start and write nothing.")
     ] = False,
 ) -> None:
     """Start a sweep, or resume one that was interrupted.

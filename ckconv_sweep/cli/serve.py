@@ -19,10 +19,10 @@ _OPENING_SECONDS = 5.0
 
 def ui(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep, to open the comparison of its trials.")
+        str | None, typer.Argument(help="A sweep's name: opens the comparison of its trials.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5000,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
     """Start MLflow's pages over the local database, for this machine only, until Ctrl-C. For a

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TrialFile = Annotated[
     str, typer.Argument(help="A trial: a file, or the name of a bundled one.", metavar="TRIAL")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
 
 
 class SplitName(StrEnum):
@@ -30,7 +30,7 @@ def train(
     trial: TrialFile,
     set_: Changes = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where it is kept.", show_default="runs/<trial's name>")
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/<trial's name>")
     ] = None,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
@@ -93,7 +93,7 @@ def train(
         )
     if run.signal_exit_code is not None:
         typer.echo(
-            f"stopped: every ended epoch is kept in {folder}; go on with the same command: "
+            f"stopped: every finished epoch is kept in {folder}; to continue, run again: "
             f"{again}" + (f" --out {out}" if out else "")
         )
         raise typer.Exit(run.signal_exit_code)
@@ -107,7 +107,7 @@ def train(
         f"best epoch {run.best.number}: {scores} (validation split; the test split was not touched)"
     )
     typer.echo(f"weights: {run.weights}")
-    typer.echo(f"test it, once: ckconv-sweep evaluate {folder}")
+    typer.echo(f"score it on the test split, once: ckconv-sweep evaluate {folder}")
     if run.undelivered:
         typer.echo(
             f"{count(run.undelivered, 'record')} not delivered to MLflow; the same command "
@@ -121,14 +121,14 @@ def evaluate(
     ],
     split: Annotated[SplitName, typer.Option(help="Which sequences.")] = SplitName.test,
     dataset: Annotated[
-        str | None, typer.Option(help="Score on another data set than it was trained on.")
+        str | None, typer.Option(help="Dataset to score on, if not the one that it was trained on.")
     ] = None,
     sampling_rate: Annotated[
         int | None, typer.Option(min=1, help="Keep every n-th step, without training again.")
     ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
-    json: Annotated[bool, typer.Option("--json", help="As JSON, in full precision.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, in full precision.")] = False,
 ) -> None:
     """Score a trained model on the test split. No other command opens it.
 

@@ -43,15 +43,17 @@ Where = Annotated[
 ]
 Sort = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN[:asc|desc]", help="The order.", show_default="best first"),
+    typer.Option(
+        metavar="COLUMN[:asc|desc]", help="Sort by this column.", show_default="best first"
+    ),
 ]
-Top = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+Top = Annotated[int | None, typer.Option(min=1, help="Show only the first N rows.")]
 Columns = Annotated[
     str | None,
     typer.Option(
         metavar="A,B",
-        help="Only these columns. There are more than are shown: other metrics at the trial's "
-        "epoch, reason, model.parameters.",
+        help="Show only these columns. There are more than the table shows: other metrics at the "
+        "trial's epoch, reason, model.parameters.",
     ),
 ]
 
@@ -66,13 +68,13 @@ def table(
         str | None,
         typer.Option(
             metavar="SETTING",
-            help="Over completed trials, for each value: how many, mean with its 95 % interval "
-            "(Student t), best. Real numbers are put in quantile bins.",
+            help="Group the completed trials by a setting: count, mean with its 95 % interval "
+            "(Student t) and best of each value; real numbers in quantile bins.",
         ),
     ] = None,
     bins: Annotated[
         int | None,
-        typer.Option(min=1, help="How many bins --group-by makes.", show_default="4"),
+        typer.Option(min=1, help="Number of bins for --group-by.", show_default="4"),
     ] = None,
     pareto: Annotated[
         list[str] | None,
@@ -87,9 +89,9 @@ def table(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """The trials of a sweep, best first. What says val/ was measured on the validation split.
+    """The trials of a sweep, best first. Metrics called val/ were measured on the validation split.
 
-    A column may be named by its last words: omega_0 is model.kernel.omega_0.
+    Short names are enough: omega_0 is model.kernel.omega_0.
 
         ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
     """
@@ -141,7 +143,7 @@ def table(
 def compare(
     names: Annotated[list[str], typer.Argument(help="The sweeps' names.", metavar="NAME")],
     trials: Annotated[
-        bool, typer.Option("--trials", help="A row a trial, with every setting that varies.")
+        bool, typer.Option("--trials", help="One row per trial, with every setting that varies.")
     ] = False,
     where: Where = None,
     sort: Sort = None,
@@ -152,7 +154,9 @@ def compare(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Several sweeps in one table, or all their trials; ranked only where they are judged alike.
+    """Show several sweeps in one table, or all their trials.
+
+    They are ranked only if they have the same metric and the same data.
 
     ckconv-sweep compare first second --trials --top 10
     """

@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 1.0
 
 
 def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
-    """Look on while a sweep runs in another terminal; Ctrl-C ends the looking, not the sweep.
+    """Follow a sweep that runs in another terminal; Ctrl-C stops the view, not the sweep.
 
     ckconv-sweep watch quickstart
     """
@@ -34,7 +34,7 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
         try:
             _look_on(folder)
         except KeyboardInterrupt:
-            typer.echo(f"{name} goes on; look again with: {command('watch', folder)}")
+            typer.echo(f"{name} is still running; watch it again with: {command('watch', folder)}")
             raise typer.Exit(130) from None
     status(name, sweeps_dir=sweeps_dir)
     typer.echo(f"  all its trials: {command('table', folder)}")

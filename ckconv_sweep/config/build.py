@@ -139,7 +139,7 @@ def _said_for_the_user(
                 hint=nearest_or_all(str(key[-1]), known),
             )
         case "missing":
-            return ConfigError(f"{path} is missing: {wanted} must stand here", where=where)
+            return ConfigError(f"{path} is missing: expected {wanted}", where=where)
         case "union_tag_not_found":
             if misspelt := difflib.get_close_matches("name", map(str, read), n=1):
                 return ConfigError(
@@ -180,9 +180,7 @@ def _said_for_the_user(
             return ConfigError(
                 f"{path}: {last} {sign} {context[name]} must hold, got {read!r}", where=where
             )
-    return ConfigError(
-        f"{path or 'this file'}: {wanted} must stand here, got {short(read)}", where=where
-    )
+    return ConfigError(f"{path or 'this file'}: expected {wanted}, got {short(read)}", where=where)
 
 
 def _words(annotation: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Which sequences a trial sees, how they are split, and in which form.
 
-What each data set is, its shape, its source and its split, stands in its file in `data/`.
+What each dataset is, its shape, its source and its split, stands in its file in `data/`.
 `config/table.py` says how to add one.
 """
 
@@ -28,7 +28,7 @@ character, at every step."""
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is known of a data set before it is read: enough to count a model's parameters."""
+    """What is known of a dataset before it is read: enough to count a model's parameters."""
 
     name: str
     kind: Kind = "classification"
@@ -42,7 +42,7 @@ class Description:
 
 
 class Data(Row):
-    """What all data sets share."""
+    """What all datasets share."""
 
     kind: ClassVar[Kind] = "classification"
     split_seed: Seed = 0
@@ -59,12 +59,12 @@ class Data(Row):
         return True
 
 
-DATASETS: Table[Data] = Table("data set")
+DATASETS: Table[Data] = Table("dataset")
 """Makers: a module each, or another object, with the two functions of `data.datasets.Dataset`."""
 
 
 class HeldOut(Data):
-    """A data set without a validation split of its own."""
+    """A dataset without a validation split of its own."""
 
     validation_fraction: OpenFraction = 0.1
     """Share of the training sequences held out for validation, stratified by class."""
@@ -79,7 +79,7 @@ class Resampled(Data):
     test_sampling_rate: Positive | None = None
     """Every n-th step is kept in the test split, where that differs."""
     dropped_fraction: Fraction = 0.0
-    """Share of steps that each sequence lacks, drawn once for the data set."""
+    """Share of steps that each sequence lacks, drawn once for the dataset."""
     dropped_as: Literal["mask", "times"] = "mask"
     """How a model sees what is missing. `mask`: zeros, and one more channel that is 1 where a step
     is there, as published. `times`: missing steps are left out, and the kernel is sampled at the
@@ -148,7 +148,7 @@ class SpeechCommandsData(Resampled):
     name: Literal["speech_commands"] = "speech_commands"
     features: Literal["raw", "mfcc"] = "raw"
     words: Annotated[tuple[str, ...], Field(min_length=2), ListAsTuple] = TEN_WORDS
-    """The classes, each a folder of the data set, in the order in which they are numbered."""
+    """The classes, each a folder of the dataset, in the order in which they are numbered."""
 
     @property
     def is_continuous(self) -> bool:
@@ -157,7 +157,7 @@ class SpeechCommandsData(Resampled):
     @model_validator(mode="after")
     def _check(self) -> SpeechCommandsData:
         if len(set(self.words)) < len(self.words):
-            raise ValueError(f"a word stands twice in words: {', '.join(self.words)}")
+            raise ValueError(f"words lists a word twice: {', '.join(self.words)}")
         if self.features == "mfcc" and (
             self.sampling_rate != 1 or self.test_sampling_rate or self.dropped_fraction
         ):

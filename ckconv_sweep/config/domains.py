@@ -148,7 +148,7 @@ def read_domain(path: str, written: Any, trial: Trial, document: Document) -> Do
     if key[-1] == "name" and len(blocks(annotation_at(Trial, tree, key[:-1]))) > 1:
         block = ".".join(key[:-1])
         raise ConfigError(
-            f"search: {path} comes with settings of its own, so whole blocks are searched",
+            f"search: {path} selects a block with settings of its own, so search whole blocks",
             where=where,
             hint=_form_of_blocks(block, blocks(annotation_at(Trial, tree, key[:-1]))),
         )
@@ -195,7 +195,7 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
             raise ConfigError(f"search: {path}: {name} must be finite, got {value}", where=where)
         if whole and value != int(value):
             raise ConfigError(
-                f"search: {path}: a whole number must stand at {name}, got {value!r}", where=where
+                f"search: {path}: {name} must be a whole number, got {value!r}", where=where
             )
         return value
 
@@ -217,7 +217,7 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
                 values = [float(numeric("a choice", value)) for value in values]
             if len({(type(value), value) for value in values}) < len(values):
                 raise ConfigError(
-                    f"search: {path}: a choice stands twice in {short(values)}", where=where
+                    f"search: {path}: a choice is listed twice in {short(values)}", where=where
                 )
             return Choices(options=tuple(values))
         case {"low": low, "high": high, **rest} if rest.keys() <= {"log", "step"} and number:
@@ -278,7 +278,7 @@ def _block(
     inner = dict(written or {}) if isinstance(written, dict) or written is None else None
     if inner is None:
         raise ConfigError(
-            f"search: {path}: {label}: a block of settings must stand here, got {short(written)}",
+            f"search: {path}: {label}: expected a block of settings, got {short(written)}",
             where=where,
         )
     name = inner.pop("name", label)

@@ -135,7 +135,7 @@ class _Parser:
                 if word in out:
                     first = self._places[(*key, word)]
                     raise ConfigError(
-                        f"key {_short(word)} stands here twice, first at {first}", where=where
+                        f"key {_short(word)} is given twice, first at {first}", where=where
                     )
                 self._places[(*key, word)] = where
                 out[word] = self._value(self._next(), (*key, word))

@@ -32,7 +32,7 @@ class Go:
 
 @dataclass(frozen=True)
 class Stop:
-    """A trial is stopped early; `reason` says why, in words and numbers."""
+    """A trial is pruned; `reason` says why, in words and numbers."""
 
     reason: str
 

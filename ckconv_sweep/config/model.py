@@ -240,7 +240,7 @@ class CKCNNConfig(ModelConfig):
     @model_validator(mode="after")
     def _check(self) -> CKCNNConfig:
         if self.legacy_odd_fft and not (self.causal and not self.separable):
-            raise ValueError("legacy_odd_fft is a fault of causal, dense convolutions only")
+            raise ValueError("legacy_odd_fft needs causal true and separable false")
         return self
 
     @property

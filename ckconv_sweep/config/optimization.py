@@ -105,7 +105,7 @@ class MultiStep(Schedule):
     @model_validator(mode="after")
     def _check(self) -> MultiStep:
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise, got {list(self.milestones)}")
+            raise ValueError(f"milestones must increase, got {list(self.milestones)}")
         return self
 
 

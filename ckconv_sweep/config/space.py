@@ -180,7 +180,7 @@ class Space:
             params = self.draw(lambda name, _: params[name])
         except KeyError as missing:
             raise ConfigError(
-                f"these are no parameters of this space: there is no {missing}"
+                f"these are not parameters of this space: {missing} is missing"
             ) from None
         tree = self.trial.model_dump()
         tree["training"]["seed"] += number
@@ -308,7 +308,7 @@ def _constraint(text: str, trial: Trial, where: str) -> Constraint:
     ]
     if match[1] not in [*numbers, PARAMETERS]:
         raise ConfigError(
-            f"no number is called {match[1]!r}",
+            f"no numeric setting is called {match[1]!r}",
             where=where,
             hint=nearest_or_all(match[1], [*numbers, PARAMETERS]),
         )

@@ -1,6 +1,6 @@
 """The tables: every name that a file may give at a setting, each kind of thing in one of them.
 
-To add a row with settings of its own (a kernel net, a data set, ...), write its settings as a
+To add a row with settings of its own (a kernel net, a dataset, ...), write its settings as a
 subclass of the kind's base class, and register it with its maker, the code that carries it out:
 
     @KERNEL_NETS.row("my_package.wavelet:Wavelet")

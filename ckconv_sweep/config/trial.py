@@ -139,12 +139,13 @@ class Trial(Settings):
             )
         if self.training.precision != "float32" and not self.model.has_kernel_nets:
             raise ValueError(
-                f"training.precision must be float32 for a {self.model.name}: it multiplies no "
-                "spectra"
+                f"training.precision must be float32 for a {self.model.name}: it has no FFT "
+                f"convolution"
             )
         if self.data.has_times and not self.model.resamples:
             raise ValueError(
-                f"data.dropped_as: a {self.model.name} reads no times; take mask, or a ckcnn"
+                f"data.dropped_as: a {self.model.name} cannot use time stamps; take mask, or a "
+                f"ckcnn"
             )
         if (
             self.data.has_times

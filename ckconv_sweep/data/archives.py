@@ -1,4 +1,4 @@
-"""Archives of data sets (`.tar.gz`, `.zip`) in, a folder of plain files out, and nothing elsewhere.
+"""Archives of datasets (`.tar.gz`, `.zip`) in, a folder of plain files out, and nothing elsewhere.
 
 Python's own `extractall` is not used: its filters were bypassed more than once (CVE-2024-12718,
 CVE-2025-4138, CVE-2025-4330, CVE-2025-4517), and it knows no limits. Here each file is written by a
@@ -150,7 +150,7 @@ def _unpack_aside(
             file.seek(0)
             written = _write_all(file, root.resolve(), max_bytes, max_files, inside, wanted)
             if not written:
-                raise _Broken("it has none of the files that are needed")
+                raise _Broken("it has none of the needed files")
         except _Broken as broken:
             raise _damaged(archive, str(broken)) from broken.__cause__
         except _WriteFailed as failed:
@@ -163,7 +163,7 @@ def _damaged(archive: Path, what: str) -> CkconvSweepError:
     return DamagedData(
         f"this archive is refused: {what}",
         where=str(archive),
-        hint="delete the file and fetch it anew",
+        hint="delete the file and get it again",
     )
 
 

@@ -154,5 +154,5 @@ def _damaged(path: Path, expected_and_got: str) -> DamagedData:
     return DamagedData(
         f"no Character Trajectories: expected {expected_and_got}",
         where=str(path),
-        hint="fetch the files anew",
+        hint="get the files again",
     )

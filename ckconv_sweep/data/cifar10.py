@@ -40,7 +40,7 @@ SCIFAR10 = Description(name="scifar10", in_channels=3, length=1024, outputs=10)
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 ARCHIVE = "cifar-10-binary.tar.gz"
 CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
-"""As the data set's page gives it. Nothing stronger is published, so
+"""As the dataset's page gives it. Nothing stronger is published, so
 `_read` checks what comes out."""
 MAX_ARCHIVE_BYTES = 200 * 10**6
 MAX_UNPACKED_BYTES = 200 * 10**6
@@ -118,7 +118,7 @@ def _records(path: Path) -> NDArray[np.uint8]:
         raise ConfigError(
             f"cannot be read: {error.strerror}",
             where=str(path),
-            hint=f"delete the folder {FOLDER}/ and run again: it is then made anew",
+            hint=f"delete the folder {FOLDER}/ and run again: it is then made again",
         ) from error
     if len(content) != expected_bytes:
         more = "more" if len(content) > expected_bytes else f"{len(content)}"
@@ -134,7 +134,7 @@ def _damaged(path: Path, expected_and_got: str) -> DamagedData:
     return DamagedData(
         f"no file of CIFAR-10's binary version: expected {expected_and_got}",
         where=str(path),
-        hint=f"delete the folder {FOLDER}/ and run again: it is then made anew",
+        hint=f"delete the folder {FOLDER}/ and run again: it is then made again",
     )
 
 

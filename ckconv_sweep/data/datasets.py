@@ -1,4 +1,4 @@
-"""The data sets of the table in `config/data.py`: settings in, a description or a task out."""
+"""The datasets of the table in `config/data.py`: settings in, a description or a task out."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Dataset(Protocol):
 
 
 def describe(data: Data, data_dir: Path | None = None) -> Description:
-    """What is known of a data set without reading its sequences. Only `uea` opens a file: what its
+    """What is known of a dataset without reading its sequences. Only `uea` opens a file: what its
     problems are stands nowhere else."""
     return _dataset(data).describe(data, data_dir)
 
 
 def load(data: Data, data_dir: Path | None = None) -> SequenceTask:
-    """Read a data set, after downloading it where that is needed, and split it.
+    """Read a dataset, after downloading it where that is needed, and split it.
 
     Args:
-        data: the trial's settings: which data set, in which form, and how it is split.
-        data_dir: the folder that holds the data sets' folders (`mnist/`, ...). None: the
+        data: the trial's settings: which dataset, in which form, and how it is split.
+        data_dir: the folder that holds the datasets' folders (`mnist/`, ...). None: the
             environment variable CKCONV_DATA, or the user's cache.
     """
     return _dataset(data).load(data, data_dir)

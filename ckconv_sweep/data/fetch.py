@@ -1,4 +1,4 @@
-"""Files of a data set: found in a folder or downloaded into it, and never used unchecked.
+"""Files of a dataset: found in a folder or downloaded into it, and never used unchecked.
 
 A single file is known by the SHA-256 of its unpacked content, as gzip archives of the same content
 differ from one source to the next. It may lie in the folder as `<name>` or as `<name>.gz`.
@@ -52,7 +52,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def data_folder(data_dir: Path | None) -> Path:
-    """The folder that holds the data sets: the option, else CKCONV_DATA, else the user's cache."""
+    """The folder that holds the datasets: the option, else CKCONV_DATA, else the user's cache."""
     if data_dir is not None:
         folder = data_dir
     elif from_environment := os.environ.get(DATA_VARIABLE):
@@ -180,7 +180,7 @@ def read_content(path: Path, sha256: str) -> bytes:
         raise DamagedData(
             f"expected content with SHA-256 {sha256}, got {got}",
             where=str(path),
-            hint="delete the file and run again: it is then downloaded anew",
+            hint="delete the file and run again: it is then downloaded again",
         )
     return content
 

@@ -72,4 +72,4 @@ def difference(before: Identity, now: Identity) -> str:
 def check_same(before: Identity, now: Identity, *, where: str, hint: str) -> None:
     """Raises DataChanged if the data are not those of before."""
     if why := difference(before, now):
-        raise DataChanged(f"the data are not those of before: {why}", where=where, hint=hint)
+        raise DataChanged(f"the data have changed: {why}", where=where, hint=hint)

@@ -52,4 +52,4 @@ def parse_idx(content: bytes, path: Path, item_shape: tuple[int, ...]) -> NDArra
 
 
 def _damaged(path: Path, expected: str, got: str) -> DamagedData:
-    return DamagedData(f"no idx file as needed: expected {expected}, got {got}", where=str(path))
+    return DamagedData(f"not a valid idx file: expected {expected}, got {got}", where=str(path))

@@ -30,7 +30,7 @@ TRIANGLES = 64
 COEFFICIENTS = 20
 FLOOR = 1e-6
 CLIPS_AT_ONCE = 256
-"""The windows of all clips of a data set would need several GB."""
+"""The windows of all clips of a dataset would need several GB."""
 
 
 def mfcc(sound_NS: Tensor) -> Tensor:

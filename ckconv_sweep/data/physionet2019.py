@@ -206,7 +206,7 @@ def _table(path: Path) -> NDArray[np.float64]:
 
 def _damaged(path: Path, expected: str, got: str) -> DamagedData:
     return DamagedData(
-        f"no record as needed: expected {expected}, got {got}",
+        f"not a valid record: expected {expected}, got {got}",
         where=str(path),
         hint="fetch the file again",
     )

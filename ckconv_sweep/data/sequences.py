@@ -36,7 +36,7 @@ DROP_SEED = 56_789
 SMALLEST_STD = 1e-5
 """Added to every standard deviation, as published."""
 CHUNK_VALUES = 2**22
-"""So many values at a time are turned into float64, not the whole data set."""
+"""So many values at a time are turned into float64, not the whole dataset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def prepare(
     """The training and the validation split, at `sampling_rate`.
 
     Args:
-        inputs_NCL: all sequences, of all splits, in the data set's order. Not changed.
+        inputs_NCL: all sequences, of all splits, in the dataset's order. Not changed.
         targets_N: what is asked of each.
         positions: which sequence is in which split.
         data: how they are sampled, dropped and normalised.
@@ -151,7 +151,7 @@ def dropped_count(length: int, fraction: float) -> int:
 def dropped_steps(sequences: int, length: int, fraction: float, seed: int = DROP_SEED) -> Tensor:
     """Which steps each sequence lacks: `(N, T)`, True where one is missing.
 
-    As published: one generator for the whole data set, and for each sequence in turn the first
+    As published: one generator for the whole dataset, and for each sequence in turn the first
     `dropped_count` of a random order of its steps.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -163,7 +163,7 @@ def dropped_steps(sequences: int, length: int, fraction: float, seed: int = DROP
 
 
 def drop(x_NCT: Sequences, fraction: float, seed: int = DROP_SEED) -> Tensor:
-    """A copy of all sequences of a data set in which `dropped_steps` are NaN in every channel."""
+    """A copy of all sequences of a dataset in which `dropped_steps` are NaN in every channel."""
     x_NCT = torch.as_tensor(x_NCT)
     missing_NT = dropped_steps(len(x_NCT), x_NCT.shape[-1], fraction, seed)
     return x_NCT.masked_fill(missing_NT[:, None, :], math.nan)

@@ -11,7 +11,7 @@ Only clips of exactly 16,000 samples are kept: 34,975 of the ten words. Samples 
 (`mfcc.py`).
 
 Split: 70/15/15, stratified, speakers in several splits (`sequences.published_split`; not the split
-that came with the data set). The published code takes the clips in the order in which the file
+that came with the dataset). The published code takes the clips in the order in which the file
 system lists them, which is not known; here they are sorted by word, as in the settings, and name.
 
 All ten words as sound need about 6 GB of memory while they are read.
@@ -81,7 +81,7 @@ def load(data: SpeechCommandsData, data_dir: Path | None = None) -> SequenceTask
     """Read and split the clips, after downloading and unpacking those that are missing.
 
     Raises:
-        UnknownNameError: a word is neither in the data set nor a folder of its own.
+        UnknownNameError: a word is neither in the dataset nor a folder of its own.
         ConfigError: the archive is missing and cannot be downloaded; a file cannot be read.
         DamagedData: an archive or a clip is not what it must be.
         CannotWrite: the archive cannot be kept or unpacked.
@@ -223,7 +223,7 @@ def _check_counts(folder: Path, data: SpeechCommandsData, targets_N: NDArray[np.
 
 def _damaged(path: Path, got: str) -> DamagedData:
     return DamagedData(
-        f"no clip as needed: expected a wav file of 2 bytes a sample, 1 channel, "
+        f"not a valid clip: expected a wav file of 2 bytes a sample, 1 channel, "
         f"{SAMPLES_PER_SECOND} samples a second, got {got}",
         where=str(path),
         hint=f"delete the folder {path.parent.name}/: {ARCHIVE} is then unpacked again",

@@ -1,4 +1,4 @@
-"""What a data set becomes: splits of equally long sequences, and what is asked of each.
+"""What a dataset becomes: splits of equally long sequences, and what is asked of each.
 
 Shapes: N sequences, C channels, T time steps.
 """

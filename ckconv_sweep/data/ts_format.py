@@ -169,7 +169,7 @@ def _header(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, TsHeader
             case "@classlabel", ["true", _, *_]:
                 classes = tuple(values[1:])
                 if len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
-                    raise _damaged(path, number, "a class stands twice, or there are too many")
+                    raise _damaged(path, number, "a class is listed twice, or there are too many")
             case "@classlabel", _:
                 raise _damaged(path, number, "@classLabel true expected, and the classes")
             case (("@data" | "@equallength" | "@dimensions" | "@dimension" | "@serieslength"), _):
@@ -210,4 +210,4 @@ def padded(x_CT: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedData:
-    return DamagedData(what, where=f"{path}:{line}", hint="fetch the file anew")
+    return DamagedData(what, where=f"{path}:{line}", hint="get the file again")

@@ -50,7 +50,7 @@ def describe(data: UeaData, data_dir: Path | None = None) -> Description:
             f"{test_path.name} has {test.channels} and {len(test.classes)}: both must have the "
             "same",
             where=str(train_path.parent),
-            hint="fetch both files anew",
+            hint="get both files again",
         )
     return Description(
         name=data.name,

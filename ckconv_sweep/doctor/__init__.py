@@ -39,7 +39,7 @@ def examine(
     Args:
         command: the command line of a verb for this sweep: `resume` -> `ckconv-sweep resume small`.
         tracking_uri: MLflow's address, if not where the sweep's records went last.
-        data_dir: the folder that holds the data sets' folders, as for `data.datasets.load`.
+        data_dir: the folder that holds the datasets' folders, as for `data.datasets.load`.
     """
     holder = folder.records.holder()
     sweep = Examined(

@@ -32,7 +32,7 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
             if not runs_or_unknown:
                 todo = f"nothing reads it: rm {quoted(path)}"
             elif damaged:
-                goes_on = f"goes on after epoch {newest}" if newest else "is trained from its start"
+                goes_on = f"resumes after epoch {newest}" if newest else "is trained from its start"
                 todo = f"it is not used, trial {number} {goes_on}: {sweep.command('resume')}"
             else:
                 todo = f"rm {quoted(path)}, or trial {number} fails"
@@ -69,7 +69,7 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
     message = f"{count(files, 'whole file')}, {size(total)}"
     if not sweep.runs:
         yield from _without_files(sweep, resumed)
-        message += "".join(f"; trial {n} goes on after epoch {e}" for n, e in resumed.items())
+        message += "".join(f"; trial {n} resumes after epoch {e}" for n, e in resumed.items())
     yield Finding(check="checkpoints", level="ok", message=message)
 
 

@@ -43,7 +43,7 @@ class Examined:
     space: Space | None = None
     finished: bool = False
     data_dir: Path | None = None
-    """Where data sets lie, if that was given."""
+    """Where datasets lie, if that was given."""
 
     def record(self, number: int) -> TrialRecord | None:
         return self.records[number] if number < len(self.records) else None

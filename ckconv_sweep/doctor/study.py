@@ -100,7 +100,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
             check="study",
             level="problem",
             message=sentence,
-            todo="its row is not to be believed; the other trials are not concerned",
+            todo="do not trust its row; the other trials are not affected",
             damaged=True,
         )
         for sentence in study.contradictions()
@@ -125,7 +125,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
                     Finding(
                         check="study",
                         level="problem",
-                        message=f"trial {record.number}: its parameters make no trial of the "
+                        message=f"trial {record.number}: its parameters are not a trial of the "
                         f"space: {error.message}",
                         damaged=True,
                     )

@@ -166,10 +166,10 @@ def disk(sweep: Examined) -> Iterator[Finding]:
     if needed:
         message += f"; the checkpoints of {count(running, 'trial')} need {size(needed)}"
     if free < needed:
-        todo = "make room before it goes on"
+        todo = "free disk space before resuming"
         yield Finding(check="disk", level="problem", message=message, todo=todo)
     elif free < LITTLE_BYTES:
-        todo = "make room: the study and MLflow grow too"
+        todo = "free disk space: the study and MLflow grow too"
         yield Finding(check="disk", level="warning", message=message, todo=todo)
     else:
         yield Finding(check="disk", level="ok", message=message)
@@ -185,8 +185,8 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
             yield Finding(
                 check="versions",
                 level="warning",
-                message="the study does not say under which versions it was run",
-                todo="nothing: the next session writes them down",
+                message="the study does not record with which versions it was run",
+                todo="nothing to do: the next session records them",
             )
         return
     sessions = len(sweep.notes.get("sessions") or [])
@@ -213,10 +213,10 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
         check="versions",
         level="problem" if refused else "warning",
         message="not those of the last session: " + "; ".join(map(str, changed)),
-        todo="go on with the version that it was, or mix both knowingly: "
+        todo="use the old version, or accept a mix of both: "
         f"{sweep.command('resume')} --allow-code-change"
         if refused
-        else "numbers of new epochs may differ; go on with the old version if they must not",
+        else "results of new epochs may differ; use the old version if they must not",
     )
 
 

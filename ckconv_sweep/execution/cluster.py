@@ -150,7 +150,8 @@ def _check_answers(address: str) -> str:
         raise ConfigError(
             f"no Ray cluster answers at {named}: {why}",
             where="--address",
-            hint="write host:port as `ray start --head` says it, or auto on a node of the cluster",
+            hint="write host:port as `ray start --head` prints it, or auto on a node of the "
+            "cluster",
         ) from None
 
 
@@ -196,7 +197,8 @@ def _check_closed(address: str, *, insecure: bool) -> None:
             f"the Ray cluster at {address} asks for a token, "
             + ("and refuses the one that is here" if _has_token() else "and none is here"),
             where="--address",
-            hint="put the cluster's token into ~/.ray/auth_token, for your eyes only, or name its "
+            hint="put the cluster's token into ~/.ray/auth_token, readable by you only, or name "
+            "its "
             "file in RAY_AUTH_TOKEN_PATH",
         )
     raise ConnectionError(f"what listens at {address} does not answer as a Ray cluster")
@@ -285,12 +287,12 @@ def processes(placement: Placement, unfit: Mapping[str, str] = MappingProxyType(
         raise ResourcesMissing(
             "no node is left that may train these trials; whatever was recorded is kept",
             where="the Ray cluster",
-            hint="\n  ".join([*why, "make a node fit, then run the same command again"]),
+            hint="\n  ".join([*why, "repair a node, then run the same command again"]),
         )
     resources = [node["Resources"] for node in here]
     has = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in resources]
     raise ResourcesMissing(
-        f"a trial asks for {placement.cpus_per_trial:g} CPUs and {placement.gpus_per_trial:g} "
+        f"a trial needs {placement.cpus_per_trial:g} CPUs and {placement.gpus_per_trial:g} "
         "GPUs, and no node has them",
         where="--gpus-per-trial" if placement.gpus_per_trial else "--cpus-per-trial",
         hint=f"the cluster has {len(here)} node{'s' * (len(here) != 1)}: {'; '.join(has)}",

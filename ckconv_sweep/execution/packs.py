@@ -76,7 +76,7 @@ def sized(
         interruption.check()
     members, gain = ray.get(answer)
     if members == 1:
-        say("packs: none, because two of these trials as one are not worth it here (measured)")
+        say("packs: none, because two of these trials together are not faster here (measured)")
         return replace(placement, pack=None)
     say(f"packs of {members}: {gain:.1f} times the steps a second of one trial (measured)")
     return replace(placement, pack=members)

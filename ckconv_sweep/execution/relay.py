@@ -2,7 +2,7 @@
 what the pack reports of it, and takes it away again. Knows no torch, so that many are cheap.
 
 The process that holds the pack may die; it is started again, and the trial brought there again: it
-goes on from its checkpoint.
+continues from its checkpoint.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ class _Desk:
                 ResourcesMissing(
                     f"no node may train trial {number}; whatever was recorded is kept",
                     where="the Ray cluster",
-                    hint=f"at last {why}\n  make a node fit, then run the same command again",
+                    hint=f"at last {why}\n  repair a node, then run the same command again",
                 )
             )
         self.ended(trial_id)
@@ -298,7 +298,7 @@ class _Desk:
             return "worker_died", f"{times}, at last with its node"
         return (
             "worker_died",
-            f"{times} without saying why, probably killed for memory{had}",
+            f"{times} without an error message, probably killed for memory{had}",
         )
 
 

@@ -99,7 +99,7 @@ def from_authors(state: Mapping[str, object], model: CKCNN) -> dict[str, Tensor]
     for key, shape in expected.items():
         if key not in weights:
             raise ConfigError(
-                f"the checkpoint lacks {key!r}, which the model's settings ask for",
+                f"the checkpoint lacks {key!r}, which the model's settings need",
                 hint="compare model.blocks and model.bias with the checkpoint",
             )
         value = weights[key]
@@ -115,7 +115,7 @@ def from_authors(state: Mapping[str, object], model: CKCNN) -> dict[str, Tensor]
     for key in weights:
         if key not in expected:
             raise ConfigError(
-                f"the checkpoint holds {key!r}, for which the model has no place",
+                f"the checkpoint holds {key!r}, which the model does not have",
                 hint="compare model.blocks and model.bias with the checkpoint",
             )
     mapped: dict[str, Tensor] = {}

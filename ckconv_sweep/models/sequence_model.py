@@ -212,7 +212,7 @@ class SequenceModel(nn.Module, ABC):
     ) -> tuple[Tensor, Penalty]:
         if sampling.times_BT is not None and not self.resamples:
             raise ConfigError(
-                f"{type(self).__name__} reads no times of steps",
+                f"{type(self).__name__} cannot use time stamps",
                 hint="take data.dropped_as mask, or a ckcnn",
             )
         if self.embedding is not None:

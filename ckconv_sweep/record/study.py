@@ -313,7 +313,7 @@ def _contradictions(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator[s
     elif trial.state is TrialState.FAIL and not trial.user_attrs.get("reason"):
         yield "it failed without a reason"
     elif trial.state is TrialState.PRUNED and not history:
-        yield "it was stopped early before its first epoch"
+        yield "it was pruned before its first epoch"
     if _was_changed(trial):
         yield "its record was changed after it had ended"
 

@@ -101,9 +101,9 @@ def check(study: Study, *, allow_code_change: bool) -> list[str]:
         raise ConfigError(
             "another major version than the sweep was run with: " + "; ".join(map(str, major)),
             where=study.folder.name,
-            hint="go on with the version that it was, or mix both knowingly: --allow-code-change",
+            hint="use the old version, or accept a mix of both: --allow-code-change",
         )
-    return [f"{change}; new epochs may differ from those before" for change in changed]
+    return [f"{change}; results of new epochs may differ" for change in changed]
 
 
 def note(study: Study, session: int) -> None:

@@ -91,7 +91,7 @@ def many_failures(known: Known) -> Said:
         if amount >= _FAILED_FEWEST and amount >= _FAILED * total:
             yield (
                 f"Many trials failed: {reason}.",
-                f"{amount} of {total} trials failed so ({amount / total:.0%})",
+                f"{amount} of {total} trials failed this way ({amount / total:.0%})",
                 _REMEDY.get(reason, _REMEDY["error"]),
             )
 
@@ -101,7 +101,7 @@ def many_violations(known: Known) -> Said:
     if known.violations > max(len(known.records), 10):
         yield (
             "Most draws violated a constraint.",
-            f"{known.violations} draws were thrown away for {len(known.records)} trials",
+            f"{known.violations} draws were rejected for {len(known.records)} trials",
             "narrow the ranges to where the constraints hold: the sampler then learns from every "
             "draw",
         )
@@ -133,9 +133,9 @@ def too_few_trials(known: Known) -> Said:
     size, wanted = grid_size(known.space), 2 * max(begun, ENOUGH)
     there = wanted if size is None else min(wanted, size - known.violations)
     if begun < most:
-        more = [f"let it go on: {begun} of its {most} trials have begun"]
+        more = [f"resume it: {begun} of its {most} trials have begun"]
     elif begun < there:
-        more = ["go on with more trials", f"{known.resume} --trials {there}"]
+        more = ["run more trials", f"{known.resume} --trials {there}"]
     else:
         more = ["start a sweep with smaller steps or another sampler: this grid has no more points"]
     yield (
@@ -143,7 +143,7 @@ def too_few_trials(known: Known) -> Said:
         f"{amount} comparable trials, {len(settings)} searched settings; "
         + (
             f"a forest explains {max(0.0, max(one.explained for one in tried)):.0%} of the "
-            "differences among trials that it did not see"
+            "differences among trials that were held out"
             if tried
             else f"fewer than {ENOUGH}, or all with the same value, are not even tried"
         ),
@@ -161,7 +161,7 @@ def does_nothing(known: Known) -> Said:
         if one.enough and one.explained >= _EXPLAINED and one.high < _NOTHING:
             yield (
                 f"{one.setting} makes no difference.",
-                f"it has a part in {max(one.high, 0.0):.1%} of the differences at most, over "
+                f"it is involved in {max(one.high, 0.0):.1%} of the differences at most, over "
                 f"{one.trials} trials of whose differences {one.explained:.0%} are explained",
                 "leave it out of the search",
             )
@@ -184,7 +184,7 @@ def mostly_noise(known: Known) -> Said:
             f"Among the best trials {metric.name} is mostly noise.",
             f"the best {len(top)} differ by {spread:.3g}, and each goes up or down by {wobble:.3g} "
             "from one epoch to the next",
-            "take their order for chance: train them again with other seeds before choosing "
+            "treat their order as chance: train them again with other seeds before choosing "
             f"({', '.join(trial_name(r.number) for r in top)})",
         )
 
@@ -221,15 +221,15 @@ def most_stopped_at_once(known: Known) -> Said:
         return
     epochs = max((asked_epochs(r, known.space) for r in ended), default=first)
     yield (
-        "Most trials were stopped at the first moment.",
+        "Most trials were pruned at the first check.",
         f"{len(stopped)} of {len(ended)} after {first} of {epochs} epochs; "
         + (
-            f"{len(on)} completed, too few to know whether that early value tells the last one"
+            f"{len(on)} completed, too few to know whether that early value predicts the final one"
             if agreement is None
-            else f"among the {len(on)} that completed the rank then and the rank at the end agree "
-            f"by {agreement:.2f} (Spearman)"
+            else f"for the {len(on)} that completed, the rank then and the final rank have a "
+            f"correlation of {agreement:.2f} (Spearman)"
         ),
-        f"give them more time before they are judged: a new sweep with a larger "
+        f"let trials train longer before they are judged: a new sweep with a larger "
         f"scheduler.{scheduler.grace_setting}",
     )
 

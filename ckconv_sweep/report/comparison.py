@@ -61,7 +61,7 @@ def of_sweeps(results: Sequence[Results]) -> pd.DataFrame:
     """A row a sweep; best first where they can be ranked, otherwise as they come."""
     names = list(dict.fromkeys(measure(r.space.metric) for r in results))
     columns = [
-        *("sweep", "state", "trials", "completed", "stopped early", "failed", "unfinished"),
+        *("sweep", "state", "trials", "completed", "pruned", "failed", "unfinished"),
         *(f"{name} best" for name in names),
         *("trial", "at epoch"),
         *(f"{name} median" for name in names),
@@ -83,7 +83,7 @@ def _row(result: Results) -> dict[str, Any]:
         "state": s.state,
         "trials": len(counted),
         "completed": s.completed,
-        "stopped early": s.pruned,
+        "pruned": s.pruned,
         "failed": s.failed,
         "unfinished": s.unfinished,
         f"{measure(metric)} best": s.best_value,

@@ -216,7 +216,7 @@ def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
     """Where the time went: what, seconds, epochs."""
     said = {
         "completed": "trained, of trials that completed",
-        "pruned": "trained, of trials that were stopped early",
+        "pruned": "trained, of trials that were pruned",
         "failed": "trained, of trials that failed",
         "running": "trained, of trials that have not ended",
     }

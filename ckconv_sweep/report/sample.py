@@ -37,9 +37,9 @@ def score(record: TrialRecord, metric: Metric) -> float | None:
 
 
 def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUGH) -> Sample:
-    """The completed trials; where these are fewer than `enough`, or than those that were stopped
-    early, all trials as they were after the first epoch at which one was stopped: a stopping rule
-    leaves the best, in which the settings that decided it differ no more."""
+    """The completed trials; if they are fewer than `enough`, or than the pruned trials, all
+    trials as they were after the first epoch at which one was pruned: a stopping rule leaves the
+    best, in which the settings that decided it differ no more."""
     metric = space.metric
     completed = [r for r in records if r.outcome == "completed"]
     stopped = [len(r.history) for r in records if r.outcome == "pruned" and r.history]
@@ -61,7 +61,7 @@ def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUG
 
 
 def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
-    """The trials, best first: the completed ones, then those that were stopped early; of equal ones
+    """The trials, best first: the completed ones, then those that were pruned; of equal ones
     the earlier. What failed or has not ended is left out."""
     ended = [r for r in records if r.outcome in ("completed", "pruned") and r.history]
     return sorted(ended, key=lambda r: (*standing(r, space.metric), r.number))

@@ -98,7 +98,7 @@ class Spent:
     waiting_seconds: float
     """That trials waited between the beginning of their first epoch and the end of their last."""
     saved_epochs: int
-    """That trials which were stopped early did not run."""
+    """That trials which were pruned did not run."""
     saved_seconds: float
     """These, each at its trial's mean time of an epoch."""
 

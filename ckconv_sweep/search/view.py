@@ -72,7 +72,7 @@ class View:
             # several it ranks a violated constraint likewise: below all completed trials, and the
             # higher, the less is violated.
             stopped = optuna.trial.Trial(self._study, trial_id)
-            stopped.set_constraint("stopped early", 1.0 / max(1, len(record.history)))
+            stopped.set_constraint("pruned", 1.0 / max(1, len(record.history)))
         if record.outcome == "completed":
             values = list(objectives(record.history, metrics).values())
             storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)

@@ -67,7 +67,7 @@ def check_same_space(stored: Space, given: Space, name: str) -> None:
     )
     raise SpaceChanged(
         f"the sweep {name!r} was started with another space\n" + "\n".join(f"  {x}" for x in lines),
-        hint="take another --name for the new space, or go on with the old one: "
+        hint="take another --name for the new space, or resume with the old one: "
         f"ckconv-sweep resume {name}",
     )
 

@@ -20,7 +20,7 @@ from ckconv_sweep.record.trials import TrialRecord
 
 PARENT = "mlflow.parentRunId"
 STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-"""An early-stopped trial is no failure, and MLflow draws KILLED like one."""
+"""A pruned trial is no failure, and MLflow draws KILLED like one."""
 _PAGE = 500
 
 

@@ -1,5 +1,5 @@
-"""What a sweep's run says of itself in MLflow's pages, as Markdown: what was asked, and the best
-trials."""
+"""The description of a sweep's run in MLflow's pages, as Markdown: what is searched, and the best
+trials so far."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Standings:
             f"{outcomes.count(outcome)} {word}"
             for outcome, word in (
                 ("completed", "completed"),
-                ("pruned", "stopped early"),
+                ("pruned", "pruned"),
                 ("failed", "failed"),
                 ("running", "unfinished"),
             )
@@ -123,7 +123,7 @@ class Standings:
         why = grid_note(space, self.rejected)
         return (
             f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
-            f"asked{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
+            f"requested{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
             f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
             f"**{metric.name}** at its {metric.at} epoch; {metric.better_is} is better"
             f"{space.beside}."

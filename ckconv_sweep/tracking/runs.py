@@ -274,12 +274,12 @@ class Runs:
         self._ids[event.number] = run_id
 
     def _describe(self, run_id: str, event: Started) -> None:
-        """What is known of a trial before it begins, for charts and the column of data sets."""
+        """What is known of a trial before it begins, for charts and the column of datasets."""
         from mlflow.entities import Metric
 
         sweep, base, known = self._sweep, self._base.data, dict[str, float]()
         if sweep.count_parameters is not None:
-            with contextlib.suppress(CkconvSweepError):  # `sync` where a data set is not
+            with contextlib.suppress(CkconvSweepError):  # `sync` where a dataset is not
                 known[keys.SUMMARY_PARAMETERS] = float(sweep.count_parameters(event.trial))
         domains = {} if sweep.space is None else sweep.space.parameters()
         short = short_names(domains)

@@ -71,10 +71,10 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def dataset_input(data: Data, base: Data, content: str) -> Any:
-    """What MLflow's pages show as the data set of a run.
+    """What MLflow's pages show as the dataset of a run.
 
     Args:
-        base: the base trial's settings of the data set, of which `content` is the digest. With
+        base: the base trial's settings of the dataset, of which `content` is the digest. With
             other settings the digest is made of that one and of these.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag

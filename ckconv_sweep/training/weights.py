@@ -30,7 +30,7 @@ class Trained:
     """Of the data that it was trained on; empty if the file is older, or not of ours."""
 
     def on(self, dataset: str) -> Trained:
-        """The same model, to be scored on another data set. Raises ConfigError if it cannot be."""
+        """The same model, to be scored on another dataset. Raises ConfigError if it cannot be."""
         data = {"name": dataset}
         tree = self.trial.model_dump(mode="json") | {"data": data}
         document = Document(f"--dataset {dataset}", tree)

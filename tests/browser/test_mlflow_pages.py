@@ -173,6 +173,6 @@ def test_the_sweeps_page_begins_with_what_was_asked(shown: Shown, page: Page) ->
     (first,) = shown.best(1)
     page.get_by_role("link", name=trial_name(first.number), exact=True).click()
     page.get_by_role("link", name="sweep", exact=True).click()
-    see(page, re.compile(r"8 trials asked"))
+    see(page, re.compile(r"8 trials requested"))
     page.get_by_text("Show more").click()
     see(page, "All trials as charts")

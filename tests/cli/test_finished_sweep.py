@@ -48,7 +48,7 @@ def test_launch_says_every_event_on_a_line_and_then_the_table(finished: Path) ->
         assert mine[4].startswith(f"{trial} completed after 3 epochs, val/accuracy 0.")
         assert len(mine) == 5
     text = "\n".join(lines)
-    assert "small: 3 trials completed, 0 stopped early, 0 failed" in text
+    assert "small: 3 trials completed, 0 pruned, 0 failed" in text
     assert "every number is a validation number" in text
     assert "\x1b" not in text
 
@@ -117,8 +117,8 @@ def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
 def test_status_and_list_name_the_sweep_and_its_state(finished: Path) -> None:
     said = ended(ckconv_sweep("status", "small", cwd=finished))
     assert said.splitlines()[:2] == [
-        "small: finished, 3 trials asked",
-        "  3 completed, 0 stopped early, 0 failed, 0 unfinished",
+        "small: finished, 3 trials requested",
+        "  3 completed, 0 pruned, 0 failed, 0 unfinished",
     ]
     row = next(x for x in ended(ckconv_sweep("list", cwd=finished)).splitlines() if "small" in x)
     assert [cell.strip() for cell in row.split("│")][1:5] == ["small", "finished", "3", "3"]
@@ -240,7 +240,7 @@ def test_a_dry_run_writes_nothing_and_names_the_first_trials(here: Path) -> None
 
 def test_a_dry_run_draws_what_the_sweep_draws(finished: Path) -> None:
     said = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=finished))
-    assert "the sweep small exists: launch would go on with it" in said
+    assert "the sweep small exists: launch would resume it" in said
     with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         records = study.trials()
     rows = [[c.strip() for c in x.split("│")] for x in said.splitlines() if x.startswith("│")]
@@ -273,7 +273,7 @@ def test_a_sweep_without_success_shows_its_table_the_reasons_and_ends_with_3(her
     told(here, SPACE, [*ends, ("failed", "out_of_memory")])
     done = ckconv_sweep("launch", "small.yaml", cwd=here)
     assert done.returncode == 3
-    assert "small: 0 trials completed, 0 stopped early, 3 failed" in done.stdout
+    assert "small: 0 trials completed, 0 pruned, 3 failed" in done.stdout
     assert sum("nonfinite" in line for line in done.stdout.splitlines()) == 2
     assert done.stderr == (
         "error: small: no trial completed (2 nonfinite, 1 out_of_memory)\n"
@@ -304,7 +304,7 @@ def test_a_grid_that_is_walked_to_its_end_is_finished_whatever_its_budget(here: 
     note = "the grid has only 3 points; the budget allows 50 trials\n"
     assert said.startswith(note)
     status = ended(ckconv_sweep("status", "small", cwd=here))
-    assert status.startswith(f"small: finished, 3 trials asked\n  {note}  3 completed")
+    assert status.startswith(f"small: finished, 3 trials requested\n  {note}  3 completed")
     assert json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))["asked"] == 3
     dry = ended(ckconv_sweep("launch", "small.yaml", "--dry-run", cwd=here))
     assert dry.startswith("small: 3 trials of up to")
@@ -338,7 +338,7 @@ def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> No
     said = refused(ckconv_sweep("best", "small", cwd=here), 3)
     assert said.startswith("error: small: no trial has completed yet\n")
     status = ended(ckconv_sweep("status", "small", cwd=here))
-    assert status.startswith("small: interrupted, 3 trials asked\n")
+    assert status.startswith("small: interrupted, 3 trials requested\n")
     assert status.endswith("  go on with: ckconv-sweep resume small\n")
     assert json.loads(ended(ckconv_sweep("table", "small", "--format", "json", cwd=here))) == []
 

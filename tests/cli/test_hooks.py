@@ -110,7 +110,7 @@ def test_a_command_that_hangs_is_left_alone_at_the_end(
         runs.hear(epoch(0.1))
         time.sleep(0.3)
     assert time.monotonic() - before < 10
-    assert view.lines == ["--on-best: the command still runs; it is left alone"]
+    assert view.lines == ["--on-best: the command is still running and was not stopped"]
 
 
 @pytest.mark.fault("secrets")

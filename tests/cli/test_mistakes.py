@@ -103,22 +103,22 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     ),
     "a bundled trial as a space": ({}, "launch smnist_98k", "this is a bundled trial, not a"),
     "a bundled space as a trial": ({}, "train quickstart", "this is a bundled space, not a trial"),
-    "unknown data set in train": (
+    "unknown dataset in train": (
         {"bad.yaml": TRIAL.replace("digits", "digit")},
         "train bad.yaml",
-        "bad.yaml:1: data: no data set is called 'digit'\n  did you mean 'digits'?",
+        "bad.yaml:1: data: no dataset is called 'digit'\n  did you mean 'digits'?",
     ),
-    "unknown data set in validate": (
+    "unknown dataset in validate": (
         {"bad.yaml": TRIAL.replace("digits", "digit")},
         "validate bad.yaml",
         "did you mean 'digits'?",
     ),
-    "unknown data set in launch": (
+    "unknown dataset in launch": (
         {"trial.yaml": TRIAL.replace("digits", "digit")},
         "launch small.yaml",
-        "trial.yaml:1: data: no data set is called 'digit'",
+        "trial.yaml:1: data: no dataset is called 'digit'",
     ),
-    "unknown data set in a dry run": (
+    "unknown dataset in a dry run": (
         {"trial.yaml": TRIAL.replace("digits", "digit")},
         "launch small.yaml --dry-run",
         "did you mean 'digits'?",
@@ -141,12 +141,12 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "--set of a word": (
         {},
         "launch small.yaml --set training.epochs=few",
-        "--set training.epochs=few: training.epochs: a whole number must stand here, got 'few'",
+        "--set training.epochs=few: training.epochs: expected a whole number, got 'few'",
     ),
     "--set of a block": (
         {},
         "launch small.yaml --set model.kernel=3",
-        "--set model.kernel=3: model.kernel: a block of settings must stand here, got 3",
+        "--set model.kernel=3: model.kernel: expected a block of settings, got 3",
     ),
     "one and a half GPUs": (
         {},

@@ -57,7 +57,7 @@ LINES: list[tuple[Event, str]] = [
     ),
     (
         ended(12, "pruned", 2),
-        "t012 stopped early by the scheduler after epoch 2, val/accuracy 0.7500",
+        "t012 pruned by the stopping rule after epoch 2, val/accuracy 0.7500",
     ),
     (
         ended(0, "failed", 0, "error", "Traceback ...\nValueError: no\n"),
@@ -150,7 +150,7 @@ SCRIPT = [
 def test_the_live_view_counts_what_ended_and_what_runs() -> None:
     text = drawn(SCRIPT, asked=8)
     assert "2 of 8 trials ended" in text
-    assert "0 completed, 1 stopped early, 1 failed" in text
+    assert "0 completed, 1 pruned, 1 failed" in text
     assert "2 running" in text
 
 

@@ -116,7 +116,7 @@ def test_train_refuses_other_data_than_its_checkpoints_and_evaluate_says_that_th
     before = files_in(tmp_path / "run")
     before.pop("lock")
     said = refused(ckconv_sweep(*train, cwd=tmp_path))
-    assert "the data are not those of before: the training targets differ; digest " in said
+    assert "the data have changed: the training targets differ; digest " in said
     assert "--allow-data-change" in said
     assert files_in(tmp_path / "run").items() >= before.items()
     other = ckconv_sweep("evaluate", "run", *data, cwd=tmp_path)
@@ -223,7 +223,7 @@ def foreign(content: bytes) -> bytes:
         (["--dataset", "scifar10"], "{}", None, 2, ""),
         ([], "{}", damaged, 65, "{copy}: damaged: its SHA-256 begins with "),
         ([], "other.pt", foreign, 2, "{copy}: this is no checkpoint of ckconv-sweep\n  the auth"),
-        (["--dataset", "smnits"], "{}", None, 2, "--dataset smnits: data: no data set is called"),
+        (["--dataset", "smnits"], "{}", None, 2, "--dataset smnits: data: no dataset is called"),
         (["--dataset", "adding"], "{}", None, 2, "--dataset adding: metric.name: adding is not"),
     ],
     ids=["without the data", "damaged", "not ours", "no such data", "another kind of data"],

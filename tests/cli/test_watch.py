@@ -182,7 +182,7 @@ def test_on_a_terminal_it_is_the_live_view_and_ends_with_the_sweep(tmp_path: Pat
     text = read_until(ours, "all its trials: ckconv-sweep table sweep")
     os.close(ours)
     assert process.wait(timeout=30) == 0
-    assert "sweep: finished, 5 trials asked" in text
+    assert "sweep: finished, 5 trials requested" in text
 
 
 def read_until(descriptor: int, text: str) -> str:
@@ -203,11 +203,11 @@ def test_a_finished_and_an_interrupted_sweep_are_said_to_be_so(tmp_path: Path) -
     with half_run(tmp_path) as session:
         pass
     said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
-    assert said.startswith("sweep: interrupted, 5 trials asked\n")
+    assert said.startswith("sweep: interrupted, 5 trials requested\n")
     assert "  go on with: ckconv-sweep resume sweep\n" in said
     assert session.machine.run()
     said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
-    assert said.startswith("sweep: finished, 5 trials asked\n")
+    assert said.startswith("sweep: finished, 5 trials requested\n")
     assert said.endswith("  all its trials: ckconv-sweep table sweep\n")
 
 
@@ -242,7 +242,7 @@ def test_a_real_sweep_is_watched_to_its_end_and_then_runs_the_users_command(here
         line for line in said.splitlines() if line[9:] in stamped
     ]
     assert [line.split()[0] for line in stamped] == ["t000", "t001", "t002"]
-    assert "small: finished, 3 trials asked" in lines
+    assert "small: finished, 3 trials requested" in lines
 
     with SweepFolder.existing(here / "sweeps", "small").records.open() as study:
         values = {

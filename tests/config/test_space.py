@@ -108,11 +108,11 @@ def test_steps_of_a_tenth_are_tenths() -> None:
         ),
         (
             "model.hidden_channels: {low: 0.5, high: 9}",
-            "search: model.hidden_channels: a whole number must stand at low, got 0.5",
+            "search: model.hidden_channels: low must be a whole number, got 0.5",
         ),
         (
             "model.blocks: {low: 1, high: 9, step: 1.5}",
-            "a whole number must stand at step, got 1.5",
+            "step must be a whole number, got 1.5",
         ),
         (
             "model.blocks: {low: '1', high: 9}",
@@ -168,7 +168,7 @@ def test_steps_of_a_tenth_are_tenths() -> None:
         ),
         (
             "model.dropout: {choices: [0, 0.5, 0.0]}",
-            "search: model.dropout: a choice stands twice in [0.0, 0.5, 0.0]",
+            "search: model.dropout: a choice is listed twice in [0.0, 0.5, 0.0]",
         ),
         (
             "model.dropout: {choices: [a]}",
@@ -176,7 +176,7 @@ def test_steps_of_a_tenth_are_tenths() -> None:
         ),
         (
             "model.blocks: {choices: [1, 2.0]}",
-            "search: model.blocks: a whole number must stand here, got 2.0",
+            "search: model.blocks: expected a whole number, got 2.0",
         ),
         (
             "model.kernel.activation: {choices: [sine, sin]}",
@@ -188,7 +188,7 @@ def test_steps_of_a_tenth_are_tenths() -> None:
             "search: model.kernel.activation: cannot read {'low': 1, 'high': 2} as a range\n"
             "  write {choices: [a, b]}; one of sine, relu, leaky_relu, swish must come out",
         ),
-        ("model.bias: {choices: [true, 1]}", "search: model.bias: true or false must stand here"),
+        ("model.bias: {choices: [true, 1]}", "search: model.bias: expected true or false"),
         (
             "training: {choices: [1]}",
             "search: training is a block of settings\n  search one",
@@ -201,7 +201,8 @@ def test_steps_of_a_tenth_are_tenths() -> None:
         ),
         (
             "optimizer.name: {choices: [adam, sgd]}",
-            "search: optimizer.name comes with settings of its own, so whole blocks are searched\n"
+            "search: optimizer.name selects a block with settings of its own, so search whole "
+            "blocks\n"
             "  write optimizer: {choices: {adam: {}",
         ),
         ("metric.name: {choices: [val/accuracy]}", "search: metric.name cannot be searched"),
@@ -223,18 +224,18 @@ def test_a_wrong_range_is_refused_on_its_line(search: str, message: str) -> None
         ("cosin:", "search: no schedule is called 'cosin'\n  did you mean 'cosine'?"),
         ("a: {name: cosin}", "search: no schedule is called 'cosin'\n  did you mean 'cosine'?"),
         ("a: {name: [cosine]}", "search: no schedule is called ['cosine']\n"),
-        ("cosine: 5", "search: schedule: cosine: a block of settings must stand here, got 5"),
+        ("cosine: 5", "search: schedule: cosine: expected a block of settings, got 5"),
         (
             "cosine: {warmup: 5}",
             "search: no setting of cosine is called 'warmup'\n  did you mean 'warmup_epochs'?",
         ),
         (
             "cosine: {warmup_epochs: x}",
-            "search: schedule.warmup_epochs: a whole number must stand here, got 'x'",
+            "search: schedule.warmup_epochs: expected a whole number, got 'x'",
         ),
         (
             "cosine: {warmup_epochs: {low: 0.5, high: 1}}",
-            "search: schedule.cosine.warmup_epochs: a whole number must stand at low, got 0.5",
+            "search: schedule.cosine.warmup_epochs: low must be a whole number, got 0.5",
         ),
         (
             "cosine: {warmup_epochs: {low: 0, high: 4}}",
@@ -245,7 +246,10 @@ def test_a_wrong_range_is_refused_on_its_line(search: str, message: str) -> None
             "search: schedule.multistep.milestones is a list and cannot be searched\n"
             "  choose among whole blocks, each with its own list",
         ),
-        ("multistep: {milestones: [2, 1]}", "search: schedule: milestones must rise, got [2, 1]"),
+        (
+            "multistep: {milestones: [2, 1]}",
+            "search: schedule: milestones must increase, got [2, 1]",
+        ),
     ],
 )
 def test_a_wrong_block_is_refused_on_its_line(line: str, message: str) -> None:
@@ -411,7 +415,7 @@ def test_a_setting_that_one_block_lacks_cannot_be_searched_beside_them() -> None
     ],
 )
 def test_parameters_of_another_space_are_refused(params: dict[str, Scalar], missing: str) -> None:
-    with pytest.raises(ConfigError, match=f"no parameters of this space: there is no '{missing}'"):
+    with pytest.raises(ConfigError, match=f"not parameters of this space: '{missing}' is missing"):
         space_of(f"{SCHEDULES}\n{DROPOUT}").resolve(params)
 
 
@@ -533,9 +537,12 @@ def test_a_constraint_is_read_as_it_is_written(bound: float) -> None:
         ("model.parameters <= true", "cannot read"),
         ("model.parameters <= .inf", "cannot read"),
         ("model.parameters <= .nan", "cannot read"),
-        ("model.parametrs <= 5", "no number is called 'model.parametrs'\n  did you mean 'model.p"),
-        ("model.bias <= 5", "no number is called 'model.bias'"),
-        ("data.name <= 5", "no number is called 'data.name'"),
+        (
+            "model.parametrs <= 5",
+            "no numeric setting is called 'model.parametrs'\n  did you mean 'model.p",
+        ),
+        ("model.bias <= 5", "no numeric setting is called 'model.bias'"),
+        ("data.name <= 5", "no numeric setting is called 'data.name'"),
     ],
 )
 def test_a_constraint_that_says_nothing_is_refused(text: str, message: str) -> None:
@@ -558,11 +565,11 @@ def test_what_is_not_written_has_its_default() -> None:
     ("rest", "message"),
     [
         ("budget: {trials: 0}", "budget.trials: trials >= 1 must hold, got 0"),
-        ("budget: {trials: 1.0}", "budget.trials: a whole number must stand here, got 1.0"),
-        ("budget: {}", "budget.trials is missing: a whole number must stand here"),
-        ("budget: 5", "budget: a block of settings must stand here, got 5"),
+        ("budget: {trials: 1.0}", "budget.trials: expected a whole number, got 1.0"),
+        ("budget: {}", "budget.trials is missing: expected a whole number"),
+        ("budget: 5", "budget: expected a block of settings, got 5"),
         ("budget: {trials: 1, hours: 0}", "budget.hours: hours > 0.0 must hold, got 0"),
-        ("budget: {trials: 1, hours: x}", "budget.hours: a number must stand here, got 'x'"),
+        ("budget: {trials: 1, hours: x}", "budget.hours: expected a number, got 'x'"),
         ("budget: {trial: 1}", "no setting is called 'trial' in budget\n  did you mean 'trials'?"),
         (
             "bugdet: {trials: 1}",
@@ -572,7 +579,7 @@ def test_what_is_not_written_has_its_default() -> None:
             "sampler: {name: tp}",
             "sampler: no sampler is called 'tp'\n  did you mean 'tpe'?",
         ),
-        ("sampler: random", "sampler: a block of settings must stand here, got 'random'"),
+        ("sampler: random", "sampler: expected a block of settings, got 'random'"),
         ("sampler: {seed: -1}", "sampler.seed: seed >= 0 must hold, got -1"),
         (
             "scheduler: {name: ahsa}",
@@ -584,12 +591,12 @@ def test_what_is_not_written_has_its_default() -> None:
             "scheduler: {name: asha, reduction_factor: 1}",
             "scheduler.reduction_factor: reduction_factor >= 2 must hold, got 1",
         ),
-        ("scheduler: asha", "scheduler: a block of settings must stand here, got 'asha'"),
-        ("constraints: model.parameters <= 5", "constraints: a list must stand here, got 'model"),
-        ("constraints: [5]", "constraints.0: a word must stand here, got 5"),
+        ("scheduler: asha", "scheduler: expected a block of settings, got 'asha'"),
+        ("constraints: model.parameters <= 5", "constraints: expected a list, got 'model"),
+        ("constraints: [5]", "constraints.0: expected a word, got 5"),
         ("runtime_env: {pip: [x]}", "no setting is called 'runtime_env'\n"),
         ("metric: {name: val/loss, mode: max}", "metric: mode must be min for val/loss"),
-        ("metric: val/loss", "metric: a block of settings must stand here, got 'val/loss'"),
+        ("metric: val/loss", "metric: expected a block of settings, got 'val/loss'"),
     ],
 )
 def test_a_mistake_beside_the_search_is_told_on_its_line(rest: str, message: str) -> None:
@@ -603,10 +610,10 @@ def test_a_mistake_beside_the_search_is_told_on_its_line(rest: str, message: str
     [
         ("", "space.yaml: a space must be a block of settings"),
         ("- a\n", "space.yaml:1: a space must be a block of settings"),
-        ("search: {}\n", "space.yaml:1: trial is missing: a word or a block of settings"),
+        ("search: {}\n", "space.yaml:1: trial is missing: expected a word or a block of settings"),
         (
             "budget: {trials: 3}\ntrial: 5\nsearch: {}\n",
-            "space.yaml:2: trial: a word or a block of settings must stand here, got 5",
+            "space.yaml:2: trial: expected a word or a block of settings, got 5",
         ),
         (
             "trial: smnist\nbudget: {trials: 3}\nsearch: {}\n",
@@ -682,8 +689,8 @@ def test_a_change_of_the_metric_is_one_of_the_first(write: Write) -> None:
     ("written", "message"),
     [
         ("[]", "metrics: at least one metric must stand here"),
-        ("3", "metrics: a list must stand here, got 3"),
-        ("[val/loss]", "metrics.0: a block of settings must stand here, got 'val/loss'"),
+        ("3", "metrics: expected a list, got 3"),
+        ("[val/loss]", "metrics.0: expected a block of settings, got 'val/loss'"),
         ("[{nam: val/loss}]", "no setting is called 'nam' in metrics.0\n  did you mean 'name'?"),
         (f"[{{}}, {LOSS}, {LOSS}]", "metrics: val/loss is named twice\n  remove one of the two"),
         (

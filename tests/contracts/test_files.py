@@ -69,7 +69,7 @@ kernels; kernel penalty; batch size, epochs."""
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a tiny `uea` problem, the only data set whose description is in a file."""
+    """A data folder with a tiny `uea` problem, the only dataset whose description is in a file."""
     folder = tmp_path_factory.mktemp("data")
     problem = folder / "uea" / "BasicMotions"
     problem.mkdir(parents=True)

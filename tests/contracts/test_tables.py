@@ -28,7 +28,7 @@ MODULES = [importlib.import_module(name) for name in NAMES]
 TABLES = {t.word: t for m in MODULES for t in vars(m).values() if isinstance(t, Names)}
 ROWS = [(table, name) for table in TABLES.values() for name in table]
 PLACES = {
-    "data set": "data",
+    "dataset": "data",
     "model": "model",
     "kernel net": "model.kernel",
     "mask": "model.mask",

@@ -1,6 +1,6 @@
-"""Small files of the data sets' real formats.
+"""Small files of the datasets' real formats.
 
-`write_...` puts them into the data set's folder below `data_dir`. Where a loader knows its official
+`write_...` puts them into the dataset's folder below `data_dir`. Where a loader knows its official
 files by their size or checksum, the monkeypatch makes it take the small ones for them.
 """
 

@@ -106,7 +106,7 @@ class TestOrdinary:
 
     def test_an_archive_without_any_file_that_is_wanted_is_refused(self, build, place):
         archive = place(build(*ORDINARY))
-        with pytest.raises(DamagedData, match="none of the files that are needed"):
+        with pytest.raises(DamagedData, match="none of the needed files"):
             unpack(archive, archive.parent / "out", inside="elsewhere", **LIMITS)
 
     def test_a_folder_that_is_there_is_not_unpacked_again(self, build, place):

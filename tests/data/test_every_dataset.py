@@ -1,4 +1,4 @@
-"""The contract of every row of the table of data sets, in every form that its settings give it."""
+"""The contract of every row of the table of datasets, in every form that its settings give it."""
 
 import math
 import pickle

@@ -45,7 +45,7 @@ def test_any_change_is_told_by_the_first_difference_and_both_digests(now, first)
     digests = f"digest {BEFORE['digest']}, now {now.identity['digest']}"
     assert difference(BEFORE, now.identity) == f"{first}; {digests}"
     assert BEFORE["digest"] != now.identity["digest"]
-    with pytest.raises(DataChanged, match="the data are not those of before"):
+    with pytest.raises(DataChanged, match="the data have changed"):
         check_same(BEFORE, now.identity, where="here", hint="")
 
 

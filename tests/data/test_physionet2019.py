@@ -167,7 +167,7 @@ def test_a_broken_record_says_where_what_was_expected_and_what_was_read(write, c
     with pytest.raises(DamagedData) as error:
         read_record(path)
     message = str(error.value)
-    assert message.startswith(f"{path}: no record as needed: expected ")
+    assert message.startswith(f"{path}: not a valid record: expected ")
     assert expected in message
 
 

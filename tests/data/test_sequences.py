@@ -157,7 +157,7 @@ def test_statistics_come_from_training_sequences_only(inputs_ncl, normalization)
 
 def test_as_published_the_mask_follows_normalising_without_the_dropped_steps(inputs_ncl):
     data = settings(dropped_fraction=0.3, normalization="per_time_step")
-    dropped = drop(inputs_ncl, 0.3)  # one generator for the whole data set, before it is split
+    dropped = drop(inputs_ncl, 0.3)  # one generator for the whole dataset, before it is split
     normalised = Normalizer.of(dropped[:12], "per_time_step")(dropped)
     expected = with_mask(normalised)
     train, validation = prepare(inputs_ncl, TARGETS, POSITIONS, data)

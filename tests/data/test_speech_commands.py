@@ -167,7 +167,7 @@ def test_missing_clips_are_downloaded_once_and_only_words_asked_for_unpacked(ser
 
 def test_an_archive_without_an_official_word_is_damaged(serve, tmp_path):
     serve(("yes", "up"))
-    with pytest.raises(DamagedData, match=r"tar\.gz: .*none of the files"):
+    with pytest.raises(DamagedData, match=r"tar\.gz: .*none of the needed files"):
         load(tmp_path / "new")
 
 
@@ -219,7 +219,7 @@ def test_a_broken_clip_says_where_what_was_expected_and_what_was_read(tmp_path, 
     with pytest.raises(DamagedData) as error:
         read_clip(path)
     message = str(error.value)
-    assert message.startswith(f"{path}: no clip as needed: expected a wav file of 2 bytes")
+    assert message.startswith(f"{path}: not a valid clip: expected a wav file of 2 bytes")
     assert got in message
 
 

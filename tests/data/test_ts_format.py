@@ -109,7 +109,7 @@ BROKEN = {
     "no-series": (HEADER, 9, "no series follows"),
     "no-classes": (changed("@classLabel true Up down\n", ""), 8, "no @classLabel"),
     "classes-false": (changed("true Up down", "false"), 8, "@classLabel true expected"),
-    "class-twice": (changed("Up down", "Up down Up"), 8, "a class stands twice"),
+    "class-twice": (changed("Up down", "Up down Up"), 8, "a class is listed twice"),
     "regression": (changed("@missing", "@targetLabel true\n@missing"), 4, "a number to predict"),
     "time-stamps": (changed("@timeStamps false", "@timeStamps true"), 3, "time stamps"),
     "time-stamps-unsaid": (changed("1,2,3:", "(0,1),(1,2):"), 10, "time stamps"),

@@ -185,7 +185,7 @@ def test_a_trial_whose_worker_is_killed_again_and_again_fails_with_the_likely_re
     assert len(lines) - len({line["epoch"] for line in lines}) <= len(killed)
     assert DEATHS <= len(record.history) < EPOCHS
     assert re.fullmatch(
-        r"its worker died 2 times without saying why, probably killed for memory; "
+        r"its worker died 2 times without an error message, probably killed for memory; "
         r"it had used 0\.\d+ GiB",
         record.error,
     )

@@ -304,7 +304,7 @@ def test_a_trial_whose_workers_all_died_says_how_much_memory_they_had_used(
     records = here.run(monkeypatch, dies=True)
     assert {(r.outcome, r.reason) for r in records} == {("failed", "worker_died")}
     assert records[0].error == (
-        "its worker died 4 times without saying why, probably killed for memory"
+        "its worker died 4 times without an error message, probably killed for memory"
     )
 
 

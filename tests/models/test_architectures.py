@@ -239,7 +239,7 @@ def test_times_of_steps_are_read_or_refused(config: ModelConfig) -> None:
     if config.resamples:
         assert torch.isfinite(made(config)(sequences(), None, sampling)).all()
     else:
-        with pytest.raises(ConfigError, match="reads no times of steps"):
+        with pytest.raises(ConfigError, match="cannot use time stamps"):
             made(config)(sequences(), None, sampling)
 
 

@@ -639,7 +639,7 @@ CONTRADICTIONS = {
     "update trials set state = 'COMPLETE' where trial_id = 1": "it completed with 0.7, which is",
     "update trials set state = 'FAIL' where trial_id = 1": "it failed without a reason",
     "delete from trial_intermediate_values where trial_id = 1; "
-    "update trials set state = 'PRUNED' where trial_id = 1": "stopped early before its first epoch",
+    "update trials set state = 'PRUNED' where trial_id = 1": "pruned before its first epoch",
 }
 
 

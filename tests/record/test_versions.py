@@ -118,9 +118,9 @@ def test_another_small_version_is_said_in_a_line_each_and_noted_with_its_session
     session()
     changes = {"torch": "2.13.1", "code": "f" * 16}
     assert session(**changes) == [
-        "torch was 2.13.0, is 2.13.1; new epochs may differ from those before",
-        "the code that trains was 0123456789abcdef, is ffffffffffffffff; "
-        "new epochs may differ from those before",
+        "torch was 2.13.0, is 2.13.1; results of new epochs may differ",
+        "the code that trains was 0123456789abcdef, is ffffffffffffffff; results of new epochs "
+        "may differ",
     ]
     assert session(**changes) == []  # said once
     assert noted(study) == [{"session": 1, **NOW}, {"session": 2, **NOW, **changes}]

@@ -56,7 +56,7 @@ def failed(amount: int, reason: str = "nonfinite") -> list[TrialRecord]:
 def test_failures_are_told_from_a_tenth_and_three_of_one_reason_on() -> None:
     advice = given(spread(27) + failed(3))["many_failures"]
     assert advice.what == "Many trials failed: nonfinite."
-    assert advice.evidence == "3 of 30 trials failed so (10%)"
+    assert advice.evidence == "3 of 30 trials failed this way (10%)"
     assert "learning rates" in advice.do
     assert "many_failures" not in given(spread(28) + failed(3))  # 3 of 31
     assert "many_failures" not in given(spread(10) + failed(2))
@@ -69,7 +69,7 @@ def test_draws_that_violate_a_constraint_are_told_where_they_are_the_most() -> N
         return failed(amount, REASON_CONSTRAINT)
 
     advice = given(spread(20) + violations(21))["many_violations"]
-    assert advice.evidence == "21 draws were thrown away for 20 trials"
+    assert advice.evidence == "21 draws were rejected for 20 trials"
     assert "many_violations" not in given(spread(20) + violations(20))
 
 
@@ -97,13 +97,13 @@ def test_too_few_trials_are_told_where_no_setting_is() -> None:
     untold = replace(TOLD, low=0.04, explained=0.3)
     advice = given(spread(40), None, untold)["too_few_trials"]
     assert advice.evidence == (
-        "40 comparable trials, 1 searched settings; a forest explains 30% of the differences among "
-        "trials that it did not see"
+        "40 comparable trials, 1 searched settings; a forest explains 30% of the differences "
+        "among trials that were held out"
     )
     assert advice.command == "ckconv-sweep resume NAME --trials 80"
     assert "too_few_trials" not in given(spread(40), None, untold, TOLD)
     on_its_way = given(spread(40), space(trials=90), untold)["too_few_trials"]
-    assert on_its_way.do == "let it go on: 40 of its 90 trials have begun"
+    assert on_its_way.do == "resume it: 40 of its 90 trials have begun"
     assert on_its_way.command == ""
     not_tried = replace(TOLD, enough=False)
     assert "not even tried" in given(spread(5), None, not_tried)["too_few_trials"].evidence
@@ -116,7 +116,7 @@ def test_no_more_trials_are_advised_than_a_grid_has_points() -> None:
     begun = [replace(r, params={"model.dropout": 0.1, "model.norm": "none"}) for r in spread(6)]
     violating = failed(1, REASON_CONSTRAINT)
     advice = given([*begun[:4], *violating], of, untold)["too_few_trials"]
-    assert advice.do == "let it go on: 4 of its 5 trials have begun"
+    assert advice.do == "resume it: 4 of its 5 trials have begun"
     for few in (begun, [*begun[:5], *violating]):
         advice = given(few, of, untold)["too_few_trials"]
         assert "this grid has no more points" in advice.do

@@ -48,7 +48,7 @@ def test_a_sweep_is_a_row_of_what_its_trials_say() -> None:
         "state": "interrupted",
         "trials": 5,
         "completed": 2,
-        "stopped early": 1,
+        "pruned": 1,
         "failed": 1,
         "unfinished": 1,
         "val/accuracy best": 0.5,

@@ -44,7 +44,7 @@ SEARCH = """
 
 
 def finished(root: Path) -> Machine:
-    """A sweep in which trials completed, were stopped early and failed, each with its words."""
+    """A sweep in which trials completed, were pruned and failed, each with its words."""
     space = make_space(
         search=SEARCH, scheduler="{name: median, startup_trials: 2}", trials=9, epochs=4
     )
@@ -210,7 +210,7 @@ def test_without_its_file_of_the_space_a_sweep_cannot_be_read(small: str, tmp_pa
         (
             keys.TAG_PARAMS,
             '{"model.dropout": 0.1}',
-            "not written by ckconv-sweep: these are no parameters",
+            "not written by ckconv-sweep: these are not parameters",
         ),
         (keys.TAG_PARAMS, None, "run t000 does not say what was drawn"),
     ],

@@ -122,7 +122,7 @@ def test_a_setting_of_a_block_that_few_chose_is_not_tried() -> None:
 
 @pytest.mark.parametrize("trials", [40, 120])
 def test_where_few_trials_completed_all_are_compared_after_equal_training(trials: int) -> None:
-    """Few: less than 20, or than were stopped early."""
+    """Few: less than 20, or than were pruned."""
     records, of = planted(trials)
 
     def after_one_epoch(old: TrialRecord) -> TrialRecord:

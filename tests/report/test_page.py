@@ -116,7 +116,7 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert f"t{summary.best_trial:03d} at epoch {summary.best_epoch}" in said
     for amount, word in (
         (summary.completed, "completed"),
-        (summary.pruned, "stopped early"),
+        (summary.pruned, "pruned"),
         (summary.failed, "failed"),
     ):
         assert f"{amount} {word}" in said
@@ -180,7 +180,7 @@ def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
     of = space(search=GRID, trials=100, sampler="grid")
     params = {"model.dropout": 0.1, "model.norm": "none"}
     said = Parsed(page(results([record(i, [0.5], params=params) for i in range(6)], of))).text
-    assert "6 trials asked" in said
+    assert "6 trials requested" in said
     assert "100 trials (the grid has only 6 points; the budget allows 100 trials)" in said
 
 

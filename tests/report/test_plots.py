@@ -101,7 +101,7 @@ def test_an_option_that_a_kind_does_not_have_is_refused() -> None:
     ("settings", "message"),
     [
         (["learning_rat", "dropout"], "no searched setting is called 'learning_rat'"),
-        (["dropout", "model.dropout"], "a setting stands twice"),
+        (["dropout", "model.dropout"], "a setting is listed twice"),
     ],
 )
 def test_settings_that_are_not_searched_or_stand_twice_are_refused(
@@ -154,7 +154,7 @@ def test_curves_are_the_epochs_and_the_best_trial_lies_on_top() -> None:
     assert list(best.get_ydata()) == [0.2, 0.5, 0.4]
     assert best.get_zorder() > max(c.get_zorder() for c in figure.axes[0].collections)
     said = texts(figure)
-    for words in ("completed (2)", "stopped early (1)", "failed (1)", "best: t001"):
+    for words in ("completed (2)", "pruned (1)", "failed (1)", "best: t001"):
         assert words in said
 
 
@@ -164,7 +164,7 @@ def test_stopped_and_failed_trials_look_different_from_completed_ones_without_th
     figure = draw("curves", SWEEP.records, SWEEP.space)
     points = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
     shapes = {p.get_label().rpartition(" (")[0]: len(p.get_paths()[0].vertices) for p in points}
-    assert shapes.keys() == {"completed", "stopped early", "failed"}
+    assert shapes.keys() == {"completed", "pruned", "failed"}
     assert len(set(shapes.values())) == 3
 
 

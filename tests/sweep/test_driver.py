@@ -413,7 +413,7 @@ def test_a_resume_under_other_versions_says_so_and_notes_it_for_its_epochs(
     monkeypatch.setattr(versions, "versions", lambda: now | {"optuna": "5.99.0"})
     launch(folder, uri, with_trials(SPACE, 4), second)
     assert second.said[0] == (
-        f"optuna was {now['optuna']}, is 5.99.0; new epochs may differ from those before"
+        f"optuna was {now['optuna']}, is 5.99.0; results of new epochs may differ"
     )
     session = launch(folder, uri, with_trials(SPACE, 5), third)
     assert third.said == ["trials at a time: 2"]

@@ -1,4 +1,4 @@
-"""The note of a sweep's run: what was asked, and the best trials."""
+"""The note of a sweep's run: what was requested, and the best trials."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def standings(*numbers: int) -> Standings:
 def test_the_note_says_what_was_asked() -> None:
     note = Standings(make_space(scheduler="{name: asha}", trials=7)).note()
     assert note.splitlines()[0] == (
-        "A sweep on **digits**: 7 trials asked, sampler random, scheduler asha. Judged by "
+        "A sweep on **digits**: 7 trials requested, sampler random, scheduler asha. Judged by "
         "**val/accuracy** at its best epoch; higher is better."
     )
     assert "| `optimizer.learning_rate` | 0.0001 to 0.1, on a logarithmic scale |" in note
@@ -47,14 +47,15 @@ def test_the_note_says_what_was_asked() -> None:
 @pytest.mark.fault("grid-smaller-than-budget")
 def test_the_note_asks_for_no_more_trials_than_a_grid_can_give() -> None:
     out = Standings(make_space(sampler="grid", trials=50))
-    assert ": 6 trials asked (the grid has only 6 points; the budget allows 50 trials)," in (
+    assert ": 6 trials requested (the grid has only 6 points; the budget allows 50 trials)," in (
         out.note()
     )
     rejected = replace(record(0, "failed", 0, "constraint"), history=())
     out.add(rejected)
     out.hear(Rejected(number=1, most=4))
-    assert ": 4 trials asked (the grid has only 6 points, 2 of them violated a constraint; " in (
-        out.note()
+    assert (
+        ": 4 trials requested (the grid has only 6 points, 2 of them violated a constraint; "
+        in (out.note())
     )
 
 
@@ -64,7 +65,7 @@ def test_completed_trials_are_ranked_and_the_others_counted() -> None:
         if r.number != 3:
             out.add(r)
     note = out.note()
-    assert "(3 completed, 1 stopped early, 1 failed, 1 unfinished)" in note
+    assert "(3 completed, 1 pruned, 1 failed, 1 unfinished)" in note
     assert ranking(note) == [
         ["1", "t007", "0.87", "3", "0.1", "0.1235"],
         ["2", "t003", "0.83", "3", "0.1", "0.1235"],

@@ -1,5 +1,5 @@
-"""A trial in a pack has the numbers that it has alone, to the last bit, whoever its neighbours are
-and whenever they come and go."""
+"""A trial in a pack has the numbers that it has alone, to the last bit, whatever
+the other members are and whenever they join or leave."""
 
 from __future__ import annotations
 

@@ -36,5 +36,5 @@ def chosen(
             raise UnknownNameError("searched setting", name, known, where="settings")
     found = [known[name] for name in settings]
     if len(set(found)) < len(found):
-        raise ConfigError(f"a setting stands twice in {', '.join(settings)}", where="settings")
+        raise ConfigError(f"a setting is listed twice in {', '.join(settings)}", where="settings")
     return found

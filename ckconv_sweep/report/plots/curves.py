@@ -17,7 +17,7 @@ _LINES: dict[Outcome, str] = {"completed": "-", "pruned": "-", "failed": "--", "
 
 
 def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
-    """Completed trials as lines; those that were stopped early end with a triangle, those that
+    """Completed trials as lines; those that were pruned end with a triangle, those that
     failed with a cross; the best one on top."""
     name = space.metric.name
     trained = [r for r in records if r.history]

@@ -31,7 +31,8 @@ def picture(found: Importances) -> Figure:
     tried = [i for i in found.settings if i.enough]
     if not tried:
         return style.said(
-            f"importance cannot be told: {found.words}, and {ENOUGH} are needed that differ"
+            f"importance cannot be estimated: {found.words}; {ENOUGH} with different values are "
+            f"needed"
         )
     names = short_names(found.top)
     figure, panel = style.new(1.5 + 0.34 * len(found.settings))
@@ -59,7 +60,7 @@ def picture(found: Importances) -> Figure:
     )
     edge = max(max(i.high, i.noise) for i in tried)
     panel.set_xlim(min(0.0, *(i.low for i in tried)) - 0.01, max(edge, 0.05) * 1.45)
-    panel.set_xlabel("share of the differences among trials in which it has a part", fontsize=9)
+    panel.set_xlabel("share of the differences among trials that involves the setting", fontsize=9)
     panel.set_ylim(len(found.settings) - 0.4, -0.6)
     panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     style.title(panel, f"importance of the settings, over\n{found.words}")

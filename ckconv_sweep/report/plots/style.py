@@ -38,7 +38,7 @@ COLOURS: dict[Outcome, str] = {
 MARKERS: dict[Outcome, str] = {"completed": "o", "pruned": "v", "failed": "X", "running": "s"}
 WORDS: dict[Outcome, str] = {
     "completed": "completed",
-    "pruned": "stopped early",
+    "pruned": "pruned",
     "failed": "failed",
     "running": "unfinished",
 }
