@@ -57,12 +57,13 @@ def show_result(
 
     summary = summarize(folder.name, records, space, held=False)
     table = leaderboard(records, space).head(SHOWN)
+    names = [metric.name for metric in space.metrics]
     title = (
         f"{folder.name}: {count(summary.completed, 'trial')} completed, "
         f"{summary.pruned} pruned, {summary.failed} failed"
         + (f", {summary.unfinished} unfinished" if summary.unfinished else "")
-        + f" (every number is a validation number: {space.metric.name})"
-        * space.metric.name.startswith("val/")
+        + f" (every number is a validation number: {', '.join(names)})"
+        * all(name.startswith("val/") for name in names)
     )
     console.print(
         to_terminal(table, title=title, settings=list(space.parameters()), width=console.width)

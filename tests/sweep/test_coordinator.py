@@ -141,10 +141,11 @@ def test_outcomes_are_told_as_they_are_and_only_completed_trials_are_ranked(
     first = winner(records, one.space)
     assert first is not None
     assert first.number in (3, 4, 5)
-    values = {e.number: e.value for e in heard.events if isinstance(e, Ended)}
-    assert values[0] is None
+    told = {e.number: e.values for e in heard.events if isinstance(e, Ended)}
+    assert told.pop(0) == {}
+    values = {number: told[number]["val/accuracy"] for number in told}
     assert values[2] == 0.999
-    assert values[first.number] == max(values[n] or 0.0 for n in (3, 4, 5))
+    assert values[first.number] == max(values[n] for n in (3, 4, 5))
 
 
 def test_a_pruned_trial_is_told_without_a_value_and_what_it_reached(disk: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_pruned_trial_is_told_without_a_value_and_what_it_reached(disk: Path) 
     assert len(ends) == 8
     for record, row in zip(one.records(), one.result(), strict=True):
         reached = objective(record.history, space.metric)
-        assert ends[record.number].value == reached
+        assert ends[record.number].values == {"val/accuracy": reached}
         assert ends[record.number].epochs == len(record.history)
         if record.outcome == "pruned":
             assert row["values"] in (None, [row["history"][-1][1]["val/accuracy"]])
