@@ -1,12 +1,12 @@
-"""How many points a grid has, and so how many trials a sweep can have."""
+"""The points of a grid: which there are, how many, and so how many trials a sweep can have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ckconv_sweep.config.domains import Blocks, Choices, Interval, count
+from ckconv_sweep.config.domains import Blocks, Choices, Interval, Scalar, count, points
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
@@ -49,3 +49,38 @@ def grid_note(space: Space, rejected: int = 0) -> str:
         f"{f', {rejected} of them violated a constraint' if rejected else ''}; "
         f"the budget allows {space.budget.trials} trials"
     )
+
+
+class _Unanswered(Exception):
+    """A draw asked for more than was prepared."""
+
+
+def grid(space: Space) -> Iterator[dict[str, Scalar]]:
+    """Every point of a space that can be counted, in the order of the file; a setting of a block
+    is walked only where that block is chosen."""
+
+    def walk(answers: list[Scalar]) -> Iterator[dict[str, Scalar]]:
+        open_question: list[Interval | Choices] = []
+        prepared = iter(answers)
+
+        def suggest(_: str, domain: Interval | Choices) -> Scalar:
+            for answer in prepared:
+                return answer
+            open_question.append(domain)
+            raise _Unanswered
+
+        try:
+            point = space.draw(suggest)
+        except _Unanswered:
+            for value in points(open_question[0]) or ():
+                yield from walk([*answers, value])
+        else:
+            yield point
+
+    yield from walk([])
+
+
+def exhausted(space: Space, number: int) -> bool:
+    """Whether a grid has no point for a trial of this number. Other samplers have no end."""
+    size = grid_size(space)
+    return size is not None and number >= size

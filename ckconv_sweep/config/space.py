@@ -28,7 +28,6 @@ from ckconv_sweep.config.domains import (
     corners,
     count,
     extremes,
-    points,
     put,
     read_domain,
 )
@@ -240,41 +239,6 @@ def space_from(
     _check_every_end(space, document)
     _check_grid(space, document)
     return space
-
-
-class _Unanswered(Exception):
-    """A draw asked for more than was prepared."""
-
-
-def grid(space: Space) -> Iterator[dict[str, Scalar]]:
-    """Every point of a space that can be counted, in the order of the file; a setting of a block
-    is walked only where that block is chosen."""
-
-    def walk(answers: list[Scalar]) -> Iterator[dict[str, Scalar]]:
-        open_question: list[Interval | Choices] = []
-        prepared = iter(answers)
-
-        def suggest(_: str, domain: Interval | Choices) -> Scalar:
-            for answer in prepared:
-                return answer
-            open_question.append(domain)
-            raise _Unanswered
-
-        try:
-            point = space.draw(suggest)
-        except _Unanswered:
-            for value in points(open_question[0]) or ():
-                yield from walk([*answers, value])
-        else:
-            yield point
-
-    yield from walk([])
-
-
-def exhausted(space: Space, number: int) -> bool:
-    """Whether a grid has no point for a trial of this number. Other samplers have no end."""
-    size = grid_size(space)
-    return size is not None and number >= size
 
 
 def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckconv_sweep.config.grid import exhausted
 from ckconv_sweep.config.history import Epoch, Verdict
-from ckconv_sweep.config.space import Space, exhausted
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 
 

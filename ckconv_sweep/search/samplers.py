@@ -28,9 +28,10 @@ from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
+from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.sampling import SAMPLERS
-from ckconv_sweep.config.space import Space, grid
+from ckconv_sweep.config.space import Space
 
 
 def distribution(domain: Interval | Choices) -> BaseDistribution:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ckconv_sweep.config.grid import grid_size, most_trials
+from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.settings import flat
-from ckconv_sweep.config.space import PARAMETERS, Space, exhausted
+from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError

@@ -399,7 +399,10 @@ WITH_TIMES = {"name": "character_trajectories", "dropped_fraction": 0.3, "droppe
             },
             "model.norm must be channel or none and model.causal true for ptb_characters",
         ),
-        ({"data": WITH_TIMES, "model": {"name": "gru"}}, "data.dropped_as: a gru cannot use time stamps"),
+        (
+            {"data": WITH_TIMES, "model": {"name": "gru"}},
+            "data.dropped_as: a gru cannot use time stamps",
+        ),
         (
             {"data": WITH_TIMES, "model": {"weight_dropout": 0.1}},
             "model.weight_dropout must be 0 where data.dropped_as is times",

@@ -170,7 +170,7 @@ def asha(agreeing: bool, stopped: int, completed: int) -> tuple[list[TrialRecord
 def test_trials_that_were_stopped_at_once_are_told_unless_that_moment_tells_the_end() -> None:
     assert "grace_epochs: 5" in ASHA
     advice = given(*asha(agreeing=False, stopped=30, completed=10))["most_stopped_at_once"]
-    assert advice.evidence.startswith("30 of 40 after 5 of 9 epochs; among the 10 that completed")
+    assert advice.evidence.startswith("30 of 40 after 5 of 9 epochs; for the 10 that completed")
     assert "scheduler.grace_epochs" in advice.do
     few = given(*asha(agreeing=True, stopped=30, completed=5))["most_stopped_at_once"]
     assert "5 completed, too few to know" in few.evidence

@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import binom, qmc
 
 from ckconv_sweep.config.domains import Interval
-from ckconv_sweep.config.space import Space, grid
+from ckconv_sweep.config.grid import grid
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.bounds import bounds_hit
 from ckconv_sweep.report.scale import Scale

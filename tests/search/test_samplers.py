@@ -25,9 +25,10 @@ from scipy.stats import qmc
 from sweep.in_process import Machine, formula, machine, make_space
 
 from ckconv_sweep.config.domains import Choices, Interval, points
+from ckconv_sweep.config.grid import exhausted, grid
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.sampling import SAMPLERS
-from ckconv_sweep.config.space import Space, exhausted, grid
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_position
