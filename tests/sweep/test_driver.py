@@ -591,14 +591,18 @@ def test_a_finished_sweep_gives_a_database_that_was_put_back_what_it_had_lost(
 
 @pytest.mark.fault("tracking-down-at-end")
 @pytest.mark.usefixtures("without_ray")
-def test_a_finished_sweep_whose_server_is_gone_does_not_say_that_it_has_everything(
-    folder: SweepFolder, server: Server, capsys: pytest.CaptureFixture[str]
+def test_a_finished_sweep_whose_mlflow_is_gone_does_not_say_that_it_has_everything(
+    folder: SweepFolder, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch(folder, server.uri)
-    server.kill()
-    session = driver.deliver_rest(folder, server.uri)
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    launch(folder, uri)
+    SqlAlchemyStore._engine_map[uri].dispose()
+    for path in folder.root.parents[1].glob("mlflow.db*"):
+        path.write_bytes(b"no database")
+    session = driver.deliver_rest(folder, uri)
     assert session.undelivered > 0
-    show_result(folder, session.records, SPACE, server.uri, session)
+    show_result(folder, session.records, SPACE, None, session)
     said = " ".join(capsys.readouterr().out.split())
     assert "MLflow did not confirm that it has every record; when it answers: ckconv-sweep" in said
     assert "not delivered" not in said
