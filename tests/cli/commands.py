@@ -1,4 +1,5 @@
-"""The program as a user starts it: another process, in a folder of its own."""
+"""The program as a user starts it: another process, in a folder of its own. Most commands run in a
+fork (`forks`), which needs no second for its imports; `PROGRAM` is the installed one."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from . import forks
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = str(Path(sys.executable).with_name("ckconv-sweep"))
@@ -38,15 +41,7 @@ def ckconv_sweep(
     *args: object, cwd: Path, timeout: float = 120, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a shell that forbids nobody anything (`test_modes`)."""
-    return subprocess.run(
-        [PROGRAM, *map(str, args)],
-        cwd=cwd,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        umask=0,
-    )
+    return forks.run(list(map(str, args)), cwd, environment(**more), timeout)
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
