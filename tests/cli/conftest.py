@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,25 @@ def here(tmp_path: Path) -> Path:
     return _with_files(tmp_path)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever looks at the sweep `finished` needs the Ray that ran it."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the sweep `small` was launched, and ran to its end. Not to be changed."""
-    folder = _with_files(tmp_path_factory.mktemp("finished"))
-    said = ended(ckconv_sweep("launch", "small.yaml", cwd=folder))
-    (folder / "said").write_text(said)
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder in which the sweep `small` was launched, and ran to its end. Not to be changed.
+    The processes that run tests share it: one launches, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with folder.with_name("finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "said").exists():
+            folder.mkdir()
+            said = ended(ckconv_sweep("launch", "small.yaml", cwd=_with_files(folder)))
+            (folder / "said").write_text(said)
     return folder
 
 
