@@ -75,7 +75,9 @@ class Cluster:
         home = {"HOME": str(self.folder), "RAY_TMPDIR": str(self.folder)}
         token = {"RAY_AUTH_TOKEN": self.token} if self.token else {}
         quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        return kept | home | token | quiet | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        # A node is lost when it has refused to answer five times: by default 15 seconds.
+        soon = {"RAY_health_check_period_ms": "300"}
+        return kept | home | token | quiet | soon | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def add_node(self, *, gpus: int = 0, **more: str) -> subprocess.Popen[str]:
         """`gpus`: how many Ray is told of; `more`: goes into the node's environment."""
@@ -153,8 +155,8 @@ class Cluster:
         return [(line["pid"], line["epoch"]) for line in lines]
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+@contextlib.contextmanager
+def in_new_folder() -> Iterator[Path]:
     """With a short path, for the sake of Ray's sockets."""
     made = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
     (made / "small.yaml").write_text(SPACE)
@@ -162,6 +164,12 @@ def folder() -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with in_new_folder() as made:
+        yield made
 
 
 @pytest.fixture
@@ -173,6 +181,18 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def closed_cluster() -> Iterator[Cluster]:
+    """As `cluster`, for those who do not get in."""
+    with in_new_folder() as folder:
+        made = Cluster(folder, secrets.token_hex(32))
+        try:
+            made.add_node()
+            yield made
+        finally:
+            made.stop()
 
 
 @pytest.fixture
@@ -332,9 +352,9 @@ def test_a_cluster_that_lets_everybody_in_is_refused_unless_one_insists(
     ("token", "why"), [("", "and none is here"), ("0" * 64, "and refuses the one that is here")]
 )
 def test_a_cluster_that_asks_for_a_token_is_not_joined_without_it(
-    cluster: Cluster, token: str, why: str
+    closed_cluster: Cluster, token: str, why: str
 ) -> None:
-    command = ("launch", "small.yaml", "--address", cluster.address, "--insecure-cluster")
-    code, out, complaint = cluster.ended(*command, RAY_AUTH_TOKEN=token)
+    command = ("launch", "small.yaml", "--address", closed_cluster.address, "--insecure-cluster")
+    code, out, complaint = closed_cluster.ended(*command, RAY_AUTH_TOKEN=token)
     assert (code, out) == (2, "")
     assert f"asks for a token, {why}" in one_message(complaint)

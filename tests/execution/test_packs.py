@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from sweep.in_process import make_space
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.execution import cluster
 from ckconv_sweep.execution.cluster import Placement, pack_size
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
@@ -58,6 +60,12 @@ def sweep(root: Path, space: Space, placement: Placement, heard: Heard) -> list[
     ).records
 
 
+@pytest.fixture
+def same_ray(ray_of_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweeps of this file need not each start one."""
+    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+
+
 def told(records: list[TrialRecord]) -> list[object]:
     """Of each trial what does not depend on time or on how the file is called."""
     return [
@@ -76,6 +84,7 @@ def told(records: list[TrialRecord]) -> list[object]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("same_ray")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
@@ -97,6 +106,7 @@ def test_a_sweep_with_packs_leaves_the_study_of_the_same_sweep_without(
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("same_ray")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.fault("worker-killed")
 def test_when_a_pack_dies_its_trials_go_on_from_their_checkpoints(tmp_path: Path) -> None:
@@ -126,6 +136,7 @@ def test_when_a_pack_dies_its_trials_go_on_from_their_checkpoints(tmp_path: Path
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("same_ray")
 @pytest.mark.filterwarnings("ignore")
 def test_trials_that_are_stopped_early_leave_their_pack_and_no_checkpoint(tmp_path: Path) -> None:
     space = make_space(
