@@ -16,7 +16,9 @@ pytestmark = pytest.mark.timeout(240)
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """What a kill leaves is the same there, and nobody waits for a disk."""
-KILLS = 25
+SOME_OR_MANY = pytest.mark.parametrize("hits", [8, pytest.param(25, marks=pytest.mark.slow)])
+ONE_OR_MORE = pytest.mark.parametrize("hits", [1, pytest.param(3, marks=pytest.mark.slow)])
+"""A fault with Ray costs two starts of it."""
 WITH_RAY = 3
 
 
@@ -35,11 +37,12 @@ def check(campaign: Campaign, fault: str, hits: int) -> None:
     assert tally.again <= tally.allowed
 
 
+@SOME_OR_MANY
 @pytest.mark.fault("driver-sigkill")
 def test_a_sweep_whose_driver_is_killed_at_random_ends_as_if_it_had_not_been(
-    campaign: Campaign,
+    hits: int, campaign: Campaign
 ) -> None:
-    check(campaign, "driver-sigkill", KILLS)
+    check(campaign, "driver-sigkill", hits)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +64,12 @@ def test_a_sweep_that_is_disturbed_at_random_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.ray
+@ONE_OR_MORE
 @pytest.mark.fault("driver-sigkill")
 def test_with_ray_a_sweep_whose_driver_is_killed_ends_as_if_it_had_not_been(
-    campaign: Campaign,
+    hits: int, campaign: Campaign
 ) -> None:
-    check(campaign, "ray-driver-sigkill", WITH_RAY)
+    check(campaign, "ray-driver-sigkill", hits)
 
 
 @pytest.mark.slow
