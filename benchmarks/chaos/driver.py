@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -170,6 +171,7 @@ def warm_up() -> None:
 def _as_if_new(log: Path) -> None:
     """What a fork has of its parent and a new process would not have."""
     os.setsid()
+    gc.freeze()  # looking for garbage among it would copy its memory
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
