@@ -331,13 +331,24 @@ def test_a_damaged_study_ends_with_65(content: bytes, here: Path) -> None:
     assert study.read_bytes() == content
 
 
+def with_python(variable: str, value: str, here: Path) -> subprocess.CompletedProcess[str]:
+    """`list` in a Python of its own, which reads the variable as it starts."""
+    return subprocess.run(
+        [PROGRAM, "list"],
+        cwd=here,
+        env=environment(**{variable: value}),
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.fault("odd-surroundings")
 def test_python_without_docstrings_is_refused(tmp_path: Path) -> None:
-    said = refused(ckconv_sweep("list", cwd=tmp_path, PYTHONOPTIMIZE="2"))
+    said = refused(with_python("PYTHONOPTIMIZE", "2", tmp_path))
     assert "unset PYTHONOPTIMIZE" in said
 
 
 @pytest.mark.fault("odd-surroundings")
 def test_warnings_as_errors_are_meant_for_other_programs(tmp_path: Path) -> None:
-    said = ended(ckconv_sweep("list", cwd=tmp_path, PYTHONWARNINGS="error"))
+    said = ended(with_python("PYTHONWARNINGS", "error", tmp_path))
     assert said == "no sweeps in sweeps\n"
