@@ -278,7 +278,7 @@ def _from_mlflow(name: str, uri: str) -> Results:
             hint="name a file, as in sqlite:///sweeps/mlflow.db, or a server",
         )
     try:
-        return from_mlflow.results_of(quiet_client(uri), experiment_name(), name, where)
+        return from_mlflow.read_results(quiet_client(uri), experiment_name(), name, where)
     except CkconvSweepError:
         raise
     except Exception as error:

@@ -11,14 +11,14 @@ import typer
 
 from ckconv_sweep.cli import (
     doctor,
+    import_checkpoint,
     kernels,
     look,
     pictures,
-    published,
     run,
     serve,
-    single,
     tables,
+    train,
     watch,
 )
 from ckconv_sweep.cli.output import Output
@@ -43,10 +43,10 @@ for command in (
     look.best,
     pictures.plot,
     pictures.report,
-    single.train,
-    single.evaluate,
-    published.import_checkpoint,
-    single.validate,
+    train.train,
+    train.evaluate,
+    import_checkpoint.import_checkpoint,
+    train.validate,
     kernels.fit_kernel,
     serve.ui,
     serve.sync,

@@ -110,7 +110,7 @@ def best(
 
     Training it again on the same CPU gives the same curve.
     """
-    from ckconv_sweep.config import files
+    from ckconv_sweep.config import documents
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.config.history import objectives
     from ckconv_sweep.errors import NoResult
@@ -133,7 +133,7 @@ def best(
     values = objectives(record.history, space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
     weights = next(iter(folder.trial(record.number).glob("best-*.pt")), None)
-    text = files.write(trial.model_dump(mode="json"))
+    text = documents.write(trial.model_dump(mode="json"))
     comment = (
         f"# The best trial ({trial_name(record.number)}) of the sweep {name}: "
         f"{told} at epoch {epoch} of {len(record.history)}.\n"

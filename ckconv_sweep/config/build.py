@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.config.table import Names, Table
 from ckconv_sweep.errors import ConfigError, nearest_or_all

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Annotated, Any, get_args, get_origin
 
 from ckconv_sweep.config.build import annotation_at, blocks, paths, short, type_name, type_of
-from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all

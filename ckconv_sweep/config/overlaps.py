@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckconv_sweep.config.build import annotation_at, blocks
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import Block, Blocks, put
-from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial

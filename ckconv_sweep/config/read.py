@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckconv_sweep.config import bundled, files
+from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths, type_of
-from ckconv_sweep.config.files import Document, Key
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Metric, Trial
@@ -40,7 +40,7 @@ def read_space(given: str, changes: Sequence[str] = ()) -> Space:
         ConfigError: the file, its base trial or a change is wrong.
     """
     path = bundled.locate("search_spaces", given)
-    document = files.read(path)
+    document = documents.read(path)
     return _space(document, path.parent, changes)
 
 
@@ -48,13 +48,13 @@ def parse_space(text: str, name: str) -> Space:
     """A space that a sweep wrote down, with its base trial inside. One that sets a setting in two
     places, which an earlier version allowed, is read. Raises as `read_space`."""
     # It was small enough when a person had written it, without every default.
-    return _space(files.parse(text, name, max_values=2 * files.MAX_VALUES), None, ())
+    return _space(documents.parse(text, name, max_values=2 * documents.MAX_VALUES), None, ())
 
 
 def is_space(given: str) -> bool:
     """Whether a file or bundled name is a space rather than a trial."""
     if os.path.isfile(given):
-        value = files.read(Path(given)).value
+        value = documents.read(Path(given)).value
         return isinstance(value, dict) and bool({"search", "trial"} & value.keys())
     return given in bundled.names("search_spaces")
 
@@ -159,7 +159,7 @@ def _base_document(given: str, folder: Path, space: Document) -> Document:
 
 
 def _trial_document(path: Path) -> Document:
-    document = files.read(path)
+    document = documents.read(path)
     if not isinstance(document.value, dict):
         raise ConfigError("a trial must be a block of settings", where=document.where())
     if "search" in document.value:
@@ -200,7 +200,7 @@ def _read_change(change: str) -> tuple[tuple[str, ...], Any]:
     key = tuple(path.strip().split("."))
     if not equals or not all(key):
         raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
-    return key, files.parse(text, where).value
+    return key, documents.parse(text, where).value
 
 
 def _with_default_block(kind: type[Trial] | type[SpaceFile], tree: Any, key: Key) -> Any:

@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, short
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
     Blocks,
     Choices,
@@ -31,7 +32,6 @@ from ckconv_sweep.config.domains import (
     put,
     read_domain,
 )
-from ckconv_sweep.config.files import Document, Key
 from ckconv_sweep.config.grid import grid_size
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings, flat
@@ -137,7 +137,7 @@ class Space:
         }
 
     def to_yaml(self) -> str:
-        return files.write(self.written())
+        return documents.write(self.written())
 
     def parameters(self) -> dict[str, Interval | Choices]:
         """Every parameter that a study of this space can hold, conditional ones included."""
@@ -254,7 +254,7 @@ def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:
 
 def _constraint(text: str, trial: Trial, where: str) -> Constraint:
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
-    bound = files.scalar(match[3]) if match else None
+    bound = documents.scalar(match[3]) if match else None
     if (
         not match
         or isinstance(bound, bool)

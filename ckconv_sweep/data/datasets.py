@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import DATASETS, Data, Description, Resampled
-from ckconv_sweep.config.files import Document
+from ckconv_sweep.config.documents import Document
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import ConfigError
 

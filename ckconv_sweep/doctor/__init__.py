@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ckconv_sweep.doctor import data, files, surroundings
+from ckconv_sweep.doctor import blobs, data, surroundings
 from ckconv_sweep.doctor.finding import Examined, Finding
-from ckconv_sweep.doctor.study import examine_study
+from ckconv_sweep.doctor.records import examine_study
 from ckconv_sweep.record.folder import SweepFolder
 
 __all__ = ["Finding", "examine"]
 
 CHECKS = {
-    "checkpoints": files.checkpoints,
-    "leftovers": files.leftovers,
+    "checkpoints": blobs.checkpoints,
+    "leftovers": blobs.leftovers,
     "lock": surroundings.free_lock,
     "mlflow": surroundings.mlflow,
     "disk": surroundings.disk,
     "versions": surroundings.same_versions,
     "data": data.same_data,
-    "modes": files.modes,
+    "modes": blobs.modes,
 }
 
 

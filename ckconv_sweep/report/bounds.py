@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from scipy.stats import mannwhitneyu
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -167,4 +167,4 @@ def _place(search: dict[str, Any], setting: str) -> dict[str, Any]:
 
 def _read_again(written: dict[str, Any]) -> Space:
     """Raises ConfigError where the space would draw what is no trial."""
-    return parse_space(files.write(written), "the wider space")
+    return parse_space(documents.write(written), "the wider space")

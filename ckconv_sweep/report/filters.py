@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ckconv_sweep.config.documents import scalar
 from ckconv_sweep.config.domains import Scalar
-from ckconv_sweep.config.files import scalar
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.report.columns import is_missing, is_number, plain
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ckconv_sweep import keys
-from ckconv_sweep.config.files import MAX_BYTES
+from ckconv_sweep.config.documents import MAX_BYTES
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.config.overlaps import notes_on
@@ -32,7 +32,7 @@ _AT_A_TIME = 8
 """Requests to a server, which answers each in some 30 ms."""
 
 
-def results_of(client: Any, experiment: str, name: str, source: str) -> Results:
+def read_results(client: Any, experiment: str, name: str, source: str) -> Results:
     """The newest sweep of this name in an MLflow experiment.
 
     Args:

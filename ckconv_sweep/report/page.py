@@ -18,7 +18,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.history import best, objectives
@@ -157,7 +157,9 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": files.write(space.resolve(record.params, record.number).model_dump(mode="json")),
+        "yaml": documents.write(
+            space.resolve(record.params, record.number).model_dump(mode="json")
+        ),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ckconv_sweep import keys
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.overlaps import check_set_once
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
@@ -132,8 +132,8 @@ def run_sweep(
                 # An earlier version began sweeps that are refused now.
                 check_set_once(
                     space,
-                    files.parse(
-                        space.to_yaml(), str(folder.space), max_values=2 * files.MAX_VALUES
+                    documents.parse(
+                        space.to_yaml(), str(folder.space), max_values=2 * documents.MAX_VALUES
                     ),
                     hint="the sweep can be read but not resumed: copy the file without one of the "
                     "two, and launch it with another --name",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckconv_sweep import keys
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch, best, end_reason, objective, objectives
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
@@ -70,7 +70,7 @@ def run_single(
         stack.enter_context(interruption.caught())
         stack.enter_context(SweepFolder(folder, folder.name).records.lock())
         task = load(trial.data, data_dir)
-        text = files.write(trial.model_dump(mode="json"))
+        text = documents.write(trial.model_dump(mode="json"))
         _claim(folder, trial, text)
         begun, _ = checkpoint.newest(folder)
         if begun is not None and not allow_data_change:
@@ -179,7 +179,7 @@ def _claim(folder: Path, trial: Trial, text: str) -> None:
 
 def _holds(path: Path, trial: Trial) -> bool:
     try:
-        return trial.is_meant_by(files.parse(path.read_text(), path.name).value)
+        return trial.is_meant_by(documents.parse(path.read_text(), path.name).value)
     except ConfigError:
         return False
 

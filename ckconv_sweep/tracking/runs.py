@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckconv_sweep import keys
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import Interval
 from ckconv_sweep.config.settings import flat, short_names
 from ckconv_sweep.config.space import Space
@@ -26,7 +26,7 @@ from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import versions
-from ckconv_sweep.tracking.files import Files
+from ckconv_sweep.tracking.artifacts import Files
 from ckconv_sweep.tracking.marks import (
     PARENT,
     STATUS,
@@ -365,7 +365,7 @@ class Runs:
 
 
 def _trial_file(trial: Trial) -> Mapping[str, str]:
-    return {keys.ARTIFACT_TRIAL: files.write(trial.model_dump(mode="json"))}
+    return {keys.ARTIFACT_TRIAL: documents.write(trial.model_dump(mode="json"))}
 
 
 def _short(value: Any) -> str:

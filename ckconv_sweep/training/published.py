@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import trial_from
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
@@ -91,7 +91,7 @@ def import_published(
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out)) from None
-    Blobs(out).put("trial.yaml", files.write(plain))
+    Blobs(out).put("trial.yaml", documents.write(plain))
     return Trained(
         path=out / checkpoint.save_best(out, plain, weights), trial=trial, weights=weights
     )

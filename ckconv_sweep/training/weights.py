@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.files import Document
+from ckconv_sweep.config.documents import Document
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import ConfigError, DamagedData

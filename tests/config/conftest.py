@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import parse_space, read_trial
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
@@ -48,7 +48,7 @@ def make_trial(write: Write) -> MakeTrial:
     """A small trial with `blocks` of its file replaced, read with `--set` changes."""
 
     def make(*changes: str, **blocks: Any) -> Trial:
-        return read_trial(str(write("trial.yaml", files.write(SMALL | blocks))), changes)
+        return read_trial(str(write("trial.yaml", documents.write(SMALL | blocks))), changes)
 
     return make
 

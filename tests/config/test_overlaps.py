@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import Blocks, Scalar, points
 from ckconv_sweep.config.overlaps import check_set_once, notes_on
 from ckconv_sweep.config.read import parse_space, read_space, read_trial
@@ -74,7 +74,7 @@ def test_a_block_and_what_another_block_sets_inside_it_are_refused(
     inner = "model.kernel:\n  choices:\n    mlp: {layers: 2}\n    magnet: {}"
     text = space_text(f"{inner}\n{outer}" if inner_first else f"{outer}\n{inner}")
     with pytest.raises(ConfigError) as refusal:
-        check_set_once(parse_space(text, "space.yaml"), files.parse(text, "space.yaml"))
+        check_set_once(parse_space(text, "space.yaml"), documents.parse(text, "space.yaml"))
     assert setting in str(refusal.value)
     lines = (14, 7) if inner_first else (10, 11)
     assert [f"space.yaml:{line}" in str(refusal.value) for line in lines] == [True, True]
@@ -108,7 +108,7 @@ def test_a_metric_beside_that_of_a_trial_in_the_same_file_is_refused(write: Writ
     assert str(refusal.value) == (
         f"{path}:9: metric is set in two places, here and at {path}:5\n  remove one of the two"
     )
-    write("trial.yaml", files.write(SMALL | {"metric": {"name": "val/accuracy"}}))
+    write("trial.yaml", documents.write(SMALL | {"metric": {"name": "val/accuracy"}}))
     space = f"trial: trial.yaml\nsearch: {{{RATE}}}\nbudget: {{trials: 3}}\n"
     path = write("space.yaml", space + "metric: {name: val/loss, mode: min}\n")
     assert read_space(str(path)).metric.name == "val/loss"
@@ -243,7 +243,7 @@ def perhaps_overlapping(draw: st.DrawFn) -> str:
         if draw(st.booleans()):
             search[path] = {"choices": VALUES[path.split(".")[-1]]}
     search = {path: search[path] for path in draw(st.permutations(list(search)))}
-    return files.write({"trial": SMALL, "search": search, "budget": {"trials": 3}})
+    return documents.write({"trial": SMALL, "search": search, "budget": {"trials": 3}})
 
 
 def set_by(space: Space, params: dict[str, Scalar]) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def set_by(space: Space, params: dict[str, Scalar]) -> dict[str, Any]:
 def test_what_a_space_sets_is_what_every_trial_of_it_is_trained_with(
     text: str, data: st.DataObject
 ) -> None:
-    document = files.parse(text, "space.yaml")
+    document = documents.parse(text, "space.yaml")
 
     def checked() -> Space:
         space = parse_space(text, "space.yaml")

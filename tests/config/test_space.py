@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckconv_sweep.config import bundled, files
+from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
 from ckconv_sweep.config.grid import grid, grid_note, grid_size, most_trials
 from ckconv_sweep.config.read import is_space, parse_space, read_space, read_trial
@@ -760,7 +760,7 @@ def test_a_wrong_change_of_a_space_is_told_as_it_was_given(write: Write, change:
 
 @pytest.fixture
 def shipped(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("shipped/trials/small.yaml", files.write(SMALL))
+    write("shipped/trials/small.yaml", documents.write(SMALL))
     write("shipped/search_spaces/quick.yaml", space_text(DROPOUT))
     monkeypatch.setattr(bundled, "folder", lambda kind: tmp_path / "shipped" / kind)
 
@@ -772,7 +772,7 @@ def space_over(trial: str) -> str:
 def test_a_base_trial_is_found_from_the_folder_of_the_space(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("trials/mine.yaml", files.write(SMALL | {"data": {"name": "digits"}}))
+    write("trials/mine.yaml", documents.write(SMALL | {"data": {"name": "digits"}}))
     space = write("spaces/space.yaml", space_over("../trials/mine.yaml"))
     monkeypatch.chdir("/")
     assert read_space(str(space)).trial.data.name == "digits"
@@ -798,14 +798,14 @@ def test_a_missing_base_trial_is_told_with_where_it_was_looked_for(
 
 
 def test_a_mistake_in_the_base_trial_is_told_in_its_own_file(write: Write) -> None:
-    trial = write("trial.yaml", files.write(SMALL).replace("epochs", "epoch"))
+    trial = write("trial.yaml", documents.write(SMALL).replace("epochs", "epoch"))
     with pytest.raises(ConfigError) as refusal:
         read_space(str(write("space.yaml", space_over("trial.yaml"))))
     assert str(refusal.value).startswith(f"{trial}:6: no setting is called 'epoch' in training")
 
 
 def test_a_trial_is_no_space_and_a_space_no_trial(write: Write) -> None:
-    trial = write("trial.yaml", files.write(SMALL))
+    trial = write("trial.yaml", documents.write(SMALL))
     space = write("space.yaml", space_text(DROPOUT))
     with pytest.raises(ConfigError) as refusal:
         read_space(str(trial))
@@ -828,7 +828,7 @@ def test_a_space_is_no_base_trial(write: Write) -> None:
 @pytest.mark.usefixtures("shipped")
 def test_is_space_tells_a_space_from_a_trial(write: Write) -> None:
     assert is_space(str(write("space.yaml", space_text(DROPOUT))))
-    assert not is_space(str(write("trial.yaml", files.write(SMALL))))
+    assert not is_space(str(write("trial.yaml", documents.write(SMALL))))
     assert not is_space(str(write("empty.yaml", "")))
     assert is_space("quick")
     assert not is_space("small")
@@ -910,7 +910,7 @@ def spaces(draw: st.DrawFn) -> str:
     order = draw(st.permutations(list(search)))
     bounds = st.integers(0, 10**20) | st.floats(0, 1e20)
     constraints = draw(st.lists(bounds, max_size=2))
-    return files.write(
+    return documents.write(
         {
             "trial": SMALL,
             "search": {path: search[path] for path in order},
@@ -981,7 +981,7 @@ def test_a_grid_has_each_point_once_and_only_points_that_exist(data: st.DataObje
         }
     }
     text = {"trial": SMALL, "search": search, "budget": {"trials": 1}, "sampler": {"name": "grid"}}
-    space = parse_space(files.write(text), "space.yaml")
+    space = parse_space(documents.write(text), "space.yaml")
     expected: list[Mapping[str, Scalar]] = []
     for label, found in inner.items():
         for patience in found or (None,):
@@ -1140,8 +1140,8 @@ def commented(draw: st.DrawFn, text: str) -> str:
 @given(spaces(), st.data())
 def test_the_order_of_keys_and_comments_change_nothing(text: str, data: st.DataObject) -> None:
     space = parse_space(text, "space.yaml")
-    tree = data.draw(disordered(files.parse(text, "space.yaml").value))
-    again = parse_space(data.draw(commented(files.write(tree))), "again.yaml")
+    tree = data.draw(disordered(documents.parse(text, "space.yaml").value))
+    again = parse_space(data.draw(commented(documents.write(tree))), "again.yaml")
     assert again == space
     params = space.draw(lambda _, domain: sample(data, domain))
     assert again.resolve(params, 2) == space.resolve(params, 2)

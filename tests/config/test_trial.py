@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.optimization import Adam, Constant, Cosine, MultiStep, Plateau
@@ -30,7 +30,7 @@ training:
 
 
 def trial_of(text: str) -> Trial:
-    return build(Trial, files.parse(text, "trial.yaml"))
+    return build(Trial, documents.parse(text, "trial.yaml"))
 
 
 def refusal_of(text: str) -> str:
@@ -49,8 +49,8 @@ def test_what_is_not_written_has_its_default() -> None:
 
 def test_a_trial_written_out_is_the_same_trial() -> None:
     trial = trial_of(TEXT + "schedule: {name: multistep, milestones: [1, 3]}\n")
-    assert trial_of(files.write(trial.model_dump(mode="json"))) == trial
-    assert build(Trial, files.Document("dump", trial.model_dump())) == trial
+    assert trial_of(documents.write(trial.model_dump(mode="json"))) == trial
+    assert build(Trial, documents.Document("dump", trial.model_dump())) == trial
 
 
 def test_a_trial_is_frozen() -> None:
@@ -169,7 +169,7 @@ def test_only_true_and_false_are_true_or_false(value: str) -> None:
     ],
 )
 def test_a_value_out_of_bounds_is_told_with_the_rule(block: dict[str, Any], rule: str) -> None:
-    assert rule in refusal_of(files.write(SMALL | block))
+    assert rule in refusal_of(documents.write(SMALL | block))
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
@@ -206,7 +206,7 @@ def test_an_infinite_number_is_refused(value: str) -> None:
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(blocks: dict[str, Any], message: str) -> None:
-    assert message in refusal_of(files.write(SMALL | blocks))
+    assert message in refusal_of(documents.write(SMALL | blocks))
 
 
 @pytest.mark.parametrize(

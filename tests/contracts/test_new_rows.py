@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.test_pack import to_the_end
 from training.tiny import equal, in_hex, make_task, run
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import DATASETS, HeldOut
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict
@@ -242,11 +242,11 @@ added = pytest.mark.parametrize("add", ADDED)
 def text_of(blocks: Blocks, seed: int = 3) -> str:
     training = {"epochs": 3, "batch_size": 8, "seed": seed}
     tree = {"data": {"name": "digits"}, "model": SMALL, "training": training}
-    return files.write(tree | blocks)
+    return documents.write(tree | blocks)
 
 
 def trial_of(text: str) -> Trial:
-    return build(Trial, files.parse(text, "own.yaml"))
+    return build(Trial, documents.parse(text, "own.yaml"))
 
 
 @added
@@ -258,7 +258,7 @@ def test_a_trial_with_a_new_row_is_read_and_written_and_no_longer_when_the_row_i
         trial = trial_of(text_of(blocks))
         asked, got = flat(blocks), flat(trial.model_dump())
         assert {key: got[key] for key in asked} == asked
-        assert trial_of(files.write(trial.model_dump(mode="json"))) == trial
+        assert trial_of(documents.write(trial.model_dump(mode="json"))) == trial
         assert Trial.model_validate_json(trial.model_dump_json()) == trial
     with pytest.raises(ConfigError, match=r"own\.yaml:\d+: .* 'own'|, got 'val/own'"):
         trial_of(text_of(blocks))
@@ -302,7 +302,7 @@ def test_a_new_row_can_be_searched(add: Callable[[], Blocks]) -> None:
 
 def space_of(trial: Any, search: Any, **others: Any) -> Space:
     tree = {"trial": trial, "search": search, "budget": {"trials": 6}} | others
-    return parse_space(files.write(tree), "space.yaml")
+    return parse_space(documents.write(tree), "space.yaml")
 
 
 def shifted(space: Space, position: int) -> PlannedSampler:

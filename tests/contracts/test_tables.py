@@ -12,7 +12,7 @@ import pytest
 from training.tiny import make_trial
 
 from ckconv_sweep import config
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.metrics import METRICS, SCORES
 from ckconv_sweep.config.optimization import SCHEDULES
@@ -90,7 +90,7 @@ def test_a_row_survives_being_written_and_read(table: Names[Any], name: str) -> 
     value: Any = name
     if isinstance(table, Table):
         row = table[name](**NEEDED.get(name, {}))
-        value = files.parse(files.write(row.model_dump(mode="json")), "row.yaml").value
+        value = documents.parse(documents.write(row.model_dump(mode="json")), "row.yaml").value
         assert table.read(value, Row) == row
         assert table.read(row, Row) is row
     else:
@@ -102,7 +102,7 @@ def test_a_row_survives_being_written_and_read(table: Names[Any], name: str) -> 
 def test_a_name_that_no_row_has_is_answered_with_all_names(kind: str, name: Any) -> None:
     table, place = TABLES[kind], PLACES[kind]
     of_block = isinstance(table, Table)
-    text = files.write(tree_with(place, {"name": name} if of_block else name))
+    text = documents.write(tree_with(place, {"name": name} if of_block else name))
     with pytest.raises(ConfigError) as refusal:
         parse_space(text, "space.yaml")
     expected = (
@@ -120,7 +120,7 @@ def test_a_name_that_is_nearly_a_rows_is_answered_with_it(kind: str) -> None:
     name = max(table, key=len)
     value = {"name": f"{name}s"} if isinstance(table, Table) else f"{name}s"
     with pytest.raises(ConfigError, match=f"did you mean '{name}'"):
-        parse_space(files.write(tree_with(place, value)), "space.yaml")
+        parse_space(documents.write(tree_with(place, value)), "space.yaml")
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)

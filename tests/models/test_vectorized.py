@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.files import read
+from ckconv_sweep.config.documents import read
 from ckconv_sweep.config.model import ARCHITECTURES, ModelConfig
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 
@@ -28,7 +28,7 @@ SEARCH = {
 
 def attacking() -> Results:
     """Finished, with failed trials whose errors attack too."""
-    of = space(search=textwrap.indent(files.write(SEARCH), "  "), trials=30)
+    of = space(search=textwrap.indent(documents.write(SEARCH), "  "), trials=30)
     labels = of.parameters()["schedule"].options  # type: ignore[union-attr]
     records: list[TrialRecord] = []
     for i in range(30):

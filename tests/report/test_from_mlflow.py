@@ -275,6 +275,6 @@ def test_nothing_that_a_user_or_a_server_named_enters_what_mlflow_is_asked(
             return str(Path(folder) / file)
 
     with pytest.raises((ConfigError, DamagedData)):
-        from_mlflow.results_of(Client(), "any", name, "there")
+        from_mlflow.read_results(Client(), "any", name, "there")
     shapes = r"tags\.role = 'sweep'|tags\.`mlflow\.parentRunId` = '[0-9a-f]{32}'"
     assert all(re.fullmatch(shapes, one) for one in asked)

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from ckconv_sweep.config import files
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
@@ -133,7 +133,7 @@ def test_the_best_trial_can_be_copied_from_the_page(parsed: Parsed, sweep: Resul
     number = sweep.summary().best_trial
     assert number is not None
     trial = next(t for t in parsed.pres if t.startswith("data:"))
-    again = trial_from(files.parse(trial, "page").value, "page")
+    again = trial_from(documents.parse(trial, "page").value, "page")
     assert again == sweep.space.resolve(sweep.records[number].params, number)
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckconv_sweep.config import files
-from ckconv_sweep.config.files import Document, parse
+from ckconv_sweep.config import documents
+from ckconv_sweep.config.documents import Document, parse
 from ckconv_sweep.config.read import parse_space, read_space
 from ckconv_sweep.errors import ConfigError
 
@@ -78,7 +78,7 @@ def test_four_thousand_digits_are_text() -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(write: Write) -> None:
-    assert files.read(write("file.yaml", "\ufeffa: 1\n")).value == {"a": 1}
+    assert documents.read(write("file.yaml", "\ufeffa: 1\n")).value == {"a": 1}
 
 
 def test_keys_are_text_whatever_they_look_like() -> None:
@@ -173,21 +173,21 @@ def test_a_billion_laughs_are_refused_at_once() -> None:
 
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(ConfigError, match=r"^nowhere/x\.yaml: no such file$"):
-        files.read(Path("nowhere/x.yaml"))
+        documents.read(Path("nowhere/x.yaml"))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        files.read(tmp_path)
+        documents.read(tmp_path)
 
 
 def test_256_kibibytes_are_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_bytes(b"a: 1 #".ljust(2**18, b"x"))
-    assert files.read(path).value == {"a": 1}
+    assert documents.read(path).value == {"a": 1}
     path.write_bytes(b"a: 1 #".ljust(2**18 + 1, b"x"))
     with pytest.raises(ConfigError, match="more than 262,144 bytes"):
-        files.read(path)
+        documents.read(path)
 
 
 @pytest.mark.parametrize("content", [b"a: 1\nb: \xff\n", b"a: 1\nb: caf\xe9\n"])
@@ -195,7 +195,7 @@ def test_other_encodings_are_refused_on_their_line(tmp_path: Path, content: byte
     path = tmp_path / "file.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="must be UTF-8 text") as refusal:
-        files.read(path)
+        documents.read(path)
     assert refusal.value.where == f"{path}:2"
 
 
@@ -203,7 +203,7 @@ def test_utf_16_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_bytes("a: 1\n".encode("utf-16"))
     with pytest.raises(ConfigError, match="must be UTF-8 text, byte 0 is not"):
-        files.read(path)
+        documents.read(path)
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t")
@@ -222,19 +222,19 @@ VALUES = st.recursive(
 @example("\n\t\u2028\u2029\ufeff\N{ROCKET}\xa0")
 @example(["a " * 100, " " * 200, "\n\n", "\ta"])
 def test_what_is_written_is_read_back_equal(value: Any) -> None:
-    read = value_of(files.write(value))
+    read = value_of(documents.write(value))
     assert read == value
     assert repr(read) == repr(value)  # 1 is not 1.0 nor True
 
 
 def test_a_list_that_stands_in_two_places_is_written_twice() -> None:
     shared = [1, {"a": 2}]
-    assert value_of(files.write({"x": shared, "y": shared})) == {"x": shared, "y": shared}
+    assert value_of(documents.write({"x": shared, "y": shared})) == {"x": shared, "y": shared}
 
 
 def test_what_is_written_twice_is_the_same_text() -> None:
     value = {"b": [1.5, None, "no"], "a": {"x y": True}}
-    assert files.write(value_of(files.write(value))) == files.write(value)
+    assert documents.write(value_of(documents.write(value))) == documents.write(value)
 
 
 TOKENS = st.sampled_from(
@@ -280,7 +280,7 @@ def test_any_bytes_are_read_or_refused(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
-    read = outcome(lambda: files.read(path))
+    read = outcome(lambda: documents.read(path))
     assert isinstance(read, Document) or (read.where or "").startswith(f"{path}:")
 
 
@@ -300,7 +300,7 @@ def test_what_was_read_before_changes_nothing(text: str) -> None:
 
 def filled(before: str, unit: str, after: str = "") -> str:
     """As much of `unit` as a file may hold."""
-    room = files.MAX_BYTES - len((before + after).encode())
+    room = documents.MAX_BYTES - len((before + after).encode())
     return before + unit * (room // len(unit.encode())) + after
 
 
@@ -358,7 +358,7 @@ def test_a_hostile_file_takes_a_second_and_200_megabytes_at_most(tmp_path: Path)
     paths = {name: tmp_path / f"{number}.yaml" for number, name in enumerate(HOSTILE)}
     for name, path in paths.items():
         path.write_text(HOSTILE[name], encoding="utf-8")
-        assert path.stat().st_size <= files.MAX_BYTES
+        assert path.stat().st_size <= documents.MAX_BYTES
     done = subprocess.run(
         [sys.executable, "-c", READER, *map(str, paths.values())],
         capture_output=True,
