@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,19 @@ from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejec
 from ckconv_sweep.record.trials import TrialRecord
 
 
-@contextlib.contextmanager
-def progress(name: str, space: Space, rejected: int = 0) -> Iterator[Listener]:
+def progress(name: str, space: Space, rejected: int = 0) -> AbstractContextManager[Listener]:
     """The view of a sweep that fits where the output goes; `rejected` as in `most_trials`."""
+    return view_of(name, space.metrics, most_trials(space, rejected))
+
+
+@contextlib.contextmanager
+def view_of(name: str, metrics: Sequence[Metric], trials: int | None = None) -> Iterator[Listener]:
+    """The view of so many trials, or of a single run (None), that fits where the output goes."""
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(space.metrics)
+        yield PlainLines(metrics, alone=trials is None)
         return
-    view = LiveView(name, space.metrics, most_trials(space, rejected), console)
+    view = LiveView(name, metrics, trials, console)
     with view.shown():
         yield view
 

@@ -45,9 +45,7 @@ def train(
 
     ckconv-sweep train digits --set training.epochs=5
     """
-    from rich.console import Console
-
-    from ckconv_sweep.cli.progress import LiveView, PlainLines
+    from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.cli.words import count, score
     from ckconv_sweep.config.metrics import scored_by
     from ckconv_sweep.config.read import read_trial
@@ -65,28 +63,14 @@ def train(
     uri = tracking_uri or default_uri(folder.parent)
     if require_tracking:
         check_answers(uri)
-    console = Console()
     again = f"ckconv-sweep train {trial}" + "".join(f" --set {c}" for c in set_ or ())
-    if console.is_terminal and not console.is_dumb_terminal:
-        view = LiveView(name, (settings.metric,), None, console)
-        with view.shown():
-            run = run_single(
-                settings,
-                name,
-                folder,
-                tracking_uri=uri,
-                listeners=(view,),
-                data_dir=absolute(data_dir),
-                device=_device(device),
-                allow_data_change=allow_data_change,
-            )
-    else:
+    with view_of(name, (settings.metric,)) as view:
         run = run_single(
             settings,
             name,
             folder,
             tracking_uri=uri,
-            listeners=(PlainLines((settings.metric,), alone=True),),
+            listeners=(view,),
             data_dir=absolute(data_dir),
             device=_device(device),
             allow_data_change=allow_data_change,

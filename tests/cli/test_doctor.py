@@ -146,7 +146,7 @@ def test_an_interrupted_sweep_is_a_warning_with_the_command_that_goes_on(
     assert one.todo == "ckconv-sweep resume small"
     findings = examine(interrupted, str)
     (said,) = [f.message for f in findings if f.check == "checkpoints"]
-    assert said.endswith("; trial 1 goes on after epoch 2; trial 2 goes on after epoch 2")
+    assert said.endswith("; trial 1 resumes after epoch 2; trial 2 resumes after epoch 2")
 
 
 # The study
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named_with_the_epoch_after_which_its_trial_goes
     _, one = found(interrupted)
     assert (one.check, one.level, one.damaged) == ("checkpoints", "problem", True)
     assert one.message.startswith(f"trials/0001/{path.name}: damaged: its SHA-256 begins with ")
-    assert one.todo == ("it is not used, trial 1 goes on after epoch 1: ckconv-sweep resume small")
+    assert one.todo == ("it is not used, trial 1 resumes after epoch 1: ckconv-sweep resume small")
     for _, other in checkpoint.checkpoints(interrupted.trial(1)):
         other.unlink()
     _, one = found(interrupted)

@@ -339,7 +339,7 @@ def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> No
     assert said.startswith("error: small: no trial has completed yet\n")
     status = ended(ckconv_sweep("status", "small", cwd=here))
     assert status.startswith("small: interrupted, 3 trials requested\n")
-    assert status.endswith("  go on with: ckconv-sweep resume small\n")
+    assert status.endswith("  resume with: ckconv-sweep resume small\n")
     assert json.loads(ended(ckconv_sweep("table", "small", "--format", "json", cwd=here))) == []
 
 

@@ -103,7 +103,7 @@ def ended_by(signals: list[signal.Signals], here: Path, after: str) -> tuple[int
 
 def check_stopped(here: Path, last_line: str) -> None:
     assert last_line == (
-        "stopped: 0 ended trials and every recorded epoch are kept; 1 will go on; "
+        "stopped: 0 ended trials and every recorded epoch are kept; 1 unfinished; "
         "resume with: ckconv-sweep resume small"
     )
     assert status_of_the_sweeps_run(here) == "KILLED"

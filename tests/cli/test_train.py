@@ -152,7 +152,7 @@ def test_ctrl_c_in_the_middle_and_the_same_command_again_give_the_same_numbers(h
     assert complaint == ""
     last = rest.splitlines()[-1]
     assert last == (
-        f"stopped: every ended epoch is kept in {here / 'broken'}; go on with the same command: "
+        f"stopped: every finished epoch is kept in {here / 'broken'}; to continue, run again: "
         "ckconv-sweep train trial.yaml --set training.epochs=20 --set model.dropout=0.1 "
         "--out broken"
     )

@@ -157,7 +157,7 @@ def test_ctrl_c_ends_the_looking_and_leaves_the_sweep_alone(tmp_path: Path) -> N
         assert process.returncode == 130
         assert complaint == ""
         assert re.match(r"\S+ [01] of 5 trials ended; a line for each follows$", first)
-        assert said == "sweep goes on; look again with: ckconv-sweep watch sweep\n"
+        assert said == "sweep is still running; watch it again with: ckconv-sweep watch sweep\n"
         assert session.study.trials() == before
         session.run()
     assert {r.outcome for r in session.machine.records()} <= {"completed", "pruned"}
@@ -204,7 +204,7 @@ def test_a_finished_and_an_interrupted_sweep_are_said_to_be_so(tmp_path: Path) -
         pass
     said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
     assert said.startswith("sweep: interrupted, 5 trials requested\n")
-    assert "  go on with: ckconv-sweep resume sweep\n" in said
+    assert "  resume with: ckconv-sweep resume sweep\n" in said
     assert session.machine.run()
     said = ended(ckconv_sweep("watch", "sweep", cwd=tmp_path))
     assert said.startswith("sweep: finished, 5 trials requested\n")
