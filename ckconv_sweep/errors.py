@@ -134,5 +134,7 @@ class OutOfMemory(TrialFailed):
 def nearest_or_all(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or the whole list where nothing is near."""
     known = sorted(known)
+    if ends := [path for path in known if path.endswith(f".{name}")]:
+        return f"did you mean {' or '.join(map(repr, ends))}?"
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -9,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ckconv_sweep.cli import words
+from ckconv_sweep.cli.feasible import rejected_share
 from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.domains import Choices, Interval, count
-from ckconv_sweep.config.grid import grid_note, grid_size, most_trials
+from ckconv_sweep.config.grid import grid_size, most_trials
+from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.driver import check_same_space, parameters_of
 
@@ -36,8 +40,9 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
         f"{space.beside}"
     )
-    if note := grid_note(space):
-        console.print(note)
+    for note in (*notes(space), rejected_share(space, data_dir, folder.name)):
+        if note:
+            console.print(note)
     used_up = " (grid points that violate it are skipped)"
     for constraint in space.constraints:
         console.print(f"constraint: {constraint}{used_up if grid_size(space) is not None else ''}")
@@ -74,7 +79,10 @@ def _show_first_trials(space: Space, console: Console, data_dir: Path | None) ->
         table.add_column(Text(heading), justify="right")
     for index in range(amount):
         params = view.draw(index).params
-        parameters = parameters_of(space.resolve(params, index), data_dir)
+        found = resolved(space, params, index, partial(parameters_of, data_dir=data_dir))
         cells = [number(params[n]) if n in params else "" for n in names]
-        table.add_row(str(index), *cells, f"{parameters:,}")
+        if isinstance(found, Infeasible):
+            table.add_row(str(index), *cells, "rejected")
+        else:
+            table.add_row(str(index), *cells, f"{parameters_of(found, data_dir):,}")
     console.print(table)

@@ -156,6 +156,10 @@ def launch(
         return
     if folder.records.exists():
         asked = _extended(folder, asked, options)
+    else:
+        from ckconv_sweep.cli.feasible import rejected_share
+
+        rejected_share(asked, absolute(options.data_dir), space, until_one_passes=True)
     _run(folder, asked, options)
 
 
@@ -197,7 +201,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
     from ckconv_sweep.cli.result import show_result
-    from ckconv_sweep.config.grid import grid_note
+    from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import ClusterLost
     from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
@@ -207,7 +211,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     if folder.records.exists():
         with folder.records.open() as study:
             records, stored = study.trials(), study.space
-    if note := grid_note(space, rejected(records)):
+    for note in notes(space, rejected(records)):
         typer.echo(note)
     if stored is not None and is_finished(records, space):
         from ckconv_sweep.sweep.driver import check_same_space, deliver_rest

@@ -164,8 +164,10 @@ def validate(
     set_: Changes = None,
 ) -> None:
     """Check a file without running anything."""
+    from ckconv_sweep.cli.feasible import rejected_share
     from ckconv_sweep.cli.words import count
-    from ckconv_sweep.config.grid import grid_note, most_trials
+    from ckconv_sweep.config.grid import most_trials
+    from ckconv_sweep.config.notes import notes
     from ckconv_sweep.config.read import is_space, read_space, read_trial
 
     if is_space(file):
@@ -174,7 +176,8 @@ def validate(
             f"{file}: a space of {count(len(space.parameters()), 'searched setting')}, "
             f"{count(most_trials(space), 'trial')}, sampler {space.sampler.name}, "
             f"scheduler {space.scheduler.name}: valid"
-            + (f"\n  {note}" if (note := grid_note(space)) else "")
+            + "".join(f"\n  {note}" for note in notes(space))
+            + (f"\n  {share}" if (share := rejected_share(space, None, file)) else "")
         )
     else:
         trial = read_trial(file, set_ or ())

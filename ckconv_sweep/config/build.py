@@ -6,6 +6,7 @@ Also answers what stands at a path such as `model.kernel.omega_0`, from the type
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -19,6 +20,9 @@ from ckconv_sweep.config.table import Names, Table
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 S = TypeVar("S", bound=Settings)
+
+NUMBERS = ("a whole number", "a number")
+"""What `type_name` says of a setting that is a number."""
 
 
 def build(kind: type[S], document: Document) -> S:
@@ -100,7 +104,7 @@ def type_name(annotation: Any) -> str:
         annotation = get_args(annotation)[0]
     if names := _words(annotation):
         return "one of " + ", ".join(names)
-    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    words = {int: NUMBERS[0], float: NUMBERS[1], str: "a word", bool: "true or false"}
     if annotation in words:
         return words[annotation]
     if get_origin(annotation) in (tuple, list):
@@ -160,7 +164,9 @@ def _said_for_the_user(
             return ConfigError(
                 f"{path}: must be {wanted}, got {short(read)}",
                 where=where,
-                hint=nearest_or_all(str(read), _words(annotation)),
+                hint="no trial sees the test split: take one of val/..."
+                if str(read).startswith("test/")
+                else nearest_or_all(str(read), _words(annotation)),
             )
         case "value_error":
             message = error["msg"].removeprefix("Value error, ")
@@ -169,8 +175,10 @@ def _said_for_the_user(
                 for at, place in document.places.items()
                 if at[: len(key)] == key and place.startswith("--set ")
             ]
+            where = _place_named_in(message, key, document) or where
             return ConfigError(
-                f"{path}: {message}" if path else message, where=", with ".join([where, *changes])
+                f"{path}: {message}" if path else message,
+                where=", with ".join(dict.fromkeys([where, *changes])),
             )
         case "finite_number":
             return ConfigError(f"{path}: must be finite, got {read!r}", where=where)
@@ -180,7 +188,23 @@ def _said_for_the_user(
             return ConfigError(
                 f"{path}: {last} {sign} {context[name]} must hold, got {read!r}", where=where
             )
-    return ConfigError(f"{path or 'this file'}: expected {wanted}, got {short(read)}", where=where)
+    a_name_alone = isinstance(annotation, Table) and isinstance(read, str) and read in annotation
+    return ConfigError(
+        f"{path or 'this file'}: expected {wanted}, got {short(read)}",
+        where=where,
+        hint=f"write {path}: {{name: {read}}}" if a_name_alone else None,
+    )
+
+
+def _place_named_in(message: str, key: Key, document: Document) -> str | None:
+    """Where the setting stands with whose name a message about the block at `key` begins."""
+    named = re.match(r"[a-z]\w*(\.\w+)*", message)
+    place = (*key, *named[0].split(".")) if named else key
+    while len(place) > len(key):
+        if place in document.places:
+            return document.places[place]
+        place = place[:-1]
+    return None
 
 
 def _words(annotation: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, get_args, get_origin
 
@@ -26,6 +26,8 @@ class Interval:
     whole: bool
     log: bool = False
     step: float | None = None
+    unreached: float | None = field(default=None, compare=False)
+    """The upper end that a file gives, where the steps do not reach it."""
 
     def written(self) -> dict[str, Any]:
         number: Callable[[float], float] = int if self.whole else float
@@ -222,6 +224,7 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
             return Choices(options=tuple(values))
         case {"low": low, "high": high, **rest} if rest.keys() <= {"log", "step"} and number:
             low, high = numeric("low", low), numeric("high", high)
+            given = high
             log = rest.get("log", False)
             step = numeric("step", rest["step"]) if "step" in rest else None
             if not isinstance(log, bool):
@@ -248,14 +251,21 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
             if step is not None:
                 # Optuna moves `high` to the last point that the steps reach, with a warning.
                 last = _exact(low) + _steps(low, high, step) * _exact(step)
-                high = int(last) if whole else float(last)
+                given, high = high, int(last) if whole else float(last)
                 if _exact(high) != last:  # read again, it would have lost its last point
                     raise ConfigError(
                         f"search: {path}: low={low} and step={step} have too many digits",
                         where=where,
                         hint="write fewer, as in {low: 0, high: 1, step: 0.125}",
                     )
-            return Interval(low=low, high=high, whole=whole, log=log, step=step)
+            return Interval(
+                low=low,
+                high=high,
+                whole=whole,
+                log=log,
+                step=step,
+                unreached=given if given > high else None,
+            )
     form = (
         (
             "{low: 1, high: 9}, {low: 1, high: 9, log: true}, {low: 0, high: 1, step: 0.1} or "

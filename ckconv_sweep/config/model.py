@@ -10,11 +10,12 @@ from pydantic import Field, model_validator
 
 from ckconv_sweep.config.data import Kind
 from ckconv_sweep.config.settings import (
+    Depth,
     Fraction,
     NotNegativeReal,
     OpenFraction,
-    Positive,
     PositiveReal,
+    Width,
 )
 from ckconv_sweep.config.table import Row, Table, Word, Words
 
@@ -24,7 +25,7 @@ _MODELS = "ckconv_sweep.models"
 class KernelConfig(Row):
     """What all kernel nets share: the small network that is the convolution's kernel."""
 
-    hidden_channels: Positive = 32
+    hidden_channels: Width = 32
     layers: Annotated[int, Field(ge=2, le=16)] = 3
     """Linear layers, the first and the last counted."""
     omega_0: PositiveReal = 30.0
@@ -188,7 +189,7 @@ class ModelConfig(Row):
     """Whether sequences of another sampling rate, or with times of their own, can be read."""
     has_kernel_nets: ClassVar[bool] = False
     """Whether it has CKConvs, whose kernels can be penalised and whose precision can be chosen."""
-    hidden_channels: Positive = 30
+    hidden_channels: Width = 30
     dropout: Fraction = 0.0
     input_dropout: Fraction = 0.0
     """For text: of the embedded characters."""
@@ -213,7 +214,7 @@ class CKCNNConfig(ModelConfig):
     resamples: ClassVar[bool] = True
     has_kernel_nets: ClassVar[bool] = True
     name: Literal["ckcnn"] = "ckcnn"
-    blocks: Positive = 2
+    blocks: Depth = 2
     block: Annotated[str, BLOCKS] = "residual"
     """`residual` is the published one."""
     norm: Annotated[str, NORMS] = "layer"
@@ -256,7 +257,7 @@ class TCNConfig(ModelConfig):
     """A temporal convolutional network (Bai et al. 2018, arXiv:1803.01271)."""
 
     name: Literal["tcn"] = "tcn"
-    blocks: Positive = 8
+    blocks: Depth = 8
     kernel_size: Annotated[int, Field(ge=2)] = 7
 
 
@@ -265,7 +266,7 @@ class GRUConfig(ModelConfig):
     """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
 
     name: Literal["gru"] = "gru"
-    layers: Positive = 1
+    layers: Depth = 1
 
 
 @ARCHITECTURES.row(f"{_MODELS}.recurrent:LSTM")
@@ -273,7 +274,7 @@ class LSTMConfig(ModelConfig):
     """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
 
     name: Literal["lstm"] = "lstm"
-    layers: Positive = 1
+    layers: Depth = 1
 
 
 @ARCHITECTURES.row(f"{_MODELS}.lru:LRU")
@@ -281,8 +282,8 @@ class LRUConfig(ModelConfig):
     """Linear recurrent units (Orvieto et al. 2023, arXiv:2303.06349)."""
 
     name: Literal["lru"] = "lru"
-    blocks: Positive = 2
-    state_channels: Positive = 64
+    blocks: Depth = 2
+    state_channels: Width = 64
     radius_min: Fraction = 0.9
     """Smallest modulus of the initial eigenvalues."""
     radius_max: OpenFraction = 0.999

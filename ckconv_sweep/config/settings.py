@@ -24,8 +24,13 @@ def _as_tuple(value: Any) -> Any:
 ListAsTuple = BeforeValidator(_as_tuple)
 """A YAML list becomes a tuple, so that settings can be compared and hashed."""
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+NotNegative = Annotated[int, Field(ge=0, le=LARGEST)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels of a network."""
+Depth = Annotated[int, Field(ge=1, le=1_000)]
+"""Blocks or layers of a network, each made one by one, also where a model is only counted."""
 PositiveReal = Annotated[float, Field(gt=0.0)]
 NotNegativeReal = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]

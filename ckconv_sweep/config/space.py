@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.build import annotation_at, blocks, build, short
+from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, short, type_name
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
     Blocks,
@@ -34,7 +34,7 @@ from ckconv_sweep.config.domains import (
 )
 from ckconv_sweep.config.grid import grid_size
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
-from ckconv_sweep.config.settings import Positive, Settings, flat
+from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
@@ -151,6 +151,11 @@ class Space:
                 out[path] = domain
         return out
 
+    def most_epochs(self) -> int:
+        """How long a trial can be."""
+        ends = self.parameters().get("training.epochs")
+        return max(map(int, corners(ends))) if ends else self.trial.training.epochs  # type: ignore[arg-type]
+
     def draw(self, suggest: Callable[[str, Interval | Choices], Scalar]) -> dict[str, Scalar]:
         """Ask `suggest` for each parameter that the earlier answers make exist, in order."""
         params: dict[str, Scalar] = {}
@@ -229,7 +234,7 @@ def space_from(
         search=dict(sorted(search.items(), key=lambda item: not isinstance(item[1], Blocks))),
         budget=file.budget,
         constraints=tuple(
-            _constraint(text, trial, document.where(("constraints", i)))
+            _constraint(text, trial, search, document.where(("constraints", i)))
             for i, text in enumerate(file.constraints)
         ),
         sampler=file.sampler,
@@ -252,7 +257,25 @@ def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:
     put(tree, key, kept | {"name": name})
 
 
-def _constraint(text: str, trial: Trial, where: str) -> Constraint:
+def _numbers(trial: Trial, search: Mapping[str, Domain]) -> list[str]:
+    """The settings that are numbers: of the base trial, and of each block that is searched."""
+    trees = [trial.model_dump()]
+    for path, domain in search.items():
+        for block in domain.options.values() if isinstance(domain, Blocks) else ():
+            tree = trial.model_dump()
+            _put_block(tree, tuple(path.split(".")), block.name)
+            trees.append(tree)
+    return sorted(
+        {
+            path
+            for tree in trees
+            for path in paths(Trial, tree)
+            if type_name(annotation_at(Trial, tree, tuple(path.split(".")))) in NUMBERS
+        }
+    )
+
+
+def _constraint(text: str, trial: Trial, search: Mapping[str, Domain], where: str) -> Constraint:
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
     bound = documents.scalar(match[3]) if match else None
     if (
@@ -266,15 +289,12 @@ def _constraint(text: str, trial: Trial, where: str) -> Constraint:
             where=where,
             hint=f"write it as in '{PARAMETERS} <= 100_000'",
         )
-    settings = flat(trial.model_dump())
-    numbers = [
-        k for k, v in settings.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
-    ]
-    if match[1] not in [*numbers, PARAMETERS]:
+    known = [*_numbers(trial, search), PARAMETERS]
+    if match[1] not in known:
         raise ConfigError(
             f"no numeric setting is called {match[1]!r}",
             where=where,
-            hint=nearest_or_all(match[1], [*numbers, PARAMETERS]),
+            hint=nearest_or_all(match[1], known),
         )
     return Constraint(quantity=match[1], sign=match[2], bound=bound)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
-from ckconv_sweep.config.settings import flat
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
@@ -23,6 +22,7 @@ from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_position, rejected
+from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
 
@@ -41,6 +41,7 @@ class Coordinator:
 
     Args:
         count_parameters: the number of trainable numbers of a trial's model.
+        is_interrupted: whether nothing new is to be drawn.
         clock: seconds that never go backwards, for the time budget.
     """
 
@@ -50,6 +51,7 @@ class Coordinator:
         *,
         count_parameters: Callable[[Trial], int],
         listeners: Sequence[Listener] = (),
+        is_interrupted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space: Space = study.space
@@ -57,6 +59,7 @@ class Coordinator:
         """Why the sweep cannot go on, if so."""
         self._study = study
         self._count_parameters = count_parameters
+        self._is_interrupted = is_interrupted
         self._listeners = listeners
         self._running: dict[int, _Running] = {}
         records = study.trials()
@@ -76,7 +79,7 @@ class Coordinator:
     @property
     def stopping(self) -> bool:
         """Whether nothing new is handed out any more."""
-        return self.fatal is not None or self.time_is_up
+        return self.fatal is not None or self.time_is_up or self._is_interrupted()
 
     def next(self) -> Assignment | None:
         """The next trial to train: first those that an interruption left unfinished. None when
@@ -92,12 +95,16 @@ class Coordinator:
             else:
                 return None
             number = record.number
-            trial = self.space.resolve(record.params, number)
+            if record.history:  # it was feasible when it began
+                trial = self.space.resolve(record.params, number)
+            else:
+                found = resolved(self.space, record.params, number, self._count_parameters)
+                if isinstance(found, Infeasible):
+                    self._reject(number, found.why)
+                    continue
+                trial = found
             self._running[number] = _Running(trial, list(record.history))
             self._curves[number] = self._curve(record)
-            if not record.history and (broken := self._broken_constraint(trial)):
-                self._reject(number, broken)
-                continue
             self._tell(
                 Started(
                     number=number,
@@ -244,25 +251,9 @@ class Coordinator:
             )
         )
 
-    def _broken_constraint(self, trial: Trial) -> str | None:
-        """The first constraint that the trial violates, in words. One on a setting of a block that
-        this trial did not choose does not apply to it."""
-        values = flat(trial.model_dump())
-        for constraint in self.space.constraints:
-            if constraint.quantity == PARAMETERS:
-                value = self._count_parameters(trial)
-            elif constraint.quantity in values:
-                value = values[constraint.quantity]
-            else:
-                continue
-            if not constraint.holds(value):
-                return f"{constraint} does not hold: {value:_}"
-        return None
-
     def _reject(self, number: int, broken: str) -> None:
         """Outside the budget and outside MLflow; a new one is asked in its place, if there is
         one: a grid goes on to its next point."""
-        del self._running[number]
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
         self._counted -= 1
         records = self._study.trials()

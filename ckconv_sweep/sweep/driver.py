@@ -176,6 +176,7 @@ def run_sweep(
             study,
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
             listeners=heard,
+            is_interrupted=lambda: interruption.came,
         )
         with ended_by_signal(exit_codes):
             executor.run(coordinator, interruption, trained, known)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.optimization import Adam, Constant, Cosine, MultiStep, Plateau
-from ckconv_sweep.config.read import read_trial
+from ckconv_sweep.config.read import read_space, read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
@@ -95,7 +96,7 @@ def test_a_trial_is_frozen() -> None:
         (
             "data: {name: smnist}",
             "data: smnist",
-            "trial.yaml:1: data: expected a block of settings, got 'smnist'",
+            "trial.yaml:1: data: expected a block of settings, got 'smnist'\n  write data: {name: smnist}",
         ),
         (
             "smnist",
@@ -438,3 +439,44 @@ def test_a_model_and_a_kernel_without_a_name_are_the_published_kind(make_trial: 
     trial = make_trial(model={"hidden_channels": 9, "kernel": {"omega_0": 3.0}})
     assert (trial.model.name, trial.model.kernel.name) == ("ckcnn", "mlp")
     assert make_trial(model={"mask": {"name": "gaussian"}}).model.mask.width == 0.075
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ("optimizer=adam", "write optimizer: {name: adam}"),
+        ("metric.name=test/accuracy", "no trial sees the test split: take one of val/..."),
+        ("omega_0=9.0", "did you mean 'model.kernel.omega_0'?"),
+    ],
+)
+def test_a_hint_says_what_was_probably_meant(change: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_trial("digits", [change])
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize("size", ["1e308", "9" * 38, "1000000000"])
+@pytest.mark.parametrize("setting", ["model.hidden_channels", "model.blocks"])
+def test_a_size_that_no_machine_can_hold_is_refused(setting: str, size: str) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        read_trial("digits", [f"{setting}={size}"])
+
+
+def test_a_mistake_of_the_metric_is_told_where_the_space_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "trial: digits\nmetric: {name: val/auc}\nsearch: {model.dropout: {low: 0.0, high: 0.1}}\n"
+        "budget: {trials: 2}\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        read_space(str(path))
+    assert refused.value.where == f"{path}:2"
+
+
+def test_a_constraint_may_name_a_setting_of_a_searched_block(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "trial: digits\nbudget: {trials: 2}\nconstraints: [schedule.patience < 5]\nsearch:\n"
+        "  schedule: {choices: {plateau: {patience: {low: 2, high: 9}}, cosine: {}}}\n"
+    )
+    assert str(read_space(str(path)).constraints[0]) == "schedule.patience < 5"

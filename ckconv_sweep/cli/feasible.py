@@ -1,0 +1,45 @@
+"""Which share of the trials that a space can draw will be rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
+    from ckconv_sweep.config.trial import Trial
+
+
+class _NotCounted(Exception):
+    """The data are not here, so nobody knows how large a model is."""
+
+
+def rejected_share(
+    space: Space, data_dir: Path | None, where: str, *, until_one_passes: bool = False
+) -> str:
+    """A line for the user; empty where no trial is rejected. `where`: the space's file.
+
+    Raises:
+        ConfigError: none of many random draws can be trained.
+    """
+    from ckconv_sweep.errors import CkconvSweepError
+    from ckconv_sweep.search.feasible import DRAWS, in_words, survey
+
+    def count_parameters(trial: Trial) -> int:
+        from ckconv_sweep.sweep.driver import parameters_of
+
+        try:
+            return parameters_of(trial, data_dir)
+        except CkconvSweepError as error:
+            raise _NotCounted(error.message) from None
+
+    try:
+        rejected = survey(space, count_parameters, where=where, until_one_passes=until_one_passes)
+    except _NotCounted as why:
+        return f"the number of parameters was not checked: {why}"
+    if not rejected or until_one_passes:
+        return ""
+    return (
+        f"{rejected.total()} of {DRAWS} trials drawn at random cannot be trained, and would be "
+        f"drawn again: {in_words(rejected)}"
+    )

@@ -1,0 +1,31 @@
+"""What is allowed in a space and is probably not meant, a line each."""
+
+from __future__ import annotations
+
+from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.grid import grid_note
+from ckconv_sweep.config.space import Space
+
+
+def notes(space: Space, rejected: int = 0) -> list[str]:
+    """The lines, none where all is well; `rejected` as in `most_trials`."""
+    found = [grid_note(space, rejected), _rule_note(space)]
+    found += [_range_note(name, domain) for name, domain in space.parameters().items()]
+    return [note for note in found if note]
+
+
+def _rule_note(space: Space) -> str:
+    rule, epochs = space.scheduler, space.most_epochs()
+    if rule.grace_setting is None or rule.first_epoch < epochs:
+        return ""
+    return (
+        f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "
+        f"(scheduler.{rule.grace_setting}), and a trial has {epochs}"
+    )
+
+
+def _range_note(name: str, domain: object) -> str:
+    if not isinstance(domain, Interval) or domain.unreached is None:
+        return ""
+    last = domain.written()["high"]
+    return f"{name}: its steps do not reach {domain.unreached:g}; the largest value is {last:g}"

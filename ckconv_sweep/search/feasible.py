@@ -1,0 +1,94 @@
+"""Which of the trials that a space can draw can be trained, without training one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckconv_sweep.config.domains import Scalar
+from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.search.samplers import distribution, from_unit
+
+DRAWS = 200
+"""How many trials are drawn at random to see which share of them can be trained."""
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """Why a drawn trial cannot be trained: in short, and with its own numbers."""
+
+    kind: str
+    why: str
+
+
+def resolved(
+    space: Space,
+    params: Mapping[str, Scalar],
+    number: int,
+    count_parameters: Callable[[Trial], int],
+) -> Trial | Infeasible:
+    """The trial that drawn parameters stand for, unless it violates a constraint or its settings do
+    not go together. A constraint on a setting of a block that the trial did not choose does not
+    apply to it.
+
+    Args:
+        count_parameters: asked only where a constraint names the number of parameters.
+    """
+    try:
+        trial = space.resolve(params, number)
+    except ConfigError as error:
+        return Infeasible(
+            error.message.partition(", got ")[0], f"these settings make no trial: {error.message}"
+        )
+    values = flat(trial.model_dump())
+    for constraint in space.constraints:
+        if constraint.quantity == PARAMETERS:
+            value = count_parameters(trial)
+        elif constraint.quantity in values:
+            value = values[constraint.quantity]
+        else:
+            continue
+        if not constraint.holds(value):
+            return Infeasible(str(constraint), f"{constraint} does not hold: {value:_}")
+    return trial
+
+
+def survey(
+    space: Space,
+    count_parameters: Callable[[Trial], int],
+    *,
+    where: str,
+    until_one_passes: bool = False,
+) -> Counter[str]:
+    """Draw trials at random and count those that cannot be trained, by the reason. `where`: the
+    space's file.
+
+    Raises:
+        ConfigError: none of `DRAWS` can.
+    """
+    rng, rejected = np.random.default_rng(0), Counter[str]()
+    for drawn in range(DRAWS):
+        params = space.draw(lambda _, domain: from_unit(distribution(domain), rng.random()))
+        found = resolved(space, params, drawn, count_parameters)
+        if isinstance(found, Infeasible):
+            rejected[found.kind] += 1
+        elif until_one_passes:
+            break
+    if rejected.total() == DRAWS:
+        raise ConfigError(
+            f"none of {DRAWS} trials drawn at random can be trained: {in_words(rejected)}",
+            where=where,
+            hint="loosen the constraints or narrow the ranges that break them",
+        )
+    return rejected
+
+
+def in_words(rejected: Counter[str]) -> str:
+    """The commonest reasons, and how many draws each rejects."""
+    return "; ".join(f"{kind} ({amount})" for kind, amount in rejected.most_common(3))
