@@ -96,7 +96,8 @@ def test_a_trial_is_frozen() -> None:
         (
             "data: {name: smnist}",
             "data: smnist",
-            "trial.yaml:1: data: expected a block of settings, got 'smnist'\n  write data: {name: smnist}",
+            "trial.yaml:1: data: expected a block of settings, got 'smnist'\n"
+            "  write data: {name: smnist}",
         ),
         (
             "smnist",
