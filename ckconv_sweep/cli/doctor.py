@@ -57,7 +57,7 @@ def _folders(sweeps_dir: Path, name: str | None) -> list[SweepFolder]:
         folder = SweepFolder.of(sweeps_dir, name)
         whole = folder.records.exists() or not (folder.root / "trials").is_dir()
         return [SweepFolder.existing(sweeps_dir, name) if whole else folder]
-    return all_sweeps(sweeps_dir, also_lost=True)
+    return all_sweeps(sweeps_dir)
 
 
 def _command(folder: SweepFolder) -> Callable[[str], str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import Changes, DataDir, absolute
+from ckconv_sweep.cli.options import Changes, DataDir, absolute, folder_here
 
 
 def import_checkpoint(
@@ -19,7 +19,9 @@ def import_checkpoint(
         ),
     ],
     dataset: Annotated[str, typer.Option(help="The dataset that it was trained on.")],
-    out: Annotated[Path, typer.Option(help="A folder for the checkpoint and its trial.")],
+    out: Annotated[
+        Path, typer.Option(help="A folder for the checkpoint and its trial.", callback=folder_here)
+    ],
     set_: Changes = None,
     data_dir: DataDir = None,
 ) -> None:

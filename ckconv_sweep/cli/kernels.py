@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from ckconv_sweep.cli.options import folder_here
+
 
 def fit_kernel(
-    out: Annotated[Path, typer.Option(help="The picture: a .png or .svg file.")] = Path(
-        "kernels.png"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The picture: a .png or .svg file.", callback=folder_here)
+    ] = Path("kernels.png"),
     length: Annotated[int, typer.Option(min=16, help="Positions on [-1, 1].")] = 200,
     steps: Annotated[int, typer.Option(min=0, help="Steps of Adam.")] = 1000,
     learning_rate: Annotated[float, typer.Option(help="Of the first step.")] = 0.01,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command, folder_here
 from ckconv_sweep.cli.output import write_out
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def status(
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
     primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
-    best_params, started_at and last_epoch_at (ISO 8601, UTC). Unknown values are null.
+    best_params, started_at and last_epoch_at (ISO 8601, UTC). Unknown values are null. In a list a
+    sweep that cannot be read has name, state (damaged) and error alone.
     """
     from dataclasses import asdict
     from json import dumps
@@ -41,12 +42,14 @@ def status(
         list_sweeps(sweeps_dir)
         return
     folders = [SweepFolder.existing(sweeps_dir, name)] if name else all_sweeps(sweeps_dir)
-    summaries = [_summary(folder) for folder in folders]
     if json:
-        said = [asdict(summary) for summary, _ in summaries]
-        typer.echo(dumps(said[0] if name else said, indent=2))
+        if name:
+            typer.echo(dumps(asdict(_summary(folders[0])[0]), indent=2))
+        else:
+            typer.echo(dumps([_as_json(folder) for folder in folders], indent=2))
         return
-    for (s, note), folder in zip(summaries, folders, strict=True):
+    for folder in folders:
+        s, note = _summary(folder)
         typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} requested")
         if note:
             typer.echo(f"  {note}")
@@ -63,6 +66,18 @@ def status(
             )
         if s.state == "interrupted":
             typer.echo(f"  resume with: {command('resume', folder)}")
+
+
+def _as_json(folder: SweepFolder) -> dict[str, Any]:
+    """One of several: a damaged sweep does not hide the others."""
+    from dataclasses import asdict
+
+    from ckconv_sweep.errors import DamagedData
+
+    try:
+        return asdict(_summary(folder)[0])
+    except DamagedData as error:
+        return {"name": folder.name, "state": "damaged", "error": str(error)}
 
 
 def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
@@ -103,7 +118,9 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
 
 def best(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="Write the trial to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the trial to this file.", callback=folder_here)
+    ] = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
     """Print the best completed trial as a trial file.
@@ -155,6 +172,7 @@ def _summary(folder: SweepFolder) -> tuple[Summary, str]:
     from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.report.summary import summarize
 
+    folder.records.check_not_lost()
     with folder.records.open() as study:
         records, space = study.trials(), study.space
     held = folder.records.holder() is not None

@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer import CallbackParam
+
+from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
 
+
+def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
+    """For options that name a folder or file: not an address, of which a path makes a folder called
+    `s3:`. Raises ConfigError."""
+    if path is not None and (scheme := re.match(r"[A-Za-z][\w+.-]+:/", str(path))):
+        raise ConfigError(
+            f"{scheme[0]}/ addresses are not supported: this must be a folder of this machine, or "
+            "one that it has mounted",
+            where=option.opts[0],
+        )
+    return path
+
+
 SweepsDir = Annotated[
-    Path, typer.Option(help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS")
+    Path,
+    typer.Option(
+        help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS", callback=folder_here
+    ),
 ]
-SWEEPS_DIR = Path("sweeps")
+SWEEPS_DIR = Path("sweeps")  # record.folder.DEFAULT, which is not loaded for --help
 
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the datasets; missing ones are downloaded to it.", envvar="CKCONV_DATA"
+        help="Folder of the datasets; missing ones are downloaded to it.",
+        envvar="CKCONV_DATA",
+        callback=folder_here,
     ),
 ]
 Changes = Annotated[

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir, command
+from ckconv_sweep.cli.options import (
+    SWEEPS_DIR,
+    DataDir,
+    FromMlflow,
+    Name,
+    SweepsDir,
+    command,
+    folder_here,
+)
 from ckconv_sweep.cli.output import write_out
 
 if TYPE_CHECKING:
@@ -23,7 +31,11 @@ def plot(
     kind: Annotated[str, typer.Argument(help=f"{_KINDS[0].upper()}{_KINDS[1:]}.", metavar="KIND")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The picture: a .png or .svg file.", show_default="NAME-KIND.png"),
+        typer.Option(
+            help="The picture: a .png or .svg file.",
+            show_default="NAME-KIND.png",
+            callback=folder_here,
+        ),
     ] = None,
     settings: Annotated[
         str | None,
@@ -67,7 +79,8 @@ def plot(
 def report(
     name: Name,
     out: Annotated[
-        Path | None, typer.Option(help="The file.", show_default="NAME-report.html")
+        Path | None,
+        typer.Option(help="The file.", show_default="NAME-report.html", callback=folder_here),
     ] = None,
     wider_space: Annotated[
         Path | None,

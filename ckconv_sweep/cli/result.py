@@ -16,7 +16,7 @@ from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, on_other_data
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.summary import summarize, winner
@@ -42,7 +42,8 @@ def show_result(
     """
     console = words.console()
     again = command("resume", folder)
-    if session is not None and session.signal_exit_code is not None:
+    over = is_finished(records, space)  # then a signal came too late to stop anything
+    if session is not None and session.signal_exit_code is not None and not over:
         if not session.trained:
             typer.echo("stopped before the first trial; nothing was started")
             raise typer.Exit(session.signal_exit_code)

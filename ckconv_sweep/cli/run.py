@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,8 @@ from ckconv_sweep.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.record.folder import SweepFolder
@@ -42,7 +45,7 @@ Cpus = Annotated[
     typer.Option(min=0.001, help="CPUs per trial.", show_default="training.threads"),
 ]
 Gpus = Annotated[
-    float, typer.Option(min=0.0, help="GPUs per trial; at 0.25, four trials share one.")
+    float | None, typer.Option(min=0.0, help="GPUs per trial; at 0.25, four trials share one.")
 ]
 Pack = Annotated[
     str | None,
@@ -82,6 +85,13 @@ Insecure = Annotated[
 ]
 
 
+_KEPT = (
+    *("address", "insecure_cluster", "concurrency", "cpus_per_trial", "gpus_per_trial", "pack"),
+    *("data_dir", "tracking_uri"),
+)
+"""The options that the next session of a sweep takes over."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What `launch` and `resume` have in common."""
@@ -90,7 +100,7 @@ class RunOptions:
     hours: Hours = None
     concurrency: Concurrency = None
     cpus_per_trial: Cpus = None
-    gpus_per_trial: Gpus = 0.0
+    gpus_per_trial: Gpus = None
     pack: Pack = None
     address: Address = None
     insecure_cluster: Insecure = False
@@ -109,6 +119,31 @@ class RunOptions:
         changes = {name: value for name, value in changes.items() if value is not None}
         return replace(space, budget=space.budget.model_copy(update=changes))
 
+    def kept(self) -> dict[str, Any]:
+        """What the next session takes from this one, as plain values; no password."""
+        from ckconv_sweep.tracking.store import without_password
+
+        found = {name: getattr(self, name) for name in _KEPT}
+        if self.data_dir is not None:
+            found["data_dir"] = str(absolute(self.data_dir))
+        if self.tracking_uri is not None:
+            found["tracking_uri"] = without_password(self.tracking_uri)
+        return {name: value for name, value in found.items() if value not in (None, False)}
+
+    def after(self, kept: Mapping[str, Any]) -> tuple[RunOptions, str]:
+        """With what an earlier session kept where nothing else is requested now; and a line that
+        says so, empty where there is nothing to say."""
+        taken = {n: v for n, v in kept.items() if n in _KEPT and getattr(self, n) in (None, False)}
+        if ":***@" in taken.get("tracking_uri", ""):  # its password is in nobody's record
+            del taken["tracking_uri"]
+        told = " ".join(
+            f"--{name.replace('_', '-')}" + ("" if value is True else f" {quote(str(value))}")
+            for name, value in taken.items()
+        )
+        if "data_dir" in taken:
+            taken["data_dir"] = Path(taken["data_dir"])
+        return replace(self, **taken), f"as in the last session: {told}" if told else ""
+
     def placement(self, space: Space) -> Placement:
         """Raises ConfigError if no cluster could give this."""
         from ckconv_sweep.execution.cluster import Placement, pack_size
@@ -118,7 +153,7 @@ class RunOptions:
             address=self.address,
             insecure=self.insecure_cluster,
             concurrency=self.concurrency,
-            gpus_per_trial=self.gpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial or 0.0,
             pack=pack_size(self.pack),
             cpus_per_trial=float(threads) if cpus is None else cpus,
         )
@@ -191,12 +226,23 @@ def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
             hint=f"ask for {count} or more, or leave it out",
         )
     kept = {} if trials is not None else {"trials": max(stored.trials, asked.budget.trials)}
-    if options.hours is None and asked.budget.hours is None:
-        kept["hours"] = stored.hours  # type: ignore[assignment]
+    if options.hours is None and stored.hours is not None:
+        kept["hours"] = max(stored.hours, asked.budget.hours or 0.0)  # type: ignore[assignment]
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 
+def _with_kept(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, str]:
+    if not folder.records.exists():
+        return options, ""
+    with folder.records.open() as study:
+        return options.after(study.note("options") or {})
+
+
 def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
+    folder.records.check_not_lost()
+    options, told = _with_kept(folder, options)
+    if told:
+        typer.echo(told)
     placement = options.placement(space)
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
@@ -235,6 +281,11 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                 progress(folder.name, space, rejected(records)) as view,
                 at_each_best(options.on_best, folder, space.metric, view) as best,
             ):
+                view.say(
+                    "starting Ray"
+                    if placement.address in (None, "local")
+                    else f"connecting to the Ray cluster at {placement.address}"
+                )
                 session = run_sweep(
                     folder,
                     space,
@@ -244,6 +295,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                     listeners=(view, finish, best),
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
+                    options=options.kept(),
                 )
         except ClusterLost as lost:
             if folder.records.exists():

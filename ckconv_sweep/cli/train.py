@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import Changes, DataDir, RequireTracking, TrackingUri, absolute
+from ckconv_sweep.cli.options import (
+    Changes,
+    DataDir,
+    RequireTracking,
+    TrackingUri,
+    absolute,
+    folder_here,
+)
 
 if TYPE_CHECKING:
     from ckconv_sweep.data.task import SequenceTask
@@ -30,7 +37,10 @@ def train(
     trial: TrialFile,
     set_: Changes = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run.", show_default="runs/<trial's name>")
+        Path | None,
+        typer.Option(
+            help="Folder of the run.", show_default="runs/<trial's name>", callback=folder_here
+        ),
     ] = None,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,

@@ -113,6 +113,27 @@ def points(domain: Interval | Choices) -> Iterable[Scalar] | None:
     return (number(low + i * step) for i in range(many))
 
 
+def from_unit(domain: Interval | Choices, unit: float) -> Scalar:
+    """The value of a domain at `unit` of its way, 0 <= unit < 1: every value of a counted domain
+    gets an equal share."""
+    if isinstance(domain, Choices):
+        return domain.options[int(unit * len(domain.options))]
+    low, high, whole = domain.low, domain.high, domain.whole
+    if domain.log:
+        # Half a step more at both ends, so that the end values get their share too.
+        half = 0.5 if whole else 0.0
+        start, end = math.log(low - half), math.log(high + half)
+        value = math.exp(start + unit * (end - start))
+        value = min(max(round(value) if whole else value, low), high)
+        return int(value) if whole else value
+    step = domain.step or (1 if whole else None)
+    if step is None:
+        return min(low + unit * (high - low), high)
+    # As written: in tenths, three steps of 0.1 make 0.3.
+    exact = _exact(low) + int(unit * (_steps(low, high, step) + 1)) * _exact(step)
+    return int(exact) if whole else float(exact)
+
+
 def _exact(value: float) -> Fraction:
     """The number as it is written: 0.1 is a tenth, so that three steps of it make 0.3."""
     return Fraction(repr(value))

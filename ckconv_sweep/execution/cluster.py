@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ckconv_sweep.errors import ConfigError, ResourcesMissing
+from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
 from ckconv_sweep.execution import local_ray, ray_log
 
 
@@ -340,6 +340,13 @@ def check_shared(folder: Path) -> None:
             for node in nodes()
         }
         blind = [name for name, answer in asked.items() if not ray.get(answer, timeout=60)]
+    except ray.exceptions.GetTimeoutError:
+        raise ClusterLost(
+            "a node of the Ray cluster did not say within 60 seconds whether it sees the sweep's "
+            "folder",
+            hint="are all its CPUs taken, or is it starting? See ray status, then run the same "
+            "command again",
+        ) from None
     finally:
         probe.unlink(missing_ok=True)
     if blind:

@@ -21,6 +21,8 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
 from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.record.records import STUDY, Records
 
+DEFAULT = Path("sweeps")
+"""Where sweeps are, unless the user says otherwise."""
 _EMPTY = {"lock", "trials", "ray.log"}
 """What a new sweep's folder holds before its study is made."""
 
@@ -103,9 +105,14 @@ class SweepFolder:
                 path.rmdir()
 
 
-def all_sweeps(sweeps_dir: Path, *, also_lost: bool = False) -> list[SweepFolder]:
-    """Every sweep of a folder, by name; `also_lost`: those with trials and without a study, too."""
+def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
+    """Every sweep of a folder, by name; also one whose study is missing.
+
+    Raises:
+        ConfigError: there is no such folder. The default one may be missing.
+    """
     root = sweeps_dir.expanduser().resolve()
-    names = (STUDY, "trials") if also_lost else (STUDY,)
-    found = {path.parent for name in names for path in root.glob(f"*/{name}")}
+    if not root.is_dir() and (root.exists() or sweeps_dir != DEFAULT):
+        raise ConfigError("no such folder", where=str(root), hint="--sweeps-dir names another")
+    found = {path.parent for name in (STUDY, "trials") for path in root.glob(f"*/{name}")}
     return [SweepFolder(path, path.name) for path in sorted(found)]

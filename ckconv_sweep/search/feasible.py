@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from ckconv_sweep.config.domains import Scalar
+from ckconv_sweep.config.domains import Scalar, from_unit
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.search.samplers import distribution, from_unit
 
 DRAWS = 200
 """How many trials are drawn at random to see which share of them can be trained."""
@@ -72,9 +70,9 @@ def survey(
     Raises:
         ConfigError: none of `DRAWS` can.
     """
-    rng, rejected = np.random.default_rng(0), Counter[str]()
+    rng, rejected = random.Random(0), Counter[str]()
     for drawn in range(DRAWS):
-        params = space.draw(lambda _, domain: from_unit(distribution(domain), rng.random()))
+        params = space.draw(lambda _, domain: from_unit(domain, rng.random()))
         found = resolved(space, params, drawn, count_parameters)
         if isinstance(found, Infeasible):
             rejected[found.kind] += 1

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from ckconv_sweep.config.domains import Choices, Interval, Scalar
+from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.sampling import SAMPLERS
@@ -44,32 +43,10 @@ def distribution(domain: Interval | Choices) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
-def from_unit(domain: BaseDistribution, unit: float) -> Any:
-    """The value of a domain at `unit` of its way, 0 <= unit < 1: every value of a counted domain
-    gets an equal share."""
-    if isinstance(domain, CategoricalDistribution):
-        return domain.choices[int(unit * len(domain.choices))]
-    assert isinstance(domain, (IntDistribution, FloatDistribution))
-    whole = isinstance(domain, IntDistribution)
-    if domain.log:
-        # Half a step more at both ends, so that the end values get their share too.
-        half = 0.5 if whole else 0.0
-        low, high = np.log(domain.low - half), np.log(domain.high + half)
-        value = float(np.exp(low + unit * (high - low)))
-        value = min(max(round(value) if whole else value, domain.low), domain.high)
-        return int(value) if whole else value
-    if domain.step is None:
-        return min(domain.low + unit * (domain.high - domain.low), domain.high)
-    # As written: in tenths, three steps of 0.1 make 0.3.
-    low, high, step = (Fraction(repr(x)) for x in (domain.low, domain.high, domain.step))
-    exact = low + int(unit * ((high - low) // step + 1)) * step
-    return int(exact) if whole else float(exact)
-
-
 class PlannedSampler(BaseSampler):
-    """Draws each parameter of a trial as a function of its name and domain."""
+    """Draws each parameter of a trial as a function of its name."""
 
-    def __init__(self, plan: Callable[[str, BaseDistribution], Any]) -> None:
+    def __init__(self, plan: Callable[[str], Any]) -> None:
         self.plan = plan
 
     def infer_relative_search_space(
@@ -89,31 +66,34 @@ class PlannedSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self.plan(param_name, param_distribution)
+        return self.plan(param_name)
 
 
 def uniform(space: Space, position: int) -> BaseSampler:
     """Each setting by itself, at random."""
 
-    def plan(name: str, domain: BaseDistribution) -> Any:
+    domains = space.parameters()
+
+    def plan(name: str) -> Any:
         seed = [space.sampler.seed, position, zlib.crc32(name.encode())]
-        return from_unit(domain, np.random.default_rng(seed).random())
+        return from_unit(domains[name], np.random.default_rng(seed).random())
 
     return PlannedSampler(plan)
 
 
 def sobol(space: Space, position: int) -> BaseSampler:
     """A scrambled Sobol sequence."""
-    axes = {name: axis for axis, name in enumerate(space.parameters())}
+    domains = space.parameters()
+    axes = {name: axis for axis, name in enumerate(domains)}
     sequence = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(space.sampler.seed))
     point = (sequence.fast_forward(position) if position else sequence).random(1)[0]
-    return PlannedSampler(lambda name, domain: from_unit(domain, point[axes[name]]))
+    return PlannedSampler(lambda name: from_unit(domains[name], point[axes[name]]))
 
 
 def points_in_order(space: Space, position: int) -> BaseSampler:
     """The points of a grid, one after the other."""
     point = _points(space.to_yaml())[position]
-    return PlannedSampler(lambda name, domain: point[name])
+    return PlannedSampler(lambda name: point[name])
 
 
 def tpe(space: Space, position: int) -> BaseSampler:

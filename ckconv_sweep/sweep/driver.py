@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ckconv_sweep import keys
@@ -98,6 +99,7 @@ def run_sweep(
     listeners: tuple[Listener, ...] = (),
     allow_code_change: bool = False,
     allow_data_change: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
 
@@ -105,6 +107,7 @@ def run_sweep(
         executor: trains its trials.
         allow_code_change: also with another major version than it was run with.
         allow_data_change: also on other data; each epoch keeps the digest of its own.
+        options: plain values that the command line wants to find in the next session.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -161,6 +164,7 @@ def run_sweep(
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
         trained_data.note(study, data, session=number)
+        study.set_note("options", dict(options))
         known = KnownData(space, data, study.trials(), allow_change=allow_data_change)
         for listener in listeners:
             listener.begin([record for record in study.trials() if record.counts])

@@ -19,6 +19,7 @@ from training.tiny import equal, in_hex, make_task, run
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import DATASETS, HeldOut
+from ckconv_sweep.config.domains import from_unit
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict
 from ckconv_sweep.config.metrics import METRICS, SCORES, Score
 from ckconv_sweep.config.model import (
@@ -53,7 +54,7 @@ from ckconv_sweep.models.kernel_nets.base import KernelNet
 from ckconv_sweep.models.kernel_nets.linear import Linear
 from ckconv_sweep.models.sequence_model import Pointwise, SequenceModel, no_penalty
 from ckconv_sweep.report.leaderboard import leaderboard
-from ckconv_sweep.search.samplers import PlannedSampler, from_unit
+from ckconv_sweep.search.samplers import PlannedSampler
 from ckconv_sweep.training.optimizers import Rule, Step
 from ckconv_sweep.training.pack import Member, Pack
 
@@ -306,8 +307,8 @@ def space_of(trial: Any, search: Any, **others: Any) -> Space:
 
 
 def shifted(space: Space, position: int) -> PlannedSampler:
-    shift = space.sampler.shift  # type: ignore[attr-defined]
-    return PlannedSampler(lambda name, domain: from_unit(domain, shift))
+    shift, domains = space.sampler.shift, space.parameters()  # type: ignore[attr-defined]
+    return PlannedSampler(lambda name: from_unit(domains[name], shift))
 
 
 def odd_ones_stop(rule: Any, curves: Any, number: int, mode: str) -> Verdict:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, qmc
 
-from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.domains import Interval, from_unit
 from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.bounds import bounds_hit
 from ckconv_sweep.report.scale import Scale
-from ckconv_sweep.search.samplers import distribution, from_unit
 from ckconv_sweep.search.view import View
 
 from .records import record, space
@@ -53,7 +52,7 @@ def _at(units: np.ndarray, of: Space) -> list[Params]:
     """What random and quasi Monte Carlo draw at such points of the unit cube."""
     names = list(of.parameters())
     return [
-        of.draw(lambda name, domain: from_unit(distribution(domain), point[names.index(name)]))  # noqa: B023
+        of.draw(lambda name, domain: from_unit(domain, point[names.index(name)]))  # noqa: B023
         for point in units
     ]
 

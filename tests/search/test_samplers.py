@@ -16,7 +16,6 @@ from drawing import new_trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -24,7 +23,7 @@ from optuna.distributions import (
 from scipy.stats import qmc
 from sweep.in_process import Machine, formula, machine, make_space
 
-from ckconv_sweep.config.domains import Choices, Interval, points
+from ckconv_sweep.config.domains import Choices, Interval, from_unit, points
 from ckconv_sweep.config.grid import exhausted, grid
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.sampling import SAMPLERS
@@ -35,7 +34,6 @@ from ckconv_sweep.record.trials import TrialRecord, next_position
 from ckconv_sweep.search.samplers import (
     PlannedSampler,
     distribution,
-    from_unit,
     sampler_for,
 )
 from ckconv_sweep.search.view import View
@@ -178,7 +176,7 @@ def test_quasi_monte_carlo_takes_the_points_of_scipys_sobol_sequence() -> None:
     names = list(space.parameters())
     for number, point in enumerate(sequence):
         expected = space.draw(
-            lambda name, domain, at=point: from_unit(distribution(domain), at[names.index(name)])
+            lambda name, domain, at=point: from_unit(domain, at[names.index(name)])
         )
         assert plan_of(space, number) == expected
 
@@ -258,7 +256,7 @@ def counted(draw: st.DrawFn) -> Interval:
 @examples
 def test_every_value_of_a_counted_range_has_an_equal_share(domain: Interval) -> None:
     values = list(points(domain) or ())
-    found = [from_unit(distribution(domain), (i + 0.5) / len(values)) for i in range(len(values))]
+    found = [from_unit(domain, (i + 0.5) / len(values)) for i in range(len(values))]
     assert found == values
     assert {type(value) for value in found} == {int if domain.whole else float}
 
@@ -266,20 +264,20 @@ def test_every_value_of_a_counted_range_has_an_equal_share(domain: Interval) -> 
 @given(st.lists(st.integers(), min_size=2, max_size=9, unique=True), units)
 @examples
 def test_every_choice_has_an_equal_share(options: list[int], unit: float) -> None:
-    domain = distribution(Choices(options=tuple(options)))
+    domain = Choices(options=tuple(options))
     assert from_unit(domain, unit) == options[int(unit * len(options))]
 
 
 @given(counted(), units)
 @examples
 def test_no_point_of_a_counted_range_falls_outside(domain: Interval, unit: float) -> None:
-    assert from_unit(distribution(domain), unit) in list(points(domain) or ())
+    assert from_unit(domain, unit) in list(points(domain) or ())
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0.0, 1e9), units)
 @examples
 def test_no_point_of_a_range_falls_outside(low: float, width: float, unit: float) -> None:
-    domain = FloatDistribution(low, low + width)
+    domain = Interval(low=low, high=low + width, whole=False)
     assert low <= from_unit(domain, unit) <= low + width
 
 
@@ -288,24 +286,24 @@ def test_no_point_of_a_range_falls_outside(low: float, width: float, unit: float
 def test_no_point_of_a_logarithmic_range_falls_outside(
     low: float, factor: float, unit: float
 ) -> None:
-    domain = FloatDistribution(low, low * factor, log=True)
+    domain = Interval(low=low, high=low * factor, whole=False, log=True)
     assert low <= from_unit(domain, unit) <= low * factor
 
 
 @given(st.integers(1, 10_000), st.integers(0, 10_000), units)
 @examples
 def test_logarithmic_whole_numbers_stay_whole_and_inside(low: int, more: int, unit: float) -> None:
-    value = from_unit(IntDistribution(low, low + more, log=True), unit)
+    value = from_unit(Interval(low=low, high=low + more, whole=True, log=True), unit)
     assert isinstance(value, int)
     assert low <= value <= low + more
 
 
-def shares(domain: BaseDistribution, steps: int = 20_000) -> Counter[Any]:
+def shares(domain: Interval, steps: int = 20_000) -> Counter[Any]:
     return Counter(from_unit(domain, (i + 0.5) / steps) for i in range(steps))
 
 
 def test_the_ends_of_a_logarithmic_range_of_whole_numbers_get_their_share() -> None:
-    found = shares(IntDistribution(1, 8, log=True))
+    found = shares(Interval(low=1, high=8, whole=True, log=True))
     assert set(found) == set(range(1, 9))
     for value, times in found.items():
         expected = np.log((value + 0.5) / (value - 0.5)) / np.log(8.5 / 0.5)
@@ -313,7 +311,7 @@ def test_the_ends_of_a_logarithmic_range_of_whole_numbers_get_their_share() -> N
 
 
 def test_half_of_a_logarithmic_range_lies_below_its_geometric_mean() -> None:
-    domain = FloatDistribution(1e-4, 1e-2, log=True)
+    domain = Interval(low=1e-4, high=1e-2, whole=False, log=True)
     assert from_unit(domain, 0.5) == pytest.approx(1e-3)
     assert from_unit(domain, 0.0) == pytest.approx(1e-4)
 

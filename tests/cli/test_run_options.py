@@ -1,0 +1,130 @@
+"""What a session hands on to the next one, and what the options of `launch` and `resume` refuse."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sweep.in_process import machine, make_space
+
+from ckconv_sweep.cli.result import show_result
+from ckconv_sweep.cli.run import RunOptions, _extended, _with_kept
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.sweep.driver import Session
+
+from .commands import ckconv_sweep, ended, refused
+
+GPUS = RunOptions(
+    gpus_per_trial=1.0,
+    pack="auto",
+    address="10.0.0.1:6379",
+    insecure_cluster=True,
+    data_dir=Path("/data"),
+    tracking_uri="http://me:S3CRET@mlflow:5000",
+)
+
+
+def begun(tmp_path: Path, options: RunOptions, hours: float | None = None) -> SweepFolder:
+    space = make_space(trials=2)
+    space = replace(space, budget=space.budget.model_copy(update={"hours": hours}))
+    folder = machine(tmp_path / "sweeps", space).folder
+    with folder.records.create(space) as study:
+        study.set_note("options", options.kept())
+    return folder
+
+
+@pytest.mark.fault("options-kept")
+def test_the_placement_of_a_session_is_that_of_the_next_and_is_told(tmp_path: Path) -> None:
+    options, told = _with_kept(begun(tmp_path, GPUS), RunOptions())
+    assert options == replace(GPUS, tracking_uri=None)  # its password is nowhere
+    assert told == (
+        "as in the last session: --address 10.0.0.1:6379 --insecure-cluster --gpus-per-trial 1.0 "
+        "--pack auto --data-dir /data"
+    )
+    assert "S3CRET" not in json.dumps(GPUS.kept())
+
+
+@pytest.mark.fault("options-kept")
+def test_what_is_requested_now_counts(tmp_path: Path) -> None:
+    asked = RunOptions(gpus_per_trial=0.25, pack="4", address="local", data_dir=Path("/other"))
+    options, told = _with_kept(begun(tmp_path, GPUS), asked)
+    assert options == replace(asked, insecure_cluster=True)
+    assert told == "as in the last session: --insecure-cluster"
+
+
+@pytest.mark.fault("options-kept")
+def test_an_address_of_mlflow_without_a_password_is_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path, RunOptions(tracking_uri="http://mlflow:5000"))
+    options, _ = _with_kept(folder, RunOptions())
+    assert options.tracking_uri == "http://mlflow:5000"
+    assert _with_kept(folder, RunOptions(tracking_uri="http://b"))[0].tracking_uri == "http://b"
+
+
+@pytest.mark.fault("options-kept")
+def test_a_launch_of_the_same_file_keeps_the_hours_to_which_a_resume_extended_the_sweep(
+    tmp_path: Path,
+) -> None:
+    folder = begun(tmp_path, RunOptions(), hours=20.0)
+    space = make_space(trials=2)
+    file = replace(space, budget=space.budget.model_copy(update={"hours": 8.0}))
+    assert _extended(folder, file, RunOptions()).budget.hours == 20.0
+    assert _extended(folder, space, RunOptions()).budget.hours == 20.0
+    less = RunOptions(hours=9.0)
+    assert _extended(folder, less.with_budget(file), less).budget.hours == 9.0
+
+
+def test_a_signal_after_the_last_trial_does_not_say_that_the_sweep_was_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = make_space(trials=2)
+    there = machine(tmp_path / "sweeps", space)
+    assert there.run()
+    with there.folder.records.open() as study:
+        records = study.trials()
+    late = Session(
+        records=records, experiment_id=None, undelivered=0, trained=True, signal_exit_code=143
+    )
+    show_result(there.folder, records, space, None, late)
+    said = capsys.readouterr().out
+    assert "2 trials completed" in said
+    assert "stopped" not in said
+
+
+@pytest.mark.fault("no-address")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "launch quickstart --dry-run --sweeps-dir s3://bucket/sweeps",
+        "list --sweeps-dir gs://b",
+        "launch quickstart --dry-run --data-dir https://example.com/data",
+        "train digits --out s3://bucket/run",
+        "table x --data-dir hdfs://x",
+    ],
+)
+def test_an_address_is_no_folder(command: str, tmp_path: Path) -> None:
+    said = refused(ckconv_sweep(*command.split(), cwd=tmp_path))
+    assert "addresses are not supported" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["nowhere", "/dev/full", "here.txt"])
+def test_a_folder_that_is_not_there_is_no_folder_without_sweeps(place: str, tmp_path: Path) -> None:
+    (tmp_path / "here.txt").write_text("")
+    for command in (["list"], ["status"], ["status", "--json"], ["status", "x"]):
+        said = refused(ckconv_sweep(*command, "--sweeps-dir", place, cwd=tmp_path))
+        assert "no such folder" in said
+
+
+@pytest.mark.fault("damaged-study")
+def test_the_states_of_the_other_sweeps_are_told_beside_a_damaged_one(tmp_path: Path) -> None:
+    begun(tmp_path, RunOptions())
+    (tmp_path / "sweeps" / "lost" / "trials" / "0000").mkdir(parents=True)
+    (tmp_path / "sweeps" / "other").mkdir()
+    (tmp_path / "sweeps" / "other" / "study.db").write_bytes(b"no database")
+    told = json.loads(ended(ckconv_sweep("status", "--json", cwd=tmp_path)))
+    states = {one["name"]: one["state"] for one in told}
+    assert states == {"lost": "damaged", "other": "damaged", "sweep": "interrupted"}
+    assert "study is missing" in told[0]["error"]
+    assert "lost" in ended(ckconv_sweep("list", cwd=tmp_path))
