@@ -71,7 +71,6 @@ class PlannedSampler(BaseSampler):
 
 def uniform(space: Space, position: int) -> BaseSampler:
     """Each setting by itself, at random."""
-
     domains = space.parameters()
 
     def plan(name: str) -> Any:

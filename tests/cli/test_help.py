@@ -66,10 +66,12 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str, tmp_path: Path)
     assert command in said.splitlines()[0]
 
 
-@pytest.mark.parametrize("file", ["quickstart", "smnist_98k"])
+@pytest.mark.parametrize("file", ["digits.yaml", "smnist_98k"])
 def test_validate_loads_nothing_heavy_unless_it_counts_parameters(
     file: str, tmp_path: Path
 ) -> None:
+    space = "trial: digits\nsearch: {model.dropout: {low: 0.0, high: 0.1}}\nbudget: {trials: 3}\n"
+    (tmp_path / "digits.yaml").write_text(space)
     said, loaded = said_and_loaded("validate", file, cwd=tmp_path)
     assert loaded == "0"
     assert said.startswith(f"{file}: a ")
