@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.place import notes_here
 from ckconv_sweep.tracking.charts import Addresses, comparison
 from ckconv_sweep.tracking.store import kept_notes
 
@@ -48,7 +47,7 @@ class Tracked:
 def tracked(folder: SweepFolder) -> Tracked:
     """Where a sweep was tracked last."""
     with folder.records.open() as study:
-        kept = kept_notes(notes_here(study, folder), folder.root.parent)
+        kept = kept_notes(study.notes(), folder.root.parent)
         return Tracked(
             name=folder.name,
             uri=kept.get("uri") or "",

@@ -14,10 +14,11 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import SEE_DOCTOR
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.place import copied_from, notes_here
+from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished, rejected
+from ckconv_sweep.tracking.store import default_uri, is_default, kept_notes
 
 
 def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
@@ -138,7 +139,11 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     if not found:
         found.append(Finding(check="study", level="ok", message=said))
     found += overlaps
-    if original := copied_from(study, sweep.folder):
+    sweeps_dir = sweep.folder.root.parent
+    uri = sweep.tracking_uri or kept_notes(study.notes(), sweeps_dir).get("uri")
+    own_database = is_default(uri or default_uri(sweeps_dir), sweeps_dir)
+    original = copied_from(study, sweep.folder)
+    if original and shares_runs(original, sweep.folder, own_database=own_database):
         found.append(
             Finding(
                 check="study",
@@ -170,7 +175,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     return found, replace(
         sweep,
         records=records,
-        notes=notes_here(study, sweep.folder),
+        notes=notes_here(study, sweep.folder, own_database=own_database),
         settings=settings,
         space=space,
         finished=is_finished(records, space),

@@ -2,7 +2,8 @@
 
 The study's note `place` is `{"folder": the path, "inode": of the study's file}`. A folder that was
 moved or renamed is the same sweep; a copy of one that still is there must not write to its runs in
-MLflow, and becomes a sweep of its own.
+MLflow, and becomes a sweep of its own. Where all sweeps were copied with MLflow's database beside
+them, each writes to its own database, and the copy goes on as it is.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from ckconv_sweep.record.study import Study
 NOTE = "place"
 
 
-def settle(study: Study) -> list[str]:
+def settle(study: Study, *, own_database: bool) -> list[str]:
     """For the driver: note that the sweep is driven in this folder, and give a copy a uid of its
-    own, under which MLflow has nothing yet. Returns a line for the user where either is news."""
+    own, under which MLflow has nothing yet. Returns a line for the user where either is news.
+
+    Args:
+        own_database: whether it is tracked in the database beside the sweeps of this folder.
+    """
     folder = study.folder
     here = {"folder": str(folder.root.resolve()), "inode": folder.records.path.stat().st_ino}
     before = _before(study, folder)
     original = copied_from(study, folder)
+    if original is not None and not shares_runs(original, folder, own_database=own_database):
+        return []  # not noted, so that it is still known when it is tracked elsewhere
     if original is not None:
         study.set_uid(uuid.uuid4().hex, {NOTE: here, "mlflow": None})
         return [f"this is a copy of the sweep in {original}; it gets runs of its own in MLflow"]
@@ -49,21 +56,27 @@ def copied_from(study: Study, folder: SweepFolder) -> Path | None:
     if before is None or before["folder"] == str(folder.root.resolve()):
         return None
     there = Path(before["folder"])
-    if _is_another(SweepFolder(there, there.name), folder, study.uid):
-        return there
-    if folder.records.path.stat().st_ino == before["inode"]:
-        return None
-    # The original may have been renamed since.
-    neighbours = all_sweeps(folder.root.parent)
-    found = (other.root for other in neighbours if _is_another(other, folder, study.uid))
-    return next(found, None)
+    others = [SweepFolder(there, there.name)]
+    same_file = folder.records.path.stat().st_ino == before["inode"]
+    # The original may have been renamed since, or copied along; then it bears the name it had.
+    if not same_file and folder.name != there.name:
+        others += all_sweeps(folder.root.parent)
+    found = [other.root for other in others if _is_another(other, folder, study.uid)]
+    return min(found, key=lambda root: root.parent != folder.root.parent, default=None)
 
 
-def notes_here(study: Study, folder: SweepFolder) -> dict[str, Any]:
+def shares_runs(original: Path, folder: SweepFolder, *, own_database: bool) -> bool:
+    """Whether a copy would write to the runs of its original. `own_database`: see `settle`."""
+    return not own_database or original.parent == folder.root.parent
+
+
+def notes_here(study: Study, folder: SweepFolder, *, own_database: bool) -> dict[str, Any]:
     """The study's notes, as they are of the sweep in this folder: a copy will have a uid of its
-    own, of which MLflow has nothing."""
-    of_a_copy = {"uid": uuid.uuid4().hex, "mlflow": None}
-    return study.notes() | (of_a_copy if copied_from(study, folder) else {})
+    own, of which MLflow has nothing. `own_database`: see `settle`."""
+    original, notes = copied_from(study, folder), study.notes()
+    if original is not None and shares_runs(original, folder, own_database=own_database):
+        notes |= {"uid": uuid.uuid4().hex, "mlflow": None}
+    return notes
 
 
 def _before(study: Study, folder: SweepFolder) -> dict[str, Any] | None:

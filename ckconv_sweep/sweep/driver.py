@@ -34,7 +34,7 @@ from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
-from ckconv_sweep.tracking.store import kept_notes, noted, without_password
+from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,8 @@ def run_sweep(
         )
         at_a_time, said = executor.prepare(trained, interruption)
         study = stack.enter_context(folder.records.create(space))
-        changed += place.settle(study)
+        own_database = is_default(tracking_uri, folder.root.parent)
+        changed += place.settle(study, own_database=own_database)
         _write_space(folder, space, study)
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
@@ -219,7 +220,8 @@ def deliver(
         CannotWrite: the sweep's folder cannot be written to.
     """
     with folder.records.lock(), folder.records.open() as study:
-        for line in place.settle(study):
+        own_database = is_default(tracking_uri, folder.root.parent)
+        for line in place.settle(study, own_database=own_database):
             say(line)
         tracker = _tracker(folder, study, tracking_uri)
         _AfterTrial(folder, study, tracker).forget_ended()
@@ -235,7 +237,8 @@ def deliver_rest(
     """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
     and to give it what it lacks. `say`: see `deliver`."""
     with folder.records.open() as study:
-        notes = place.notes_here(study, folder)
+        own_database = is_default(tracking_uri, folder.root.parent)
+        notes = place.notes_here(study, folder, own_database=own_database)
         records, kept = study.trials(), kept_notes(notes, folder.root.parent)
     lacking = owed(records, kept, without_password(tracking_uri), finished=True)
     try:

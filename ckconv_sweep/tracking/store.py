@@ -56,8 +56,14 @@ def database_uri(path: Path) -> str:
 def noted(uri: str, sweeps_dir: Path) -> str:
     """An address as a sweep notes it: the default database by its name alone, others without a
     password."""
-    database = default_database(sweeps_dir)
-    return database.name if uri == database_uri(database) else without_password(uri)
+    if is_default(uri, sweeps_dir):
+        return default_database(sweeps_dir).name
+    return without_password(uri)
+
+
+def is_default(uri: str, sweeps_dir: Path) -> bool:
+    """Whether it is the address of the database beside the sweeps."""
+    return uri == database_uri(default_database(sweeps_dir))
 
 
 def kept_notes(notes: Mapping[str, Any], sweeps_dir: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.fault("folder-renamed")]
 def test_every_command_knows_a_sweep_that_was_copied_renamed_and_moved(
     finished: Path, tmp_path: Path
 ) -> None:
-    original = finished / "sweeps" / "small"
+    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    original = tmp_path / "sweeps" / "small"
     shutil.copytree(original, tmp_path / "sweeps" / "copy")
 
     def said(*words: str) -> tuple[str, str]:
@@ -29,6 +30,7 @@ def test_every_command_knows_a_sweep_that_was_copied_renamed_and_moved(
         assert sorted(row["trial"] for row in rows) == [0, 1, 2]
         assert " has every record" in said("doctor", name)[0]
 
+    assert said("sync", "small")[1] == ""  # a copy of all sweeps goes on by itself
     assert f"a copy of the sweep in {original}" in said("doctor", "copy")[0]
     out, err = said("sync", "copy")
     assert err == f"this is a copy of the sweep in {original}; it gets runs of its own in MLflow\n"

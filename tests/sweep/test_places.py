@@ -168,7 +168,7 @@ def test_a_copy_becomes_a_sweep_of_its_own(how: str, swept: SweepFolder) -> None
     assert study.message == f"a copy of the sweep in {swept.root}; MLflow has nothing of it yet"
     assert " lacks " in mlflow.message
     assert study.todo == mlflow.todo == "ckconv-sweep sync second"
-    assert tracked(folder).addresses("") is None
+    assert tracked(folder).view == f"sweep-{uid}"  # where its trials are until then
     trials, said = 2, list[str]()
     if how == "resume":
         trials, said = 3, resume(folder, 3)
@@ -256,20 +256,25 @@ def test_doctor_looks_for_files_beside_a_database_that_was_moved(swept: SweepFol
 
 
 @pytest.mark.fault("sweeps-moved")
-def test_a_copy_of_all_sweeps_writes_nothing_into_the_old_ones(swept: SweepFolder) -> None:
-    before = in_mlflow(swept.root.parent, "first", 2)
+def test_a_copy_of_all_sweeps_goes_on_in_its_own_database(swept: SweepFolder) -> None:
+    uid, before = uid_of(swept), in_mlflow(swept.root.parent, "first", 2)
     shutil.copytree(swept.root.parent, swept.root.parents[1] / "other")
     mlflow_utils._artifact_repos_cache.clear()
     folder = SweepFolder.of(swept.root.parents[1] / "other", "first")
     there = sorted(swept.root.parent.rglob("*"))
-    (line,) = resume(folder, 3)
-    assert line.startswith("this is a copy of")
+    assert [f.level for f in doctor(folder)] == ["ok", "ok"]
+    assert resume(folder, 3) == []
     assert sorted(swept.root.parent.rglob("*")) == there
     assert in_mlflow(swept.root.parent, "first", 2) == before
-    with contextlib.closing(sqlite3.connect(default_database(folder.root.parent))) as database:
-        places = [Path(row[0]) for row in database.execute("select artifact_uri from runs")]
-    assert len(places) == 3 + 4  # those of the original, as they were copied, and its own
-    assert all(str(place).startswith(f"file:{folder.root.parent}") for place in places)
+    after = in_mlflow(folder.root.parent, "first", 3)
+    assert [after[n] for n in ("t000", "t001")] == [before[n] for n in ("t000", "t001")]
+    # A server that both are delivered to tells them apart.
+    shared, said = f"sqlite:///{swept.root.parents[1]}/shared.db", list[str]()
+    assert driver.deliver(swept, shared, say=said.append) == 0
+    assert said == []
+    assert driver.deliver(folder, shared, say=said.append) == 0
+    assert said[0].startswith("this is a copy of")
+    assert uid_of(folder) != uid == uid_of(swept)
 
 
 @pytest.mark.fault("sweeps-moved")
