@@ -62,14 +62,12 @@ def disk() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    from tracking.mlflow_real import Server
+    """One for all tests of a process: each leaves it running, and without runs that another could
+    take for its own."""
+    from tracking.mlflow_real import served
 
-    running = Server(tmp_path_factory.mktemp("mlflow-server"))
-    try:
-        running.start()
+    with served(tmp_path_factory.mktemp("mlflow-server")) as running:
         yield running
-    finally:
-        running.kill()
 
 
 @pytest.fixture(scope="session")

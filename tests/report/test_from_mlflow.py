@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sweep.in_process import Machine, machine, make_space
-from tracking.mlflow_real import Server
+from tracking.mlflow_real import served
 
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
@@ -99,12 +99,13 @@ def test_a_finished_sweep_reads_the_same_from_a_database_as_from_its_folder(
 
 
 def test_a_finished_sweep_reads_the_same_from_a_server_as_from_its_folder(
-    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     swept = finished(tmp_path / "sweeps")
-    assert deliver(swept.folder, server.uri) == 0
-    capfd.readouterr()
-    check_equal(results_of("sweep", tmp_path / "nowhere", server.uri), swept)
+    with served(tmp_path) as server:
+        assert deliver(swept.folder, server.uri) == 0
+        capfd.readouterr()
+        check_equal(results_of("sweep", tmp_path / "nowhere", server.uri), swept)
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[Server]:
+    """A server that runs meanwhile."""
+    running = Server(folder)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.kill()
 
 
 def runs_of(uri: str, sweep: str) -> dict[str, Any]:
