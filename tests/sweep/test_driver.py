@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracking.mlflow_real import Server, free_port, points_of, runs_of, served
+from tracking.mlflow_real import Server, free_port, points_of, runs_of
 
 from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.config.history import Epoch
