@@ -142,6 +142,7 @@ class LiveView(Listener):
         self._rows: dict[int, _Row] = {}
         self._counts: Counter[str] = Counter()
         self._best: tuple[float, int, int, str] | None = None
+        self._begun = asked is None  # a single run starts no Ray
         self._start = time.monotonic()
         self._epochs, self._ended_seen = 0, 0.0
         self._live = Live(
@@ -154,6 +155,7 @@ class LiveView(Listener):
             yield
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
+        self._begun = True
         self._counts.update(r.outcome for r in records if r.outcome != "running")
         for record in records:
             if record.history:
@@ -222,7 +224,8 @@ class LiveView(Listener):
 
     def _best_line(self) -> Text:
         if self._best is None:
-            return _line("no epoch has ended yet", "dim")
+            said = "no epoch has ended yet" if self._begun else "reading the data and starting Ray"
+            return _line(said, "dim")
         value, trial, epoch, changed = self._best
         which = "" if self._asked is None else f"{trial_name(trial)}, "
         said = f"best {self._metric.name} so far: {score(value)} ({which}epoch {epoch})"

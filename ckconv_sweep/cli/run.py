@@ -281,11 +281,6 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                 progress(folder.name, space, rejected(records)) as view,
                 at_each_best(options.on_best, folder, space.metric, view) as best,
             ):
-                view.say(
-                    "starting Ray"
-                    if placement.address in (None, "local")
-                    else f"connecting to the Ray cluster at {placement.address}"
-                )
                 session = run_sweep(
                     folder,
                     space,

@@ -24,9 +24,8 @@ def _as_tuple(value: Any) -> Any:
 ListAsTuple = BeforeValidator(_as_tuple)
 """A YAML list becomes a tuple, so that settings can be compared and hashed."""
 
-LARGEST = 2**31 - 1
-Positive = Annotated[int, Field(ge=1, le=LARGEST)]
-NotNegative = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Channels of a network."""
 Depth = Annotated[int, Field(ge=1, le=1_000)]

@@ -11,7 +11,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -228,13 +228,14 @@ def space_from(
     search: dict[str, Domain] = {
         path: read_domain(path, written, trial, document) for path, written in file.search.items()
     }
+    known = [*_numbers(trial, search), PARAMETERS] if file.constraints else []
     space = Space(
         trial=trial,
         # Whole blocks first: what is searched inside one is put into the block that was chosen.
         search=dict(sorted(search.items(), key=lambda item: not isinstance(item[1], Blocks))),
         budget=file.budget,
         constraints=tuple(
-            _constraint(text, trial, search, document.where(("constraints", i)))
+            _constraint(text, known, document.where(("constraints", i)))
             for i, text in enumerate(file.constraints)
         ),
         sampler=file.sampler,
@@ -275,7 +276,7 @@ def _numbers(trial: Trial, search: Mapping[str, Domain]) -> list[str]:
     )
 
 
-def _constraint(text: str, trial: Trial, search: Mapping[str, Domain], where: str) -> Constraint:
+def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
     bound = documents.scalar(match[3]) if match else None
     if (
@@ -289,7 +290,6 @@ def _constraint(text: str, trial: Trial, search: Mapping[str, Domain], where: st
             where=where,
             hint=f"write it as in '{PARAMETERS} <= 100_000'",
         )
-    known = [*_numbers(trial, search), PARAMETERS]
     if match[1] not in known:
         raise ConfigError(
             f"no numeric setting is called {match[1]!r}",

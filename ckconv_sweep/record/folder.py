@@ -114,5 +114,6 @@ def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
     root = sweeps_dir.expanduser().resolve()
     if not root.is_dir() and (root.exists() or sweeps_dir != DEFAULT):
         raise ConfigError("no such folder", where=str(root), hint="--sweeps-dir names another")
-    found = {path.parent for name in (STUDY, "trials") for path in root.glob(f"*/{name}")}
+    found = {path.parent for path in root.glob(f"*/{STUDY}")}
+    found |= {path.parents[1] for path in root.glob("*/trials/*")}
     return [SweepFolder(path, path.name) for path in sorted(found)]

@@ -4,6 +4,7 @@ fork (`forks`), which needs no second for its imports; `PROGRAM` is the installe
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,9 @@ def files_in(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def copied(folder: Path, to: Path) -> None:
+    """A copy of a folder of sweeps that other tests read at the same time: without the files that
+    SQLite has beside an open database."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.db-wal", "*.db-shm"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import pytest
 from ckconv_sweep.record.folder import SweepFolder
 from tests.tracking.mlflow_real import free_port
 
-from .commands import environment
+from .commands import copied, environment
 
 PROGRAM = Path(sys.executable).with_name("optuna-dashboard")
 
@@ -53,7 +52,7 @@ def dashboard(study: Path, home: Path) -> Iterator[str]:
 
 def test_the_optuna_dashboard_shows_every_trial_of_a_sweep(finished: Path, tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path, "small")
-    shutil.copytree(finished / "sweeps" / "small", folder.root)
+    copied(finished / "sweeps" / "small", folder.root)
     with folder.records.open() as study:
         records = study.trials()
     with dashboard(folder.records.path, tmp_path) as address:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 from datetime import UTC, datetime
@@ -24,7 +23,17 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.training import checkpoint
 
-from .commands import NOBODY, PROGRAM, SPACE, ckconv_sweep, ended, environment, files_in, refused
+from .commands import (
+    NOBODY,
+    PROGRAM,
+    SPACE,
+    ckconv_sweep,
+    copied,
+    ended,
+    environment,
+    files_in,
+    refused,
+)
 
 pytestmark = pytest.mark.ray  # the sweep is a real one
 
@@ -125,7 +134,7 @@ def test_status_and_list_name_the_sweep_and_its_state(finished: Path) -> None:
 
 
 def test_list_shows_the_other_sweeps_beside_a_damaged_one(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     (tmp_path / "sweeps" / "broken").mkdir()
     (tmp_path / "sweeps" / "broken" / "study.db").write_bytes(b"no database")
     rows = [
@@ -344,7 +353,7 @@ def test_best_of_a_sweep_without_a_completed_trial_ends_with_3(here: Path) -> No
 
 
 def test_a_sweep_that_was_copied_elsewhere_is_read_there(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "copied")
+    copied(finished / "sweeps", tmp_path / "copied")
     for how in ({"CKCONV_SWEEPS": "copied"}, {}):
         option = [] if how else ["--sweeps-dir", "copied"]
         said = ended(ckconv_sweep("status", "small", *option, cwd=tmp_path, **how))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,17 @@ from ckconv_sweep.config.read import read_space
 from ckconv_sweep.data.mnist import SHA256
 from ckconv_sweep.record.folder import SweepFolder
 
-from .commands import PROGRAM, SPACE, TRIAL, ckconv_sweep, ended, environment, files_in, refused
+from .commands import (
+    PROGRAM,
+    SPACE,
+    TRIAL,
+    ckconv_sweep,
+    copied,
+    ended,
+    environment,
+    files_in,
+    refused,
+)
 
 MNIST = "data: {name: smnist}\nmodel: {hidden_channels: 4}\ntraining: {epochs: 1}\n"
 
@@ -213,7 +222,7 @@ def test_a_misspelt_sweep_is_answered_with_the_nearest(command: str, finished: P
 def test_gpus_that_the_cluster_has_not_are_refused_with_what_it_has(here: Path) -> None:
     said = refused(ckconv_sweep("launch", "small.yaml", "--gpus-per-trial", 99, cwd=here))
     assert re.search(
-        r"--gpus-per-trial: a trial asks for 1 CPUs and 99 GPUs, and no node has them\n"
+        r"--gpus-per-trial: a trial needs 1 CPUs and 99 GPUs, and no node has them\n"
         r"  the cluster has 1 node: \d+ CPUs and \d+ GPUs\n",
         said,
     )
@@ -226,10 +235,10 @@ def test_gpus_that_the_cluster_has_not_are_refused_with_what_it_has(here: Path) 
 def test_a_resume_that_asks_for_gpus_where_there_are_none_is_refused_and_changes_nothing(
     finished: Path, here: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     before = files_in(here)
     said = refused(ckconv_sweep("resume", "small", "--trials", 4, "--gpus-per-trial", 99, cwd=here))
-    assert "a trial asks for 1 CPUs and 99 GPUs, and no node has them" in said
+    assert "a trial needs 1 CPUs and 99 GPUs, and no node has them" in said
     assert {k: v for k, v in files_in(here).items() if not k.endswith("lock")} == {
         k: v for k, v in before.items() if not k.endswith("lock")
     }
@@ -308,7 +317,7 @@ def test_a_file_that_best_cannot_write_ends_with_73(finished: Path) -> None:
 
 @pytest.mark.fault("two-drivers")
 def test_a_second_driver_ends_with_75_and_says_who_runs_it(finished: Path, here: Path) -> None:
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     lock = here / "sweeps" / "small" / "lock"
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -122,11 +122,13 @@ def test_further_metrics_have_a_column_in_the_live_view() -> None:
     assert row[1:6] == ["1/5", "0.5000", "0.5000", "0.25", "1.235"]
 
 
-def drawn(events: list[Event], asked: int | None, width: int = 120) -> str:
+def drawn(events: list[Event], asked: int | None, width: int = 120, *, begun: bool = True) -> str:
     """The last picture of the live view, as plain text."""
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True)
     view = LiveView("digits", (Metric(),), asked, console)
     with view.shown():
+        if begun:
+            view.begin([])
         for event in events:
             view.hear(event)
     assert isinstance(console.file, io.StringIO)
@@ -182,6 +184,10 @@ def test_the_live_view_never_wraps(width: int) -> None:
 
 def test_before_the_first_epoch_the_live_view_says_so() -> None:
     assert "no epoch has ended yet" in drawn([started(0)], asked=3)
+
+
+def test_before_the_session_begins_the_live_view_says_what_it_waits_for() -> None:
+    assert "reading the data and starting Ray" in drawn([], asked=3, begun=False)
 
 
 def test_the_time_that_is_left_does_not_count_epochs_that_were_there_before(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import ckconv_sweep, ended
+from .commands import ckconv_sweep, copied, ended
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault("folder-renamed")]
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.fault("folder-renamed")]
 def test_every_command_knows_a_sweep_that_was_copied_renamed_and_moved(
     finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     original = tmp_path / "sweeps" / "small"
     shutil.copytree(original, tmp_path / "sweeps" / "copy")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import NOBODY, ckconv_sweep, ended, files_in, refused
+from .commands import NOBODY, ckconv_sweep, copied, ended, files_in, refused
 
 COMMANDS = {
     "launch": "launch small.yaml",
@@ -43,7 +42,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 )
 def test_where_nobody_listens_nothing_is_begun(command: str, finished: Path, here: Path) -> None:
     if command == "resume":
-        shutil.copytree(finished / "sweeps", here / "sweeps")
+        copied(finished / "sweeps", here / "sweeps")
     before = everything(here)
     uri = NOBODY.replace("//", "//me:S3CR3T@")
     done = ckconv_sweep(
@@ -85,7 +84,7 @@ def test_a_database_that_can_be_written_answers(here: Path) -> None:
 
 @pytest.mark.fault("tracking-down-at-start")
 def test_a_finished_sweep_is_shown_all_the_same(finished: Path, here: Path) -> None:
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     command = ["launch", "small.yaml", "--require-tracking", "--tracking-uri", NOBODY]
     assert "3 trials completed" in ended(ckconv_sweep(*command, cwd=here))
 
@@ -96,7 +95,7 @@ def test_sync_says_how_much_is_missing_and_delivers_it_when_the_server_is_there(
 ) -> None:
     from mlflow import MlflowClient
 
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     said = refused(ckconv_sweep("sync", "small", "--tracking-uri", NOBODY, cwd=here), 75)
     assert (
         f"error: {NOBODY}: 17 records not delivered\n" in said

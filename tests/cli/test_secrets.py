@@ -17,7 +17,7 @@ import pytest
 
 from tests.tracking.mlflow_real import Server
 
-from .commands import PROGRAM, ckconv_sweep, environment
+from .commands import PROGRAM, ckconv_sweep, copied, environment
 from .test_signals import family
 
 pytestmark = pytest.mark.fault("secrets")
@@ -98,7 +98,7 @@ def test_one_trial_leaves_no_trace_of_a_password(
 
 
 def test_a_delivery_that_fails_leaves_no_trace_of_a_password(finished: Path, here: Path) -> None:
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     done = ckconv_sweep("sync", "small", "--tracking-uri", NOBODY, cwd=here, **IN_THE_ENVIRONMENT)
     assert done.returncode == 75
     assert CANARY not in done.stdout + done.stderr

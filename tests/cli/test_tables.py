@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ckconv_sweep.config.read import read_space
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.folder import SweepFolder
 
-from .commands import NOBODY, ckconv_sweep, ended, files_in, refused
+from .commands import NOBODY, ckconv_sweep, copied, ended, files_in, refused
 
 pytestmark = [
     pytest.mark.ray,  # the sweep is a real one
@@ -168,8 +167,8 @@ def test_a_setting_that_never_varied_is_named_below_and_kept_for_programs(
 def two(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweeps folder with `small`, and `other`, which is it under another name."""
     folder = tmp_path_factory.mktemp("two")
-    shutil.copytree(finished / "sweeps" / "small", folder / "small")
-    shutil.copytree(finished / "sweeps" / "small", folder / "other")
+    copied(finished / "sweeps" / "small", folder / "small")
+    copied(finished / "sweeps" / "small", folder / "other")
     with sqlite3.connect(folder / "other" / "study.db") as database:
         database.execute("update studies set study_name = 'other'")
     return folder

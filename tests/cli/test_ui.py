@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ import pytest
 from ckconv_sweep.record.folder import SweepFolder
 from tests.tracking.mlflow_real import free_port
 
-from .commands import PROGRAM, ckconv_sweep, environment
+from .commands import PROGRAM, ckconv_sweep, copied, environment
 from .test_signals import family, processes
 
 pytestmark = [
@@ -78,7 +77,7 @@ def started(here: Path, **more: str) -> Pages:
 @pytest.fixture(scope="module")
 def pages(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     here = tmp_path_factory.mktemp("ui")
-    shutil.copytree(finished / "sweeps", here / "sweeps")
+    copied(finished / "sweeps", here / "sweeps")
     running = started(here, **OPEN_TO_ALL)
     try:
         yield running
@@ -142,7 +141,7 @@ def test_the_server_reports_home_to_nobody_and_unpickles_nothing(pages: Pages) -
 def test_however_it_ends_no_process_of_it_is_left(
     number: signal.Signals, whose: str, finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     pages = started(tmp_path)
     ours = pages.process.pid
     all_of_it = family(ours)
@@ -201,7 +200,7 @@ def opened_by(command: list[str], here: Path, **more: str) -> tuple[list[str], l
 def test_when_it_answers_the_addresses_are_printed_and_the_charts_opened(
     no_open: bool, finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     command = ["small", "--port", str(port := free_port()), *["--no-open"] * no_open]
     said, pages, code = opened_by(command, tmp_path)
     assert said[0] == "MLflow is starting, for this machine only; end it with Ctrl-C"
@@ -216,7 +215,7 @@ def test_when_it_answers_the_addresses_are_printed_and_the_charts_opened(
 def test_the_pages_of_a_sweep_on_a_server_are_opened_there_and_no_server_is_started(
     finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     with SweepFolder.existing(tmp_path / "sweeps", "small").records.open() as study:
         kept = study.note("mlflow") | {"uri": "https://me:***@mlflow.example.org/team/"}
         study.set_note("mlflow", kept)
@@ -232,7 +231,7 @@ def test_the_pages_of_a_sweep_on_a_server_are_opened_there_and_no_server_is_star
 def test_before_mlflow_has_heard_of_a_sweep_its_first_page_is_named(
     finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "sweeps", tmp_path / "sweeps")
+    copied(finished / "sweeps", tmp_path / "sweeps")
     with SweepFolder.existing(tmp_path / "sweeps", "small").records.open() as study:
         study.set_note("mlflow", {})  # as before MLflow has answered
     process = subprocess.Popen(

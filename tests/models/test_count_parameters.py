@@ -74,11 +74,11 @@ def test_weights_that_are_tied_count_once() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        CKCNNConfig(hidden_channels=300_000),
-        TCNConfig(hidden_channels=1_000_000),
-        GRUConfig(hidden_channels=1_000_000),
-        LSTMConfig(hidden_channels=1_000_000),
-        LRUConfig(hidden_channels=1_000_000, state_channels=1_000_000),
+        CKCNNConfig(hidden_channels=65_536),
+        TCNConfig(hidden_channels=65_536),
+        GRUConfig(hidden_channels=65_536),
+        LSTMConfig(hidden_channels=65_536),
+        LRUConfig(hidden_channels=65_536, state_channels=1_000_000),
     ],
     ids=lambda config: config.name,
 )

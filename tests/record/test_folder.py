@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep.errors import CannotWrite, ConfigError
-from ckconv_sweep.record.folder import SweepFolder, all_sweeps
+from ckconv_sweep.record.folder import DEFAULT, SweepFolder, all_sweeps
 
 
 def sweep(sweeps: Path, name: str) -> SweepFolder:
@@ -136,4 +136,10 @@ def test_a_folder_without_a_study_is_no_sweep(tmp_path: Path) -> None:
 def test_all_sweeps_are_listed_by_name(tmp_path: Path) -> None:
     made = [sweep(tmp_path, name) for name in ("b", "a", "c")]
     assert all_sweeps(tmp_path) == sorted(made, key=lambda folder: folder.name)
-    assert all_sweeps(tmp_path / "nowhere") == []
+    with pytest.raises(ConfigError, match="no such folder"):
+        all_sweeps(tmp_path / "nowhere")
+
+
+def test_the_default_folder_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert all_sweeps(DEFAULT) == []
