@@ -78,12 +78,12 @@ def test_weights_that_are_tied_count_once() -> None:
         TCNConfig(hidden_channels=65_536),
         GRUConfig(hidden_channels=65_536),
         LSTMConfig(hidden_channels=65_536),
-        LRUConfig(hidden_channels=65_536, state_channels=1_000_000),
+        LRUConfig(hidden_channels=65_536, state_channels=65_536),
     ],
     ids=lambda config: config.name,
 )
 def test_counting_allocates_nothing(config: ModelConfig) -> None:
-    assert count_parameters(config, described()) > 10**12  # 4 TB, were it made
+    assert count_parameters(config, described()) > 10**10  # 40 GB, were it made
 
 
 def test_a_model_can_be_built_on_the_meta_device_with_a_generator_too() -> None:
