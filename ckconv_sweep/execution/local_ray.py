@@ -84,7 +84,7 @@ def away_from_here(folder: Path) -> Iterator[None]:
         os.close(here)
 
 
-_NOT_FOR_RAY = ("MLFLOW_", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT")
+_NOT_FOR_RAY = ("MLFLOW_TRACKING_", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT")
 """Beginnings of variables that Ray's processes do not inherit: they do not need the tracking
 server's password, and fail by the others."""
 
@@ -211,8 +211,9 @@ def _private_folder() -> Iterator[Path]:
 
 
 def _place() -> Path:
-    """The folder of temporary files whose path is short enough."""
-    there = dict.fromkeys(Path(p) for p in ("/tmp", tempfile.gettempdir(), "/var/tmp", "/dev/shm"))
+    """The folder of temporary files whose path is short enough; first what is set for Ray."""
+    named = (os.environ.get("RAY_TMPDIR"), "/tmp", tempfile.gettempdir(), "/var/tmp", "/dev/shm")
+    there = dict.fromkeys(Path(path) for path in named if path)
     for place in there:
         if len(os.fsencode(place)) <= _LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
             return place

@@ -114,6 +114,7 @@ def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
         "metric": "val/accuracy",
         "best_trial": record.number,
         "best_value": value,
+        "best_values": {"val/accuracy": value},
         "best_epoch": next(e.number for e in record.history if e.metrics["val/accuracy"] == value),
         "best_params": record.params,
         "started_at": iso(min(r.started_ms for r in records)),

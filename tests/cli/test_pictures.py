@@ -73,7 +73,7 @@ def test_a_pareto_front_counts_the_parameters_of_the_models(finished: Path, tmp_
         (lambda s: pictures.report("small", out=Path("a.pdf")), "--out: must end with .html"),
         (
             lambda s: pictures.report("small", wider_space=Path("w.yaml"), sweeps_dir=s),
-            "--wider-space: no range ended too early",
+            "--wider-space: no range needs to be wider",
         ),
     ],
 )

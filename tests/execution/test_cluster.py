@@ -15,7 +15,7 @@ import pytest
 from tracking.mlflow_real import free_port
 
 from ckconv_sweep.errors import ConfigError, ResourcesMissing
-from ckconv_sweep.execution import cluster
+from ckconv_sweep.execution import cluster, local_ray
 from ckconv_sweep.execution.cluster import Placement
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
@@ -76,7 +76,7 @@ def test_auto_follows_the_environment_and_says_where_it_led(
 
 OWN_RAY = """
 import sys
-from ckconv_sweep.execution import cluster
+from ckconv_sweep.execution import cluster, local_ray
 with cluster.connected(cluster.Placement()):
     print("up at", cluster.Head().address, flush=True)
     sys.stdin.readline()
@@ -157,7 +157,7 @@ def test_a_token_of_somebody_else_is_left_as_it_is(
     path.write_text("theirs")
     path.chmod(0o640)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
-    cluster._only_for_owner(path)
+    local_ray._only_for_owner(path)
     assert path.stat().st_mode & 0o777 == 0o640
 
 

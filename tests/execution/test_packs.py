@@ -63,7 +63,7 @@ def sweep(root: Path, space: Space, placement: Placement, heard: Heard) -> list[
 @pytest.fixture
 def same_ray(ray_of_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweeps of this file need not each start one."""
-    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
 
 
 def told(records: list[TrialRecord]) -> list[object]:
