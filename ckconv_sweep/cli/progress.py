@@ -57,7 +57,7 @@ class PlainLines(Listener):
         if records:
             unfinished = sum(r.outcome == "running" for r in records)
             self.say(
-                f"resuming: {count(len(records) - unfinished, 'trial')} have ended, {unfinished} "
+                f"resuming: {count(len(records) - unfinished, 'trial')} ended before, {unfinished} "
                 f"unfinished"
             )
 
