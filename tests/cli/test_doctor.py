@@ -28,7 +28,16 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.tracking.marks import Found, Mark
 from ckconv_sweep.training import checkpoint
 
-from .commands import NOBODY, PROGRAM, REPOSITORY, ckconv_sweep, environment, files_in, refused
+from .commands import (
+    NOBODY,
+    PROGRAM,
+    REPOSITORY,
+    ckconv_sweep,
+    copied,
+    environment,
+    files_in,
+    refused,
+)
 
 EPOCHS = 3
 
@@ -515,16 +524,17 @@ def test_no_sweep_is_no_problem_and_an_unknown_one_is_a_mistake(whole: SweepFold
 
 
 @pytest.mark.ray
-def test_a_sweep_that_was_really_launched_is_well(finished: Path) -> None:
-    before = files_in(finished / "sweeps")
+def test_a_sweep_that_was_really_launched_is_well(finished: Path, here: Path) -> None:
+    copied(finished / "sweeps", here / "sweeps")
+    before = files_in(here / "sweeps")
     done = subprocess.run(
         [PROGRAM, "doctor", "small", "--json"],
-        cwd=finished,
+        cwd=here,
         env=environment(),
         capture_output=True,
         text=True,
     )
-    assert files_in(finished / "sweeps") == before
+    assert files_in(here / "sweeps") == before
     said = json.loads(done.stdout)
     assert done.returncode == 0, said
     assert [f for f in said["findings"] if f["check"] not in ("disk", "modes", "versions")] == [

@@ -75,12 +75,16 @@ def test_a_sweep_leaves_its_files_and_no_others(finished: Path) -> None:
 
 
 @pytest.mark.fault("launched-twice")
-def test_the_same_launch_again_shows_the_table_and_trains_nothing(finished: Path) -> None:
-    before = files_in(finished / "sweeps" / "small")
-    said = ended(ckconv_sweep("launch", "small.yaml", cwd=finished))
+def test_the_same_launch_again_shows_the_table_and_trains_nothing(
+    finished: Path, here: Path
+) -> None:
+    copied(finished / "sweeps", here / "sweeps")
+    ended(ckconv_sweep("sync", "small", cwd=here))  # it notes that the folder is another one now
+    before = files_in(here / "sweeps" / "small")
+    said = ended(ckconv_sweep("launch", "small.yaml", cwd=here))
     assert "small: 3 trials completed" in said
     assert "started" not in said
-    assert files_in(finished / "sweeps" / "small") == before
+    assert files_in(here / "sweeps" / "small") == before
 
 
 def test_mlflow_has_a_finished_run_of_the_sweep_and_one_of_each_trial(finished: Path) -> None:
