@@ -138,6 +138,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if isinstance(does, Exception):
             raise does
 
+    # The start of a local Ray takes it away, which later tests of this process must not see.
+    monkeypatch.setenv("RAY_AUTH_MODE", os.environ.get("RAY_AUTH_MODE", "token"))
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(local_ray, "dead_processes", list)
     return todo
