@@ -193,13 +193,16 @@ def test_a_mistake_is_one_message_and_leaves_nothing(mistake: str, here: Path) -
 
 
 @pytest.mark.fault("space-changed")
-def test_another_space_under_the_same_name_is_refused_with_the_difference(finished: Path) -> None:
-    before = files_in(finished / "sweeps" / "small")
-    said = refused(ckconv_sweep("launch", "small.yaml", "--set", "model.blocks=2", cwd=finished))
+def test_another_space_under_the_same_name_is_refused_with_the_difference(
+    finished: Path, here: Path
+) -> None:
+    copied(finished / "sweeps", here / "sweeps")
+    before = files_in(here / "sweeps" / "small")
+    said = refused(ckconv_sweep("launch", "small.yaml", "--set", "model.blocks=2", cwd=here))
     assert said.startswith("error: the sweep 'small' was started with another space\n")
     assert "\n  -    blocks: 1\n  +    blocks: 2\n" in said
     assert "ckconv-sweep resume small" in said
-    assert files_in(finished / "sweeps" / "small") == before
+    assert files_in(here / "sweeps" / "small") == before
 
 
 @pytest.mark.parametrize("command", ["launch small.yaml", "resume small"])

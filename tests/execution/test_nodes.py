@@ -57,6 +57,9 @@ def other_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             ray.shutdown()
             made.shutdown()
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    Config.initialize("")  # Ray keeps the mode of its tokens for the files after this one
 
 
 @dataclass
