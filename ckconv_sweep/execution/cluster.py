@@ -105,7 +105,7 @@ def connected(
             stack.enter_context(local_ray.started(check))
         else:
             _join(placement.address, insecure=placement.insecure)
-            stack.enter_context(local_ray.ended())
+            stack.enter_context(local_ray.shut_down_at_the_end())
         yield
 
 

@@ -24,6 +24,8 @@ from ckconv_sweep.errors import ClusterLost, ConfigError
 TRIES = 2
 """How often Ray is started before it is given up: on a busy machine one try may be too slow."""
 _PREFIX = "ckconv-"
+_CONTENT = {f"ray{attempt}" for attempt in range(1, TRIES + 1)}
+"""What such a folder may hold; one with anything else is somebody's."""
 _LONGEST_PLACE = 20
 """Bytes. A socket's name may have 107; Ray adds up to 66 to its folder's, and that 20 to this."""
 _NEEDED = {"raylet", "gcs_server"}
@@ -47,7 +49,7 @@ def started(check: Callable[[], None]) -> Iterator[None]:
         try:
             with _private_token(), _own_environment(), away_from_here(folder):
                 _start(folder, done, check)
-            with ended():
+            with shut_down_at_the_end():
                 yield
         finally:
             done.set()
@@ -55,7 +57,7 @@ def started(check: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ended() -> Iterator[None]:
+def shut_down_at_the_end() -> Iterator[None]:
     """Leave Ray at the end, unless it is lost: it would wait for it for a minute, and then end the
     process by itself."""
     import ray
@@ -148,7 +150,7 @@ class _Starter(threading.Thread):
         super().__init__(name="ray-start", daemon=True)
         self._folder, self._done = folder, done
         self.answered = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         import ray
@@ -163,14 +165,13 @@ class _Starter(threading.Thread):
                 object_store_memory=200 * 2**20,
                 _temp_dir=str(self._folder),
             )
-        except Exception as error:
+        except BaseException as error:  # also one that is to end the process
             self.error = error
-        finally:
-            self.answered.set()
+        self.answered.set()
         self._done.wait()
 
 
-def _not_started(error: Exception, folder: Path) -> ConfigError | ClusterLost:
+def _not_started(error: BaseException, folder: Path) -> ConfigError | ClusterLost:
     said = str(error).strip().splitlines() or [type(error).__name__]
     where, what = "Ray", f"it could not be started on this machine: {said[0]}"
     if isinstance(error, (ValueError, PermissionError)):  # of what it was given
@@ -200,14 +201,25 @@ def _private_folder() -> Iterator[Path]:
     """A new folder that only its owner can enter, locked as long as it is used."""
     place = _place()
     _delete_leftovers(place)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    descriptor = os.open(folder, os.O_RDONLY)
+    folder, descriptor = _locked_folder(place)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+
+
+def _locked_folder(place: Path) -> tuple[Path, int]:
+    """A new folder, and what holds its lock. Until it is locked another driver that starts may take
+    it for a leftover."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, descriptor
+            os.close(descriptor)
 
 
 def _place() -> Path:
@@ -230,7 +242,8 @@ def _delete_leftovers(place: Path) -> None:
     lives on for up to a minute."""
     for folder in place.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if folder.lstat().st_uid != os.geteuid() or not folder.is_dir():
+            ours = folder.lstat().st_uid == os.geteuid() and folder.is_dir()
+            if not ours or {path.name for path in folder.iterdir()} - _CONTENT:
                 continue
             descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -114,6 +115,35 @@ def test_a_link_that_somebody_put_among_the_leftovers_is_not_followed(tmp_path: 
     assert (tmp_path / "mine" / "kept").read_text() == "kept"
 
 
+@pytest.mark.fault("ray-folder")
+def test_a_folder_of_the_user_whose_name_begins_alike_is_no_leftover(tmp_path: Path) -> None:
+    (tmp_path / "ckconv-results").mkdir()
+    (tmp_path / "ckconv-results" / "kept").write_text("kept")
+    (tmp_path / "ckconv-abcdefgh" / "ray1" / "session").mkdir(parents=True)
+    local_ray._delete_leftovers(tmp_path)
+    assert (tmp_path / "ckconv-results" / "kept").read_text() == "kept"
+    assert not (tmp_path / "ckconv-abcdefgh").exists()
+
+
+@pytest.mark.fault("ray-folder")
+def test_a_new_folder_that_another_driver_took_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def after_another(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        local_ray._delete_leftovers(tmp_path)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_another)
+    folder, descriptor = local_ray._locked_folder(tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    local_ray._delete_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    os.close(descriptor)
+
+
 @pytest.mark.fault("ray-does-not-start")
 def test_without_a_short_writable_folder_the_message_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch,
@@ -135,7 +165,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         does = todo.pop(0)
         if does is None:
             time.sleep(60)
-        if isinstance(does, Exception):
+        if isinstance(does, BaseException):
             raise does
 
     # The start of a local Ray takes it away, which later tests of this process must not see.
@@ -150,9 +180,10 @@ SLOW = Exception("The current node timed out during startup.\nand so on")
 
 @pytest.mark.fault("ray-does-not-start")
 def test_a_start_that_was_too_slow_is_tried_once_more(starts: list[Any]) -> None:
-    starts += [SLOW, True]
-    with local_ray.started(lambda: None):
-        assert starts == []
+    for failure in (SLOW, SystemExit(1)):
+        starts += [failure, True]
+        with local_ray.started(lambda: None):
+            assert starts == []
 
 
 @pytest.mark.fault("ray-does-not-start")
