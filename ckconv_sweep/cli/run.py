@@ -134,6 +134,8 @@ class RunOptions:
         """With what an earlier session kept where nothing else is requested now; and a line that
         says so, empty where there is nothing to say."""
         taken = {n: v for n, v in kept.items() if n in _KEPT and getattr(self, n) in (None, False)}
+        if self.address is not None:  # what was accepted of one cluster is not of another
+            taken.pop("insecure_cluster", None)
         if ":***@" in taken.get("tracking_uri", ""):  # its password is in nobody's record
             del taken["tracking_uri"]
         told = " ".join(
@@ -294,8 +296,8 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                 )
         except ClusterLost as lost:
             if folder.records.exists():
-                lost.hint = f"to continue: {command('resume', folder)}"
-                if folder.ray_log.exists():
-                    lost.hint += f"\n  what Ray wrote: {folder.ray_log}"
+                hints = [lost.hint, f"to continue: {command('resume', folder)}"]
+                hints += [f"what Ray wrote: {folder.ray_log}"] * folder.ray_log.exists()
+                lost.hint = "\n  ".join(hint for hint in hints if hint)
             raise
         show_result(folder, session.records, space, options.tracking_uri, session)
