@@ -122,7 +122,7 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
         assert f"{amount} {word}" in said
     assert "No trial saw the test split" in said
     assert "NonFiniteLoss: the loss became nan" in said
-    assert "Early stopping saved" in said
+    assert "Pruning saved" in said
     assert "from session 1 2" in said
     assert "2.13.1" in said
     assert "ckconv-sweep best sweep --sweeps-dir 'my sweeps' --out sweep_best.yaml" in said
