@@ -239,8 +239,7 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
     Raises:
         ConfigError: the size of the dataset stands in files that are not there.
     """
-    from ckconv_sweep.data.datasets import describe
-    from ckconv_sweep.models.parameters import count_parameters
+    from ckconv_sweep.models.parameters import parameters_of
 
     counts: dict[int, int] = {}
     known: dict[str, int] = {}
@@ -252,7 +251,7 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
                 continue
             key = f"{trial.model.model_dump_json()} {trial.data.model_dump_json()}"
             if key not in known:
-                known[key] = count_parameters(trial.model, describe(trial.data, data_dir))
+                known[key] = parameters_of(trial, data_dir)
             counts[record.number] = known[key]
     return counts
 

@@ -26,7 +26,7 @@ def rejected_share(
     from ckconv_sweep.search.feasible import DRAWS, in_words, survey
 
     def count_parameters(trial: Trial) -> int:
-        from ckconv_sweep.sweep.driver import parameters_of
+        from ckconv_sweep.models.parameters import parameters_of
 
         try:
             return parameters_of(trial, data_dir)

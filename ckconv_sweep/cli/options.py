@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer import CallbackParam
 
+from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
 from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ SweepsDir = Annotated[
         help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS", callback=folder_here
     ),
 ]
-SWEEPS_DIR = Path("sweeps")  # record.folder.DEFAULT, which is not loaded for --help
 
 DataDir = Annotated[
     Path | None,

@@ -17,10 +17,11 @@ from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
-from ckconv_sweep.sweep.driver import check_same_space, parameters_of
+from ckconv_sweep.sweep.driver import check_same_space
 
 _FIRST = 5
 

@@ -1,10 +1,14 @@
-"""What a sweep may be called: the name becomes a folder, so it must be one."""
+"""Where sweeps are, and what one may be called: the name becomes a folder, so it must be one."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from ckconv_sweep.errors import ConfigError
+
+SWEEPS_DIR = Path("sweeps")
+"""Where sweeps are, unless the user says otherwise."""
 
 # Reserved by Windows, where a shared folder may be looked at.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.model import ModelConfig
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.models.architectures import make_model
 
 
@@ -18,3 +22,12 @@ def count_parameters(config: ModelConfig, description: Description) -> int:
     with torch.device("meta"):
         model = make_model(config, description, generator=None)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:
+    """`count_parameters` of a trial's model on its data.
+
+    Raises:
+        ConfigError: the size of the dataset stands in files that are not there.
+    """
+    return count_parameters(trial.model, describe(trial.data, data_dir))

@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name
 from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
 from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.record.records import STUDY, Records
 
-DEFAULT = Path("sweeps")
-"""Where sweeps are, unless the user says otherwise."""
 _EMPTY = {"lock", "trials", "ray.log"}
 """What a new sweep's folder holds before its study is made."""
 
@@ -99,8 +97,7 @@ class SweepFolder:
             return
         with contextlib.suppress(OSError):  # it is in use
             (self.root / "trials").rmdir()
-            self.blobs.delete("lock")
-            self.blobs.delete("ray.log")
+            self.blobs.delete("lock", "ray.log")
             for path in made:
                 path.rmdir()
 
@@ -112,7 +109,7 @@ def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
         ConfigError: there is no such folder. The default one may be missing.
     """
     root = sweeps_dir.expanduser().resolve()
-    if not root.is_dir() and (root.exists() or sweeps_dir != DEFAULT):
+    if not root.is_dir() and (root.exists() or sweeps_dir != SWEEPS_DIR):
         raise ConfigError("no such folder", where=str(root), hint="--sweeps-dir names another")
     found = {path.parent for path in root.glob(f"*/{STUDY}")}
     found |= {path.parents[1] for path in root.glob("*/trials/*")}

@@ -16,15 +16,14 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.overlaps import check_set_once
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.data.datasets import describe, load
+from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import Identity, difference
 from ckconv_sweep.errors import CannotWrite, DataChanged, SpaceChanged, SweepBusy
 from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
-from ckconv_sweep.models.parameters import count_parameters
+from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener
 from ckconv_sweep.record.filesystem import check_writable
@@ -270,11 +269,6 @@ def owed(
             missing += max(0, len(record.history) - epochs)
             missing += record.outcome != "running" and not ended
     return missing
-
-
-def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:
-    """The number of trainable numbers of a trial's model, counted without making it."""
-    return count_parameters(trial.model, describe(trial.data, data_dir))
 
 
 def keep_marks(study: Study, tracker: Tracker, status: str = "RUNNING") -> None:

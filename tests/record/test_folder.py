@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.errors import CannotWrite, ConfigError
-from ckconv_sweep.record.folder import DEFAULT, SweepFolder, all_sweeps
+from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 
 
 def sweep(sweeps: Path, name: str) -> SweepFolder:
@@ -142,4 +143,4 @@ def test_all_sweeps_are_listed_by_name(tmp_path: Path) -> None:
 
 def test_the_default_folder_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert all_sweeps(DEFAULT) == []
+    assert all_sweeps(SWEEPS_DIR) == []

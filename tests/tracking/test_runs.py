@@ -13,8 +13,8 @@ from sweep.in_process import Machine, machine, make_space
 from ckconv_sweep import keys
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.settings import flat
+from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import versions
-from ckconv_sweep.sweep.driver import parameters_of
 
 from .mlflow_real import points_of, runs_of
 from .tracked import make
