@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.overlaps import notes_on
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.doctor.finding import Examined, Finding, count
+from ckconv_sweep.doctor.finding import Examined, Finding, Level, count
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import SEE_DOCTOR
@@ -17,7 +19,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import is_finished, rejected
+from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
 from ckconv_sweep.tracking.store import default_uri, is_default, kept_notes
 
 
@@ -94,84 +96,38 @@ def _left(sweep: Examined) -> str:
     return ", ".join(parts)
 
 
+def _said(level: Level, message: str, todo: str = "", *, damaged: bool = False) -> Finding:
+    return Finding(check="study", level=level, message=message, todo=todo, damaged=damaged)
+
+
 def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
     space, records = study.space, study.trials()
+    distrust = "do not trust its row; the other trials are not affected"
     found = [
-        Finding(
-            check="study",
-            level="problem",
-            message=sentence,
-            todo="do not trust its row; the other trials are not affected",
-            damaged=True,
-        )
-        for sentence in study.contradictions()
-    ]
-    overlaps = [
-        Finding(
-            check="study",
-            level="warning",
-            message=sentence,
-            todo="its trials cannot be resumed; launch a space with one of the two under another "
-            "--name",
-        )
-        for sentence in notes_on(space)
+        _said("problem", sentence, distrust, damaged=True) for sentence in study.contradictions()
     ]
     settings: dict[int, Trial] = {}
     for record in records:
         try:
             settings[record.number] = space.resolve(record.params, record.number)
         except ConfigError as error:
-            if record.outcome != "running":  # one that is being drawn lacks some
-                found.append(
-                    Finding(
-                        check="study",
-                        level="problem",
-                        message=f"trial {record.number}: its parameters are not a trial of the "
-                        f"space: {error.message}",
-                        damaged=True,
-                    )
-                )
-    epochs = sum(len(record.history) for record in records)
-    said = f"whole: {count(len(records), 'trial')}, {count(epochs, 'epoch')}"
-    unfinished = [str(r.number) for r in records if r.outcome == "running"]
-    if unfinished and sweep.runs:
-        said += f", {len(unfinished)} running"
+            # One that is being drawn lacks some, and one may have been rejected for this.
+            if record.outcome != "running" and record.counts:
+                what = f"trial {record.number}: its parameters are not a trial of the space"
+                found.append(_said("problem", f"{what}: {error.message}", damaged=True))
     if not found:
-        found.append(Finding(check="study", level="ok", message=said))
-    found += overlaps
+        found.append(_said("ok", f"whole: {_amounts(sweep, records)}"))
+    other_space = "its trials cannot be resumed; launch a space with one of the two under another "
+    found += [_said("warning", sentence, f"{other_space}--name") for sentence in notes_on(space)]
     sweeps_dir = sweep.folder.root.parent
     uri = sweep.tracking_uri or kept_notes(study.notes(), sweeps_dir).get("uri")
     own_database = is_default(uri or default_uri(sweeps_dir), sweeps_dir)
     original = copied_from(study, sweep.folder)
     if original and shares_runs(original, sweep.folder, own_database=own_database):
-        found.append(
-            Finding(
-                check="study",
-                level="warning",
-                message=f"a copy of the sweep in {original}; MLflow has nothing of it yet",
-                todo=sweep.command("sync"),
-            )
-        )
-    if unfinished and not sweep.runs:
-        found.append(
-            Finding(
-                check="study",
-                level="warning",
-                message=f"{count(len(unfinished), 'unfinished trial')}: {', '.join(unfinished)}",
-                todo=sweep.command("resume"),
-            )
-        )
-    elif not sweep.runs and not is_finished(records, space):
-        begun = sum(record.counts for record in records)
-        most = most_trials(space, rejected(records))
-        found.append(
-            Finding(
-                check="study",
-                level="warning",
-                message=f"{begun} of {count(most, 'trial')} are done",
-                todo=sweep.command("resume"),
-            )
-        )
+        what = f"a copy of the sweep in {original}; MLflow has nothing of it yet"
+        found.append(_said("warning", what, sweep.command("sync")))
+    if not sweep.runs and (todo := _not_done(space, records)):
+        found.append(_said("warning", todo, sweep.command("resume")))
     return found, replace(
         sweep,
         records=records,
@@ -180,3 +136,20 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         space=space,
         finished=is_finished(records, space),
     )
+
+
+def _amounts(sweep: Examined, records: Sequence[TrialRecord]) -> str:
+    epochs = sum(len(record.history) for record in records)
+    running = sum(record.outcome == "running" for record in records) if sweep.runs else 0
+    said = f"{count(len(records), 'trial')}, {count(epochs, 'epoch')}"
+    return said + (f", {running} running" if running else "")
+
+
+def _not_done(space: Space, records: Sequence[TrialRecord]) -> str:
+    """What is not done yet; empty where all is."""
+    if unfinished := [str(r.number) for r in records if r.outcome == "running"]:
+        return f"{count(len(unfinished), 'unfinished trial')}: {', '.join(unfinished)}"
+    if is_finished(records, space):
+        return ""
+    begun = sum(record.counts for record in records)
+    return f"{begun} of {count(most_trials(space, rejected(records)), 'trial')} are done"

@@ -12,9 +12,11 @@ from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.read import parse_space, read_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.doctor import examine
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.study import Study
+from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.search.feasible import DRAWS, Infeasible, resolved, survey
 from ckconv_sweep.sweep.coordinator import Coordinator
 
@@ -87,6 +89,11 @@ def test_a_sweep_draws_on_past_trials_that_cannot_be_and_its_budget_is_not_spent
         widths = [a.trial.model.kernel.hidden_channels % 2 for a in given if a is not None]  # type: ignore[attr-defined]
         assert widths == [0] * 4
         assert_rejected(study, 4)
+        assert len(leaderboard(study.trials(), odd_widths)) == 4
+    found = {f.level for f in examine(folder, lambda verb: verb) if f.check == "study"}
+    assert found == {"ok", "warning"}  # that four trials are not done
+    with folder.records.create(odd_widths) as study:  # and it is resumed
+        assert Coordinator(study, count_parameters=width).next() is not None
 
 
 def assert_rejected(study: Study, counted: int) -> None:
