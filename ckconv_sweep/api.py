@@ -100,7 +100,7 @@ class Sweep:
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """Every trial with all its epochs, by number; also those that violated a constraint."""
+        """Every trial with all its epochs, by number; also those that were rejected."""
         return self.results.records
 
     def trial(self, number: int) -> TrialRecord:

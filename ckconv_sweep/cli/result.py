@@ -92,7 +92,7 @@ def show_result(
     if best is None and summary.state == "finished":
         reasons = Counter(r.reason or r.outcome for r in records if r.counts)
         told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-        told = told or "every point of the grid violated a constraint"
+        told = told or "every point of the grid was rejected"
         shown = [r for r in records if r.error and (r.counts or not reasons)]
         errors = [r.error.strip().splitlines()[-1] for r in shown]
         raise NoResult(

@@ -33,7 +33,7 @@ def most_trials(space: Space, rejected: int = 0) -> int:
     """How many trials a sweep can have: those of its budget, but no more than its grid has points.
 
     Args:
-        rejected: how many points violated a constraint; no other trial comes in their place.
+        rejected: how many points were rejected; no other trial comes in their place.
     """
     size = grid_size(space)
     return space.budget.trials if size is None else min(space.budget.trials, size - rejected)
@@ -46,7 +46,7 @@ def grid_note(space: Space, rejected: int = 0) -> str:
     size = grid_size(space)
     return (
         f"the grid has only {size} {'point' if size == 1 else 'points'}"
-        f"{f', {rejected} of them violated a constraint' if rejected else ''}; "
+        f"{f', {rejected} of them were rejected' if rejected else ''}; "
         f"the budget allows {space.budget.trials} trials"
     )
 

@@ -37,12 +37,12 @@ class TrialRecord:
 
     @property
     def counts(self) -> bool:
-        """Whether it is part of the budget; a trial that violated a constraint is not."""
+        """Whether it is part of the budget; a rejected trial is not."""
         return self.reason != REASON_CONSTRAINT
 
 
 def rejected(records: Iterable[TrialRecord]) -> int:
-    """How many draws violated a constraint."""
+    """How many draws were rejected."""
     return sum(not record.counts for record in records)
 
 
@@ -54,5 +54,5 @@ def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
 
 
 def next_position(records: Iterable[TrialRecord]) -> int:
-    """How many trials the sampler has drawn, those that violated a constraint included."""
+    """How many trials the sampler has drawn, those that were rejected included."""
     return 1 + max((r.position for r in records if r.position is not None), default=-1)

@@ -37,13 +37,13 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the rules look at: a sweep's trials without those that violated a constraint."""
+    """What the rules look at: a sweep's trials without those that were rejected."""
 
     resume: str
     """The command that resumes the sweep."""
     records: Sequence[TrialRecord]
     violations: int
-    """How many trials were drawn and violated a constraint."""
+    """How many trials were drawn and rejected."""
     space: Space
     importances: Importances
 
@@ -97,10 +97,10 @@ def many_failures(known: Known) -> Said:
 
 
 def many_violations(known: Known) -> Said:
-    """More draws violated a constraint than were trained."""
+    """More draws were rejected than trained."""
     if known.violations > max(len(known.records), 10):
         yield (
-            "Most draws violated a constraint.",
+            "Most draws were rejected.",
             f"{known.violations} draws were rejected for {len(known.records)} trials",
             "narrow the ranges to where the constraints hold: the sampler then learns from every "
             "draw",

@@ -1,7 +1,7 @@
 """A sweep from MLflow alone, for who has not its folder.
 
 Everything of a trial that a table shows is there to the last bit, and is read by the words of
-`keys`. What MLflow never had is empty: trials that violated a constraint, names of checkpoints, and
+`keys`. What MLflow never had is empty: rejected trials, names of checkpoints, and
 in which session an epoch ended.
 """
 

@@ -22,7 +22,7 @@ def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
     """One row a trial: rank, trial, outcome, each metric, their epoch, epochs run, seconds, and
     what was searched. Only completed trials have a rank, by the primary metric; the others follow,
     each kind by that metric. Where there are several metrics, `pareto` tells which of the completed
-    trials are on the front. A trial that violated a constraint was never trained and is left out.
+    trials are on the front. A rejected trial was never trained and is left out.
     """
     table = all_columns(records, space)
     return shown(table, default_columns(space, table))

@@ -19,7 +19,7 @@ State = Literal["running", "interrupted", "finished"]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What `status --json` prints. Trials that violated a constraint are counted nowhere."""
+    """What `status --json` prints. Rejected trials are counted nowhere."""
 
     name: str
     state: State

@@ -25,7 +25,7 @@ class Curve:
 
 
 Curves = Mapping[int, Curve]
-"""By the trial's number, without those that violated a constraint."""
+"""By the trial's number, without those that were rejected."""
 
 
 def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:

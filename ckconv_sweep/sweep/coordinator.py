@@ -27,7 +27,7 @@ from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
 
 MOST_VIOLATIONS = 200
-"""Draws in a row that may violate a constraint before the sweep gives up."""
+"""Draws in a row that may be rejected before the sweep gives up."""
 
 
 @dataclass
@@ -264,7 +264,7 @@ class Coordinator:
         if len(last) == MOST_VIOLATIONS and not any(r.counts for r in last):
             self.stop(
                 ConfigError(
-                    f"the last {MOST_VIOLATIONS} draws violated a constraint, at last: {broken}",
+                    f"the last {MOST_VIOLATIONS} draws were rejected, at last: {broken}",
                     where=self._study.folder.name,
                     hint="loosen the constraint or narrow the ranges that break it, and launch "
                     "under another name",

@@ -39,7 +39,7 @@ class Standings:
     space: Space
     rows: dict[int, _Row] = field(default_factory=dict)
     rejected: int = 0
-    """How many draws violated a constraint; of a grid they are used up."""
+    """How many draws were rejected; of a grid they are used up."""
 
     def add(self, record: TrialRecord) -> None:
         """A trial of an earlier session."""

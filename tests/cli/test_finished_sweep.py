@@ -339,8 +339,8 @@ def test_a_grid_of_which_every_point_violates_a_constraint_says_so(here: Path) -
     told(here, grid, [("failed", "constraint")] * 2)
     done = ckconv_sweep("launch", "small.yaml", cwd=here)
     assert done.returncode == 3
-    assert done.stdout.startswith("the grid has only 2 points, 2 of them violated a constraint; ")
-    assert "no trial completed (every point of the grid violated a constraint)" in done.stderr
+    assert done.stdout.startswith("the grid has only 2 points, 2 of them were rejected; ")
+    assert "no trial completed (every point of the grid was rejected)" in done.stderr
 
 
 @pytest.mark.fault("no-success")

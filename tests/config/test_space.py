@@ -458,7 +458,7 @@ def test_no_more_trials_can_come_than_a_grid_has_points_and_the_note_says_why() 
     budget = "the budget allows 100 trials"
     assert grid_note(small) == f"the grid has only {size} points; {budget}"
     assert grid_note(small, 2) == (
-        f"the grid has only {size} points, 2 of them violated a constraint; {budget}"
+        f"the grid has only {size} points, 2 of them were rejected; {budget}"
     )
     enough = space_of(f"{DROPOUT}\n{SCHEDULES}", rest=GRID)
     assert (most_trials(enough, size - 3), grid_note(enough, size - 3)) == (3, "")

@@ -53,9 +53,8 @@ def test_the_note_asks_for_no_more_trials_than_a_grid_can_give() -> None:
     rejected = replace(record(0, "failed", 0, "constraint"), history=())
     out.add(rejected)
     out.hear(Rejected(number=1, most=4))
-    assert (
-        ": 4 trials requested (the grid has only 6 points, 2 of them violated a constraint; "
-        in (out.note())
+    assert ": 4 trials requested (the grid has only 6 points, 2 of them were rejected; " in (
+        out.note()
     )
 
 

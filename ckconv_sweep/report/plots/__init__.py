@@ -42,7 +42,7 @@ KINDS = tuple(PLOTS)
 def draw(kind: str, records: Sequence[TrialRecord], space: Space, **options: Any) -> Figure:
     """A picture of a sweep.
 
-    Trials that violated a constraint were never trained and are left out. A sweep with nothing to
+    Rejected trials were never trained and are left out. A sweep with nothing to
     see gives a picture that says so.
 
     Args:
