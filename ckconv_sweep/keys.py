@@ -9,8 +9,8 @@ Outcome = Literal["running", "completed", "pruned", "failed"]
 `failed`: it ended without a result, with a reason. `running`: none of these yet."""
 
 REASON_CONSTRAINT = "constraint"
-"""The reason of a trial that was drawn and rejected: it violates a constraint, or its settings do not
-go together."""
+"""The reason of a trial that was drawn and rejected: it violates a constraint, or its settings do
+not go together."""
 
 EXPERIMENT = "ckconv-sweep"
 """The MLflow experiment, unless MLFLOW_EXPERIMENT_NAME says another."""
