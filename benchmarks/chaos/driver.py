@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import itertools
 import json
 import os
 import queue
@@ -32,13 +33,13 @@ import torch
 
 from ckconv_sweep import crash_points
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import CannotWrite
-from ckconv_sweep.execution import executor, worker
+from ckconv_sweep.execution import executor, seat
 from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
-from ckconv_sweep.execution.protocol import Assignment, Session, Signals, Work
+from ckconv_sweep.execution.protocol import Session, Signals, Work
+from ckconv_sweep.execution.seat import Seat
 from ckconv_sweep.record import versions
 from ckconv_sweep.sweep import driver
 
@@ -191,15 +192,14 @@ def _without_ray(in_turn: bool) -> None:
     torch.set_num_threads(1)
     ray: Any = _module("ray")
     ray.tune = _module("ray.tune")
-    ray.tune.report = lambda result: _this_worker().report(json.loads(result[worker.KEY]))
     sys.modules |= {"ray": ray, "ray.tune": ray.tune}
     replaced: Any = executor
-    replaced.RayExecutor = functools.partial(_Threads, _in_turn if in_turn else _side_by_side)
+    replaced.RayExecutor = functools.partial(_Threads, in_turn)
 
 
 def _with_signs() -> None:
     """A task that is learned in milliseconds in the place of the data."""
-    for module, name in ((driver, "load"), (worker, "task_of")):
+    for module, name in ((driver, "load"), (seat, "task_of")):
         assert hasattr(module, name), name
         setattr(module, name, lambda *_: signs())
 
@@ -235,8 +235,8 @@ def signs() -> SequenceTask:
 class _Threads:
     """An executor of this process."""
 
-    def __init__(self, run: Callable[..., None], placement: Placement) -> None:
-        self._run = run
+    def __init__(self, in_turn: bool, placement: Placement) -> None:
+        self._in_turn = in_turn
         self._at_a_time = placement.concurrency or AT_A_TIME
 
     def check(self) -> None:
@@ -249,108 +249,74 @@ class _Threads:
         return self._at_a_time, []
 
     def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
-        self._run(work, signals, self._at_a_time)
+        desk = Desk(work, known, places=1, at_a_time=self._at_a_time, unfit={})
+        seats, names = dict[str, _Seat](), itertools.count()
+        while not desk.over:
+            signals.check()
+            if places := desk.seat_wanted():
+                name = str(next(names))
+                desk.open(name, places)
+                seats[name] = _Seat(places, known, in_turn=self._in_turn)
+                continue
+            for name in list(seats):
+                if not _served(desk, name, seats[name], signals):
+                    desk.ended(name)
+                    del seats[name]
 
 
-class _Stopped(BaseException):
-    """The trial was told to stop."""
+class _Seat(Seat):
+    """In this process.
+
+    Args:
+        in_turn: it trains an epoch each time that it is told to.
+    """
+
+    def __init__(self, places: int, known: KnownData, *, in_turn: bool) -> None:
+        self._turns: queue.SimpleQueue[None] | None = queue.SimpleQueue() if in_turn else None
+        self._has_turn = False
+        super().__init__(
+            places, 0.0, None, versions.of_worker(), allow_data_change=known.allow_change
+        )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether something must be said sooner or later; with turns this gives it one."""
+        trained = [place for place in list(self._places.values()) if not place.left]
+        if self._turns is None or not trained or self._said:
+            return False
+        self._turns.put(None)
+        return True
+
+    def _wait(self) -> None:
+        if self._turns is not None and not self._has_turn:
+            self._turns.get()
+            self._has_turn = True
+
+    def _welcome(self, place: Any) -> None:
+        self._wait()
+        super()._welcome(place)
+        self._has_turn = place.pack is not None
+
+    def _step(self, pack: Any) -> None:
+        if not pack.running:
+            self._wait()
+            if any(place.left for place in self._places.values()):
+                return  # the turn is for who comes in its place
+            self._has_turn = False
+        super()._step(pack)
 
 
-class _Worker(threading.Thread):
-    """Trains one trial; it says what a Ray worker reports, and goes on when it is answered."""
-
-    def __init__(self, assignment: Assignment, said: queue.SimpleQueue[Any]) -> None:
-        super().__init__(daemon=True)
-        self.number = assignment.number
-        self.answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._said = said
-        self._config = {
-            "trial": assignment.trial.model_dump_json(),
-            "folder": str(assignment.folder),
-            "attempt": assignment.attempt,
-            "gpus": 0.0,
-            "data_dir": None,
-            "versions": versions.of_worker(),
-            "data": None,
-            "allow_data_change": False,
-        }
-
-    def run(self) -> None:
-        try:
-            if self.answer.get():
-                worker.train_assignment(self._config)
-        except _Stopped:
-            pass
-        self._said.put((self, None))
-
-    def report(self, said: dict[str, Any]) -> None:
-        self._said.put((self, said))
-        if not self.answer.get():
-            raise _Stopped
-
-
-def _this_worker() -> _Worker:
-    thread = threading.current_thread()
-    assert isinstance(thread, _Worker)
-    return thread
-
-
-def _side_by_side(work: Work, signals: Signals, concurrency: int) -> None:
-    """Run all trials at once, as Ray does."""
-    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    running = 0
-    while True:
+def _served(desk: Desk, name: str, seat: _Seat, signals: Signals) -> bool:
+    """Whether a seat goes on, after what it has said; as in `execution.tune`."""
+    asked, said = seat.is_asked, list[Any]()
+    while not said:
         signals.check()
-        while running < concurrency and (new := _next(work, said)):
-            running += 1
-            new.answer.put(True)
-        if not running:
-            return
-        with contextlib.suppress(queue.Empty):
-            asker, what = said.get(timeout=0.02)
-            if what is None:
-                running -= 1
-                work.end(asker.number)
-            else:
-                asker.answer.put(_answer(work, asker.number, what))
-
-
-def _in_turn(work: Work, signals: Signals, concurrency: int) -> None:
-    """Run one epoch of each trial after the other, always in the same order."""
-    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    waiting: list[tuple[_Worker, bool]] = []
-    while True:
-        signals.check()
-        while len(waiting) < concurrency and (new := _next(work, said)):
-            waiting.append((new, True))
-        if not waiting:
-            return
-        first, goes_on = waiting.pop(0)
-        first.answer.put(goes_on)
-        _, what = said.get()
-        if what is None:
-            work.end(first.number)
-        else:
-            waiting.append((first, _answer(work, first.number, what)))
-
-
-def _next(work: Work, said: queue.SimpleQueue[Any]) -> _Worker | None:
-    assignment = work.next()
-    if assignment is None:
-        return None
-    new = _Worker(assignment, said)
-    new.start()
-    return new
-
-
-def _answer(work: Work, number: int, said: dict[str, Any]) -> bool:
-    """Whether a trial goes on, as in `execution.tune`."""
-    if "epoch" in said:
-        for warning in said["warnings"]:
-            work.say(f"trial {number}: {warning}")
-        return work.epoch(number, Epoch(**said["epoch"]), said["data"])
-    if said["reason"] == "cannot_write":
-        work.stop(CannotWrite(said["error"]))
-    else:
-        work.end(number, reason=said["reason"], error=said["error"])
-    return False
+        with seat._changed:
+            seat._changed.wait_for(lambda: seat._said, 0.02)
+            said, seat._said = seat._said, []
+        if not asked:
+            break
+    orders = desk.heard(name, json.loads(json.dumps(said)))
+    if orders is not None:
+        seat.take(orders)
+    return orders is not None

@@ -13,7 +13,7 @@ from ckconv_sweep.execution.protocol import Session, Signals, Work
 
 
 class RayExecutor:
-    """Trains with Ray Tune, each trial alone in a process or many in packs."""
+    """Trains with Ray Tune, in seats for one trial or for many."""
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
@@ -49,22 +49,12 @@ class RayExecutor:
         # Not before `connected` has told Ray Tune, through the environment, to be quiet.
         from ckconv_sweep.execution import tune
 
-        placement = self._placement
-        assert placement.concurrency is not None
-        with packs.started(
-            placement,
-            placement.concurrency,
-            session.data_dir,
-            self._unfit,
-            allow_data_change=known.allow_change,
-        ) as hosts:
-            tune.run(
-                work,
-                signals,
-                placement=placement,
-                data_dir=session.data_dir,
-                data=known,
-                folder=session.folder / "tune",
-                unfit=self._unfit,
-                packs=hosts,
-            )
+        tune.run(
+            work,
+            signals,
+            placement=self._placement,
+            data_dir=session.data_dir,
+            data=known,
+            folder=session.folder / "tune",
+            unfit=self._unfit,
+        )

@@ -1,9 +1,9 @@
-"""Which trial goes into which pack, and which one waits for others of its shape."""
+"""Which trial goes into which seat, and which one waits for others of its shape."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -12,33 +12,29 @@ Shape = TypeVar("Shape", bound=Hashable)
 
 @dataclass
 class Packing(Generic[Shape]):
-    """Hands out what is asked for, shape by shape: a trial whose shape is being trained somewhere
-    goes there; the others wait, and drawing goes on until so many wait as a host has places. Then
-    the shape of most of them opens a pack. One that has been passed over as often as there are
-    places goes first, whatever its shape.
+    """Chooses for the seat that asks: a trial of a shape that is trained there comes first; the
+    others wait, and drawing goes on until so many wait as a seat has places. Then the shape of most
+    of them opens a pack. One that has been passed over as often as there are places goes first,
+    whatever its shape. With one place a seat each trial goes where it is asked for first.
 
     Args:
-        hosts: the names of the processes that hold packs.
-        places: how many trials each of them trains at a time.
+        places: how many trials a seat trains at a time.
     """
 
-    hosts: Sequence[str]
     places: int
     waiting: list[_Waiting[Shape]] = field(default_factory=list)
-    _seated: dict[int, tuple[str, Shape]] = field(default_factory=dict)
 
-    def next(self, draw: Callable[[], tuple[int, Shape] | None]) -> tuple[int, str] | None:
-        """The number of the trial to start now and the name of its host; None where none is left,
-        or no place is free.
+    def next(
+        self, here: Collection[Shape], draw: Callable[[], tuple[int, Shape] | None]
+    ) -> tuple[int, Shape] | None:
+        """The number and the shape of the trial to start in a seat with an empty place; None where
+        none is left.
 
         Args:
+            here: the shapes that are trained in the seat.
             draw: asks for one more trial, number and shape; None where there is none.
         """
-        free = {host: self.places - self._taken(host) for host in self.hosts}
-        host = max(free, key=free.__getitem__, default=None)
-        if host is None or free[host] <= 0:
-            return None
-        while (chosen := self._match(free)) is None and len(self.waiting) < self.places:
+        while (chosen := self._match(here)) is None and len(self.waiting) < self.places:
             drawn = draw()
             if drawn is None:
                 break
@@ -47,44 +43,18 @@ class Packing(Generic[Shape]):
             if not self.waiting:
                 return None
             shapes = Counter(trial.shape for trial in self.waiting)
-            chosen = max(self.waiting, key=lambda trial: shapes[trial.shape]), host
-        trial, host = chosen
-        self.waiting.remove(trial)
+            chosen = max(self.waiting, key=lambda trial: shapes[trial.shape])
+        self.waiting.remove(chosen)
         for other in self.waiting:
             other.passed_over += 1
-        self._seated[trial.number] = host, trial.shape
-        return trial.number, host
+        return chosen.number, chosen.shape
 
-    def free(self, number: int) -> None:
-        """A trial has left its place."""
-        self._seated.pop(number, None)
-
-    def close(self, number: int) -> None:
-        """Give no more trials to the host of this one."""
-        if number in self._seated:
-            host, _ = self._seated[number]
-            self.hosts = [other for other in self.hosts if other != host]
-
-    @property
-    def empty_places(self) -> int:
-        return sum(self.places - self._taken(host) for host in self.hosts)
-
-    def _match(self, free: dict[str, int]) -> tuple[_Waiting[Shape], str] | None:
-        """The longest-waiting trial whose shape is trained where a place is free."""
-        room = sorted((host for host in free if free[host] > 0), key=lambda host: -free[host])
-        late = [trial for trial in self.waiting if trial.passed_over >= self.places]
-        shapes = {host: self._shapes(host) for host in room}
-        for trial in late or self.waiting:
-            for host in room:
-                if trial.shape in shapes[host]:
-                    return trial, host
-        return (late[0], room[0]) if late else None
-
-    def _taken(self, host: str) -> int:
-        return sum(seat == host for seat, _ in self._seated.values())
-
-    def _shapes(self, host: str) -> set[Shape]:
-        return {shape for seat, shape in self._seated.values() if seat == host}
+    def _match(self, here: Collection[Shape]) -> _Waiting[Shape] | None:
+        """The longest-waiting trial that has been passed over often, or whose shape is trained."""
+        for trial in self.waiting:
+            if trial.passed_over >= self.places:
+                return trial
+        return next((trial for trial in self.waiting if trial.shape in here), None)
 
 
 @dataclass(eq=False)

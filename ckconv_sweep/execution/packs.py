@@ -1,34 +1,17 @@
-"""The processes that hold packs, while a session lasts, and how many trials each of them takes."""
+"""How many trials of equal shapes a process trains as one."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution import nodes
 from ckconv_sweep.execution.cluster import Placement, processes
-from ckconv_sweep.execution.pack_host import PackHost
 from ckconv_sweep.execution.protocol import Signals
-from ckconv_sweep.record import versions
-
-SPARE_CALLS = 16
-"""Beside one waiting relay a place: joins and leaves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packs:
-    """Actors, by name, and how many trials each of them trains at a time."""
-
-    hosts: tuple[str, ...]
-    places: int
 
 
 def sized(
@@ -98,52 +81,3 @@ def _best_size(trial: str, data_dir: str | None, placement: Placement) -> tuple[
         share = min(1.0, placement.cpus_per_trial / (os.cpu_count() or 1))
     found = best_size(tried, task, device, share)
     return found[-1].members, found[-1].steps_a_second / found[0].steps_a_second
-
-
-@contextlib.contextmanager
-def started(
-    placement: Placement,
-    at_a_time: int,
-    data_dir: Path | None,
-    unfit: Mapping[str, str],
-    *,
-    allow_data_change: bool,
-) -> Iterator[Packs | None]:
-    """Hosts for the packs that a placement asks for, None where it asks for none.
-
-    Args:
-        at_a_time: how many trials are trained at a time in all of them.
-        unfit: the nodes that may not train (`execution.nodes`).
-        allow_data_change: also continue from checkpoints that were trained on other data.
-    """
-    import ray
-
-    places = placement.pack
-    if places is None:
-        yield None
-        return
-    assert places != "auto"
-    session = uuid.uuid4().hex[:8]
-    actors: dict[str, Any] = {
-        name: ray.remote(PackHost)
-        .options(
-            name=name,
-            num_cpus=placement.cpus_per_trial,
-            num_gpus=placement.gpus_per_trial,
-            max_restarts=-1,
-            max_concurrency=places + SPARE_CALLS,
-            label_selector=nodes.without(unfit),
-        )
-        .remote(
-            placement.gpus_per_trial,
-            str(data_dir) if data_dir else None,
-            versions.of_worker(),
-            allow_data_change,
-        )
-        for name in (f"packs-{session}-{n}" for n in range(math.ceil(at_a_time / places)))
-    }
-    try:
-        yield Packs(hosts=tuple(actors), places=places)
-    finally:
-        for actor in actors.values():
-            ray.kill(actor)

@@ -40,6 +40,10 @@ class Work(Protocol):
         """Whether nothing new is handed out any more."""
 
     @property
+    def left(self) -> int:
+        """How many trials `next` may still hand out, at most."""
+
+    @property
     def awaited(self) -> bool:
         """Whether a trial runs that may have to be handed out again."""
 

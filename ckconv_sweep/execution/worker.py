@@ -1,14 +1,7 @@
-"""A Ray worker: trains the trials that it is handed, one after the other.
-
-It opens neither the study nor MLflow. All that leaves it are checkpoints in the trial's folder and
-one report an epoch. A failure of the trial is a report too, not an exception, so that the process
-serves the next trial.
-"""
+"""What a process that trains needs to know and to say."""
 
 from __future__ import annotations
 
-import gc
-import json
 import resource
 import traceback
 from dataclasses import asdict
@@ -20,8 +13,6 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.identity import Identity, check_same
 from ckconv_sweep.errors import CannotWrite, DataChanged, NodeUnfit, OutOfMemory, TrialFailed
 from ckconv_sweep.execution import nodes
-from ckconv_sweep.execution.relay import KEY
-from ckconv_sweep.record.lease import Lease
 
 if TYPE_CHECKING:
     from ckconv_sweep.data.task import SequenceTask
@@ -29,53 +20,6 @@ if TYPE_CHECKING:
 
 UNFIT = "node_unfit"
 """The reason that is reported where the node, not the trial, is at fault."""
-
-
-def train_assignment(config: dict[str, Any]) -> None:
-    """Ray Tune's function trainable: `config` holds an assignment as plain values (see
-    `execution.tune`)."""
-    import torch
-    from ray import tune
-
-    from ckconv_sweep.config.trial import Trial
-    from ckconv_sweep.training.allocator import keep_pages
-    from ckconv_sweep.training.loop import train
-
-    keep_pages()
-    folder = Path(config["folder"])
-    lease = Lease(folder, config["attempt"])
-    warnings: list[str] = []
-
-    def report(epoch: Epoch) -> None:
-        said = said_of(epoch, warnings, task.identity["digest"])
-        tune.report({KEY: json.dumps(said)})
-        warnings.clear()
-
-    failure: dict[str, str] | None = None
-    try:
-        nodes.check(config["versions"], config["gpus"])
-        trial = Trial.model_validate_json(config["trial"])
-        task = task_of(trial.data, config["data_dir"])
-        check_data(task, config["data"])
-        lease.take()
-        train(
-            trial,
-            task,
-            report,
-            folder=folder,
-            device=device_of(config["gpus"]),
-            warn=warnings.append,
-            guard=lease.check,
-            allow_data_change=config["allow_data_change"],
-        )
-    except Exception as error:
-        failure = failure_of(error)
-    if failure is None:
-        return
-    # Only now, because the exception held the model. The process serves other trials.
-    gc.collect()
-    torch.cuda.empty_cache()
-    tune.report({KEY: json.dumps(failure)})
 
 
 def said_of(epoch: Epoch, warnings: list[str], data: str) -> dict[str, Any]:

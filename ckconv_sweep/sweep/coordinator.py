@@ -177,6 +177,14 @@ class Coordinator:
             self._end(number, "failed", reason="error", error="its run ended before its last epoch")
 
     @property
+    def left(self) -> int:
+        """How many trials `next` may still hand out, at most."""
+        if self.stopping:
+            return 0
+        new = self.space.budget.trials - self._counted
+        return len(self._unfinished) + (0 if exhausted(self.space, self._position) else new)
+
+    @property
     def awaited(self) -> bool:
         """Whether a trial runs that may have to be handed out again."""
         return bool(self._running) and not self.stopping

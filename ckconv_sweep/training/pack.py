@@ -20,7 +20,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +65,7 @@ class Pack:
         self._device = torch.device(device)
         self._description = task.description
         self._model: tuple[list[Member], Vectorized] | None = None
-        self._running: Iterator[Outcomes | None] | None = None
+        self._running: Generator[Outcomes | None] | None = None
         self._stream = None
         with out_of_memory_named():
             if self._device.type == "cuda":
@@ -93,6 +93,12 @@ class Pack:
         member.trained = None
         # Its rows lie among those of all, whose room on the device is to become free.
         member.rows = {name: row.to("cpu", copy=True) for name, row in member.rows.items()}
+
+    def abandon(self) -> None:
+        """Give up the epoch that is running, for all members: it never was."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
     @property
     def running(self) -> bool:
@@ -128,7 +134,7 @@ class Pack:
             self._running = running
         return outcomes
 
-    def _steps(self) -> Iterator[Outcomes | None]:
+    def _steps(self) -> Generator[Outcomes | None]:
         if unkept := [member for member in self.members if member.trained is not None]:
             raise RuntimeError(f"{len(unkept)} epochs were neither kept nor left")
         for member in [member for member in self.members if member.end is not None]:

@@ -19,8 +19,7 @@ from tracking.mlflow_real import points_of, runs_of
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import CannotWrite
-from ckconv_sweep.execution import cluster
-from ckconv_sweep.execution import tune as ray_executor
+from ckconv_sweep.execution import cluster, desk
 from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
@@ -70,7 +69,7 @@ class Watching(Listener):
 EPOCHS = 8
 DEATHS = 2
 """After which a trial is given up here: each costs seconds. In earnest it is one more than
-MOST_WORKER_DEATHS."""
+MOST_DEATHS."""
 GRID = """
   optimizer:
     choices:
@@ -126,7 +125,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, ray_of_two: None) -> tuple[S
     uri = f"sqlite:///{root}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
-        patch.setattr(ray_executor, "MOST_WORKER_DEATHS", DEATHS - 1)
+        patch.setattr(desk, "MOST_DEATHS", DEATHS - 1)
         session = launch(root, space, watching, uri)
     return Sweep(watching.root, space, uri, session), watching
 
@@ -153,7 +152,7 @@ def test_a_sweep_runs_its_trials_to_their_ends_in_one_session(
         assert study.trials() == sweep.session.records
         assert len(study.note("sessions")) == 1
     handed_out = Counter(e.number for e in watching.events if isinstance(e, Started))
-    assert handed_out == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert handed_out == {0: 2, 1: DEATHS, 2: 1, 3: 1}
 
 
 @pytest.mark.fault("worker-killed")

@@ -3,7 +3,6 @@ in this process without a Ray."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import json
@@ -23,20 +22,21 @@ from typing import Any
 import pytest
 import torch
 from optuna.trial import TrialState
-from ray import tune
 from ray.tune.search import Searcher
 from sweep.in_process import make_space
 from tracking.mlflow_real import runs_of
 from training.tiny import in_child, make_task, make_trial
 
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.errors import ClusterLost, OutOfMemory, ResourcesMissing
 from ckconv_sweep.execution import tune as ray_executor
+from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
-from ckconv_sweep.execution.tune import _Desk, _Scheduler, _Search
-from ckconv_sweep.execution.worker import KEY, train_assignment
+from ckconv_sweep.execution.seat import Seat
+from ckconv_sweep.execution.trainable import KEY
+from ckconv_sweep.execution.tune import _Scheduler, _Search
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.record import versions
 from ckconv_sweep.record.events import Listener
@@ -51,10 +51,6 @@ from ckconv_sweep.sweep.single import run_single
 from ckconv_sweep.training import loop, member, pack
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Stopped(BaseException):
-    """As Ray Tune ends a function that it has told to stop."""
 
 
 @dataclass
@@ -72,51 +68,69 @@ class Here:
     def run(self, monkeypatch: pytest.MonkeyPatch, *, dies: bool = False) -> list[TrialRecord]:
         listener = Listener()
         monkeypatch.setattr(listener, "say", self.said.append)
-        head = SimpleNamespace(address="head:6379", answers=lambda: self.head_answers)
         with self.folder.records.create(self.space) as study:
             coordinator = Coordinator(
                 study, count_parameters=lambda trial: 1, listeners=(listener,)
             )
             data = KnownData(self.space, load(self.space.trial.data).identity)
-            desk = _Desk(coordinator, data)
-            self.handed_out += in_turn(desk, monkeypatch, head, gpus=self.gpus, dies=dies)
+            desk = Desk(coordinator, data, places=1, at_a_time=1, unfit={})
+            self.handed_out += in_turn(
+                desk, gpus=self.gpus, dies=dies, head_answers=self.head_answers
+            )
             self.fatal = coordinator.fatal
             self.states = [t.state for t in study._study.get_trials(deepcopy=False)]
             return study.trials()
 
 
 def in_turn(
-    desk: _Desk,
-    monkeypatch: pytest.MonkeyPatch,
-    head: Any = None,
+    desk: Desk,
     *,
     gpus: float = 0.0,
     data_dir: Path | None = None,
     dies: bool = False,
+    head_answers: bool = True,
 ) -> Counter[int]:
-    """Train here what Ray Tune would be given, one trial after the other; returns how often each
-    was handed out."""
+    """Train here what Ray Tune's seats would be given, in one seat at a time; returns how often
+    each trial was handed out."""
     handed_out: Counter[int] = Counter()
-    search, scheduler = _Search(desk, head, gpus, data_dir), _Scheduler(desk)
+    head: Any = SimpleNamespace(address="head:6379", answers=lambda: head_answers)
+    config = {
+        "gpus": gpus,
+        "data_dir": str(data_dir) if data_dir else None,
+        "allow_data_change": desk._data.allow_change,
+    }
+    search, scheduler = _Search(desk, head, config), _Scheduler(desk)
     for turn in itertools.count():
-        trial: Any = SimpleNamespace(
-            trial_id=f"tune-{turn}", status="RUNNING", get_error=lambda: DIED
-        )
-        config = search.suggest(trial.trial_id)
-        if config == Searcher.FINISHED:
+        given = search.suggest(f"seat-{turn}")
+        if given == Searcher.FINISHED:
             return handed_out
-        handed_out[desk.numbers[trial.trial_id]] += 1
+        seat = Seat(
+            given["places"],
+            gpus,
+            given["data_dir"],
+            given["versions"],
+            allow_data_change=given["allow_data_change"],
+        )
 
-        def report(result: dict[str, Any], trial: Any = trial) -> None:
-            if scheduler.on_trial_result(None, trial, result) == scheduler.STOP:
-                raise Stopped
+        def answer(text: str, seat: Seat = seat) -> None:
+            orders = json.loads(text)
+            handed_out.update(int(Path(new["folder"]).name) for new in orders["new"])
+            seat.take(orders)
 
+        actor = SimpleNamespace(answer=SimpleNamespace(remote=answer))
+        trial: Any = SimpleNamespace(
+            trial_id=f"seat-{turn}",
+            temporary_state=SimpleNamespace(ray_actor=actor),
+            get_error=lambda: DIED,
+        )
+        while (
+            scheduler.on_trial_result(None, trial, {KEY: json.dumps(seat.said())})
+            == scheduler.CONTINUE
+            and not dies
+        ):
+            pass
         if dies:
             scheduler.on_trial_error(None, trial)
-        else:
-            monkeypatch.setattr(tune, "report", report)
-            with contextlib.suppress(Stopped):
-                train_assignment(config)
         search.on_trial_complete(trial.trial_id, error=dies)
     raise AssertionError
 
@@ -322,10 +336,10 @@ def test_a_trial_whose_workers_all_died_says_how_much_memory_they_had_used(
     ],
 )
 def test_what_ray_says_of_a_death_is_told(said: str, reason: str, words: str) -> None:
-    desk = _Desk(None, None)  # type: ignore[arg-type]
-    desk.last_error["tune-0"], desk.memory_gib["tune-0"] = said, 1.5
-    assert desk.died("tune-0")[0] == reason
-    assert words in desk.died("tune-0")[1]
+    desk = Desk(None, None, places=1, at_a_time=1, unfit={})  # type: ignore[arg-type]
+    desk._memory_gib[0] = 1.5
+    assert desk._why(0, said)[0] == reason
+    assert words in desk._why(0, said)[1]
 
 
 @pytest.mark.fault("cluster-lost")
@@ -342,13 +356,13 @@ def test_a_trial_whose_worker_died_with_the_cluster_has_not_failed(
 
 
 def test_nothing_that_tune_says_after_the_desk_is_closed_reaches_the_study() -> None:
-    desk = _Desk(None, None)  # type: ignore[arg-type]
+    desk = Desk(None, None, places=1, at_a_time=1, unfit={})  # type: ignore[arg-type]
     desk.close()
-    search = _Search(desk, SimpleNamespace(), 0.0, None)  # type: ignore[arg-type]
+    search = _Search(desk, SimpleNamespace(), {})  # type: ignore[arg-type]
     assert search.suggest("tune-0") == Searcher.FINISHED
     search.on_trial_complete("tune-0", error=True)
     scheduler = _Scheduler(desk)
-    stop = scheduler.on_trial_result(None, SimpleNamespace(trial_id="tune-0"), {KEY: "{}"})
+    stop = scheduler.on_trial_result(None, SimpleNamespace(trial_id="tune-0"), {KEY: "[]"})
     assert stop == scheduler.STOP
 
 
@@ -376,19 +390,6 @@ def test_a_lease_that_a_power_cut_left_unreadable_is_taken(content: str, tmp_pat
     lease = Lease(tmp_path, "1:5")
     lease.take()
     lease.check()
-
-
-def assignment(trial: Trial, folder: Path, attempt: str) -> dict[str, Any]:
-    return {
-        "trial": trial.model_dump_json(),
-        "folder": str(folder),
-        "attempt": attempt,
-        "gpus": 0.0,
-        "data_dir": None,
-        "versions": versions.of_worker(),
-        "data": None,
-        "allow_data_change": False,
-    }
 
 
 @pytest.mark.fault("node-unfit")
@@ -443,42 +444,44 @@ def test_a_trial_that_one_node_refused_is_trained_by_the_next(
 
 @pytest.mark.fault("two-drivers")
 def test_a_worker_that_was_stopped_while_its_trial_was_handed_out_again_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     trial, folder = make_trial(training={"epochs": 4}), tmp_path / "trial"
-    said = tmp_path / "said"
+    failure = tmp_path / "failure"
 
-    def stop_after_the_first(result: dict[str, Any]) -> None:
-        with said.open("a") as file:
-            file.write(result[KEY] + "\n")
-        if "epoch" in json.loads(result[KEY]):
-            os.kill(os.getpid(), signal.SIGSTOP)
+    def stop_after_the_first(epoch: Epoch) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     pid = os.fork()
     if pid == 0:
+        first = Lease(folder, "1:1")
         try:
-            tune.report = stop_after_the_first
-            train_assignment(assignment(trial, folder, "1:1"))
+            first.take()
+            loop.train(trial, make_task(), stop_after_the_first, folder=folder, guard=first.check)
+        except RuntimeError as error:
+            failure.write_text(str(error))
         finally:
             os._exit(0)
     _, status = os.waitpid(pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
 
     told: list[int] = []
-    monkeypatch.setattr(
-        tune, "report", lambda result: told.append(json.loads(result[KEY])["epoch"]["number"])
+    second = Lease(folder, "2:1")
+    second.take()
+    loop.train(
+        trial,
+        make_task(),
+        lambda epoch: told.append(epoch.number),
+        folder=folder,
+        guard=second.check,
     )
-    train_assignment(assignment(trial, folder, "2:1"))
     assert told == [1, 2, 3, 4]
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     os.kill(pid, signal.SIGCONT)
     os.waitpid(pid, 0)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    first, last = (json.loads(line) for line in said.read_text().splitlines())
-    assert first["epoch"]["number"] == 1
-    assert last["reason"] == "error"
-    assert "this trial was stopped or handed out again" in last["error"]
+    assert "this trial was stopped or handed out again" in failure.read_text()
 
 
 @pytest.mark.fault("no-unsafe-load")

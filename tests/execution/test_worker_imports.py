@@ -12,24 +12,28 @@ OF_THE_DRIVER = ("optuna", "sqlalchemy", "mlflow", "matplotlib", "typer")
 """Ray Tune loads pandas by itself."""
 
 WORKER = """
-import json, sys
-from pathlib import Path
+import sys
 from types import ModuleType
 from ckconv_sweep.config.read import read_space
-from ckconv_sweep.execution import pack_host, relay, worker
 from ckconv_sweep.record import versions
 ray, ray.tune = ModuleType("ray"), ModuleType("ray.tune")
-told = []
-ray.tune.report = told.append
+ray.tune.Trainable = object
 ray.is_initialized = lambda: False
 sys.modules |= {{"ray": ray, "ray.tune": ray.tune}}
-space = read_space("quickstart", ["training.epochs=4"])
-trial = space.trial.model_dump_json()
-worker.train_assignment({{
-    "trial": trial, "folder": sys.argv[1], "attempt": "1:1", "gpus": 0.0, "data_dir": None,
-    "versions": versions.of_worker(), "data": None, "allow_data_change": False,
+from ckconv_sweep.execution.trainable import SeatTrainable
+seat = SeatTrainable()
+seat.setup({{
+    "places": 1, "gpus": 0.0, "data_dir": None, "versions": versions.of_worker(),
+    "allow_data_change": False, "pause_seconds": 0.0,
 }})
-assert json.loads(told[-1]["ckconv"])["epoch"]["number"] == 4, told
+import json
+trial = read_space("quickstart", ["training.epochs=4"]).trial.model_dump_json()
+new = {{"attempt": "1:1", "trial": trial, "folder": sys.argv[1], "data": None}}
+seat.answer(json.dumps({{"new": [new], "gone": []}}))
+told = []
+while not told or "ended" not in told[-1]:
+    told += json.loads(seat.step()["ckconv"])
+assert [said["epoch"]["number"] for said in told if "epoch" in said] == [1, 2, 3, 4], told
 print(*sorted({{name.partition(".")[0] for name in sys.modules}} & set({wanted!r})))
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from data.small_files import write_uea
-from execution.test_pack_host import Relay
+from execution.test_seat import Brought, Driver
 from execution.test_worker import in_turn
 from training.tiny import make_task, make_trial, run
 
@@ -21,12 +21,13 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.doctor import examine
 from ckconv_sweep.errors import DataChanged, ResourcesMissing
-from ckconv_sweep.execution import pack_host, worker
+from ckconv_sweep.execution import seat, worker
 from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.known_data import KnownData
-from ckconv_sweep.execution.pack_host import PackHost
 from ckconv_sweep.execution.protocol import Signals, Work
+from ckconv_sweep.execution.seat import Seat
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import on_other_data
@@ -120,12 +121,10 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     write_uea(tmp_path)
     made = Place(tmp_path)
-    from ckconv_sweep.execution import tune
 
     def run(work: Work, signals: Signals, known: KnownData) -> None:
         worker.task_of.cache_clear()  # another session has other processes
-        with monkeypatch.context() as patch:
-            in_turn(tune._Desk(work, known), patch, data_dir=made.root)
+        in_turn(Desk(work, known, places=1, at_a_time=1, unfit={}), data_dir=made.root)
 
     in_this_process(monkeypatch, run, at_a_time=1)
     return made
@@ -310,15 +309,14 @@ def test_a_node_with_other_data_trains_nothing_and_no_trial_fails(place: Place) 
 
 @pytest.mark.fault("node-unfit")
 @pytest.mark.parametrize("what", ["versions", "gpu", "data"])
-def test_a_pack_refuses_a_trial_that_its_node_may_not_train(
+def test_a_seat_refuses_a_trial_that_its_node_may_not_train(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack_host, "task_of", lambda data, data_dir: make_task())
+    monkeypatch.setattr(seat, "task_of", lambda data, data_dir: make_task())
     needed = worker.nodes.versions.of_worker() | ({"torch": "0.1"} if what == "versions" else {})
-    host = PackHost(float(what == "gpu"), None, needed, allow_data_change=False)
+    driver = Driver(Seat(1, float(what == "gpu"), None, needed, allow_data_change=False))
     data = {"digest": "0" * 32} if what == "data" else None
-    relay = Relay(host, make_trial(), tmp_path / "0", data=data)
-    said = relay.to_its_end()
+    said = Brought(driver, make_trial(), tmp_path / "0", data=data).to_its_end()
     assert said["reason"] == worker.UNFIT
     assert {"versions": "torch is", "gpu": "sees no GPU", "data": "digest 0000"}[what] in said[
         "error"
