@@ -21,7 +21,7 @@ from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
-from ckconv_sweep.sweep.driver import check_same_space
+from ckconv_sweep.sweep.driver import starts_over
 
 _FIRST = 5
 
@@ -57,8 +57,13 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     _show_first_trials(space, console, data_dir)
     if folder.records.exists():
         with folder.records.open() as study:
-            check_same_space(study.space, space, folder.name)
-        console.print(f"the sweep {folder.name} exists: launch would resume it")
+            anew = starts_over(study, space)
+        console.print(
+            f"no trial of the sweep {folder.name} has begun with its old space: launch would start "
+            "it over with this one"
+            if anew
+            else f"the sweep {folder.name} exists: launch would resume it"
+        )
     else:
         console.print(f"nothing was started; it would be kept in {folder.root}", soft_wrap=True)
 

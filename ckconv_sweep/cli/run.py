@@ -191,7 +191,7 @@ def launch(
 
         show_plan(asked, folder, absolute(options.data_dir))
         return
-    if folder.records.exists():
+    if _continues(folder, asked):
         asked = _extended(folder, asked, options)
     else:
         from ckconv_sweep.cli.feasible import rejected_share
@@ -233,18 +233,27 @@ def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 
-def _with_kept(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, str]:
+def _continues(folder: SweepFolder, space: Space) -> bool:
+    """Whether such a sweep was begun. Raises SpaceChanged if it was begun with another space."""
     if not folder.records.exists():
-        return options, ""
+        return False
+    from ckconv_sweep.sweep.driver import starts_over
+
+    with folder.records.open() as study:
+        return not starts_over(study, space)
+
+
+def _with_kept(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, str]:
     with folder.records.open() as study:
         return options.after(study.note("options") or {})
 
 
 def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     folder.records.check_not_lost()
-    options, told = _with_kept(folder, options)
-    if told:
-        typer.echo(told)
+    if continues := _continues(folder, space):
+        options, told = _with_kept(folder, options)
+        if told:
+            typer.echo(told)
     placement = options.placement(space)
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import progress
@@ -254,17 +263,16 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
-    records, stored = list[TrialRecord](), None
-    uri = options.tracking_uri or default_uri(folder.root.parent)
-    if folder.records.exists():
+    records = list[TrialRecord]()
+    if continues:
         with folder.records.open() as study:
-            records, stored = study.trials(), study.space
+            records = study.trials()
+    uri = options.tracking_uri or default_uri(folder.root.parent)
     for note in notes(space, rejected(records)):
         typer.echo(note)
-    if stored is not None and is_finished(records, space):
-        from ckconv_sweep.sweep.driver import check_same_space, deliver_rest
+    if continues and is_finished(records, space):
+        from ckconv_sweep.sweep.driver import deliver_rest
 
-        check_same_space(stored, space, folder.name)
         # A driver may have been killed after the last trial, and MLflow may have been down, or
         # have lost what it had.
         rest = deliver_rest(folder, uri, say=lambda line: typer.echo(line, err=True))

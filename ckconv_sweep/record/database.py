@@ -21,6 +21,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ckconv_sweep.crash_points import crash_point
@@ -51,7 +52,7 @@ def make(path: Path, name: str, *, maximize: Sequence[bool], notes: Mapping[str,
             study = optuna.create_study(
                 storage=storage,
                 study_name=name,
-                directions=["maximize" if more else "minimize" for more in maximize],
+                directions=[_direction(more) for more in maximize],
             )
             with transaction(storage) as writes:
                 writes.set_notes(study._study_id, notes)
@@ -61,6 +62,10 @@ def make(path: Path, name: str, *, maximize: Sequence[bool], notes: Mapping[str,
         raise
     crash_point("study.made")
     give_name(new, path)
+
+
+def _direction(maximize: bool) -> StudyDirection:
+    return StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
 
 
 def _remove(path: Path) -> None:
@@ -151,6 +156,19 @@ class Writes:
         studies = models.StudyModel.__table__
         one = studies.c.study_id == study_id
         self._connection.execute(sqlalchemy.update(studies).where(one).values(study_name=name))
+
+    def empty(self, study_id: int, *, maximize: Sequence[bool]) -> None:
+        """Take away all that the study holds; what is left is a new one with these directions."""
+        keeps = (models.StudyModel.__table__, models.VersionInfoModel.__table__)
+        for table in reversed(models.BaseModel.metadata.sorted_tables):
+            if table not in keeps:
+                self._connection.execute(sqlalchemy.delete(table))
+        rows = [
+            {"study_id": study_id, "objective": objective, "direction": _direction(more)}
+            for objective, more in enumerate(maximize)
+        ]
+        directions = models.StudyDirectionModel.__table__
+        self._connection.execute(sqlalchemy.insert(directions), rows)
 
     def set_notes(self, study_id: int, notes: Mapping[str, Any]) -> None:
         """Attributes of the study, in the place of older ones; one that is None is taken away."""

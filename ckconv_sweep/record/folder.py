@@ -78,6 +78,10 @@ class SweepFolder:
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 
+    def has_trials(self) -> bool:
+        """Whether a trial left files here."""
+        return any((self.root / "trials").glob("*"))
+
     def make(self) -> list[Path]:
         """Make what is missing of it; returns which of the sweep's folder and the one that it lies
         in were made. Raises CannotWrite if that cannot be done."""

@@ -37,7 +37,7 @@ class Records:
 
     def check_not_lost(self) -> None:
         """Raises DamagedData if there are trials, and no study that knows of them."""
-        if not self.exists() and any((self._folder.root / "trials").glob("*")):
+        if not self.exists() and self._folder.has_trials():
             raise DamagedData(
                 "the study is missing, and there are trials: nothing is started over",
                 where=str(self.path),

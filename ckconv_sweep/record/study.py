@@ -140,6 +140,21 @@ class Study:
             writes.set_notes(self._study._study_id, {"uid": uid, **notes})
         self._study.study_name = uid
 
+    def is_unused(self) -> bool:
+        """Whether no trial has begun: it holds none, but for draws that were rejected."""
+        begun = any(record.counts or record.history for record in self.trials())
+        return not begun and not self.folder.has_trials()
+
+    def start_over(self, space: Space) -> None:
+        """Make an unused study a new one, with another space and under another uid. It must be
+        opened again after this: what was read of it is outdated."""
+        assert self.is_unused()
+        notes, study_id = _first_notes(space), self._study._study_id
+        with self._transaction() as writes:
+            writes.empty(study_id, maximize=_maximize(space))
+            writes.set_name(study_id, notes["uid"])
+            writes.set_notes(study_id, notes)
+
     def set_space(self, space: Space) -> None:
         with self._transaction() as writes:
             writes.set_notes(self._study._study_id, _space_notes(space))
@@ -358,16 +373,16 @@ def _space_notes(space: Space) -> dict[str, str]:
     return {"space": text, "space_digest": _hash(text)}
 
 
+def _first_notes(space: Space) -> dict[str, Any]:
+    now = time.time_ns() // 1_000_000
+    return {"uid": uuid.uuid4().hex, "created_ms": now, **_space_notes(space)}
+
+
+def _maximize(space: Space) -> list[bool]:
+    return [metric.mode == "max" for metric in space.metrics]
+
+
 def make(path: Path, space: Space) -> None:
     """A new study. Its name is the uid: a folder may get another name."""
-    uid = uuid.uuid4().hex
-    database.make(
-        path,
-        uid,
-        maximize=[metric.mode == "max" for metric in space.metrics],
-        notes={
-            "uid": uid,
-            "created_ms": time.time_ns() // 1_000_000,
-            **_space_notes(space),
-        },
-    )
+    notes = _first_notes(space)
+    database.make(path, notes["uid"], maximize=_maximize(space), notes=notes)

@@ -274,8 +274,8 @@ class Coordinator:
                 ConfigError(
                     f"the last {MOST_VIOLATIONS} draws were rejected, at last: {broken}",
                     where=self._study.folder.name,
-                    hint="loosen the constraint or narrow the ranges that break it, and launch "
-                    "under another name",
+                    hint="loosen the constraint or narrow the ranges that break it, and launch it"
+                    + (" with another --name" if any(r.counts for r in records) else " again"),
                 )
             )
 

@@ -72,6 +72,22 @@ def check_same_space(stored: Space, given: Space, name: str) -> None:
     )
 
 
+def starts_over(study: Study, given: Space) -> bool:
+    """Whether the sweep begins anew, with the given space: it has another one, and none of its
+    trials has begun.
+
+    Raises:
+        SpaceChanged: it has another one, and trials.
+    """
+    try:
+        check_same_space(study.space, given, study.folder.name)
+    except SpaceChanged:
+        if study.is_unused():
+            return True
+        raise
+    return False
+
+
 def check_same_data(before: Identity, now: Identity, name: str, *, allow_change: bool) -> list[str]:
     """A line that says how the data differ from those of the last session, if they do.
 
@@ -116,6 +132,7 @@ def run_sweep(
     """
     changed: list[str] = []
     before: Identity = {}
+    anew = False
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
@@ -130,17 +147,10 @@ def run_sweep(
         if folder.records.exists():
             # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
             with interruption.shielded(), folder.records.open() as study:
-                check_same_space(study.space, space, folder.name)
-                # An earlier version began sweeps that are refused now.
-                check_set_once(
-                    space,
-                    documents.parse(
-                        space.to_yaml(), str(folder.space), max_values=2 * documents.MAX_VALUES
-                    ),
-                    hint="the sweep can be read but not resumed: copy the file without one of the "
-                    "two, and launch it with another --name",
-                )
-                changed = versions.check(study, allow_code_change=allow_code_change)
+                anew = starts_over(study, space)
+                if not anew:
+                    _check_set_once(folder, space)
+                    changed = versions.check(study, allow_code_change=allow_code_change)
                 if any(record.history for record in study.trials()):
                     before = trained_data.noted(study.notes())
         # Read now: one message instead of one for every trial.
@@ -157,6 +167,10 @@ def run_sweep(
             data=None if allow_data_change else data,
         )
         at_a_time, said = executor.prepare(trained, interruption)
+        if anew:
+            with folder.records.open() as study:
+                study.start_over(space)
+            changed.append("no trial had begun with another space; the sweep starts over with this")
         study = stack.enter_context(folder.records.create(space))
         own_database = is_default(tracking_uri, folder.root.parent)
         changed += place.settle(study, own_database=own_database)
@@ -199,6 +213,16 @@ def run_sweep(
             time_is_up=coordinator.time_is_up and not finished,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
+
+
+def _check_set_once(folder: SweepFolder, space: Space) -> None:
+    """An earlier version began sweeps that are refused now. Raises ConfigError."""
+    check_set_once(
+        space,
+        documents.parse(space.to_yaml(), str(folder.space), max_values=2 * documents.MAX_VALUES),
+        hint="the sweep can be read but not resumed: copy the file without one of the two, and "
+        "launch it with another --name",
+    )
 
 
 def deliver(

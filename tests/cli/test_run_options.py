@@ -75,6 +75,19 @@ def test_a_launch_of_the_same_file_keeps_the_hours_to_which_a_resume_extended_th
     assert _extended(folder, less.with_budget(file), less).budget.hours == 9.0
 
 
+@pytest.mark.fault("space-changed")
+def test_a_sweep_that_starts_over_takes_nothing_from_the_session_before(
+    here: Path,
+) -> None:
+    begun(here, GPUS, hours=20.0)
+    command = ("launch", "small.yaml", "--name", "sweep")
+    plan = ended(ckconv_sweep(*command, "--dry-run", cwd=here, COLUMNS="200"))
+    assert plan.startswith("sweep: 3 trials of up to 3 epochs")
+    assert "no trial of the sweep sweep has begun with its old space: launch would start it" in plan
+    said = refused(ckconv_sweep(*command, "--gpus-per-trial", 1.5, cwd=here))  # not one line more
+    assert "--gpus-per-trial: more than one GPU must be a whole number" in said
+
+
 def test_a_signal_after_the_last_trial_does_not_say_that_the_sweep_was_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
+from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import is_finished
@@ -153,6 +154,115 @@ def test_a_sweep_from_before_there_was_a_precision_goes_on() -> None:
 
 def test_the_budget_may_differ() -> None:
     check_same_space(SPACE, make_space(trials=30, hours=2.0), "digits")
+
+
+# A sweep of which no trial has begun
+
+
+OTHER = make_space(
+    search="  model.hidden_channels: {low: 2, high: 6}",
+    sampler="tpe",
+    trials=2,
+    metrics="[{name: val/loss}, {name: val/accuracy}]",
+)
+
+
+def begin(folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch, space: Space) -> str:
+    """A session that a signal ends before its first trial; returns the sweep's uid."""
+
+    def interrupted(work: Work, signals: Signals, known: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signals.check()
+
+    with monkeypatch.context() as patched:
+        in_this_process(patched, interrupted)
+        assert launch(folder, uri, space).signal_exit_code == 143
+    with folder.records.open() as study:
+        assert study.trials() == []
+        return study.uid
+
+
+@pytest.mark.fault("space-changed")
+def test_a_sweep_of_which_no_trial_has_begun_starts_over_with_another_space(
+    folder: SweepFolder,
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    without_ray: Callable[[Each], None],
+) -> None:
+    old, heard = begin(folder, uri, monkeypatch, SPACE), Heard()
+    session = launch(folder, uri, OTHER, heard)
+    assert "no trial had begun with another space; the sweep starts over with this" in heard.said
+    assert [r.number for r in session.records] == [0, 1]
+    assert "tpe" in folder.space.read_text()
+    with folder.records.open() as study:
+        assert study.space == OTHER
+        assert study.uid != old
+        assert study.inner_name == study.uid
+        assert [d.name for d in study._study.directions] == ["MINIMIZE", "MAXIMIZE"]
+        assert len(study.note("sessions")) == 1
+        assert study.contradictions() == []
+
+
+@pytest.mark.fault("space-changed")
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_draws_that_were_all_rejected_are_no_trials(
+    sampler: str, folder: SweepFolder, uri: str
+) -> None:
+    none = make_space(trials=3, sampler=sampler, constraints=["model.parameters < 1"])
+    with contextlib.suppress(ConfigError):
+        launch(folder, uri, none)
+    with folder.records.open() as study:
+        assert len(study.trials()) == (200 if sampler == "random" else 6)
+    session = launch(folder, uri, OTHER)
+    assert [(r.number, r.outcome) for r in session.records] == [(0, "completed"), (1, "completed")]
+    with folder.records.open() as study:
+        assert study.contradictions() == []
+        assert study.changed_trials() == []
+
+
+@pytest.mark.fault("space-changed")
+def test_one_trial_that_has_begun_keeps_the_space_though_no_epoch_has_ended(
+    folder: SweepFolder,
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    without_ray: Callable[[Each], None],
+) -> None:
+    begin(folder, uri, monkeypatch, SPACE)
+    with folder.records.create(SPACE) as study:
+        study.create({}, {}, position=0)
+    before = content(folder.root)
+    with pytest.raises(SpaceChanged):
+        launch(folder, uri, OTHER)
+    assert content(folder.root) == before
+
+
+@pytest.mark.fault("space-changed")
+@pytest.mark.usefixtures("without_ray")
+def test_a_study_without_trials_beside_their_files_is_not_started_over(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an older copy of the study was put in its place."""
+    begin(folder, uri, monkeypatch, SPACE)
+    folder.trial(0).mkdir()
+    with pytest.raises(SpaceChanged):
+        launch(folder, uri, OTHER)
+
+
+@pytest.mark.fault("space-changed")
+def test_a_start_over_that_is_killed_leaves_the_old_study_whole(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = begin(folder, uri, monkeypatch, SPACE)
+    monkeypatch.setattr(Writes, "set_notes", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    if (pid := os.fork()) == 0:
+        with contextlib.suppress(BaseException), folder.records.open() as study:
+            study.start_over(OTHER)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    with folder.records.open() as study:
+        assert (study.uid, study.space) == (old, SPACE)
+        assert [d.name for d in study._study.directions] == ["MAXIMIZE"]
 
 
 # A start that is refused
