@@ -128,13 +128,17 @@ def evaluate(
 
     ckconv-sweep evaluate runs/digits
     """
+    from math import isfinite
+
     import torch
 
     from ckconv_sweep.cli.words import score
     from ckconv_sweep.data.datasets import read_split
     from ckconv_sweep.data.identity import difference
+    from ckconv_sweep.errors import NoResult
     from ckconv_sweep.models.precision import products_in
     from ckconv_sweep.training.evaluation import evaluate as scores_of
+    from ckconv_sweep.training.room import out_of_memory_named
     from ckconv_sweep.training.weights import read_trained
 
     trained = read_trained(checkpoint)
@@ -150,8 +154,15 @@ def evaluate(
     description, sequences = read_split(
         data, split.value, sampling_rate, absolute(data_dir), look=look
     )
-    with products_in(trained.trial.training.precision):
+    with out_of_memory_named(), products_in(trained.trial.training.precision):
         scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
+    if not isfinite(scores["loss"]):  # its other scores would be those of an arbitrary answer
+        raise NoResult(
+            f"the model answers these sequences with numbers that are not finite: loss "
+            f"{scores['loss']}",
+            where=str(trained.path),
+            hint="are its weights whole, and are these the data that it is for?",
+        )
     number = len(sequences)
     if json:
         from json import dumps

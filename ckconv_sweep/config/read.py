@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ckconv_sweep.config import bundled, documents
@@ -27,9 +28,15 @@ def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
     return build(Trial, _changed(_trial_document(bundled.locate("trials", given)), changes))
 
 
-def trial_from(tree: dict[str, Any], where: str, changes: Sequence[str] = ()) -> Trial:
-    """A trial of plain values, with `--set` changes. Raises as `read_trial`."""
-    return build(Trial, _changed(Document(where, tree), changes))
+def trial_from(
+    tree: dict[str, Any],
+    where: str,
+    changes: Sequence[str] = (),
+    places: Mapping[documents.Key, str] = MappingProxyType({}),
+) -> Trial:
+    """A trial of plain values, with `--set` changes. `places`: of values that are not from `where`.
+    Raises as `read_trial`."""
+    return build(Trial, _changed(Document(where, tree, dict(places)), changes))
 
 
 def read_space(given: str, changes: Sequence[str] = ()) -> Space:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.models.state import check_state, is_plain
 
 NAMES = [
     (r"blocks\.(\d+)\.conv([12])\.bias", r"backbone.{0}.cconv{1}.bias"),
@@ -86,44 +87,22 @@ def from_authors(state: Mapping[str, object], model: CKCNN) -> dict[str, Tensor]
 
     Args:
         state: what `torch.load(path, map_location="cpu", weights_only=True)` gives.
-        model: says which parameters there must be, and in which shapes; is not changed.
+        model: says which parameters there must be, and in which shapes; may be on the meta device.
 
     Raises:
         ConfigError: the state is that of a model of another shape, or the model is none of the
             published code.
         DamagedData: a value is no tensor of finite numbers.
     """
-    expected = {theirs: value.shape for theirs, value in to_authors(model).items()}
-    parameters = {authors_name(name): name for name, _ in model.named_parameters()}
-    weights = {key: v for key, v in state.items() if key.split(".")[-1] not in NOT_WEIGHTS}
-    for key, shape in expected.items():
-        if key not in weights:
-            raise ConfigError(
-                f"the checkpoint lacks {key!r}, which the model's settings need",
-                hint="compare model.blocks and model.bias with the checkpoint",
-            )
-        value = weights[key]
-        if not isinstance(value, Tensor):
-            raise DamagedData(f"{key!r} must be a tensor, got {type(value).__name__}")
-        if value.shape != shape:
-            raise ConfigError(
-                f"{key!r} must have the shape {tuple(shape)}, got {tuple(value.shape)}",
-                hint="compare the channels and classes of the model with the checkpoint",
-            )
-        if not (value.is_floating_point() and torch.isfinite(value).all()):
-            raise DamagedData(f"{key!r} must hold finite real numbers")
-    for key in weights:
-        if key not in expected:
-            raise ConfigError(
-                f"the checkpoint holds {key!r}, which the model does not have",
-                hint="compare model.blocks and model.bias with the checkpoint",
-            )
-    mapped: dict[str, Tensor] = {}
-    for theirs, ours in parameters.items():
-        value = weights[theirs]
-        assert isinstance(value, Tensor)
-        mapped[ours] = (value[..., 0] if _has_width_axis(ours) else value).detach().clone()
-    return mapped
+    given = {key: v for key, v in state.items() if key.split(".")[-1] not in NOT_WEIGHTS}
+    weights = check_state(
+        given, to_authors(model), "compare the model's blocks, bias, channels and layers with it"
+    )
+    ours = {name: weights[authors_name(name)].detach() for name, _ in model.named_parameters()}
+    return {
+        name: (value[..., 0] if _has_width_axis(name) else value).clone()
+        for name, value in ours.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,31 +126,38 @@ def described_by(state: Mapping[str, object]) -> Published:
     Raises:
         ConfigError: it is none of a CKCNN with a multi-layer kernel net.
     """
-    shapes = {key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    sizes = {key: v.shape[0] for key, v in tensors.items() if v.ndim and v.numel()}
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
+    def size(key: str) -> int:
+        if key not in sizes:
             raise ConfigError(
                 f"this is no CKCNN of the published code: it lacks {key!r}",
                 hint="those are read whose kernel nets are multi-layer perceptrons, and whose "
                 "answer is of the last step",
             )
-        return shapes[key]
+        return sizes[key]
 
     net = "backbone.0.cconv1.Kernel.kernel_net"
     layers = sum(
-        re.fullmatch(rf"{re.escape(net)}\.\d+\.weight_v", key) is not None for key in shapes
+        re.fullmatch(rf"{re.escape(net)}\.\d+\.weight_v", key) is not None for key in sizes
     )
-    hidden = shape("backbone.0.norm1.layer_norm.weight")[0]
-    lengths = [v for k, v in state.items() if k.endswith(".train_length") and isinstance(v, Tensor)]
+    hidden = size("backbone.0.norm1.layer_norm.weight")
+    lengths = [v for key, v in tensors.items() if key.endswith(".train_length")]
     return Published(
-        in_channels=shape(f"{net}.{4 * (layers - 1)}.weight_v")[0] // hidden,
-        outputs=shape("finallyr.weight")[0],
-        # Some files hold something else under this name: a length is one whole number above 0.
-        length=next((int(v) for v in lengths if v.numel() == 1 and int(v) > 0), None),
+        in_channels=size(f"{net}.{4 * (layers - 1)}.weight_v") // hidden,
+        outputs=size("finallyr.weight"),
+        length=next(filter(None, map(_length, lengths)), None),
         hidden_channels=hidden,
-        blocks=len({key.split(".")[1] for key in shapes if key.startswith("backbone.")}),
-        bias="backbone.0.cconv1.bias" in shapes,
-        kernel_hidden_channels=shape(f"{net}.0.weight_v")[0],
+        blocks=len({key.split(".")[1] for key in sizes if key.startswith("backbone.")}),
+        bias="backbone.0.cconv1.bias" in sizes,
+        kernel_hidden_channels=size(f"{net}.0.weight_v"),
         kernel_layers=layers,
     )
+
+
+def _length(value: Tensor) -> int | None:
+    """Some files hold something else under this name: a length is one whole number above 0."""
+    if value.dtype is torch.int32 and value.numel() == 1 and is_plain(value):
+        return max(int(value), 0) or None
+    return None

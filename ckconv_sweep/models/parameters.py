@@ -11,17 +11,19 @@ from ckconv_sweep.config.model import ModelConfig
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.sequence_model import SequenceModel
+
+
+def without_memory(config: ModelConfig, description: Description) -> SequenceModel:
+    """`make_model` on the meta device, where tensors have shapes but no memory."""
+    with torch.device("meta"):
+        return make_model(config, description, generator=None)
 
 
 def count_parameters(config: ModelConfig, description: Description) -> int:
     """The number of trained values of `make_model(config, description, ...)`; weights that stand at
-    two places count once.
-
-    The model is built on the meta device, where tensors have shapes but no memory.
-    """
-    with torch.device("meta"):
-        model = make_model(config, description, generator=None)
-    return sum(parameter.numel() for parameter in model.parameters())
+    two places count once."""
+    return sum(p.numel() for p in without_memory(config, description).parameters())
 
 
 def parameters_of(trial: Trial, data_dir: Path | None = None) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.errors import CannotWrite, DamagedData
+from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import UNFINISHED, Blobs, digest
 
 KEPT = 2
@@ -77,7 +78,31 @@ def load(path: Path) -> Any:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the reader raise anything
         first = str(error).partition("\n")[0]
+        if isinstance(error, (pickle.UnpicklingError, EOFError)):  # PyTorch advises to run it
+            first = "it is no file of torch.save, or holds more than tensors and plain values"
         raise DamagedData(f"holds no state that can be read: {first}", where=str(path)) from error
+
+
+def read_given(path: Path) -> Mapping[str, Any]:
+    """What a file holds by name that a user named: ours, or one of the published code.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+        DamagedData: it holds no state.
+    """
+    try:
+        if not path.is_file():  # a folder, a device without an end, a pipe that nobody writes to
+            path.stat()
+            what = "a folder" if path.is_dir() else "no plain file"
+            raise ConfigError(f"this is {what}, not a checkpoint", where=str(path))
+        state = load(path)
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=str(path)) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise DamagedData("holds no weights by name", where=str(path))
+    return state
 
 
 def data_of(state: Mapping[str, Any]) -> Mapping[str, Any]:

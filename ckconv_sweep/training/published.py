@@ -9,9 +9,9 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import trial_from
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
-from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.authors import described_by, from_authors
 from ckconv_sweep.models.ckcnn import CKCNN
+from ckconv_sweep.models.parameters import without_memory
 from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.weights import Trained
@@ -40,12 +40,7 @@ def import_published(
         DamagedData: the file cannot be read.
         CannotWrite: the folder cannot be written.
     """
-    try:
-        state = checkpoint.load(source)
-    except FileNotFoundError:
-        raise ConfigError("no such file", where=str(source)) from None
-    if not isinstance(state, dict):
-        raise DamagedData("holds no weights by name", where=str(source))
+    state = checkpoint.read_given(source)
     if checkpoint.best(out) is not None or checkpoint.checkpoints(out):
         raise ConfigError("this folder holds a checkpoint already", where=str(out))
     try:
@@ -64,7 +59,12 @@ def import_published(
             },
             "training": {"epochs": 200},  # the published default; the file does not say
         }
-        trial = trial_from(tree, "import-checkpoint", changes)
+        places: dict[documents.Key, str] = {
+            ("data",): f"--dataset {dataset}",
+            ("data", "name"): f"--dataset {dataset}",
+            ("model", "kernel", "omega_0"): f"--omega-0 {omega_0}",
+        }
+        trial = trial_from(tree, str(source), changes, places)
         description = describe(trial.data, data_dir)
         for what, theirs, ours in (
             ("input channels", there.in_channels, description.in_channels),
@@ -78,7 +78,7 @@ def import_published(
                     hint="say with --set how its data were prepared, as in data.sampling_rate=2 "
                     "or data.dropped_fraction=0.3",
                 )
-        model = make_model(trial.model, description, None)
+        model = without_memory(trial.model, description)
         if not isinstance(model, CKCNN):
             raise ConfigError("the published checkpoints are CKCNNs", where="--set model.name")
         weights = from_authors(state, model)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from pydantic import ValidationError
-
 from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.documents import Document
@@ -15,8 +12,11 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.parameters import without_memory
 from ckconv_sweep.models.sequence_model import SequenceModel
+from ckconv_sweep.models.state import check_state
 from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training.room import out_of_memory_named
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +25,8 @@ class Trained:
 
     path: Path
     trial: Trial
-    weights: dict[str, torch.Tensor]
+    weights: object
+    """As they were read: `model` checks them."""
     data: Identity = field(default_factory=dict)
     """Of the data that it was trained on; empty if the file is older, or not of ours."""
 
@@ -41,15 +42,23 @@ class Trained:
 
         Raises:
             ConfigError: the weights are of a model of another shape.
+            DamagedData: they are no finite real numbers.
+            OutOfMemory: there is no room for them.
         """
-        model = make_model(self.trial.model, description, None)
-        try:
-            model.load_state_dict(self.weights)
-        except RuntimeError as error:
-            second = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-            raise ConfigError(
-                f"these weights do not fit {description.name}: {second}", where=str(self.path)
-            ) from None
+        with out_of_memory_named():
+            like = without_memory(self.trial.model, description).state_dict()
+            try:
+                weights = check_state(self.weights, like, "is it a model for other data?")
+            except ConfigError as error:
+                raise ConfigError(
+                    f"these weights do not fit {description.name}: {error.message}",
+                    where=str(self.path),
+                    hint=error.hint,
+                ) from None
+            except DamagedData as error:
+                raise DamagedData(error.message, where=str(self.path)) from None
+            model = make_model(self.trial.model, description, None)
+            model.load_state_dict(weights)
         return model
 
 
@@ -67,23 +76,18 @@ def read_trained(given: Path) -> Trained:
         path = next((p for p in found if p is not None), given)
         if path is given:
             raise ConfigError("this folder holds no checkpoint", where=str(given))
-    try:
-        state = checkpoint.load(path)
-    except FileNotFoundError:
-        raise ConfigError("no such file", where=str(path)) from None
-    if not isinstance(state, dict) or not {"trial", "best_weights"} <= state.keys():
+    state = checkpoint.read_given(path)
+    if not {"trial", "best_weights"} <= state.keys():
         raise ConfigError(
             "this is no checkpoint of ckconv-sweep",
             where=str(path),
             hint="the authors' published weights become one by ckconv-sweep import-checkpoint",
         )
     try:
-        trial = Trial.model_validate(state["trial"])
-    except ValidationError as error:
-        first = error.errors()[0]
+        trial = build(Trial, Document("its trial", state["trial"]))
+    except ConfigError as error:
         raise DamagedData(
-            f"its trial cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=str(path),
+            f"its trial cannot be read: {error.message}", where=str(path), hint=error.hint
         ) from None
     return Trained(
         path=path, trial=trial, weights=state["best_weights"], data=checkpoint.data_of(state)

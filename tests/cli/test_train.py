@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import signal
@@ -205,6 +206,26 @@ def test_evaluate_scores_every_second_step_as_the_model_reads_it_at_rate_two(
         )
     right = (logits.argmax(dim=1) == task.validation.targets).sum().item()
     assert said["validation/accuracy"] == right / len(task.validation)
+
+
+@pytest.mark.fault("no-weights")
+@pytest.mark.parametrize(
+    ("value", "code", "message"),
+    [
+        (math.nan, 65, "must hold finite real numbers"),
+        (1e38, 3, "the model answers these sequences with numbers that are not finite: loss nan"),
+    ],
+)
+def test_there_is_no_accuracy_of_weights_that_are_no_numbers(
+    value: float, code: int, message: str, trained: Path, tmp_path: Path
+) -> None:
+    state = torch.load(weights_of(trained / "runs" / "trial"), weights_only=True)
+    for weight in state["best_weights"].values():
+        weight.fill_(value)
+    torch.save(state, path := tmp_path / "a.pt")
+    said = refused(ckconv_sweep("evaluate", path, cwd=tmp_path), code)
+    assert f"error: {path}: " in said
+    assert message in said
 
 
 def damaged(content: bytes) -> bytes:
