@@ -15,15 +15,17 @@ def fit_kernel(
     out: Annotated[
         Path, typer.Option(help="The picture: a .png or .svg file.", callback=folder_here)
     ] = Path("kernels.png"),
-    length: Annotated[int, typer.Option(min=16, help="Positions on [-1, 1].")] = 200,
+    length: Annotated[int, typer.Option(min=16, max=100_000, help="Positions on [-1, 1].")] = 200,
     steps: Annotated[int, typer.Option(min=0, help="Steps of Adam.")] = 1000,
     learning_rate: Annotated[float, typer.Option(help="Of the first step.")] = 0.01,
     omega_0: Annotated[
         list[float] | None,
         typer.Option(help="Frequency of the sine nets; may be repeated.", show_default="1, 10, 30"),
     ] = None,
-    hidden_channels: Annotated[int, typer.Option(min=2, help="Width of each net.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and noise.")] = 0,
+    hidden_channels: Annotated[int, typer.Option(min=2, max=4_096, help="Width of each net.")] = 32,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of initial weights and noise.")
+    ] = 0,
 ) -> None:
     """Fit each kind of kernel net to a few functions, and draw what comes out.
 

@@ -34,6 +34,9 @@ def test_the_command_prints_every_error_and_writes_the_picture(suffix: str, tmp_
         (["--omega-0", "nan"], "--omega-0: must be above 0 and finite, got nan"),
         (["--omega-0", "5", "--omega-0", "-1"], "--omega-0: must be above 0 and finite, got -1.0"),
         (["--hidden-channels", "5"], "--hidden-channels: must be even"),
+        (["--hidden-channels", "1000000000"], "'--hidden-channels'"),
+        (["--length", "1000000000000000"], "'--length'"),
+        (["--seed", "99999999999999999999"], "'--seed'"),
     ],
 )
 def test_a_wrong_option_is_refused_and_named(args: list[str], message: str, tmp_path: Path) -> None:
