@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.model import CKCNNConfig, MLPConfig
 from ckconv_sweep.config.read import read_trial
-from ckconv_sweep.data.datasets import read_split
+from ckconv_sweep.data.datasets import describe, read_split
 from ckconv_sweep.models.authors import to_authors
 from ckconv_sweep.models.ckcnn import CKCNN
 from ckconv_sweep.training.evaluation import evaluate
@@ -113,6 +114,48 @@ def test_what_is_no_checkpoint_of_theirs_or_of_other_data_is_refused_and_nothing
     command = ("import-checkpoint", "theirs.pt", *OMEGA_0, "--dataset", "digits", "--out", "ours")
     said = refused(ckconv_sweep(*command, *options, cwd=tmp_path), code)
     assert message in said
+    assert files_in(tmp_path) == before
+
+
+def test_a_file_alone_is_answered_with_the_command_that_imports_it(tmp_path: Path) -> None:
+    settings = read_trial("character_trajectories_sr4")
+    assert isinstance(settings.model, CKCNNConfig)
+    theirs = CKCNN(settings.model, describe(settings.data), torch.Generator().manual_seed(0))
+    torch.save(to_authors(theirs), tmp_path / "character_trajectories_sr4.pt")
+    said = ended(ckconv_sweep("import-checkpoint", "character_trajectories_sr4.pt", cwd=tmp_path))
+    first, command = said.splitlines()
+    assert first == (
+        "the published network character_trajectories_sr4 (2 blocks of 30 channels, 3 input "
+        "channels, 20 outputs); import it with:"
+    )
+    program, *arguments = shlex.split(command)
+    assert program == "ckconv-sweep"
+    said = ended(ckconv_sweep(*arguments, cwd=tmp_path))
+    assert said.startswith("100,696 parameters, 30 hidden channels: ")
+    found = read_trial(str(tmp_path / "character_trajectories_sr4" / "trial.yaml"))
+    assert (found.data, found.model.kernel) == (settings.data, settings.model.kernel)
+
+
+def test_a_rounded_omega_0_is_noticed(tmp_path: Path) -> None:
+    settings = read_trial("smnist_98k")
+    assert isinstance(settings.model, CKCNNConfig)
+    theirs = CKCNN(settings.model, describe(settings.data), torch.Generator().manual_seed(0))
+    torch.save(to_authors(theirs), tmp_path / "theirs.pt")
+    command = ["import-checkpoint", "theirs.pt", "--dataset", "smnist", "--omega-0", 31.09]
+    done = ckconv_sweep(*command, "--out", "ours", cwd=tmp_path)
+    ended(done)
+    assert done.stderr == "note: the omega_0 of smnist_98k is 31.09195739463897\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--dataset", "digits"], ["--omega-0", 9.5, "--out", "o"]])
+def test_weights_that_nobody_knows_are_not_imported_with_guesses(
+    options: list[object], tmp_path: Path
+) -> None:
+    published(tmp_path / "theirs.pt")
+    before = files_in(tmp_path)
+    said = refused(ckconv_sweep("import-checkpoint", "theirs.pt", *options, cwd=tmp_path))
+    assert "theirs.pt: no published network is known that has its sizes and name: 3 blocks" in said
+    assert "give --omega-0 with all digits, --dataset, --out" in said
     assert files_in(tmp_path) == before
 
 
