@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2b
 from typing import Literal
 
 Outcome = Literal["running", "completed", "pruned", "failed"]
@@ -64,8 +66,23 @@ def summary_of(metric: str) -> str:
 
 def log10_of(name: str) -> str:
     """The name of the logarithm of a setting that is searched on a logarithmic scale, which
-    MLflow's charts do not have: `log10/omega_0`."""
-    return f"{LOG10}{name}"
+    MLflow's charts do not have: `log10/omega_0`. A block's label, which is part of the setting's
+    name, may be any text."""
+    return f"{LOG10}{harmless(name)}"
+
+
+_MOST_CHARACTERS = 240
+"""Of a setting's name in MLflow, which takes 250 with what stands before it."""
+
+
+def harmless(name: str) -> str:
+    """A name that MLflow takes: the same where it takes that. Any other gets a digest, so that no
+    two become one: `adam+warm.omega_0` -> `adam_warm.omega_0_DIGEST`."""
+    kept = re.sub(r"[^\w.\- ]", "_", name)
+    if kept == name and len(name) <= _MOST_CHARACTERS:
+        return name
+    digest = blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{kept[: _MOST_CHARACTERS - 9]}_{digest}"
 
 
 def trial_name(number: int) -> str:

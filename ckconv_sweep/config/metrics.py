@@ -3,6 +3,7 @@ training or its validation split. `config/table.py` says how to add a score."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,6 +26,8 @@ class Score(Word):
     all answers are given."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.\- ]+", self.name):  # MLflow refuses other names
+            raise ValueError(f"{self.name!r}: a name is of letters, digits, _, -, . and spaces")
         if self.in_training and self.given == "answers":
             raise ValueError(f"{self.name}: an epoch of training keeps no answers")
 

@@ -132,7 +132,7 @@ class Standings:
     def _searched(self) -> str:
         lines = ["| searched setting | values |", "|---|---|"]
         lines += [
-            f"| `{name}` | {_cell(_values(domain))} |"
+            f"| `{_cell(name)}` | {_cell(_values(domain))} |"
             for name, domain in self.space.parameters().items()
         ]
         lines += [f"| constraint | {_cell(str(c))} |" for c in self.space.constraints]

@@ -110,7 +110,9 @@ class Runs:
         self.delivered_before: dict[int, list[EpochEnded]] = {}
         """Epochs of unfinished trials that an earlier session delivered; needed again where a run
         was deleted since."""
-        self.refused = 0
+        self._refused: set[str] = set()
+        self._without_run = 0
+        """How many records are of trials whose run was refused."""
         self._uri, self._sweep, self._base = uri, sweep, base
         self._say, self._marks = say, marks
         self._owed: dict[int, list[EpochEnded]] = {}
@@ -124,7 +126,7 @@ class Runs:
     @property
     def undelivered(self) -> int:
         """How many records MLflow did not take, though it answered."""
-        return self.refused + self._files.missing
+        return len(self._refused) + self._without_run + self._files.missing
 
     def connect(self) -> None:
         """Raises what MLflow raises when it cannot be reached; so do all that follow."""
@@ -187,7 +189,7 @@ class Runs:
                 self._start_trial(event)
         run_id = self._ids.get(number)
         if run_id is None:  # its run was refused
-            self.refused += len(events)
+            self._without_run += len(events)
             return
         epochs = [*self._owed.get(number, ()), *(e for e in events if isinstance(e, EpochEnded))]
         points = [
@@ -201,7 +203,7 @@ class Runs:
         # Nothing is marked of a run that lacks its file, so that it is all told again with it.
         mark = Mark() if self._files.lacks(run_id) else self._marks.setdefault(number, Mark())
         if points:
-            self._client.log_batch(run_id, metrics=points)
+            self._log(run_id, keys.trial_name(number), points)
             crash_point("tracking.delivered")
             mark.epochs = max(event.epoch.number for event in epochs)
             self._owed.pop(number, None)
@@ -212,12 +214,35 @@ class Runs:
 
     def refuse(self, what: str, error: Exception) -> None:
         """What MLflow refuses is not sent again: it would keep back all that follows."""
-        self.refused += 1
-        if self.refused == 1:
+        self._refused.add(what)
+        if len(self._refused) == 1:
             self._say(
                 f"MLflow at {without_password(self._uri)} refused {what} and goes without it: "
                 f"{reason(error, self._uri)}"
             )
+
+    def _log(self, run_id: str, name: str, values: Sequence[Any]) -> None:
+        """Log metrics, parameters and tags in one call. Where MLflow refuses one of them, the
+        others are logged without it.
+
+        Args:
+            name: of the run.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        kinds = [[v for v in values if isinstance(v, kind)] for kind in (Metric, Param, RunTag)]
+        try:
+            self._client.log_batch(run_id, *kinds)
+        except Exception as error:
+            if not is_refusal(error) or is_deleted(self._client.get_run(run_id)):
+                raise
+            if len(values) == 1:
+                at = f" at epoch {step}" if (step := getattr(values[0], "step", 0)) else ""
+                self.refuse(f"{values[0].key}{at} of {name}", error)
+                return
+            half = len(values) // 2
+            self._log(run_id, name, values[:half])
+            self._log(run_id, name, values[half:])
 
     def _run_of_sweep(self) -> str:
         if None not in self._ids:
@@ -234,7 +259,7 @@ class Runs:
                 },
             )
             if new:
-                self._write_params(run_id, sweep.params)
+                self._log(run_id, sweep.name, _params(sweep.params))
             self._ids[None] = run_id
         return self._ids[None]
 
@@ -265,7 +290,8 @@ class Runs:
             self._files.put(self._client, run_id, _trial_file(event.trial), new=new)
         if new:
             self._describe(run_id, event)
-            self._write_params(run_id, settings)  # the last: who finds them finds all before
+            # The last: who finds them finds all before.
+            self._log(run_id, keys.trial_name(event.number), _params(settings))
             # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
             self._marks[event.number] = Mark()
             self._owed[event.number] = self.delivered_before.pop(event.number, [])
@@ -283,16 +309,22 @@ class Runs:
                 known[keys.SUMMARY_PARAMETERS] = float(sweep.count_parameters(event.trial))
         domains = {} if sweep.space is None else sweep.space.parameters()
         short = short_names(domains)
-        for name, value in event.params.items():
-            domain = domains.get(name)
+        for path, value in event.params.items():
+            domain = domains.get(path)
             if isinstance(domain, Interval) and domain.log:
-                known[keys.log10_of(short[name])] = math.log10(value)
+                known[keys.log10_of(short[path])] = math.log10(value)
+        name = keys.trial_name(event.number)
         if known:
-            points = [Metric(name, value, event.started_ms, 0) for name, value in known.items()]
-            self._client.log_batch(run_id, metrics=points)
+            points = [Metric(key, value, event.started_ms, 0) for key, value in known.items()]
+            self._log(run_id, name, points)
         if sweep.data_digest:
             used = dataset_input(event.trial.data, base, sweep.data_digest)
-            self._client.log_inputs(run_id, datasets=[used])
+            try:
+                self._client.log_inputs(run_id, datasets=[used])
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self.refuse(f"the dataset of {name}", error)
 
     def _end_trial(self, run_id: str, event: Ended) -> None:
         from mlflow.entities import Metric, RunTag
@@ -304,10 +336,13 @@ class Runs:
         }
         summary = {keys.SUMMARY_EPOCHS: float(event.epochs)}
         summary |= {keys.summary_of(name): value for name, value in event.values.items()}
-        self._client.log_batch(
+        self._log(
             run_id,
-            metrics=[Metric(name, value, event.ended_ms, 0) for name, value in summary.items()],
-            tags=[RunTag(name, value) for name, value in tags.items() if value],
+            keys.trial_name(event.number),
+            [
+                *(Metric(name, value, event.ended_ms, 0) for name, value in summary.items()),
+                *(RunTag(name, value) for name, value in tags.items() if value),
+            ],
         )
         self._client.set_terminated(run_id, status=STATUS[event.outcome], end_time=event.ended_ms)
 
@@ -351,17 +386,11 @@ class Runs:
         self._client.update_run(run_id, name=name)
         self._client.set_tag(run_id, keys.TAG_SWEEP, sweep)
 
-    def _write_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
 
-        try:
-            self._client.log_batch(
-                run_id, params=[Param(name, str(value)) for name, value in params.items()]
-            )
-        except Exception as error:
-            if not is_refusal(error):
-                raise
-            self.refuse("the settings of a run", error)
+def _params(settings: Mapping[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, str(value)) for name, value in settings.items()]
 
 
 def _trial_file(trial: Trial) -> Mapping[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import threading
 import traceback
@@ -12,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sweep.in_process import make_space
 
 from ckconv_sweep import keys
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.metrics import Score
 from ckconv_sweep.errors import TrackingError
+from ckconv_sweep.tracking.charts import _columns
 from ckconv_sweep.tracking.store import check_answers
 
 from .mlflow_real import points_of, runs_of
@@ -66,25 +72,146 @@ def test_what_mlflow_refuses_is_said_once_and_does_not_keep_back_the_rest(
     assert where
 
 
-def test_one_refused_epoch_does_not_take_its_neighbours_with_it(database: str) -> None:
-    odd = record(0, "completed", 3, "epochs")
-    metrics = dict(odd.history[1].metrics) | {"not[allowed]": 1.0}
-    second = Epoch(number=2, metrics=metrics, timestamp_ms=odd.history[1].timestamp_ms)
+class _Picky:
+    """Refuses calls that hold a value of one of these names, as MLflow does."""
 
-    odd = replace(odd, history=(odd.history[0], second, odd.history[2]))
-    tracker, said = make(database, "odd")
-    tracker.catch_up([odd, RECORDS[1]], lambda r: SPACE.resolve(r.params, r.number))
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+        self.calls = 0
+        log_batch, log_inputs = MlflowClient.log_batch, MlflowClient.log_inputs
+
+        def check(*found: str) -> None:
+            self.calls += 1
+            if set(found) & set(names):
+                raise MlflowException("not this one", INVALID_PARAMETER_VALUE)
+
+        def picky_batch(client: Any, run_id: str, *values: Any, **more: Any) -> Any:
+            check(*(value.key for kind in (*values, *more.values()) for value in kind))
+            return log_batch(client, run_id, *values, **more)
+
+        def picky_inputs(client: Any, run_id: str, **more: Any) -> None:
+            check("a dataset")
+            log_inputs(client, run_id, **more)
+
+        monkeypatch.setattr(MlflowClient, "log_batch", picky_batch)
+        monkeypatch.setattr(MlflowClient, "log_inputs", picky_inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "missing"),
+    [
+        ("train/loss", "train/loss at epoch 1 of t000", 4),  # of two trials, three and one epochs
+        ("summary/epochs", "summary/epochs of t000", 2),
+        ("summary/parameters", "summary/parameters of t000", 2),
+        ("model.dropout", "model.dropout of one", 3),  # of the sweep, too
+        ("outcome", "outcome of t000", 2),
+        ("a dataset", "the dataset of t000", 2),
+    ],
+)
+def test_one_refused_value_costs_nothing_else_of_a_trial(
+    name: str, said: str, missing: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"count_parameters": lambda trial: 7, "data_digest": "ab"}
+    whole, _ = make(database, "whole", more=more)
+    refusing, heard = make(database, "one", more=more)
+    for tracker in (whole, refusing):
+        tracker.catch_up(RECORDS[:2], lambda r: SPACE.resolve(r.params, r.number))
+        tracker.start()
+        assert tracker.close("FINISHED") == (0 if tracker is whole else missing)
+        if tracker is whole:
+            _Picky(monkeypatch, name)
+    assert len(heard) == 1
+    assert f"refused {said} and goes without it: not this one" in heard[0]
+    before, after = (runs_of(database, name) for name in ("whole", "one"))
+    for number in ("t000", "t001"):
+        there, left = before[number], after[number]
+        assert left.info.status == "FINISHED"
+        points = points_of(database, there)
+        points.pop(name, None)
+        assert points_of(database, left) == points
+        assert left.data.params == {k: v for k, v in there.data.params.items() if k != name}
+        lost = {k for k in there.data.tags if k not in left.data.tags}
+        assert lost == {name} & {"outcome"}
+        assert bool(left.inputs.dataset_inputs) == (name != "a dataset")
+
+
+def test_of_a_thousand_values_the_refused_one_is_found_in_a_few_calls(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = record(0, "completed", 3, "epochs")
+    many = {f"val/{i}": 0.5 for i in range(300)}
+    history = [replace(epoch, metrics={**epoch.metrics, **many}) for epoch in long.history]
+    history[1] = replace(history[1], metrics={**history[1].metrics, "odd": 1.0})
+    picky = _Picky(monkeypatch, "odd")
+    tracker, said = make(database, "many")
+    long = replace(long, history=tuple(history))
+    tracker.catch_up([long], lambda r: SPACE.resolve(r.params, r.number))
     tracker.start()
     assert tracker.close("FINISHED") == 1
-    assert len(said) == 1
-    assert "refused epoch 2 of trial 0" in said[0]
-    runs = runs_of(database, "odd")
-    points = points_of(database, runs["t000"])
-    assert [step for step, _, _ in points["val/accuracy"]] == [1, 3]
-    assert [run.info.status for run in runs.values()] == ["FINISHED"] * 3
+    assert "refused odd at epoch 2 of t000" in said[0]
+    assert picky.calls < 40
+    run = runs_of(database, "many")["t000"]
+    assert [step for step, _, _ in points_of(database, run)["val/299"]] == [1, 2, 3]
 
 
-def test_settings_that_differ_from_those_there_are_refused_and_the_curve_still_arrives(
+LABELS = ["adam+warm", "adam*warm", "50%", "a/../b", "`x' or tags", "m" * 300, "m" * 301]
+
+
+def test_labels_of_blocks_may_be_any_text(uri: str) -> None:
+    """A label is part of a setting's name, and that of a metric's."""
+    blocks = "".join(
+        f"      {json.dumps(label)}: {{name: adam, learning_rate: "
+        "{low: 1e-4, high: 1e-3, log: true}}\n"
+        for label in LABELS
+    )
+    space = make_space(search=f"  optimizer:\n    choices:\n{blocks}")
+    records = [
+        replace(
+            record(i, "completed", 1, "epochs"),
+            params={"optimizer": label, f"optimizer.{label}.learning_rate": 1e-4 * (i + 1)},
+        )
+        for i, label in enumerate(LABELS)
+    ]
+    name = f"labels-{uri[:6]}"
+    tracker, said = make(uri, name, space=space, more={"space": space})
+    tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))
+    tracker.start()
+    assert tracker.close("FINISHED") == 0, said
+    assert said == []
+    axes = {
+        axis: value
+        for run in runs_of(uri, name).values()
+        for axis, value in run.data.metrics.items()
+        if axis.startswith(keys.LOG10)
+    }
+    assert sorted(axes.values()) == pytest.approx(sorted(math.log10(1e-4 * i) for i in range(1, 8)))
+    drawn = {axis for column in _columns(space) if (axis := column.axis)}
+    assert drawn <= axes.keys()
+
+
+@given(st.lists(st.text(min_size=1, max_size=400), min_size=2, max_size=4, unique=True))
+@example(["a+b", "a*b", "a_b"])
+@example(["x" * 500, "x" * 501])
+def test_mlflow_takes_any_setting_under_a_name_of_its_own(names: list[str]) -> None:
+    from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name
+
+    made = [keys.log10_of(f"{name}.omega_0") for name in names]
+    assert len(set(made)) == len(names)
+    for name in made:
+        _validate_metric_name(name)  # type: ignore[no-untyped-call]
+        assert len(name) <= MAX_ENTITY_KEY_LENGTH
+    assert keys.log10_of("kernel.omega_0") == "log10/kernel.omega_0"
+
+
+def test_a_score_whose_name_mlflow_would_refuse_is_not_registered() -> None:
+    with pytest.raises(ValueError, match=r"'f1@5': a name is of letters"):
+        Score("f1@5", "somewhere:f1", "max", ("binary",))
+
+
+def test_settings_that_differ_from_those_there_are_refused_and_all_else_arrives(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -103,9 +230,13 @@ def test_settings_that_differ_from_those_there_are_refused_and_the_curve_still_a
     tracker.start()
     assert tracker.close("FINISHED") == 1
     assert len(said) == 1
-    assert "refused the settings of a run" in said[0]
+    assert "refused model.dropout of t000" in said[0]
     runs = runs_of(database, "other")
     assert len(points_of(database, runs["t000"])["val/accuracy"]) == 3
+    assert runs["t000"].data.params == runs["t001"].data.params | {
+        "model.dropout": "0.9",
+        "training.seed": "5",
+    }
     assert [run.info.status for run in runs.values()] == ["FINISHED"] * 3
 
 
