@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console
+from rich.control import Control
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from ckconv_sweep.cli.words import count, duration, number, score, scores, settings
-from ckconv_sweep.config.grid import most_trials
-from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Metric, Trial
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.record.trials import TrialRecord
-
-
-def progress(name: str, space: Space, rejected: int = 0) -> AbstractContextManager[Listener]:
-    """The view of a sweep that fits where the output goes; `rejected` as in `most_trials`."""
-    return view_of(name, space.metrics, most_trials(space, rejected))
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.record.trials import TrialRecord, rejected
+from ckconv_sweep.report.progress import Progress, Unfinished
 
 
 @contextlib.contextmanager
-def view_of(name: str, metrics: Sequence[Metric], trials: int | None = None) -> Iterator[Listener]:
-    """The view of so many trials, or of a single run (None), that fits where the output goes."""
+def view_of(
+    name: str,
+    metrics: Sequence[Metric],
+    space: Space | None = None,
+    records: Sequence[TrialRecord] = (),
+    *,
+    since: float | None = None,
+) -> Iterator[Listener]:
+    """The view that fits where the output goes.
+
+    Args:
+        metrics: the primary one first.
+        space: of the sweep; None for a single run.
+        records: what there is of the sweep, which is shown while its driver starts.
+        since: when the driver started, in seconds since 1970; now, if left out.
+    """
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(metrics, alone=trials is None)
+        plain = PlainLines(metrics, alone=space is None)
+        if records and since is None:
+            plain.say(resumed_in_words(records))
+        yield plain
         return
-    view = LiveView(name, metrics, trials, console)
+    progress = Progress(metrics, space, rejected(records))
+    progress.begin([record for record in records if record.counts])
+    view = LiveView(name, metrics, progress, console, since=time.time() if since is None else since)
     with view.shown():
         yield view
+
+
+def resumed_in_words(records: Sequence[TrialRecord]) -> str:
+    """What a resumed sweep has already."""
+    counted = [record.outcome for record in records if record.counts]
+    unfinished = counted.count("running")
+    ended = count(len(counted) - unfinished, "trial")
+    return f"resuming: {ended} ended before, {unfinished} unfinished"
 
 
 class PlainLines(Listener):
@@ -52,14 +72,6 @@ class PlainLines(Listener):
     def __init__(self, metrics: Sequence[Metric], *, alone: bool = False) -> None:
         self._metric, self._beside, self._alone = metrics[0], _beside(metrics), alone
         self._epochs: dict[int, int] = {}
-
-    def begin(self, records: Sequence[TrialRecord]) -> None:
-        if records:
-            unfinished = sum(r.outcome == "running" for r in records)
-            self.say(
-                f"resuming: {count(len(records) - unfinished, 'trial')} ended before, {unfinished} "
-                f"unfinished"
-            )
 
     def hear(self, event: Event) -> None:
         name = "" if self._alone else trial_name(event.number) + " "
@@ -105,155 +117,199 @@ def ended_in_words(event: Ended) -> str:
     return f"failed ({event.reason}) after {event.epochs} epochs: {last}"
 
 
-@dataclass
-class _Row:
-    trial: Trial
-    params: Mapping[str, Any]
-    before: int
-    """Epochs that it had when we first heard of it."""
-    epoch: Epoch | None = None
-    best: float | None = None
-
-    @property
-    def share_before(self) -> float:
-        """How much of the trial was done then."""
-        return self.before / self.trial.training.epochs
-
-    @property
-    def share(self) -> float:
-        """How much of it is done now."""
-        number = self.before if self.epoch is None else self.epoch.number
-        return number / self.trial.training.epochs
-
-
 class LiveView(Listener):
-    """Counts, the best so far and a line for each running trial, redrawn in place.
+    """Counts, the best so far and the running trials, redrawn in place.
 
     Args:
         metrics: the primary one first.
-        asked: how many trials the sweep has in all; None for a trial that runs alone.
+        progress: is kept up to date with what the view hears.
+        since: when the driver started, in seconds since 1970.
     """
 
     def __init__(
-        self, name: str, metrics: Sequence[Metric], asked: int | None, console: Console
+        self,
+        name: str,
+        metrics: Sequence[Metric],
+        progress: Progress,
+        console: Console,
+        *,
+        since: float,
     ) -> None:
-        self._name, self._asked, self._console = name, asked, console
-        self._metric, self._beside = metrics[0], _beside(metrics)
-        self._rows: dict[int, _Row] = {}
-        self._counts: Counter[str] = Counter()
-        self._best: tuple[float, int, int, str] | None = None
-        self._begun = asked is None  # a single run starts no Ray
-        self._start = time.monotonic()
-        self._epochs, self._ended_seen = 0, 0.0
-        self._live = Live(
-            console=console, get_renderable=self._draw, transient=True, refresh_per_second=4
-        )
+        self._name, self._known, self._console, self._since = name, progress, console, since
+        self._metric, self._others = metrics[0], _beside(metrics)
+        self._alone = progress.asked is None
+        self._begun = self._alone  # a single run starts no Ray
+        self._said: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+        self._lock = threading.Lock()
+        self._live = self._new_live()
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        with self._live:
+        """Draw it again and again while the block runs, and take it away at the end."""
+        over = threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(over,), name="view", daemon=True)
+        self._live.start()
+        ticker.start()
+        try:
             yield
+        finally:
+            over.set()
+            ticker.join()
+            self._live.stop()
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
-        self._begun = True
-        self._counts.update(r.outcome for r in records if r.outcome != "running")
-        for record in records:
-            if record.history:
-                chosen = best(record.history, self._metric.model_copy(update={"at": "best"}))
-                self._offer(
-                    chosen.metrics[self._metric.name], record.number, chosen.number, record.params
-                )
+        with self._lock:
+            self._begun = True
+            self._known.begin(records)
 
     def hear(self, event: Event) -> None:
-        match event:
-            case Started():
-                self._rows[event.number] = _Row(event.trial, event.params, event.epochs_before)
-            case EpochEnded():
-                row = self._rows[event.number]
-                row.epoch, row.best = event.epoch, event.best
-                self._epochs += event.epoch.number > row.before
-                self._offer(event.best, event.number, event.epoch.number, row.params)
-            case Rejected():
-                self._asked = event.most
-            case Ended():
-                if (left := self._rows.pop(event.number, None)) is not None:
-                    self._ended_seen += 1 - left.share_before
-                self._counts[event.outcome] += 1
-                if event.outcome == "failed":
-                    self.say(f"{trial_name(event.number)} {ended_in_words(event)}")
+        with self._lock:
+            self._known.hear(event)
+        if isinstance(event, Ended) and event.outcome == "failed":
+            self.say(f"{trial_name(event.number)} {ended_in_words(event)}")
 
     def say(self, message: str) -> None:
+        self._said.append(message)
         self._console.print(message, highlight=False, markup=False)
 
-    def _offer(self, value: float, trial: int, epoch: int, params: Mapping[str, Any]) -> None:
-        if self._best is None or self._metric.better(value, self._best[0]):
-            self._best = (value, trial, epoch, settings(params))
+    def _new_live(self) -> Live:
+        return Live(
+            console=self._console, get_renderable=self._draw, auto_refresh=False, transient=True
+        )
 
-    def _draw(self) -> RenderableType:
-        return Group(*self._headlines(), self._best_line(), self._table())
+    def _tick(self, over: threading.Event) -> None:
+        size, last = self._console.size, False
+        while not last:
+            last = over.wait(_SECONDS_BETWEEN_DRAWINGS)
+            if self._console.size != size:
+                size = self._console.size
+                self._begin_screen()
+            self._live.refresh()
 
-    def _headlines(self) -> Iterator[Text]:
-        """A line that does not fit is cut: a wrapped one would be left behind on the screen."""
-        done = sum(self._counts.values())
-        elapsed = time.monotonic() - self._start
-        counts = self._name
-        if self._asked is not None:
-            counts += (
-                f": {done} of {self._asked} trials ended ({self._counts['completed']} completed, "
-                f"{self._counts['pruned']} pruned, {self._counts['failed']} failed), "
-                f"{len(self._rows)} running"
-            )
-        yield _line(counts, "bold")
-        pace = f"{60 * self._epochs / elapsed:.0f} epochs a minute, " if self._epochs else ""
-        yield _line(f"{pace}{duration(elapsed)} elapsed{self._time_left(done, elapsed)}", "dim")
+    def _begin_screen(self) -> None:
+        """A terminal of another size has wrapped the old lines anew, each in its own way: only an
+        empty screen has no dead ones."""
+        self._live.stop()
+        self._console.control(Control.clear(), Control.home())
+        for message in self._said:
+            self._console.print(message, highlight=False, markup=False)
+        self._live = self._new_live()
+        self._live.start()
 
-    def _time_left(self, done: int, elapsed: float) -> str:
-        """From the pace of the epochs that we heard of, early stopping included."""
-        if self._asked is None:
-            row = next(iter(self._rows.values()), None)
-            if row is None or row.epoch is None or not self._epochs:
-                return ""
-            epochs_left = row.trial.training.epochs - row.epoch.number
-            return f", about {duration(elapsed / self._epochs * epochs_left)} left"
-        rows = self._rows.copy().values()
-        through = self._ended_seen + sum(row.share - row.share_before for row in rows)
-        if not self._epochs or through <= 0:
-            return ""
-        left = self._asked - done - sum(row.share for row in rows)
-        return f", about {duration(elapsed * left / through)} left"
+    def _draw(self) -> Text:
+        width, height = self._console.size
+        with self._lock:
+            return Text("\n", no_wrap=True).join(self.lines(width, height - 1))
 
-    def _best_line(self) -> Text:
-        if self._best is None:
-            said = "no epoch has ended yet" if self._begun else "reading the data and starting Ray"
-            return _line(said, "dim")
-        value, trial, epoch, changed = self._best
-        which = "" if self._asked is None else f"{trial_name(trial)}, "
-        said = f"best {self._metric.name} so far: {score(value)} ({which}epoch {epoch})"
-        return _line(f"{said}  {changed}", "green")
+    def lines(self, width: int, height: int) -> list[Text]:
+        """What it shows, no line longer than `width`. Where `height` lines cannot hold it, settings
+        are cut, then running trials are counted."""
+        for below in (True, False):
+            head = [
+                *self._wrapped(self._counts(), "bold", width),
+                *self._wrapped(self._pace(), "dim", width),
+                *self._best(width, below=below),
+            ]
+            table = self._table(width, below=below)
+            if len(head) + len(table) <= height:
+                return [*head, *table]
+        rows = max(1, height - len(head) - 1)  # the heading is one of them
+        hidden = Text(f"and {len(table) - rows} more running", "dim")
+        return [*head, *table[:rows], hidden][:height]
 
-    def _table(self) -> Table:
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for heading in ("trial", "epoch", self._metric.name, "best", *self._beside, "s/epoch"):
-            table.add_column(heading, justify="right", no_wrap=True, min_width=max(6, len(heading)))
-        table.add_column("settings", overflow="ellipsis", no_wrap=True, ratio=1)
-        for trial, row in sorted(self._rows.copy().items()):
-            epochs = row.trial.training.epochs
-            if row.epoch is None:
-                cells = [f"0/{epochs}", *[""] * (3 + len(self._beside))]
-            else:
-                metrics = row.epoch.metrics
-                cells = [
-                    f"{row.epoch.number}/{epochs}",
-                    score(metrics[self._metric.name]),
-                    score(row.best) if row.best is not None else "",
-                    *(number(metrics[name]) for name in self._beside),
-                    f"{metrics['time/epoch_seconds']:.2f}",
-                ]
-            table.add_row(
-                "" if self._asked is None else trial_name(trial), *cells, settings(row.params)
-            )
-        return table
+    def _wrapped(self, text: str, style: str, width: int) -> list[Text]:
+        return list(Text(text, style).wrap(self._console, width))
+
+    def _counts(self) -> str:
+        known = self._known
+        if self._alone:
+            return self._name
+        counts = known.counts
+        return (
+            f"{self._name}: {known.ended} of {known.asked} trials ended "
+            f"({counts['completed']} completed, {counts['pruned']} pruned, "
+            f"{counts['failed']} failed), {len(known.running)} running"
+        )
+
+    def _pace(self) -> str:
+        known, told = self._known, [f"{duration(time.time() - self._since)} elapsed"]
+        if not self._begun:
+            return f"{told[0]}, reading the data and starting Ray"
+        if known.epochs_a_minute is not None:
+            told.insert(0, f"{known.epochs_a_minute:.0f} epochs a minute")
+        if known.seconds_left is not None:
+            told.append(f"about {duration(known.seconds_left)} left")
+        return ", ".join(told)
+
+    def _best(self, width: int, *, below: bool) -> list[Text]:
+        best = self._known.best
+        if best is None:
+            return self._wrapped("no epoch has ended yet", "dim", width)
+        which = "" if self._alone else f"{trial_name(best.trial)}, "
+        said = f"best {self._metric.name} so far: {score(best.value)} ({which}epoch {best.epoch})"
+        params = settings(best.params)
+        fits = cell_len(said) + _GAP + cell_len(params) <= width
+        return self._beside(said, params, "green", width, below=below and not fits)
+
+    def _table(self, width: int, *, below: bool) -> list[Text]:
+        """A heading and the running trials, with as many columns as fit."""
+        trials = self._known.running
+        if not trials:
+            return []
+        cells = [self._cells(trial_name(n), trial) for n, trial in trials.items()]
+        names = ["trial", "epoch", self._metric.name, "best", *self._others, "s/epoch"]
+        columns = [*zip(*[names, *cells], strict=True)]
+        widths = [5, *(max(6, *map(cell_len, column)) for column in columns[1:])]
+        if self._alone:
+            del columns[0], widths[0]
+        while sum(widths) + _GAP * len(widths) > width and len(widths) > _LEAST_COLUMNS:
+            del columns[-1], widths[-1]
+        said = [
+            (" " * _GAP).join(cell.rjust(size) for cell, size in zip(row, widths, strict=True))
+            for row in zip(*columns, strict=True)
+        ]
+        params = [settings(trial.params) for trial in trials.values()]
+        fits = cell_len(said[0]) + _GAP + max(map(cell_len, params)) <= width
+        below = below and not fits
+        lines = self._beside(said[0], "" if below else "settings", "dim", width, below=False)
+        for row, changed in zip(said[1:], params, strict=True):
+            lines += self._beside(row, changed, "", width, below=below)
+        return lines
+
+    def _cells(self, name: str, trial: Unfinished) -> list[str]:
+        epoch = trial.epoch
+        told = [name, f"{trial.done}/{trial.epochs}"]
+        if epoch is None:
+            return [*told, *[""] * (3 + len(self._others))]
+        metrics = epoch.metrics
+        return [
+            *told,
+            score(metrics[self._metric.name]),
+            "" if trial.best is None else score(trial.best),
+            *(number(metrics[name]) for name in self._others),
+            f"{metrics['time/epoch_seconds']:.2f}",
+        ]
+
+    def _beside(self, said: str, params: str, style: str, width: int, *, below: bool) -> list[Text]:
+        """A line and its settings: on lines of their own below it, or as much as there is room for
+        in the same one."""
+        line = Text(said, style)
+        line.truncate(width, overflow="ellipsis")
+        if below:
+            under = Text(params, "dim").wrap(self._console, width - _GAP)
+            return [line, *(Text(" " * _GAP).append_text(part) for part in under)]
+        room = width - cell_len(said) - _GAP
+        if room >= min(_LEAST_ROOM, cell_len(params)):
+            changed = Text(params, "dim" if style == "dim" else "")
+            changed.truncate(room, overflow="ellipsis")
+            line.append(" " * _GAP).append_text(changed)
+        return [line]
 
 
-def _line(text: str, style: str) -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+_SECONDS_BETWEEN_DRAWINGS = 0.25
+_KEPT_MESSAGES = 20
+"""That stand above the view again on a screen of another size."""
+_GAP = 2
+_LEAST_COLUMNS = 4
+_LEAST_ROOM = 14
+"""For settings, in characters."""

@@ -256,7 +256,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
             typer.echo(told)
     placement = options.placement(space)
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
-    from ckconv_sweep.cli.progress import progress
+    from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import ClusterLost
@@ -288,7 +288,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
     with at_the_end(options.on_finish, folder, space.metric) as finish:
         try:
             with (
-                progress(folder.name, space, rejected(records)) as view,
+                view_of(folder.name, space.metrics, space, records) as view,
                 at_each_best(options.on_best, folder, space.metric, view) as best,
             ):
                 session = run_sweep(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,33 +44,42 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
 def _look_on(folder: SweepFolder) -> None:
     """Until no driver holds the sweep any more. Raises KeyboardInterrupt after a Ctrl-C, but not
     from within SQLAlchemy's callbacks, where Python would swallow it."""
-    from ckconv_sweep.cli.progress import PlainLines, progress
+    with _interrupts() as asked_to_end:
+        while _budget_changed(folder, asked_to_end):
+            pass
+
+
+def _budget_changed(folder: SweepFolder, asked_to_end: threading.Event) -> bool:
+    """Look on until no driver holds the sweep any more, or it was extended."""
+    from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.trials import rejected
 
-    with (
-        _interrupts() as asked_to_end,
-        folder.records.open() as study,
-        progress(folder.name, study.space) as view,
-    ):
-        news, brief, held = News(study.space), isinstance(view, PlainLines), True
-        found = study.trials()
-        most = most_trials(study.space, rejected(found))
-        records = [record for record in found if record.counts]
-        news.skip(records)
-        if brief:
-            over = sum(record.outcome != "running" for record in records)
-            view.say(f"{over} of {most} trials ended; a line for each follows")
-        else:
-            view.begin(records)
-        while held:
-            held = folder.records.holder() is not None  # asked first, so that the end is read, too
-            for event in news.of(study.trials()):
-                if not brief or isinstance(event, Ended):
-                    view.hear(event)
-            if held and asked_to_end.wait(_PAUSE_SECONDS):
-                raise KeyboardInterrupt
+    since = folder.records.held_since() or time.time()
+    with folder.records.open() as study:
+        space, found = study.space, study.trials()
+        written = study.note("space")
+        with view_of(folder.name, space.metrics, space, found, since=since) as view:
+            news, brief, held = News(space), isinstance(view, PlainLines), True
+            records = [record for record in found if record.counts]
+            news.skip(records)
+            if brief:
+                over = sum(record.outcome != "running" for record in records)
+                most = most_trials(space, rejected(found))
+                view.say(f"{over} of {most} trials ended; a line for each follows")
+            else:
+                view.begin(records)
+            while held:
+                held = folder.records.holder() is not None  # asked first: the end is read, too
+                for event in news.of(study.trials()):
+                    if not brief or isinstance(event, Ended):
+                        view.hear(event)
+                if study.note("space") != written:
+                    return True
+                if held and asked_to_end.wait(_PAUSE_SECONDS):
+                    raise KeyboardInterrupt
+    return False
 
 
 @contextlib.contextmanager

@@ -25,11 +25,13 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnded:
-    """An epoch is acknowledged; `best` is the trial's metric at its best epoch so far."""
+    """An epoch is acknowledged; `best` is the trial's metric at its best epoch so far, `session`
+    the number of the driver's session, from 1."""
 
     number: int
     epoch: Epoch
     best: float
+    session: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

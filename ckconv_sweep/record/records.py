@@ -94,6 +94,12 @@ class Records:
         """Who holds the lock, in words; None when nobody does."""
         return lock.holder(self._lock)
 
+    def held_since(self) -> float | None:
+        """When the lock was last taken or released, in seconds since 1970; None if it is gone."""
+        with contextlib.suppress(OSError):
+            return self._lock.stat().st_mtime
+        return None
+
     def holder_was_killed(self) -> bool:
         """Whether the last holder of a free lock died before it could release it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):

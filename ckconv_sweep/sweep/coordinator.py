@@ -157,7 +157,8 @@ class Coordinator:
         crash_point("epoch.acknowledged")
         running.history.append(epoch)
         best = objective(history, metric.model_copy(update={"at": "best"}))
-        self._tell(EpochEnded(number=number, epoch=epoch, best=best))
+        session = self._sessions.number
+        self._tell(EpochEnded(number=number, epoch=epoch, best=best, session=session))
         if isinstance(verdict, Stop):
             self._end(number, "pruned")
             return False

@@ -75,6 +75,7 @@ def run_single(
         begun, _ = checkpoint.newest(folder)
         if begun is not None and not allow_data_change:
             check_same(checkpoint.data_of(begun), task.identity, where=str(folder), hint=PUT_BACK)
+        before = len((begun or {}).get("history", ()))
         del begun
         tracker = Tracker(
             tracking_uri,
@@ -99,7 +100,7 @@ def run_single(
             at_best = trial.metric.model_copy(update={"at": "best"})
             tell(EpochEnded(number=0, epoch=epoch, best=objective(history, at_best)))
 
-        tell(Started(number=0, trial=trial, params={}, started_ms=_now_ms()))
+        tell(Started(number=0, trial=trial, params={}, started_ms=_now_ms(), epochs_before=before))
         signal_exit_code = None
         outcome: keys.Outcome = "completed"
         reason = message = ""

@@ -258,7 +258,8 @@ def events_of(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> l
     ]
     for i, epoch in enumerate(record.history):
         best = objective(record.history[: i + 1], at_best)
-        events.append(EpochEnded(number=record.number, epoch=epoch, best=best))
+        session = record.sessions[i] if i < len(record.sessions) else 1
+        events.append(EpochEnded(number=record.number, epoch=epoch, best=best, session=session))
     if record.outcome != "running":
         events.append(
             Ended(

@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from ckconv_sweep.cli import words
-from ckconv_sweep.cli.progress import LiveView, PlainLines
+from ckconv_sweep.cli.progress import LiveView, PlainLines, view_of
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.progress import Progress
+from tests.report.records import record
+from tests.sweep.in_process import make_space
 
 TRIAL = Trial.model_validate(
     {"data": {"name": "digits"}, "model": {"hidden_channels": 4}, "training": {"epochs": 5}}
@@ -107,36 +114,35 @@ def test_further_metrics_stand_beside_the_first_in_every_line(
     assert end.endswith("completed after 5 epochs, val/accuracy 0.5000, val/loss 0.2500")
 
 
-def test_further_metrics_have_a_column_in_the_live_view() -> None:
-    console = Console(file=io.StringIO(), width=80, height=40, force_terminal=True)
-    view = LiveView("digits", TWO, 2, console)
-    with view.shown():
-        for event in (started(0, dropout=0.1), started(1, dropout=0.2)):
-            view.hear(event)
-        view.hear(with_loss(epoch_ended(0, 1, 0.5, 0.5), 0.25))
-    assert isinstance(console.file, io.StringIO)
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue()).splitlines()
-    (heading, *_) = [line.split() for line in reversed(lines) if "val/loss" in line]
-    assert heading[2:6] == ["val/accuracy", "best", "val/loss", "train/loss"]
-    (row, *_) = [line.split() for line in reversed(lines) if line.lstrip().startswith("t000")]
-    assert row[1:6] == ["1/5", "0.5000", "0.5000", "0.25", "1.235"]
+SPACE = make_space(trials=8, epochs=5)
 
 
-def drawn(events: list[Event], asked: int | None, width: int = 120, *, begun: bool = True) -> str:
-    """The last picture of the live view, as plain text."""
-    console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True)
-    view = LiveView("digits", (Metric(),), asked, console)
-    with view.shown():
-        if begun:
-            view.begin([])
-        for event in events:
-            view.hear(event)
-    assert isinstance(console.file, io.StringIO)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
-    return text[text.rindex("digits") :]
+def view_on(
+    size: tuple[int, int] = (120, 40),
+    *,
+    metrics: tuple[Metric, ...] = (Metric(),),
+    alone: bool = False,
+    records: Sequence[TrialRecord] = (),
+) -> LiveView:
+    console = Console(file=io.StringIO(), width=size[0], height=size[1], force_terminal=True)
+    known = Progress(metrics, None if alone else SPACE)
+    known.begin(records)
+    return LiveView("digits", metrics, known, console, since=time.time())
 
 
-SCRIPT = [
+def drawn(
+    events: Sequence[Event], size: tuple[int, int] = (120, 40), *, begun: bool = True, **others: Any
+) -> list[str]:
+    """What the live view shows after these events."""
+    view = view_on(size, **others)
+    if begun:
+        view.begin(others.get("records", ()))
+    for event in events:
+        view.hear(event)
+    return [line.plain.rstrip() for line in view.lines(size[0], size[1] - 1)]
+
+
+SCRIPT: list[Event] = [
     started(0, dropout=0.1),
     started(1, dropout=0.2),
     epoch_ended(0, 1, 0.25, 0.25),
@@ -147,89 +153,114 @@ SCRIPT = [
     ended(2, "failed", 0, "nonfinite", "train/loss became nan"),
     started(3, dropout=0.4),
 ]
+MANY = {f"setting_{i}": i / 7 for i in range(9)}
+"""Settings that no terminal has room for beside a trial's numbers."""
 
 
 def test_the_live_view_counts_what_ended_and_what_runs() -> None:
-    text = drawn(SCRIPT, asked=8)
-    assert "2 of 8 trials ended" in text
-    assert "0 completed, 1 pruned, 1 failed" in text
-    assert "2 running" in text
+    counts, *_ = drawn(SCRIPT)
+    assert counts == ("digits: 2 of 8 trials ended (0 completed, 1 pruned, 1 failed), 2 running")
 
 
 def test_the_live_view_names_the_best_so_far_and_its_settings() -> None:
-    assert "best val/accuracy so far: 0.8750 (t001, epoch 1)  dropout=0.2" in drawn(SCRIPT, asked=8)
+    assert "best val/accuracy so far: 0.8750 (t001, epoch 1)  dropout=0.2" in drawn(SCRIPT)
 
 
 def test_the_live_view_has_a_row_for_each_running_trial() -> None:
-    rows = [line.split() for line in drawn(SCRIPT, asked=8).splitlines() if " dropout=" in line]
-    rows = [row for row in rows if row[0].startswith("t0")]
-    assert rows == [
+    assert [line.split() for line in drawn(SCRIPT)[3:]] == [
+        ["trial", "epoch", "val/accuracy", "best", "train/loss", "s/epoch", "settings"],
         ["t000", "2/5", "0.5000", "0.5000", "1.235", "0.50", "dropout=0.1"],
         ["t003", "0/5", "dropout=0.4"],
     ]
 
 
+def test_further_metrics_have_a_column_in_the_live_view() -> None:
+    events = [started(0, dropout=0.1), with_loss(epoch_ended(0, 1, 0.5, 0.5), 0.25)]
+    heading, row = (line.split() for line in drawn(events, metrics=TWO)[3:])
+    assert heading[2:6] == ["val/accuracy", "best", "val/loss", "train/loss"]
+    assert row[1:6] == ["1/5", "0.5000", "0.5000", "0.25", "1.235"]
+
+
 def test_the_live_view_of_a_trial_alone_has_no_counts() -> None:
-    text = drawn([started(0), epoch_ended(0, 1, 0.5, 0.5)], asked=None)
+    text = "\n".join(drawn([started(0), epoch_ended(0, 1, 0.5, 0.5)], alone=True))
     assert "trials" not in text
     assert "t000" not in text
     assert "best val/accuracy so far: 0.5000 (epoch 1)" in text
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_the_live_view_never_wraps(width: int) -> None:
-    lines = drawn(SCRIPT, asked=8, width=width).splitlines()
-    assert max(map(len, lines)) <= width
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (60, 24), (44, 12)])
+@pytest.mark.parametrize("trials", [2, 40])
+def test_no_terminal_is_too_narrow_for_trial_epoch_value_and_best(
+    size: tuple[int, int], trials: int
+) -> None:
+    events: list[Event] = []
+    for number in range(trials):
+        events += [started(number, **MANY), with_loss(epoch_ended(number, 3, 0.5, 0.75), 0.25)]
+    lines = drawn(events, size, metrics=TWO)
+    assert len(lines) < size[1]
+    assert max(map(len, lines)) <= size[0]
+    (place,) = (i for i, line in enumerate(lines) if line.split()[:1] == ["trial"])
+    assert lines[place].split()[:4] == ["trial", "epoch", "val/accuracy", "best"]
+    assert lines[place + 1].split()[:4] == ["t000", "3/5", "0.5000", "0.7500"]
+    hidden = re.search(r"and (\d+) more running", lines[-1])
+    rows = sum(line.split()[0].startswith("t0") for line in lines[place:])
+    assert rows + (int(hidden[1]) if hidden else 0) == trials
+
+
+def test_settings_stand_below_a_trial_where_there_is_room_and_are_cut_where_there_is_none() -> None:
+    few = drawn([started(n, **MANY) for n in range(2)], (80, 24))
+    every = " ".join(f"setting_{i}={i / 7:.4g}" for i in range(9))
+    assert " ".join(" ".join(few).split()).count(every) == 2
+    many = drawn([started(n, **MANY) for n in range(12)], (80, 24))
+    assert sum("setting_0=0 " in line and line.endswith("…") for line in many) == 12
 
 
 def test_before_the_first_epoch_the_live_view_says_so() -> None:
-    assert "no epoch has ended yet" in drawn([started(0)], asked=3)
+    assert "no epoch has ended yet" in drawn([started(0)])
 
 
-def test_before_the_session_begins_the_live_view_says_what_it_waits_for() -> None:
-    assert "reading the data and starting Ray" in drawn([], asked=3, begun=False)
+EARLIER = [
+    record(0, [0.5, 0.75]),
+    record(1, [0.25], "pruned"),
+    record(2, [0.125], "running"),
+]
 
 
-def test_the_time_that_is_left_does_not_count_epochs_that_were_there_before(
-    monkeypatch: pytest.MonkeyPatch,
+def test_while_ray_starts_a_resumed_sweep_is_shown_as_it_was_left() -> None:
+    counts, pace, best, *more = drawn([], records=EARLIER, begun=False)
+    assert counts == "digits: 2 of 8 trials ended (1 completed, 1 pruned, 0 failed), 0 running"
+    assert pace == "0:00 elapsed, reading the data and starting Ray"
+    assert best.startswith("best val/accuracy so far: 0.7500 (t000, epoch 2)")
+    assert more == []
+    assert drawn([], records=EARLIER)[0] == counts
+
+
+def test_while_ray_starts_a_log_says_what_a_resumed_sweep_has(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Four of the five epochs of a resumed trial took no time of this session."""
-    now = [0.0]
-    monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    view = LiveView("digits", (Metric(),), 2, console)
-    view.hear(started(0, before=3))
-    view.hear(epoch_ended(0, 3, 0.5, 0.5))  # as `watch` tells what it finds
-    _, pace = view._headlines()
-    assert str(pace) == "0:00 elapsed"
-    now[0] = 10.0
-    view.hear(epoch_ended(0, 4, 0.5, 0.5))
-    _, pace = view._headlines()
-    # One epoch in 10 s; one more and the five of another trial are left.
-    assert str(pace) == "6 epochs a minute, 0:10 elapsed, about 1:00 left"
-    now[0] = 20.0
-    view.hear(epoch_ended(0, 5, 0.5, 0.5))
-    view.hear(ended(0, "completed", 5, "epochs"))
-    _, pace = view._headlines()
-    assert str(pace) == "6 epochs a minute, 0:20 elapsed, about 0:50 left"
+    with view_of("digits", SPACE.metrics, SPACE, EARLIER):
+        pass
+    assert capsys.readouterr().out[9:] == "resuming: 2 trials ended before, 1 unfinished\n"
 
 
-@pytest.mark.fault("grid-smaller-than-budget")
-def test_the_time_that_is_left_has_no_trials_that_a_grid_cannot_give(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr("ckconv_sweep.cli.progress.time.monotonic", lambda: now[0])
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    view = LiveView("digits", (Metric(),), 3, console)
-    view.hear(started(0))
-    view.hear(Rejected(number=1, most=2))
-    view.hear(Rejected(number=2, most=1))
-    now[0] = 10.0
-    view.hear(epoch_ended(0, 1, 0.5, 0.5))
-    counts, pace = view._headlines()
-    assert str(counts).startswith("digits: 0 of 1 trials ended")
-    assert str(pace) == "6 epochs a minute, 0:10 elapsed, about 0:40 left"
+def test_a_terminal_of_another_size_gets_a_new_picture_and_keeps_the_messages() -> None:
+    view = view_on((100, 30))
+    console = view._console
+    assert isinstance(console.file, io.StringIO)
+    with view.shown():
+        view.say("trials at a time: 2")
+        shown_by = console.file
+        console.size = ConsoleDimensions(60, 20)
+        deadline = time.monotonic() + 30
+        while CLEARED not in shown_by.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    text = shown_by.getvalue()
+    assert text.count(CLEARED) == 1
+    after = text[text.index(CLEARED) :]
+    assert after.index("trials at a time: 2") < after.index("digits: 0 of 8 trials ended")
+
+
+CLEARED = "\x1b[2J\x1b[H"
 
 
 @pytest.mark.parametrize(
