@@ -6,9 +6,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     doctor,
     import_checkpoint,
@@ -21,39 +24,60 @@ from ckconv_sweep.cli import (
     train,
     watch,
 )
+from ckconv_sweep.cli.help import Command, Group
 from ckconv_sweep.cli.output import Output
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost, ConfigError
 
 app = typer.Typer(
     name="ckconv-sweep",
-    help="Find good settings for a CKCNN: sweeps that can be stopped, resumed and trusted.",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    run.launch,
-    run.resume,
-    watch.watch,
-    look.status,
-    look.list_sweeps,
-    tables.table,
-    tables.compare,
-    look.best,
-    pictures.plot,
-    pictures.report,
-    train.train,
-    train.evaluate,
-    import_checkpoint.import_checkpoint,
-    train.validate,
-    kernels.fit_kernel,
-    serve.ui,
-    serve.sync,
-    doctor.doctor,
-):
-    name = command.__name__.removesuffix("_sweeps").replace("_", "-")
-    app.command(name=name)(command)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Run a sweep": (run.launch, run.resume, watch.watch, look.status, look.list_sweeps),
+    "Read its results": (
+        tables.table,
+        tables.compare,
+        look.best,
+        pictures.plot,
+        pictures.report,
+        serve.ui,
+    ),
+    "Train and score one model": (
+        train.train,
+        train.evaluate,
+        import_checkpoint.import_checkpoint,
+    ),
+    "Look before you start": (train.validate, kernels.fit_kernel),
+    "Repair and deliver": (doctor.doctor, serve.sync),
+}
+"""By the section of `--help` that shows them."""
+for section, functions in COMMANDS.items():
+    for function in functions:
+        name = function.__name__.removesuffix("_sweeps").replace("_", "-")
+        app.command(name=name, cls=Command, rich_help_panel=section)(function)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ckconv-sweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Find good settings for a CKCNN: sweeps that can be stopped, resumed and trusted."""
 
 
 def main() -> None:

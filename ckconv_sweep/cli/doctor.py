@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 def doctor(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep's name; all sweeps if left out.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A sweep's name; all sweeps if left out."),
     ] = None,
     json: Json = False,
     tracking_uri: TrackingUri = None,
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Say what is wrong with a sweep and what to do about it; change nothing.
+    """Report what is wrong with a sweep and what to do. It changes nothing.
 
     Exit code 0: nothing, or warnings; 65: damaged data; 1: another problem.
     """

@@ -15,27 +15,38 @@ if TYPE_CHECKING:
 
 
 def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="A checkpoint file of the published code.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A checkpoint file of the published code.")
+    ],
     omega_0: Annotated[
         float | None,
         typer.Option(
-            "--omega-0", help="Its omega_0, with all digits; the file does not contain it."
+            "--omega-0",
+            metavar="OMEGA_0",
+            help="Its omega_0, with all digits; the file does not contain it.",
         ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="The dataset that it was trained on.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET", help="The dataset that it was trained on."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for the checkpoint and its trial.", callback=folder_here),
+        typer.Option(
+            metavar="DIR",
+            help="A folder for the checkpoint and its trial.",
+            callback=folder_here,
+        ),
     ] = None,
     set_: Changes = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Turn weights of github.com/dwromero/ckconv into a checkpoint of ours.
+    """Import weights of the published code as a checkpoint.
 
-    With FILE alone it only shows which published network the file is, and the command with its
-    dataset, exact omega_0 and other settings.
+    That code is github.com/dwromero/ckconv. With FILE alone it only shows which published network
+    the file is, and the command with its dataset, exact omega_0 and other settings.
 
-        ckconv-sweep import-checkpoint FILE
+    Example: ckconv-sweep import-checkpoint FILE
     """
     from ckconv_sweep.data.datasets import describe
     from ckconv_sweep.errors import ConfigError

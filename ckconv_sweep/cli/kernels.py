@@ -13,23 +13,41 @@ from ckconv_sweep.cli.options import folder_here
 
 def fit_kernel(
     out: Annotated[
-        Path, typer.Option(help="The picture: a .png or .svg file.", callback=folder_here)
+        Path,
+        typer.Option(
+            metavar="FILE", help="The picture: a .png or .svg file.", callback=folder_here
+        ),
     ] = Path("kernels.png"),
-    length: Annotated[int, typer.Option(min=16, max=100_000, help="Positions on [-1, 1].")] = 200,
-    steps: Annotated[int, typer.Option(min=0, help="Steps of Adam.")] = 1000,
-    learning_rate: Annotated[float, typer.Option(help="Of the first step.")] = 0.01,
+    length: Annotated[
+        int, typer.Option(metavar="N", min=16, max=100_000, help="Positions on [-1, 1].")
+    ] = 200,
+    steps: Annotated[int, typer.Option(metavar="N", min=0, help="Steps of Adam.")] = 1000,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="RATE", help="Learning rate of the first step.")
+    ] = 0.01,
     omega_0: Annotated[
         list[float] | None,
-        typer.Option(help="Frequency of the sine nets; may be repeated.", show_default="1, 10, 30"),
+        typer.Option(
+            metavar="OMEGA_0",
+            help="Frequency of the sine nets; may be repeated.",
+            show_default="1, 10, 30",
+        ),
     ] = None,
-    hidden_channels: Annotated[int, typer.Option(min=2, max=4_096, help="Width of each net.")] = 32,
+    hidden_channels: Annotated[
+        int, typer.Option(metavar="N", min=2, max=4_096, help="Width of each net.")
+    ] = 32,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of initial weights and noise.")
+        int,
+        typer.Option(
+            metavar="SEED", min=0, max=2**63 - 1, help="Seed of initial weights and noise."
+        ),
     ] = 0,
 ) -> None:
-    """Fit each kind of kernel net to a few functions, and draw what comes out.
+    """Fit each kind of kernel net to a few functions.
 
-    ckconv-sweep fit-kernel --omega-0 5 --omega-0 50 --out kernels.svg
+    It prints the errors and draws what comes out.
+
+    Example: ckconv-sweep fit-kernel --omega-0 5 --omega-0 50 --out kernels.svg
     """
     from ckconv_sweep.errors import CannotWrite, ConfigError
 

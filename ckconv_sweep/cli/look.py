@@ -19,7 +19,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep's name; all sweeps if left out.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A sweep's name; all sweeps if left out."),
     ] = None,
     json: Json = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
@@ -119,7 +120,8 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
 def best(
     name: Name,
     out: Annotated[
-        Path | None, typer.Option(help="Write the trial to this file.", callback=folder_here)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the trial to this file.", callback=folder_here),
     ] = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:

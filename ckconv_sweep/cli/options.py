@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer import CallbackParam
 
+from ckconv_sweep.cli.help import HOOKS, PLACES
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
 from ckconv_sweep.errors import ConfigError
 
@@ -35,16 +36,22 @@ def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
 SweepsDir = Annotated[
     Path,
     typer.Option(
-        help="The folder that holds the sweeps.", envvar="CKCONV_SWEEPS", callback=folder_here
+        metavar="DIR",
+        help="Folder of the sweeps.",
+        envvar="CKCONV_SWEEPS",
+        callback=folder_here,
+        rich_help_panel=PLACES,
     ),
 ]
 
 DataDir = Annotated[
     Path | None,
     typer.Option(
+        metavar="DIR",
         help="Folder of the datasets; missing ones are downloaded to it.",
         envvar="CKCONV_DATA",
         callback=folder_here,
+        rich_help_panel=PLACES,
     ),
 ]
 Changes = Annotated[
@@ -54,22 +61,30 @@ Changes = Annotated[
 TrackingUri = Annotated[
     str | None,
     typer.Option(
+        metavar="URI",
         help="MLflow's address.",
         envvar="MLFLOW_TRACKING_URI",
         show_default="sqlite:///mlflow.db in the sweeps folder",
+        rich_help_panel=PLACES,
     ),
 ]
 FromMlflow = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
+        metavar="URI",
         help="Read from MLflow at this address, not from the sweep's folder.",
         show_default="MLFLOW_TRACKING_URI, if there is no folder",
+        rich_help_panel=PLACES,
     ),
 ]
 RequireTracking = Annotated[
     bool,
-    typer.Option("--require-tracking", help="Start nothing unless MLflow answers."),
+    typer.Option(
+        "--require-tracking",
+        help="Start nothing unless MLflow answers.",
+        rich_help_panel=PLACES,
+    ),
 ]
 OnFinish = Annotated[
     str | None,
@@ -77,12 +92,15 @@ OnFinish = Annotated[
         metavar="COMMAND",
         help="Shell command to run when the sweep ends or is stopped; its environment has "
         "CKCONV_SWEEP, CKCONV_STATE, CKCONV_BEST_VALUE, ...",
+        rich_help_panel=HOOKS,
     ),
 ]
 OnBest = Annotated[
     str | None,
     typer.Option(
-        metavar="COMMAND", help="Shell command to run in the background at each new best value."
+        metavar="COMMAND",
+        help="Shell command to run in the background at each new best value.",
+        rich_help_panel=HOOKS,
     ),
 ]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]

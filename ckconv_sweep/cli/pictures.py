@@ -32,6 +32,7 @@ def plot(
     out: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="The picture: a .png or .svg file.",
             show_default="NAME-KIND.png",
             callback=folder_here,
@@ -40,8 +41,9 @@ def plot(
     settings: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B",
-            help="Settings that slice and contour show; short names are enough.",
+            metavar="SETTINGS",
+            help="Settings that slice and contour show, separated by commas; short names are "
+            "enough.",
             show_default="the most important ones",
         ),
     ] = None,
@@ -51,7 +53,7 @@ def plot(
 ) -> None:
     """Draw a picture of a sweep, even while it is running.
 
-    ckconv-sweep plot quickstart contour --settings learning_rate,omega_0
+    Example: ckconv-sweep plot quickstart contour --settings learning_rate,omega_0
     """
     from ckconv_sweep.errors import ConfigError
 
@@ -80,7 +82,12 @@ def report(
     name: Name,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file.", show_default="NAME-report.html", callback=folder_here),
+        typer.Option(
+            metavar="FILE",
+            help="The file.",
+            show_default="NAME-report.html",
+            callback=folder_here,
+        ),
     ] = None,
     wider_space: Annotated[
         Path | None,
@@ -93,9 +100,11 @@ def report(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Write a sweep as one HTML file to keep or send: best settings, pictures, advice.
+    """Write a sweep as one HTML page to keep or send.
 
-    ckconv-sweep report quickstart --out quickstart.html
+    It has the best settings, pictures and advice.
+
+    Example: ckconv-sweep report quickstart --out quickstart.html
     """
     from ckconv_sweep.errors import ConfigError
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ckconv_sweep.cli.help import BUDGET, CHANGES, RESOURCES
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     Changes,
@@ -31,34 +32,66 @@ if TYPE_CHECKING:
     from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.record.folder import SweepFolder
 
-Trials = Annotated[int | None, typer.Option(min=1, help="Total number of trials.")]
+Trials = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Total number of trials.", rich_help_panel=BUDGET),
+]
 Hours = Annotated[
     float | None,
-    typer.Option(min=1e-6, help="Total hours, over all sessions of the sweep."),
+    typer.Option(
+        metavar="HOURS",
+        min=1e-6,
+        help="Total hours, over all sessions of the sweep.",
+        rich_help_panel=BUDGET,
+    ),
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of concurrent trials.", show_default="as many as fit"),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Number of concurrent trials.",
+        show_default="as many as fit",
+        rich_help_panel=RESOURCES,
+    ),
 ]
 Cpus = Annotated[
     float | None,
-    typer.Option(min=0.001, help="CPUs per trial.", show_default="training.threads"),
+    typer.Option(
+        metavar="CPUS",
+        min=0.001,
+        help="CPUs per trial.",
+        show_default="training.threads",
+        rich_help_panel=RESOURCES,
+    ),
 ]
 Gpus = Annotated[
-    float | None, typer.Option(min=0.0, help="GPUs per trial; at 0.25, four trials share one.")
+    float | None,
+    typer.Option(
+        metavar="GPUS",
+        min=0.0,
+        help="GPUs per trial; at 0.25, four trials share one.",
+        rich_help_panel=RESOURCES,
+    ),
 ]
 Pack = Annotated[
     str | None,
     typer.Option(
-        metavar="N|auto",
+        metavar="N",
         help="Train N trials of equal shapes together, in one process with the CPUs and GPUs of "
         "one trial; auto measures first which N is fastest.",
         show_default="every trial alone",
+        rich_help_panel=RESOURCES,
     ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="A Ray cluster: auto, or host:port.", show_default="this machine alone"),
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster: auto, or host:port.",
+        show_default="this machine alone",
+        rich_help_panel=RESOURCES,
+    ),
 ]
 
 AllowCodeChange = Annotated[
@@ -67,6 +100,7 @@ AllowCodeChange = Annotated[
         "--allow-code-change",
         help="Resume with another major version of ckconv-sweep, torch, Optuna, Ray or NumPy than "
         "the sweep was run with.",
+        rich_help_panel=CHANGES,
     ),
 ]
 
@@ -76,12 +110,17 @@ AllowDataChange = Annotated[
         "--allow-data-change",
         help="Continue although the data have changed, or a node has other data; table and doctor "
         "show which trials were trained on which.",
+        rich_help_panel=CHANGES,
     ),
 ]
 
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure-cluster", help="Join a Ray cluster even if it has no authentication."),
+    typer.Option(
+        "--insecure-cluster",
+        help="Join a Ray cluster even if it has no authentication.",
+        rich_help_panel=RESOURCES,
+    ),
 ]
 
 
@@ -165,21 +204,24 @@ class RunOptions:
 
 @takes(RunOptions)
 def launch(
-    space: Annotated[str, typer.Argument(help="A space: a file, or the name of a bundled one.")],
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="A space: a file, or the name of a bundled one.")
+    ],
     options: RunOptions,
     name: Annotated[
-        str | None, typer.Option(help="The sweep's name.", show_default="the file's")
+        str | None,
+        typer.Option(metavar="NAME", help="The sweep's name.", show_default="the file's"),
     ] = None,
     set_: Changes = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run; start and write nothing.")
     ] = False,
 ) -> None:
-    """Start a sweep, or resume one that was interrupted.
+    """Start a sweep, or resume an interrupted one.
 
     The same command again resumes it; for a finished sweep it shows the table.
 
-        ckconv-sweep launch quickstart
+    Example: ckconv-sweep launch quickstart
     """
     from ckconv_sweep.config.read import read_space
     from ckconv_sweep.record.folder import SweepFolder
@@ -202,9 +244,9 @@ def launch(
 
 @takes(RunOptions)
 def resume(name: Name, options: RunOptions) -> None:
-    """Resume a sweep; with more --trials, also a finished one.
+    """Resume a sweep; with more --trials, a finished one too.
 
-    ckconv-sweep resume quickstart --trials 40
+    Example: ckconv-sweep resume quickstart --trials 40
     """
     from ckconv_sweep.record.folder import SweepFolder
 

@@ -19,16 +19,21 @@ _OPENING_SECONDS = 5.0
 
 def ui(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep's name: opens the comparison of its trials.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A sweep's name: opens the comparison of its trials."),
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5000,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port on this machine.")
+    ] = 5000,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Start MLflow's pages over the local database, for this machine only, until Ctrl-C. For a
-    sweep that is tracked on a server: open its pages there.
+    """Open MLflow's pages in a browser.
 
-        ckconv-sweep ui quickstart
+    Over the local database a server runs until Ctrl-C, for this machine only. A sweep that is
+    tracked on a server has its pages there.
+
+    Example: ckconv-sweep ui quickstart
     """
     from ckconv_sweep.cli.pages import Tracked, tracked
     from ckconv_sweep.errors import ConfigError
@@ -91,7 +96,10 @@ def _show(sweep: Tracked, server: str, *, open_it: bool) -> Thread | None:
 
 
 def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
-    """Compare MLflow with a sweep and deliver what it lacks. Doing it twice changes nothing."""
+    """Deliver to MLflow what it lacks of a sweep.
+
+    Doing it twice changes nothing.
+    """
     from ckconv_sweep.cli.words import count
     from ckconv_sweep.errors import TrackingError
     from ckconv_sweep.record.folder import SweepFolder

@@ -30,7 +30,10 @@ class Format(StrEnum):
 HowWritten = Annotated[
     Format,
     typer.Option(
-        "--format", help="csv and json: every column and digit. latex: with booktabs, for a paper."
+        "--format",
+        metavar="FORMAT",
+        help="terminal, csv, markdown, latex or json. csv and json: every column and digit. latex: "
+        "with booktabs, for a paper.",
     ),
 ]
 Where = Annotated[
@@ -44,16 +47,18 @@ Where = Annotated[
 Sort = Annotated[
     str | None,
     typer.Option(
-        metavar="COLUMN[:asc|desc]", help="Sort by this column.", show_default="best first"
+        metavar="COLUMN",
+        help="Sort by this column: COLUMN, COLUMN:asc or COLUMN:desc.",
+        show_default="best first",
     ),
 ]
-Top = Annotated[int | None, typer.Option(min=1, help="Show only the first N rows.")]
+Top = Annotated[int | None, typer.Option(metavar="N", min=1, help="Show only the first N rows.")]
 Columns = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B",
-        help="Show only these columns. There are more than the table shows: other metrics at the "
-        "trial's epoch, reason, model.parameters.",
+        metavar="COLUMNS",
+        help="Show only these columns, separated by commas. There are more than the table shows: "
+        "other metrics at the trial's epoch, reason, model.parameters.",
     ),
 ]
 
@@ -74,7 +79,7 @@ def table(
     ] = None,
     bins: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of bins for --group-by.", show_default="4"),
+        typer.Option(metavar="N", min=1, help="Number of bins for --group-by.", show_default="4"),
     ] = None,
     pareto: Annotated[
         list[str] | None,
@@ -89,11 +94,12 @@ def table(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """The trials of a sweep, best first. Metrics called val/ were measured on the validation split.
+    """Show the trials of a sweep, best first.
 
-    Short names are enough: omega_0 is model.kernel.omega_0.
+    Metrics called val/ were measured on the validation split. Short names are enough: omega_0 is
+    model.kernel.omega_0.
 
-        ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
+    Example: ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
     """
     from ckconv_sweep.api import parameter_counts, results_of
     from ckconv_sweep.cli.options import absolute
@@ -154,11 +160,11 @@ def compare(
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
-    """Show several sweeps in one table, or all their trials.
+    """Show several sweeps, or all their trials, in one table.
 
     They are ranked only if they have the same metric and the same data.
 
-    ckconv-sweep compare first second --trials --top 10
+    Example: ckconv-sweep compare first second --trials --top 10
     """
     from ckconv_sweep.api import all_results, parameter_counts
     from ckconv_sweep.cli.options import absolute

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli.help import CHANGES
 from ckconv_sweep.cli.options import (
     Changes,
     DataDir,
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 TrialFile = Annotated[
     str, typer.Argument(help="A trial: a file, or the name of a bundled one.", metavar="TRIAL")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="cpu, cuda, or auto: a GPU if there is one.")
+]
 
 
 class SplitName(StrEnum):
@@ -39,7 +42,10 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the run.", show_default="runs/<trial's name>", callback=folder_here
+            metavar="DIR",
+            help="Folder of the run.",
+            show_default="runs/ and the trial's name",
+            callback=folder_here,
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -48,12 +54,16 @@ def train(
     device: Device = "auto",
     allow_data_change: Annotated[
         bool,
-        typer.Option("--allow-data-change", help="Continue on other data than it was trained on."),
+        typer.Option(
+            "--allow-data-change",
+            help="Continue on other data than it was trained on.",
+            rich_help_panel=CHANGES,
+        ),
     ] = False,
 ) -> None:
-    """Train one trial; run the same command again to continue.
+    """Train one trial; the same command again continues it.
 
-    ckconv-sweep train digits --set training.epochs=5
+    Example: ckconv-sweep train digits --set training.epochs=5
     """
     from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.cli.words import count, score
@@ -111,14 +121,21 @@ def train(
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint of ours, or the folder of a run.")
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="A checkpoint of ours, or the folder of a run."),
     ],
-    split: Annotated[SplitName, typer.Option(help="Which sequences.")] = SplitName.test,
+    split: Annotated[
+        SplitName, typer.Option(metavar="SPLIT", help="Which sequences: validation or test.")
+    ] = SplitName.test,
     dataset: Annotated[
-        str | None, typer.Option(help="Dataset to score on, if not the one that it was trained on.")
+        str | None,
+        typer.Option(
+            metavar="DATASET", help="Dataset to score on, if not the one that it was trained on."
+        ),
     ] = None,
     sampling_rate: Annotated[
-        int | None, typer.Option(min=1, help="Keep every n-th step, without training again.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Keep every N-th step, without training again."),
     ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -126,7 +143,7 @@ def evaluate(
 ) -> None:
     """Score a trained model on the test split. No other command opens it.
 
-    ckconv-sweep evaluate runs/digits
+    Example: ckconv-sweep evaluate runs/digits
     """
     from math import isfinite
 
@@ -180,11 +197,14 @@ def evaluate(
 
 def validate(
     file: Annotated[
-        str, typer.Argument(help="A space or a trial: a file, or a bundled one's name.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A space or a trial: a file, or the name of a bundled one."
+        ),
     ],
     set_: Changes = None,
 ) -> None:
-    """Check a file without running anything."""
+    """Check a space or trial file without running anything."""
     from ckconv_sweep.cli.feasible import rejected_share
     from ckconv_sweep.cli.words import count
     from ckconv_sweep.config.grid import most_trials

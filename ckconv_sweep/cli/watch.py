@@ -23,9 +23,11 @@ _PAUSE_SECONDS = 1.0
 
 
 def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
-    """Follow a sweep that runs in another terminal; Ctrl-C stops the view, not the sweep.
+    """Follow a sweep that runs in another terminal.
 
-    ckconv-sweep watch quickstart
+    Ctrl-C stops the view, not the sweep.
+
+    Example: ckconv-sweep watch quickstart
     """
     from ckconv_sweep.cli.look import status
     from ckconv_sweep.record.folder import SweepFolder

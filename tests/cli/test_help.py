@@ -1,26 +1,24 @@
 from __future__ import annotations
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ckconv_sweep import __version__
 from ckconv_sweep.cli import app
+from ckconv_sweep.cli.help import BUDGET, CHANGES, HOOKS, PLACES, RESOURCES
 
 from .commands import REPOSITORY, ckconv_sweep, ended, environment
 
-COMMANDS = ["launch", "resume", "watch", "status", "list", "table", "compare", "best", "plot"]
-COMMANDS += [
-    "report",
-    "train",
-    "evaluate",
-    "import-checkpoint",
-    "validate",
-    "fit-kernel",
-    "ui",
-    "sync",
-    "doctor",
+COMMANDS = [
+    *("launch", "resume", "watch", "status", "list"),
+    *("table", "compare", "best", "plot", "report", "ui"),
+    *("train", "evaluate", "import-checkpoint", "validate", "fit-kernel"),
+    *("doctor", "sync"),
 ]
 _LOADED = """
 import sys
@@ -48,14 +46,71 @@ def said_and_loaded(*args: str, cwd: Path) -> tuple[str, str]:
 
 
 def test_these_are_the_commands() -> None:
-    names = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
-    assert sorted(names) == sorted(COMMANDS)
+    assert [command.name for command in app.registered_commands] == COMMANDS
 
 
 def test_help_names_every_command_and_loads_nothing_heavy(tmp_path: Path) -> None:
     said, loaded = said_and_loaded("--help", cwd=tmp_path)
     assert loaded == "0"
-    assert [name for name in COMMANDS if f"\n  {name} " not in said] == []
+    assert [line.split()[0] for line in lines_of_commands(said)] == COMMANDS
+
+
+def lines_of_commands(said: str) -> list[str]:
+    """Those below the first section, which has the options."""
+    lines = said.partition("Run a sweep:")[2].splitlines()
+    return [line for line in lines if line.startswith("  ")]
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_command_is_one_whole_line(columns: int, tmp_path: Path) -> None:
+    said = ended(ckconv_sweep("--help", cwd=tmp_path, COLUMNS=str(columns)))
+    assert max(map(len, said.splitlines())) < 80
+    lines = lines_of_commands(said)
+    assert len(lines) == len(COMMANDS)
+    assert [line for line in lines if not line.endswith(".") or line.endswith("..")] == []
+
+
+@pytest.mark.parametrize("command", [[], ["launch"]])
+def test_h_is_help(command: list[str], tmp_path: Path) -> None:
+    assert ended(ckconv_sweep(*command, "-h", cwd=tmp_path)) == ended(
+        ckconv_sweep(*command, "--help", cwd=tmp_path)
+    )
+
+
+def test_the_options_of_launch_are_in_sections(tmp_path: Path) -> None:
+    said = ended(ckconv_sweep("launch", "--help", cwd=tmp_path))
+    sections = re.findall(r"^(\S.*):$", said, re.MULTILINE)
+    assert sections == ["Arguments", "Options", BUDGET, RESOURCES, PLACES, CHANGES, HOOKS]
+    assert re.search(rf"^{BUDGET}:\n  --trials N .*\n  --hours HOURS ", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_stands_for_a_value_is_one_word_of_capitals(command: str, tmp_path: Path) -> None:
+    said = ended(ckconv_sweep(command, "--help", cwd=tmp_path))
+    usage = said.splitlines()[0].partition(command)[2]
+    stands = re.findall(r"[{[]([^]}]+)[]}]", usage)
+    options = said[said.index("Options:") :]
+    stands += re.findall(r"^  (?:-\w, )?--\S+ (\S+)", options, re.MULTILINE)
+    assert stands
+    assert [word for word in stands if not re.fullmatch(r"[A-Z0-9_]+|KEY=VALUE", word)] == []
+
+
+def test_version_is_the_packages_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert said_and_loaded("--version", cwd=tmp_path) == (
+        f"ckconv-sweep {importlib.metadata.version('ckconv-sweep')}\n",
+        "0",
+    )
+
+
+def test_the_package_is_a_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ckconv_sweep", "--version"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        text=True,
+    )
+    assert ended(done) == f"ckconv-sweep {__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -106,5 +161,5 @@ def test_cli_py_in_the_checkout_is_the_same_program(tmp_path: Path) -> None:
 def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
     done = ckconv_sweep(cwd=tmp_path)
     assert done.returncode == 2
-    assert "Commands:" in done.stdout + done.stderr
+    assert "Run a sweep:" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
