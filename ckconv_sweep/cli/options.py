@@ -14,6 +14,7 @@ import typer
 from typer import CallbackParam
 
 from ckconv_sweep.cli.help import HOOKS, PLACES
+from ckconv_sweep.config.bundled import is_stream
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
 from ckconv_sweep.errors import ConfigError
 
@@ -117,6 +118,16 @@ def command(name: str, folder: SweepFolder) -> str:
     sweeps_dir = folder.root.parent
     where = "" if sweeps_dir == SWEEPS_DIR.resolve() else f" --sweeps-dir {quote(str(sweeps_dir))}"
     return f"ckconv-sweep {name} {folder.name}{where}"
+
+
+def name_of(file: str, otherwise: str | None, option: str, hint: str) -> str:
+    """What a sweep or a run is called after its file; `otherwise` where that has no name, because
+    it is standard input or a pipe. Raises ConfigError where there is neither."""
+    if file != "-" and not is_stream(Path(file)):
+        return Path(file).stem
+    if otherwise is None:
+        raise ConfigError(f"needed here, because {file} has no name", where=option, hint=hint)
+    return otherwise
 
 
 def takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

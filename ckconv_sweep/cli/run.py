@@ -22,6 +22,7 @@ from ckconv_sweep.cli.options import (
     TrackingUri,
     absolute,
     command,
+    name_of,
     takes,
 )
 
@@ -205,7 +206,11 @@ class RunOptions:
 @takes(RunOptions)
 def launch(
     space: Annotated[
-        str, typer.Argument(metavar="SPACE", help="A space: a file, or the name of a bundled one.")
+        str,
+        typer.Argument(
+            metavar="SPACE",
+            help="A space: a file, the name of a bundled one, or - for standard input.",
+        ),
     ],
     options: RunOptions,
     name: Annotated[
@@ -223,11 +228,14 @@ def launch(
 
     Example: ckconv-sweep launch quickstart
     """
+    from ckconv_sweep.config.bundled import shown
     from ckconv_sweep.config.read import read_space
     from ckconv_sweep.record.folder import SweepFolder
 
     asked = options.with_budget(read_space(space, set_ or ()))
-    folder = SweepFolder.of(options.sweeps_dir, Path(space).stem if name is None else name)
+    if name is None:
+        name = name_of(space, None, "--name", "name the sweep, as in --name mine")
+    folder = SweepFolder.of(options.sweeps_dir, name)
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
@@ -238,7 +246,7 @@ def launch(
     else:
         from ckconv_sweep.cli.feasible import rejected_share
 
-        rejected_share(asked, absolute(options.data_dir), space, until_one_passes=True)
+        rejected_share(asked, absolute(options.data_dir), shown(space), until_one_passes=True)
     _run(folder, asked, options)
 
 

@@ -16,13 +16,18 @@ from ckconv_sweep.cli.options import (
     TrackingUri,
     absolute,
     folder_here,
+    name_of,
 )
 
 if TYPE_CHECKING:
     from ckconv_sweep.data.task import SequenceTask
 
 TrialFile = Annotated[
-    str, typer.Argument(help="A trial: a file, or the name of a bundled one.", metavar="TRIAL")
+    str,
+    typer.Argument(
+        metavar="TRIAL",
+        help="A trial: a file, the name of a bundled one, or - for standard input.",
+    ),
 ]
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="cpu, cuda, or auto: a GPU if there is one.")
@@ -72,7 +77,9 @@ def train(
     from ckconv_sweep.errors import NoResult
 
     settings = read_trial(trial, set_ or ())
-    name = Path(trial).stem
+    name = name_of(
+        trial, out.name if out else None, "--out", "name a folder, as in --out runs/mine"
+    )
     folder = (out or Path("runs") / name).expanduser().resolve()
 
     from ckconv_sweep.sweep.single import run_single
@@ -199,7 +206,8 @@ def validate(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A space or a trial: a file, or the name of a bundled one."
+            metavar="FILE",
+            help="A space or a trial: a file, the name of a bundled one, or - for standard input.",
         ),
     ],
     set_: Changes = None,
@@ -207,24 +215,25 @@ def validate(
     """Check a space or trial file without running anything."""
     from ckconv_sweep.cli.feasible import rejected_share
     from ckconv_sweep.cli.words import count
+    from ckconv_sweep.config.bundled import shown
     from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.config.notes import notes
-    from ckconv_sweep.config.read import is_space, read_space, read_trial
+    from ckconv_sweep.config.read import read_file
+    from ckconv_sweep.config.trial import Trial
 
-    if is_space(file):
-        space = read_space(file, set_ or ())
-        typer.echo(
-            f"{file}: a space of {count(len(space.parameters()), 'searched setting')}, "
-            f"{count(most_trials(space), 'trial')}, sampler {space.sampler.name}, "
-            f"scheduler {space.scheduler.name}: valid"
-            + "".join(f"\n  {note}" for note in notes(space))
-            + (f"\n  {share}" if (share := rejected_share(space, None, file)) else "")
-        )
-    else:
-        trial = read_trial(file, set_ or ())
-        typer.echo(
-            f"{file}: a trial on {trial.data.name}, {count(trial.training.epochs, 'epoch')}: valid"
-        )
+    read = read_file(file, set_ or ())
+    name = shown(file)
+    if isinstance(read, Trial):
+        epochs = count(read.training.epochs, "epoch")
+        typer.echo(f"{name}: a trial on {read.data.name}, {epochs}: valid")
+        return
+    share = rejected_share(read, None, name)
+    typer.echo(
+        f"{name}: a space of {count(len(read.parameters()), 'searched setting')}, "
+        f"{count(most_trials(read), 'trial')}, sampler {read.sampler.name}, "
+        f"scheduler {read.scheduler.name}: valid"
+        + "".join(f"\n  {note}" for note in (*notes(read), share) if note)
+    )
 
 
 def _device(asked: str) -> str:

@@ -54,31 +54,33 @@ class Document:
         return Document(self.name, value, places)
 
 
-def read(path: Path) -> Document:
-    """Read a file.
+def read(path: Path, name: str = "") -> Document:
+    """Read a file; `name` stands in messages, if not its path. Of a pipe no more is read than a
+    settings file may have.
 
     Raises:
         ConfigError: it is missing, no YAML, or uses what is refused here.
     """
+    name = name or str(path)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError("no such file", where=str(path)) from None
+        raise ConfigError("no such file", where=name) from None
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise ConfigError(f"cannot be read: {error.strerror}", where=name) from None
     if len(content) > MAX_BYTES:
         raise ConfigError(
-            f"a settings file of more than {MAX_BYTES:,} bytes is refused", where=str(path)
+            f"a settings file of more than {MAX_BYTES:,} bytes is refused", where=name
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"must be UTF-8 text, byte {error.start} is not", where=f"{path}:{line}"
+            f"must be UTF-8 text, byte {error.start} is not", where=f"{name}:{line}"
         ) from None
-    return parse(text, str(path))
+    return parse(text, name)
 
 
 def parse(text: str, name: str, *, max_values: int = MAX_VALUES) -> Document:

@@ -25,7 +25,7 @@ def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
     Raises:
         ConfigError: the file or a change is wrong.
     """
-    return build(Trial, _changed(_trial_document(bundled.locate("trials", given)), changes))
+    return build(Trial, _changed(_as_trial(_document(bundled.locate(given, "trials"))), changes))
 
 
 def trial_from(
@@ -46,9 +46,8 @@ def read_space(given: str, changes: Sequence[str] = ()) -> Space:
     Raises:
         ConfigError: the file, its base trial or a change is wrong.
     """
-    path = bundled.locate("search_spaces", given)
-    document = documents.read(path)
-    return _space(document, path.parent, changes)
+    path = bundled.locate(given, "search_spaces")
+    return _space(_document(path), _folder(path), changes)
 
 
 def parse_space(text: str, name: str) -> Space:
@@ -58,12 +57,27 @@ def parse_space(text: str, name: str) -> Space:
     return _space(documents.parse(text, name, max_values=2 * documents.MAX_VALUES), None, ())
 
 
-def is_space(given: str) -> bool:
-    """Whether a file or bundled name is a space rather than a trial."""
-    if os.path.isfile(given):
-        value = documents.read(Path(given)).value
-        return isinstance(value, dict) and bool({"search", "trial"} & value.keys())
-    return given in bundled.names("search_spaces")
+def read_file(given: str, changes: Sequence[str] = ()) -> Space | Trial:
+    """A space or a trial, by file or bundled name, whichever it is. Raises as `read_space`."""
+    path = bundled.locate(given, "search_spaces", "trials")
+    document = _document(path)
+    if isinstance(document.value, dict) and {"search", "trial"} & document.value.keys():
+        return _space(document, _folder(path), changes)
+    return build(Trial, _changed(_as_trial(document), changes))
+
+
+def _document(path: Path) -> Document:
+    return documents.read(path, bundled.shown(path))
+
+
+def _typed(document: Document) -> str:
+    """The file as an argument of a command."""
+    return "-" if document.name == bundled.shown("-") else document.name
+
+
+def _folder(path: Path) -> Path:
+    """Where the base trial of a space is looked for."""
+    return Path() if bundled.is_stream(path) else path.parent
 
 
 def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> Space:
@@ -73,7 +87,7 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         raise ConfigError(
             "this is a trial, not a search space",
             where=document.name,
-            hint=f"train it: ckconv-sweep train {document.name}",
+            hint=f"train it: ckconv-sweep train {_typed(document)}",
         )
     of_space = [c for c in changes if c.split("=")[0].split(".")[0].strip() in _OF_THE_SPACE]
     of_trial = [c for c in changes if c not in of_space]
@@ -155,9 +169,9 @@ def _judged_by(base: Document, metric: Document) -> Document:
 def _base_document(given: str, folder: Path, space: Document) -> Document:
     path = folder / given
     if os.path.isfile(path):
-        return _trial_document(path)
+        return _as_trial(_document(path))
     if given in bundled.names("trials"):
-        return _trial_document(bundled.folder("trials") / f"{given}.yaml")
+        return _as_trial(_document(bundled.folder("trials") / f"{given}.yaml"))
     raise ConfigError(
         f"trial: there is no base trial {given!r}",
         where=space.where(("trial",)),
@@ -165,15 +179,15 @@ def _base_document(given: str, folder: Path, space: Document) -> Document:
     )
 
 
-def _trial_document(path: Path) -> Document:
-    document = documents.read(path)
+def _as_trial(document: Document) -> Document:
+    """Raises ConfigError where it cannot be a trial's."""
     if not isinstance(document.value, dict):
         raise ConfigError("a trial must be a block of settings", where=document.where())
     if "search" in document.value:
         raise ConfigError(
             "this is a search space, not a trial",
-            where=str(path),
-            hint=f"launch it: ckconv-sweep launch {path}",
+            where=document.name,
+            hint=f"launch it: ckconv-sweep launch {_typed(document)}",
         )
     return document
 

@@ -27,23 +27,23 @@ def test_names_are_those_of_the_files_in_order() -> None:
 
 
 def test_a_bundled_file_is_found_by_its_name(shipped: Path) -> None:
-    assert bundled.locate("trials", "smnist_98k") == shipped / "trials/smnist_98k.yaml"
+    assert bundled.locate("smnist_98k", "trials") == shipped / "trials/smnist_98k.yaml"
 
 
 def test_a_file_is_found_by_its_path(write: Write) -> None:
     path = write("mine.yaml", "")
-    assert bundled.locate("trials", str(path)) == path
+    assert bundled.locate(str(path), "trials") == path
 
 
 def test_a_file_here_comes_before_a_bundled_one() -> None:
     Path("quickstart").write_text("search: {}\n")
-    assert bundled.locate("search_spaces", "quickstart") == Path("quickstart")
+    assert bundled.locate("quickstart", "search_spaces") == Path("quickstart")
 
 
 def test_a_folder_here_does_not_hide_a_bundled_file(shipped: Path) -> None:
     Path("quickstart").mkdir()
     expected = shipped / "search_spaces/quickstart.yaml"
-    assert bundled.locate("search_spaces", "quickstart") == expected
+    assert bundled.locate("quickstart", "search_spaces") == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_folder_here_does_not_hide_a_bundled_file(shipped: Path) -> None:
 )
 def test_what_is_not_found_is_told_with_what_there_is(given: str, message: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        bundled.locate("search_spaces", given)
+        bundled.locate(given, "search_spaces")
     assert str(refusal.value) == f"{given}: {message}"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
 from ckconv_sweep.config.grid import grid, grid_note, grid_size, most_trials
-from ckconv_sweep.config.read import is_space, parse_space, read_space, read_trial
+from ckconv_sweep.config.read import parse_space, read_file, read_space, read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Constraint, Space
 from ckconv_sweep.config.stopping import Asha, Median, NoScheduler
@@ -826,14 +826,16 @@ def test_a_space_is_no_base_trial(write: Write) -> None:
 
 
 @pytest.mark.usefixtures("shipped")
-def test_is_space_tells_a_space_from_a_trial(write: Write) -> None:
-    assert is_space(str(write("space.yaml", space_text(DROPOUT))))
-    assert not is_space(str(write("trial.yaml", documents.write(SMALL))))
-    assert not is_space(str(write("empty.yaml", "")))
-    assert is_space("quick")
-    assert not is_space("small")
-    assert not is_space("nothing")
-    assert not is_space("x" * 300)
+def test_a_file_is_read_as_what_it_is(write: Write) -> None:
+    for file in (str(write("space.yaml", space_text(DROPOUT))), "quick"):
+        assert read_file(file) == read_space(file)
+    for file in (str(write("trial.yaml", documents.write(SMALL))), "small"):
+        assert read_file(file) == read_trial(file)
+    with pytest.raises(ConfigError, match="a trial must be a block of settings"):
+        read_file(str(write("empty.yaml", "")))
+    for file in ("nothing", "x" * 300):
+        with pytest.raises(ConfigError, match="neither a file nor a bundled space or trial"):
+            read_file(file)
 
 
 # Properties
