@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -27,7 +28,8 @@ from ckconv_sweep.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.execution.cluster import Placement
@@ -241,13 +243,14 @@ def launch(
 
         show_plan(asked, folder, absolute(options.data_dir))
         return
-    if _continues(folder, asked):
-        asked = _extended(folder, asked, options)
-    else:
-        from ckconv_sweep.cli.feasible import rejected_share
+    with _lock_of(folder) as lock:
+        if _continues(folder, asked):
+            asked = _extended(folder, asked, options)
+        else:
+            from ckconv_sweep.cli.feasible import rejected_share
 
-        rejected_share(asked, absolute(options.data_dir), shown(space), until_one_passes=True)
-    _run(folder, asked, options)
+            rejected_share(asked, absolute(options.data_dir), shown(space), until_one_passes=True)
+        _run(folder, asked, options, lock)
 
 
 @takes(RunOptions)
@@ -259,9 +262,27 @@ def resume(name: Name, options: RunOptions) -> None:
     from ckconv_sweep.record.folder import SweepFolder
 
     folder = SweepFolder.existing(options.sweeps_dir, name)
-    with folder.records.open() as study:
-        asked = options.with_budget(study.space)
-    _run(folder, _extended(folder, asked, options), options)
+    with _lock_of(folder) as lock:
+        with folder.records.open() as study:
+            asked = options.with_budget(study.space)
+        _run(folder, _extended(folder, asked, options), options, lock)
+
+
+@contextlib.contextmanager
+def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | None]:
+    """The lock of a sweep that is there, held before the seconds of imports: whoever looks now is
+    told that it runs. None of a new sweep, and where it cannot be held, which is an error of who
+    needs it: a finished sweep is also shown without."""
+    from ckconv_sweep.errors import CannotWrite, SweepBusy
+
+    with contextlib.ExitStack() as stack:
+        held = folder.records.exists()
+        if held:
+            try:
+                stack.enter_context(folder.records.lock())
+            except (CannotWrite, SweepBusy):
+                held = False
+        yield stack if held else None
 
 
 def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
@@ -298,7 +319,12 @@ def _with_kept(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, st
         return options.after(study.note("options") or {})
 
 
-def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
+def _run(
+    folder: SweepFolder,
+    space: Space,
+    options: RunOptions,
+    lock: AbstractContextManager[object] | None,
+) -> None:
     folder.records.check_not_lost()
     if continues := _continues(folder, space):
         options, told = _with_kept(folder, options)
@@ -325,7 +351,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
 
         # A driver may have been killed after the last trial, and MLflow may have been down, or
         # have lost what it had.
-        rest = deliver_rest(folder, uri, say=lambda line: typer.echo(line, err=True))
+        rest = deliver_rest(folder, uri, say=lambda line: typer.echo(line, err=True), lock=lock)
         show_result(folder, records, space, options.tracking_uri, rest)
         return
 
@@ -351,6 +377,7 @@ def _run(folder: SweepFolder, space: Space, options: RunOptions) -> None:
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
                     options=options.kept(),
+                    lock=lock,
                 )
         except ClusterLost as lost:
             if folder.records.exists():

@@ -32,6 +32,7 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     from ckconv_sweep.cli.look import status
     from ckconv_sweep.record.folder import SweepFolder
 
+    _wait_for_study(SweepFolder.of(sweeps_dir, name))
     folder = SweepFolder.existing(sweeps_dir, name)
     if folder.records.holder() is not None:
         try:
@@ -41,6 +42,16 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
             raise typer.Exit(130) from None
     status(name, sweeps_dir=sweeps_dir)
     typer.echo(f"  all its trials: {command('table', folder)}")
+
+
+def _wait_for_study(folder: SweepFolder) -> None:
+    """A new sweep has none until its data are read and Ray has started."""
+    said = False
+    while not folder.records.exists() and folder.records.holder() is not None:
+        if not said:
+            typer.echo(f"{folder.name} is starting")
+        said = True
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _look_on(folder: SweepFolder) -> None:

@@ -43,6 +43,12 @@ class SweepFolder:
         folder = cls.of(sweeps_dir, name)
         folder.records.check_not_lost()
         if not folder.records.exists():
+            if who := folder.records.holder():
+                raise ConfigError(
+                    "the sweep is starting: its data are read and Ray starts",
+                    where=name,
+                    hint=f"try again in a moment; {who} starts it",
+                )
             names = [other.name for other in all_sweeps(sweeps_dir)]
             raise ConfigError(
                 f"there is no sweep {name!r}",

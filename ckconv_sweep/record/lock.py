@@ -44,8 +44,10 @@ def held(path: Path) -> Iterator[None]:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         os.write(descriptor, text.encode())
-        yield
-        os.ftruncate(descriptor, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

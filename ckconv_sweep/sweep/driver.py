@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +116,7 @@ def run_sweep(
     allow_code_change: bool = False,
     allow_data_change: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    lock: AbstractContextManager[object] | None = None,
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
 
@@ -123,6 +125,7 @@ def run_sweep(
         allow_code_change: also with another major version than it was run with.
         allow_data_change: also on other data; each epoch keeps the digest of its own.
         options: plain values that the command line wants to find in the next session.
+        lock: the sweep's, where the caller holds it already; it is released at the end.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -140,7 +143,7 @@ def run_sweep(
     with ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
         made = folder.make()
-        stack.enter_context(folder.records.lock())
+        stack.enter_context(lock or folder.records.lock())
         stack.callback(folder.remove_if_unused, made)
         check_writable(folder.root)
         folder.records.check_not_lost()
@@ -231,18 +234,20 @@ def deliver(
     *,
     say: Callable[[str], None] = lambda line: None,
     patience_seconds: float = 60.0,
+    lock: AbstractContextManager[object] | None = None,
 ) -> int:
     """Ask MLflow what it has of a sweep and give it what it lacks; returns how many records it did
     not take, or did not say that it has.
 
     Args:
         say: hears that the folder was moved, or is a copy.
+        lock: as of `run_sweep`.
 
     Raises:
         SweepBusy: a driver runs the sweep, and delivers by itself.
         CannotWrite: the sweep's folder cannot be written to.
     """
-    with folder.records.lock(), folder.records.open() as study:
+    with lock or folder.records.lock(), folder.records.open() as study:
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
@@ -255,10 +260,14 @@ def deliver(
 
 
 def deliver_rest(
-    folder: SweepFolder, tracking_uri: str, *, say: Callable[[str], None] = lambda line: None
+    folder: SweepFolder,
+    tracking_uri: str,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    lock: AbstractContextManager[object] | None = None,
 ) -> Session:
     """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
-    and to give it what it lacks. `say`: see `deliver`."""
+    and to give it what it lacks. `say` and `lock`: see `deliver`."""
     with folder.records.open() as study:
         own_database = is_default(tracking_uri, folder.root.parent)
         notes = place.notes_here(study, folder, own_database=own_database)
@@ -266,7 +275,9 @@ def deliver_rest(
     lacking = owed(records, kept, without_password(tracking_uri), finished=True)
     try:
         patience_seconds = 60.0 if lacking else 10.0
-        missing = deliver(folder, tracking_uri, say=say, patience_seconds=patience_seconds)
+        missing = deliver(
+            folder, tracking_uri, say=say, patience_seconds=patience_seconds, lock=lock
+        )
     except SweepBusy:  # whoever ran the last trial is still at it
         missing = 0
     except CannotWrite:  # a sweep that is kept, and only read

@@ -14,15 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ckconv_sweep.cli import app
 from ckconv_sweep.cli.watch import News
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.folder import SweepFolder
-from tests.sweep.in_process import Machine, formula, machine, make_space
+from tests.sweep.in_process import Machine, formula, machine, make_space, with_trials
 
-from .commands import PROGRAM, ckconv_sweep, ended, environment
+from .commands import PROGRAM, ckconv_sweep, ended, environment, refused
 
 SPACE = make_space(
     trials=5, epochs=3, scheduler="{name: asha, grace_epochs: 1}", constraints=["model.dropout < 1"]
@@ -183,6 +185,64 @@ def test_on_a_terminal_it_is_the_live_view_and_ends_with_the_sweep(tmp_path: Pat
     os.close(ours)
     assert process.wait(timeout=30) == 0
     assert "sweep: finished, 5 trials requested" in text
+
+
+def test_a_sweep_whose_driver_still_starts_is_waited_for(tmp_path: Path) -> None:
+    run = machine(tmp_path / "sweeps", SPACE, work=work)
+    study = run.folder.records.path
+    study.rename(tmp_path / "study.db")
+    with run.folder.records.lock():
+        said = refused(ckconv_sweep("status", "sweep", cwd=tmp_path))
+        assert said.startswith("error: sweep: the sweep is starting")
+        assert f"process {os.getpid()} on " in said
+        process = subprocess.Popen(
+            [PROGRAM, "watch", "sweep"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"sweep is starting\n"
+        (tmp_path / "study.db").rename(study)
+        assert b" 0 of 5 trials ended; " in process.stdout.readline()
+        assert run.run()
+    text, _ = process.communicate(timeout=30)
+    assert b"sweep: finished, 5 trials requested\n" in text
+
+
+def test_a_sweep_that_is_extended_is_followed_to_its_new_end(tmp_path: Path) -> None:
+    run = machine(tmp_path / "sweeps", with_trials(SPACE, 1), work=work)
+    assert run.run()
+    with run.folder.records.lock():
+        process = subprocess.Popen(
+            [PROGRAM, "watch", "sweep"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert b" 1 of 1 trials ended; " in process.stdout.readline()
+        run.space = with_trials(SPACE, 3)
+        with run.session() as session:
+            assert b" 1 of 3 trials ended; " in process.stdout.readline()
+            session.run()
+    text, _ = process.communicate(timeout=30)
+    assert re.findall(rb" (t\d+) ", text) == [b"t001", b"t002"]
+
+
+@pytest.mark.parametrize("arguments", [["resume", "sweep"], ["launch", "space.yaml"]])
+def test_a_resume_holds_the_sweep_before_anything_heavy_is_imported(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = machine(tmp_path, SPACE)
+    (tmp_path / "space.yaml").write_text(SPACE.to_yaml())
+    held: list[str | None] = []
+
+    def look(folder: SweepFolder, *_: object) -> None:
+        held.append(folder.records.holder())
+
+    monkeypatch.setattr("ckconv_sweep.cli.run._run", look)
+    monkeypatch.chdir(tmp_path)
+    options = ["--name", "sweep"] * (arguments[0] == "launch")
+    done = CliRunner().invoke(app, [*arguments, *options, "--sweeps-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (who,) = held
+    assert str(who).startswith(f"process {os.getpid()} on ")
+    assert run.folder.records.holder() is None
 
 
 def read_until(descriptor: int, text: str) -> str:

@@ -65,6 +65,7 @@ def test_a_lock_is_free_after_its_block_also_when_that_raised(path: Path) -> Non
     with pytest.raises(ZeroDivisionError), held(path):
         raise ZeroDivisionError
     assert holder(path) is None
+    assert path.read_text() == ""  # nobody was killed
     with held(path):
         pass
 
