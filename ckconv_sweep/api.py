@@ -150,9 +150,11 @@ class Sweep:
             top=top,
             columns=columns,
         )
-        rows, space = all_columns(self.trials, self.space), self.space
+        space, state = self.space, self.state
+        rows = all_columns(self.trials, space, state=state)
         if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
-            rows = all_columns(self.trials, space, parameter_counts(self.results))
+            counts = parameter_counts(self.results)
+            rows = all_columns(self.trials, space, counts, state=state)
         return selection.apply(rows, space.metrics, default_columns(space, rows))
 
     def best(self) -> Best:
@@ -194,7 +196,7 @@ class Sweep:
         from ckconv_sweep.report.leaderboard import leaderboard
         from ckconv_sweep.report.render import shortened
 
-        rows = leaderboard(self.trials, self.space)
+        rows = leaderboard(self.trials, self.space, state=self.state)
         settings = list(self.space.parameters())
         shown = rows.head(_SHOWN).rename(columns=shortened(rows, settings))
         table = shown.to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")

@@ -38,7 +38,7 @@ def show_result(
 
     Raises:
         typer.Exit: with a signal's exit code, if one ended the session.
-        NoResult: the sweep is over and no trial completed.
+        NoResult: the sweep is over, or its time is, and no trial completed.
     """
     console = words.console()
     again = command("resume", folder)
@@ -57,7 +57,7 @@ def show_result(
         raise typer.Exit(session.signal_exit_code)
 
     summary = summarize(folder.name, records, space, held=False)
-    table = leaderboard(records, space).head(SHOWN)
+    table = leaderboard(records, space, state=summary.state).head(SHOWN)
     names = [metric.name for metric in space.metrics]
     title = (
         f"{folder.name}: {count(summary.completed, 'trial')} completed, "
@@ -71,8 +71,12 @@ def show_result(
     )
     for line in [*captions(space), *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
+    best, time_is_up = winner(records, space), ""
     if session is not None and session.time_is_up:
-        console.print(f"the {space.budget.hours:g} hours are up; resume with: {again} --hours MORE")
+        hours = space.budget.hours
+        time_is_up = f"the {hours:g} hours are up; resume with: {again} --hours MORE"
+        if best is not None:
+            console.print(time_is_up, soft_wrap=True)
     if session is not None and session.undelivered:
         lacking = (
             f"{count(session.undelivered, 'record')} not delivered to MLflow; when it answers again"
@@ -80,7 +84,6 @@ def show_result(
             else "MLflow did not confirm that it has every record; when it answers"
         )
         console.print(f"{lacking}: {command('sync', folder)}")
-    best = winner(records, space)
     if best is not None:
         console.print(
             f"best settings ({trial_name(best.number)}) as a trial file: "
@@ -89,16 +92,17 @@ def show_result(
         )
     for line in _in_mlflow(folder, tracking_uri):
         console.print(line, soft_wrap=True)
-    if best is None and summary.state == "finished":
-        reasons = Counter(r.reason or r.outcome for r in records if r.counts)
+    if best is None and (summary.state == "finished" or time_is_up):
+        outcomes = [r.reason or r.outcome for r in records if r.counts and r.outcome != "running"]
+        reasons = Counter(outcomes + ["unfinished"] * summary.unfinished)
         told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
         told = told or "every point of the grid was rejected"
         shown = [r for r in records if r.error and (r.counts or not reasons)]
         errors = [r.error.strip().splitlines()[-1] for r in shown]
+        hints = [f"the last error: {errors[-1]}"] if errors else []
+        hints += [time_is_up] if time_is_up else []
         raise NoResult(
-            f"no trial completed ({told})",
-            where=folder.name,
-            hint=f"the last error: {errors[-1]}" if errors else None,
+            f"no trial completed ({told})", where=folder.name, hint="\n  ".join(hints) or None
         )
 
 

@@ -336,7 +336,7 @@ def _run(
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import ClusterLost
-    from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
+    from ckconv_sweep.record.trials import TrialRecord, hours_are_up, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
     records = list[TrialRecord]()
@@ -346,12 +346,19 @@ def _run(
     uri = options.tracking_uri or default_uri(folder.root.parent)
     for note in notes(space, rejected(records)):
         typer.echo(note)
-    if continues and is_finished(records, space):
+    finished = is_finished(records, space)
+    if continues and (finished or hours_are_up(records, space)):
         from ckconv_sweep.sweep.driver import deliver_rest
 
         # A driver may have been killed after the last trial, and MLflow may have been down, or
         # have lost what it had.
-        rest = deliver_rest(folder, uri, say=lambda line: typer.echo(line, err=True), lock=lock)
+        rest = deliver_rest(
+            folder,
+            uri,
+            say=lambda line: typer.echo(line, err=True),
+            lock=lock,
+            time_is_up=not finished,
+        )
         show_result(folder, records, space, options.tracking_uri, rest)
         return
 

@@ -126,10 +126,10 @@ def table(
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])
     space, counts = results.space, None
-    rows = all_columns(results.records, space)
+    rows = all_columns(results.records, space, state=results.state)
     if _names_parameters(selection, rows, group_by):
         counts = parameter_counts(results, absolute(data_dir))
-        rows = all_columns(results.records, space, counts)
+        rows = all_columns(results.records, space, counts, state=results.state)
     if group_by is not None:
         setting = find(group_by, names_of(rows), f"--group-by {group_by}")
         _show_groups(

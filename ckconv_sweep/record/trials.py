@@ -53,6 +53,13 @@ def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
     return spent and all(record.outcome != "running" for record in counted)
 
 
+def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:
+    """Whether the sessions up to now spent the hours of the budget, if it has any."""
+    hours = space.budget.hours
+    spent = max((record.spent_seconds for record in records), default=0.0)
+    return hours is not None and spent >= hours * 3600
+
+
 def next_position(records: Iterable[TrialRecord]) -> int:
     """How many trials the sampler has drawn, those that were rejected included."""
     return 1 + max((r.position for r in records if r.position is not None), default=-1)

@@ -132,7 +132,7 @@ def of_trials(
 
 def _rows(result: Results, counts: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     """Of one sweep's trials, the best first, then those that did not complete."""
-    table = all_columns(result.records, result.space)
+    table = all_columns(result.records, result.space, state=result.state)
     params = {record.number: record.params for record in result.records}
     for row in table.to_dict(orient="records"):
         number = int(row["trial"])

@@ -11,20 +11,30 @@ import pandas as pd
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.pareto import pareto_optimal
+from ckconv_sweep.report.summary import State
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
+_OUTCOMES: dict[State, dict[Outcome, str]] = {
+    "running": {},
+    "interrupted": {"running": "unfinished"},
+    "finished": {"running": "unfinished"},
+}
 
 
-def leaderboard(records: Iterable[TrialRecord], space: Space) -> pd.DataFrame:
+def leaderboard(
+    records: Iterable[TrialRecord], space: Space, *, state: State = "running"
+) -> pd.DataFrame:
     """One row a trial: rank, trial, outcome, each metric, their epoch, epochs run, seconds, and
     what was searched. Only completed trials have a rank, by the primary metric; the others follow,
     each kind by that metric. Where there are several metrics, `pareto` tells which of the completed
-    trials are on the front. A rejected trial was never trained and is left out.
+    trials are on the front. A rejected trial was never trained and is left out. The outcome of a
+    trial that has not ended is `running` in a sweep that runs, and else `unfinished`.
     """
-    table = all_columns(records, space)
+    table = all_columns(records, space, state=state)
     return shown(table, default_columns(space, table))
 
 
@@ -76,7 +86,11 @@ _GENERAL = ["rank", "trial", "outcome"]
 
 
 def all_columns(
-    records: Iterable[TrialRecord], space: Space, counts: Mapping[int, int] | None = None
+    records: Iterable[TrialRecord],
+    space: Space,
+    counts: Mapping[int, int] | None = None,
+    *,
+    state: State = "running",
 ) -> pd.DataFrame:
     """The rows of `leaderboard` with all that is known: the reason beside the outcome, every other
     metric at the epoch by which the trial is judged, and `model.parameters` where `counts` holds it
@@ -98,7 +112,7 @@ def all_columns(
             {
                 **(judged.metrics if judged else {}),
                 "trial": record.number,
-                "outcome": record.outcome,
+                "outcome": _OUTCOMES[state].get(record.outcome, record.outcome),
                 "reason": record.reason or None,
                 PARETO: front.get(record.number),
                 "at epoch": judged.number if judged else None,

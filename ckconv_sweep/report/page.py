@@ -111,7 +111,7 @@ def page(
         times=list(_times(sums)),
         failures=failures(records),
         violations=len(results.records) - len(records),
-        table=_cells(leaderboard(records, space).head(ROWS), space),
+        table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
         captions=captions(space),
         more=max(0, len(records) - ROWS),
     )

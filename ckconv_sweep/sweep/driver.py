@@ -265,14 +265,15 @@ def deliver_rest(
     *,
     say: Callable[[str], None] = lambda line: None,
     lock: AbstractContextManager[object] | None = None,
+    time_is_up: bool = False,
 ) -> Session:
-    """A session of a finished sweep, in which nothing is left to do but to ask MLflow what it has
-    and to give it what it lacks. `say` and `lock`: see `deliver`."""
+    """Give MLflow what it lacks of a sweep that is finished, or whose time is up. `say` and `lock`:
+    see `deliver`."""
     with folder.records.open() as study:
         own_database = is_default(tracking_uri, folder.root.parent)
         notes = place.notes_here(study, folder, own_database=own_database)
         records, kept = study.trials(), kept_notes(notes, folder.root.parent)
-    lacking = owed(records, kept, without_password(tracking_uri), finished=True)
+    lacking = owed(records, kept, without_password(tracking_uri), finished=not time_is_up)
     try:
         patience_seconds = 60.0 if lacking else 10.0
         missing = deliver(
@@ -282,7 +283,13 @@ def deliver_rest(
         missing = 0
     except CannotWrite:  # a sweep that is kept, and only read
         missing = lacking
-    return Session(records=records, experiment_id=None, undelivered=missing, trained=False)
+    return Session(
+        records=records,
+        experiment_id=None,
+        undelivered=missing,
+        trained=False,
+        time_is_up=time_is_up,
+    )
 
 
 def owed(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sweep.in_process import machine, make_space
+from sweep.in_process import Machine, formula, machine, make_space
 
 from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.cli.run import RunOptions, _extended, _with_kept
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.driver import Session
 
-from .commands import ckconv_sweep, ended, refused
+from .commands import NOBODY, ckconv_sweep, ended, refused
 
 GPUS = RunOptions(
     gpus_per_trial=1.0,
@@ -103,6 +106,41 @@ def test_a_signal_after_the_last_trial_does_not_say_that_the_sweep_was_stopped(
     said = capsys.readouterr().out
     assert "2 trials completed" in said
     assert "stopped" not in said
+
+
+def out_of_time(tmp_path: Path, epochs: int) -> Machine:
+    """A sweep whose hour is up: each epoch took twenty minutes of it. One trial at a time."""
+    space = make_space(trials=2, epochs=epochs, hours=1.0)
+    run = machine(tmp_path / "sweeps", space, concurrency=1)
+
+    def work(trial: Trial, number: int) -> Epoch:
+        run.clock.now += 20 * 60
+        return formula(trial, number, run.clock.now)
+
+    run.work = work
+    assert run.run()
+    return run
+
+
+def test_where_the_hours_are_up_nothing_starts_and_without_a_completed_trial_it_is_code_3(
+    tmp_path: Path,
+) -> None:
+    run = out_of_time(tmp_path, epochs=9)
+    done = ckconv_sweep("resume", "sweep", "--tracking-uri", NOBODY, cwd=tmp_path)
+    assert done.returncode == 3
+    assert re.search(r"│ +0 │ unfinished +│", done.stdout)
+    assert "sweep: no trial completed (1 unfinished)" in done.stderr
+    assert "the 1 hours are up; resume with: ckconv-sweep resume sweep --hours MORE" in done.stderr
+    assert not run.folder.ray_log.exists()
+    told = ended(ckconv_sweep("table", "sweep", "--columns", "outcome,epochs", cwd=tmp_path))
+    assert re.search(r"│ unfinished +│ +3 │", told)
+
+
+def test_where_the_hours_are_up_what_completed_is_a_result(tmp_path: Path) -> None:
+    out_of_time(tmp_path, epochs=2)
+    said = ended(ckconv_sweep("resume", "sweep", "--tracking-uri", NOBODY, cwd=tmp_path))
+    assert "sweep: 1 trial completed, 0 pruned, 0 failed, 1 unfinished" in said
+    assert "the 1 hours are up; resume with: ckconv-sweep resume sweep --hours MORE" in said
 
 
 @pytest.mark.fault("no-address")

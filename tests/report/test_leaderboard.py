@@ -247,3 +247,10 @@ def test_a_thousand_trials_of_a_hundred_epochs_take_well_under_a_second() -> Non
     table = leaderboard(records, asked)
     assert time.process_time() - start < 0.5  # 0.04 s measured
     assert table["trial"][0] == 999
+
+
+def test_what_has_not_ended_runs_only_in_a_sweep_that_runs() -> None:
+    records = [record(0, [0.5], "running"), record(1, [0.4])]
+    for state, outcome in (("running", "running"), ("interrupted", "unfinished")):
+        table = leaderboard(records, space(), state=state)  # type: ignore[arg-type]
+        assert table["outcome"].tolist() == ["completed", outcome]
