@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +51,19 @@ def count(amount: int, noun: str) -> str:
 
 
 def console() -> Console:
-    """Where tables are printed. A file or a pipe has no width that they would have to fit in."""
+    """Where tables are printed: as wide as the terminal, also for what a pager shows on it
+    (`| less`). Elsewhere there is no width that they would have to fit in."""
     plain = Console(highlight=False, markup=False)
-    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=200)
+    if plain.is_terminal or (_is_pipe(1) and any(map(os.isatty, (0, 2)))):
+        return plain
+    return Console(highlight=False, markup=False, width=200)
+
+
+def _is_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:  # it is closed
+        return False
 
 
 def say_notes(results: Iterable[Results]) -> None:

@@ -38,10 +38,12 @@ def to_terminal(
             for row in cells.to_dict(orient="records")
         ]
         cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
+        longest = max((len(word) for text in together for word in text.split()), default=0)
         for name in _NEXT_IMPORTANT:  # the rows stand in the order of their ranks
-            if width - _width(cells) - 3 < _LEAST_ROOM:
+            if width - _width(cells) - 3 < longest:
                 cells = cells.drop(columns=name, errors="ignore")
-        cells = cells.assign(settings=together)
+        room = width - _width(cells) - 3
+        cells = cells.assign(settings=[_broken_at_names(text, room) for text in together])
         fits = True  # the column of settings gives way
     elif not fits:
         turned = _turned(cells)
@@ -76,8 +78,13 @@ def shortened(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
 
 _LESS_IMPORTANT = ["at epoch", "seconds"]
 _NEXT_IMPORTANT = ["epochs", "rank"]
-"""Left out, too, where the settings would have less than `_LEAST_ROOM` characters."""
-_LEAST_ROOM = 14
+"""Left out, too, where a setting and its value would not stand in one line."""
+
+
+def _broken_at_names(text: str, room: int) -> str:
+    """`learning_rate=0.005` in two lines, if one is too short: a broken number cannot be read."""
+    words = (word if len(word) <= room else word.replace("=", "=\n", 1) for word in text.split(" "))
+    return " ".join(words)
 
 
 def _width(cells: pd.DataFrame) -> int:

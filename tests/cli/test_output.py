@@ -1,15 +1,21 @@
-"""The files that a user requests."""
+"""The files that a user requests, and how wide standard output is."""
 
 from __future__ import annotations
 
 import os
+import pty
 import stat
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 from ckconv_sweep.cli.output import write_out
 from ckconv_sweep.errors import CannotWrite
+
+from .commands import environment
 
 OLD, NEW = "old\n" * 3_000, "new\n" * 5_000
 
@@ -40,3 +46,31 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite, match=r"file/a\.png: cannot be written: "):
         write_out(tmp_path / "file" / "a.png", b"")
+
+
+WIDTH = "from ckconv_sweep.cli import words; print(words.console().width)"
+
+
+def test_what_a_pager_shows_is_as_wide_as_its_terminal_and_a_file_is_not(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    kept = {k: v for k, v in environment(TERM="xterm").items() if k not in ("COLUMNS", "LINES")}
+
+    def width(stdin: int, stdout: int) -> bytes | None:
+        done = subprocess.run(
+            [sys.executable, "-c", WIDTH],
+            env=kept,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        return done.stdout
+
+    assert width(theirs, subprocess.PIPE) == b"80\n"
+    assert width(subprocess.DEVNULL, subprocess.PIPE) == b"200\n"
+    with (tmp_path / "file").open("w") as file:
+        width(theirs, file.fileno())
+    assert (tmp_path / "file").read_text() == "200\n"
+    os.close(ours)
+    os.close(theirs)

@@ -56,6 +56,17 @@ def test_in_80_columns_no_cell_but_the_settings_is_broken() -> None:
     assert "failed (out_of_memory)" in text
 
 
+@pytest.mark.parametrize("width", range(60, 168))
+def test_no_number_is_broken_in_the_middle(width: int) -> None:
+    table, searched = many_settings()
+    long = table.assign(**{"optimizer.learning_rate": 0.004609})
+    lines = printed(long, width, settings=[*searched, "optimizer.learning_rate"])
+    assert max(map(len, lines)) <= width
+    words = " ".join(line.split("│")[-2] for line in lines if line.startswith("│")).split()
+    in_one_line = "learning_rate=0.004609" if width >= 74 else "0.004609"
+    assert words.count(in_one_line) == 3
+
+
 def test_merged_settings_leave_out_what_a_trial_has_not() -> None:
     table, searched = many_settings()
     rows = printed(table.head(1), 80, settings=searched)
