@@ -139,11 +139,12 @@ class Desk:
         end."""
         here, gone = self._seats[seat], []
         self._false_starts = 0
-        for one in said:
-            attempt = one.get("attempt", "")
-            if attempt in here.running and not self._goes_on(here, here.running[attempt], one):
-                here.running.pop(attempt, None)
-                gone.append(attempt)
+        with self._coordinator.together():
+            for one in said:
+                attempt = one.get("attempt", "")
+                if attempt in here.running and not self._goes_on(here, here.running[attempt], one):
+                    del here.running[attempt]
+                    gone.append(attempt)
         new = [] if here.unfit else self._fill(here)
         if here.unfit or (not here.running and not self._may_have_work):
             return None

@@ -50,6 +50,10 @@ class Work(Protocol):
     def next(self) -> Assignment | None:
         """The next trial to train; None when there is none left."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """What is acknowledged inside is recorded as one, at the latest when it is left; no answer
+        may be given before."""
+
     def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. `data`: the digest of what it
         was trained on."""

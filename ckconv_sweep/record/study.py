@@ -71,6 +71,8 @@ class Study:
         self._database = storage
         self._file = database.Watched(folder.records.path, storage)
         self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+        self._writes: database.Writes | None = None
+        """The transaction that is open."""
         self.written = Counter[str]()
         """How many epochs and ends of trials were recorded here."""
         self.trials()
@@ -161,9 +163,21 @@ class Study:
         self.space = space
 
     @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside is one transaction; nothing may be read there."""
+        with self._transaction():
+            yield
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[database.Writes]:
-        with database.transaction(self._database) as writes:
-            yield writes
+        if self._writes is not None:
+            yield self._writes
+            return
+        try:
+            with database.transaction(self._database) as self._writes:
+                yield self._writes
+        finally:
+            self._writes = None
         self.check_file()
 
     def next_number(self) -> int:
@@ -184,12 +198,11 @@ class Study:
             distributions=dict(distributions),
             user_attrs={"position": position},
         )
-        trial_id = self._storage.create_new_trial(self._study._study_id, trial)
+        trial.number = self.next_number()
+        self._ids[trial.number] = self._storage.create_new_trial(self._study._study_id, trial)
         self.check_file()
-        record = _record(self._storage.get_trial(trial_id))
-        self._ids[record.number] = trial_id
         crash_point("trial.recorded")
-        return record
+        return _record(trial)
 
     def set_params(
         self,
@@ -243,9 +256,12 @@ class Study:
             attribute = trial.user_attrs[key] | {"verdict": _written_verdict(verdict)}
             writes.set_attributes(trial._trial_id, {key: attribute})
 
-    def end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
-        """Tell what became of a trial. One that completed or was pruned gets the values by which it
-        is judged. What an attempt that was killed left of its reason and error is taken away."""
+    def end(
+        self, number: int, outcome: Outcome, *, reason: str = "", error: str = ""
+    ) -> TrialRecord:
+        """Tell what became of a trial, and return its record. One that completed or was pruned gets
+        the values by which it is judged. What an attempt that was killed left of its reason and
+        error is taken away."""
         trial_id = self._ids[number]
         ended = copy.copy(self._storage.get_trial(trial_id))
         judged = _record(ended).history if outcome != "failed" else ()
@@ -262,6 +278,7 @@ class Study:
             writes.end(trial_id, ended.state, values, now)
         self.written["ends"] += 1
         crash_point("trial.told")
+        return _record(ended)
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:

@@ -7,8 +7,9 @@ when a trial's run is over. Everything is written to the study before it is answ
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
@@ -62,6 +63,9 @@ class Coordinator:
         self._is_interrupted = is_interrupted
         self._listeners = listeners
         self._running: dict[int, _Running] = {}
+        self._heard: list[tuple[Callable[[], None], EpochEnded]] = []
+        """Epochs that were acknowledged and are not recorded yet: how, and what is told of each."""
+        self._are_together = False
         records = study.trials()
         self._curves = {r.number: self._curve(r) for r in records}
         self._view = View(self.space, records)
@@ -145,24 +149,50 @@ class Coordinator:
         self._curves[number].values.append(value)
         verdict = self._judge(number, running.trial, history)
         crash_point("epoch.judged")
-        self._study.add_epoch(
+        running.history.append(epoch)
+        session = self._sessions.number
+        write = functools.partial(
+            self._study.add_epoch,
             number,
             epoch,
             value,
             verdict=verdict,
-            session=self._sessions.number,
+            session=session,
             spent_seconds=self._sessions.spent(),
             data=data,
         )
-        crash_point("epoch.acknowledged")
-        running.history.append(epoch)
         best = objective(history, metric.model_copy(update={"at": "best"}))
-        session = self._sessions.number
-        self._tell(EpochEnded(number=number, epoch=epoch, best=best, session=session))
+        told = EpochEnded(number=number, epoch=epoch, best=best, session=session)
+        self._heard.append((write, told))
+        if not self._are_together:
+            self._record()
         if isinstance(verdict, Stop):
             self._end(number, "pruned")
             return False
         return not self.stopping or end_reason(running.trial, running.history) is not None
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is acknowledged inside is recorded as one, at the latest when it is left. Nobody may
+        be answered before."""
+        self._are_together = True
+        try:
+            yield
+            self._record()
+        finally:
+            self._are_together = False
+
+    def _record(self) -> None:
+        """Write what was acknowledged, then tell of it."""
+        heard, self._heard = self._heard, []
+        if not heard:
+            return
+        with self._study.together():
+            for write, _ in heard:
+                write()
+        for _, event in heard:
+            crash_point("epoch.acknowledged")
+            self._tell(event)
 
     def end(self, number: int, *, reason: str = "", error: str = "") -> None:
         """A trial's run is over. Without a reason it ran to its own end, or it was stopped here
@@ -193,6 +223,7 @@ class Coordinator:
     def again(self, number: int) -> None:
         """A trial's run came to nothing, and not for its own sake: `next` hands it out again."""
         if self._running.pop(number, None) is not None:
+            self._record()
             self._unfinished.append(self._study.trial(number))
 
     def stop(self, error: CkconvSweepError) -> None:
@@ -243,10 +274,10 @@ class Coordinator:
         return verdict or Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
+        self._record()
         running = self._running.pop(number)
-        self._study.end(number, outcome, reason=reason, error=error)
+        record = self._study.end(number, outcome, reason=reason, error=error)
         self._curves[number].completed = outcome == "completed"
-        record = self._study.trial(number)
         self._view.show(record)
         self._tell(
             Ended(

@@ -641,3 +641,39 @@ def test_a_coordinator_is_told_the_space_by_the_study_not_by_whoever_opens_it(
     one = machine(disk, make_space(trials=2))
     with one.folder.records.create(make_space(trials=9)) as study:
         assert Coordinator(study, count_parameters=lambda _: 0).space.budget.trials == 2
+
+
+@pytest.mark.fault("driver-sigkill")
+def test_the_epochs_of_a_report_are_one_commit_and_nobody_hears_of_them_before(
+    tmp_path: Path,
+) -> None:
+    from record.test_study import written_commits
+
+    place, heard = machine(tmp_path, make_space(trials=2, epochs=5)), Heard()
+    with place.folder.records.create(place.space) as study:
+        coordinator = Coordinator(study, count_parameters=lambda trial: 1, listeners=(heard,))
+        first, second = coordinator.next(), coordinator.next()
+        assert first is not None
+        assert second is not None
+        heard.events.clear()
+        commits = written_commits(study)
+        with coordinator.together():
+            for epoch in (1, 2, 3):
+                assert coordinator.epoch(0, formula(first.trial, epoch))
+                assert coordinator.epoch(1, formula(second.trial, epoch))
+            assert (heard.events, commits) == ([], [])
+        assert len(commits) == 1
+        assert [(e.number, e.epoch.number) for e in heard.events if isinstance(e, EpochEnded)] == [
+            (number, epoch) for epoch in (1, 2, 3) for number in (0, 1)
+        ]
+        with coordinator.together():  # an end writes what came before it
+            coordinator.epoch(0, formula(first.trial, 4))
+            coordinator.epoch(0, formula(first.trial, 5))
+            coordinator.end(0)
+            assert len(commits) == 3
+        assert len(commits) == 3
+        assert [len(record.history) for record in study.trials()] == [5, 3]
+        with pytest.raises(Killed), coordinator.together():
+            coordinator.epoch(1, formula(second.trial, 4))
+            raise Killed
+        assert [len(record.history) for record in study.trials()] == [5, 3]
