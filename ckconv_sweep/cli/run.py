@@ -332,7 +332,7 @@ def _run(
             typer.echo(told)
     placement = options.placement(space)
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
-    from ckconv_sweep.cli.progress import view_of
+    from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import ClusterLost
@@ -374,6 +374,10 @@ def _run(
                 view_of(folder.name, space.metrics, space, records) as view,
                 at_each_best(options.on_best, folder, space.metric, view) as best,
             ):
+                if isinstance(view, PlainLines):  # the live view shows it by itself
+                    own = placement.address in (None, "local")
+                    ray = "starting Ray" if own else "joining the Ray cluster"
+                    typer.echo(f"reading the data and {ray}", err=True)
                 session = run_sweep(
                     folder,
                     space,

@@ -266,6 +266,7 @@ def test_a_damaged_data_file_is_one_message_before_any_trial(here: Path) -> None
     for name in SHA256:
         (here / "data" / "mnist" / name).write_bytes(b"damaged")
     said = refused(ckconv_sweep("launch", "small.yaml", "--data-dir", "data", cwd=here), 65)
+    assert said.startswith("reading the data and starting Ray\n")
     assert "train-images-idx3-ubyte: expected content with SHA-256 ba891046e6505d7a" in said
     assert not (here / "sweeps" / "small").exists()
 
