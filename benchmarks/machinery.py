@@ -61,7 +61,7 @@ def metrics(rate: float, epoch: int) -> dict[str, float]:
 
 
 def ours(out: str, trials: int, places: int, options: argparse.Namespace) -> None:
-    from ckconv_sweep.cli.progress import progress
+    from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.config.read import parse_space
     from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.execution.executor import RayExecutor
@@ -108,7 +108,7 @@ def ours(out: str, trials: int, places: int, options: argparse.Namespace) -> Non
     text = SPACE.format(epochs=EPOCHS, sampler=options.sampler, trials=trials)
     space = parse_space(text, "space")
     pack = options.pack or None
-    with progress("ours", space) as view:
+    with view_of("ours", space.metrics, space, ()) as view:
         session = run_sweep(
             SweepFolder.of(Path(out), "ours"),
             space,

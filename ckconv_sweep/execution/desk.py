@@ -11,8 +11,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, OutOfMemory, ResourcesMissing
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.packing import Packing
@@ -29,6 +29,10 @@ the node that it was given to; then the sweep gives up."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a seat is put in the place of one that did not start."""
 
+AHEAD_SECONDS = 5.0
+"""Where a trial's epoch takes less, the next trial is at its seat before its last one has ended:
+the way there and back would cost more than the sampler learns by waiting for it."""
+
 SHOW_SECONDS = 30.0
 """How often at most the occupation of the packs is reported."""
 
@@ -38,19 +42,27 @@ class Closed(BaseException):
     its own."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Running:
     number: int
     shape: Hashable
-    data: Data
+    trial: Trial
+    is_last: bool
+    """Whether its place is empty after one more epoch that is short."""
 
 
 @dataclass
 class _Seat:
     places: int
     running: dict[str, _Running] = field(default_factory=dict)
-    """By the attempt."""
+    """By the attempt. More than there are places wait there for those before them."""
     unfit: bool = False
+
+    @property
+    def empty(self) -> int:
+        """How many trials it can be given."""
+        ending = sum(running.is_last for running in list(self.running.values())[: self.places])
+        return self.places + ending - len(self.running)
 
 
 class Desk:
@@ -123,7 +135,7 @@ class Desk:
         if self._coordinator.stopping:
             return 0
         all_places = sum(seat.places for seat in self._seats.values())
-        empty = all_places - sum(len(seat.running) for seat in self._seats.values())
+        empty = sum(max(0, seat.places - len(seat.running)) for seat in self._seats.values())
         if self._coordinator.left + len(self._packing.waiting) <= empty:
             return 0
         return min(self._packing.places, self._at_a_time - all_places)
@@ -177,9 +189,9 @@ class Desk:
                         hint=f"at last: {last}",
                     )
                 )
-        for running in lost.running.values():
+        for i, running in enumerate(lost.running.values()):
             number = running.number
-            self._deaths[number] += 1
+            self._deaths[number] += i < lost.places  # the others only waited there
             if self._deaths[number] <= MOST_DEATHS:
                 self._coordinator.again(number)
             else:
@@ -196,7 +208,7 @@ class Desk:
     def _fill(self, here: _Seat) -> list[dict[str, Any]]:
         """New trials for the empty places of a seat."""
         new: list[dict[str, Any]] = []
-        while len(here.running) < here.places and not self._coordinator.stopping:
+        while here.empty > 0 and not self._coordinator.stopping:
             found = self._packing.next(
                 {running.shape for running in here.running.values()}, self._draw
             )
@@ -204,7 +216,7 @@ class Desk:
                 break
             number, shape = found
             given = self._drawn.pop(number)
-            here.running[given.attempt] = _Running(number, shape, given.trial.data)
+            here.running[given.attempt] = _Running(number, shape, given.trial, is_last=False)
             new.append(
                 {
                     "attempt": given.attempt,
@@ -239,8 +251,13 @@ class Desk:
                 coordinator.say(f"trial {number}: {warning}")
             used = self._memory_gib.get(number, 0.0)
             self._memory_gib[number] = max(said["memory_gib"], used)
-            self._data.heard(running.data, said["data"])
-            return coordinator.epoch(number, Epoch(**said["epoch"]), said["data"])
+            self._data.heard(running.trial.data, said["data"])
+            epoch = Epoch(**said["epoch"])
+            running.is_last = (
+                epoch.number == running.trial.training.epochs - 1
+                and epoch.metrics["time/epoch_seconds"] < AHEAD_SECONDS
+            )
+            return coordinator.epoch(number, epoch, said["data"])
         if "ended" in said:
             coordinator.end(number)
         elif said["reason"] == UNFIT:

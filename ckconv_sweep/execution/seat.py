@@ -61,7 +61,8 @@ class _Place:
 
 
 class Seat:
-    """Places, and the thread that trains in them. The methods are for another thread.
+    """Places, and the thread that trains in them. The methods are for another thread. Where there
+    are more trials than places the later ones wait until one has left.
 
     Args:
         places: how many trials are here at a time.
@@ -144,7 +145,7 @@ class Seat:
                 place.pack.abandon()
             if place.left:
                 self._remove(place)
-            elif place.pack is None and self._has_room(place):
+            elif place.pack is None and self._members() < self._count and self._has_room(place):
                 self._welcome(place)
         for key in list(self._packs):
             if self._packs[key].members:

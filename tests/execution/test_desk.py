@@ -1,0 +1,150 @@
+"""Who trains what: the desk over a real coordinator and study, and seats that only speak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep.in_process import make_space
+
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.data.datasets import load
+from ckconv_sweep.errors import ResourcesMissing
+from ckconv_sweep.execution import desk as desks
+from ckconv_sweep.execution.desk import Desk
+from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.sweep.coordinator import Coordinator
+
+EPOCHS = 3
+
+
+@dataclass
+class Place:
+    study: Study
+    coordinator: Coordinator
+    desk: Desk
+    attempts: dict[int, str] = field(default_factory=dict)
+
+    def ask(self, seat: str, *said: dict[str, Any]) -> list[int] | None:
+        """The numbers of the trials that a seat is given; None where it is to end."""
+        orders = self.desk.heard(seat, list(said))
+        if orders is None:
+            return None
+        given = {int(Path(new["folder"]).name): new["attempt"] for new in orders["new"]}
+        self.attempts |= given
+        return list(given)
+
+    def epoch(self, trial: int, number: int, seconds: float = 0.1) -> dict[str, Any]:
+        metrics = {"val/accuracy": 0.5, "time/epoch_seconds": seconds}
+        epoch = Epoch(number=number, metrics=metrics, timestamp_ms=time.time_ns() // 1_000_000)
+        said = {"epoch": asdict(epoch), "warnings": [], "memory_gib": 0.5, "data": "d"}
+        return {"attempt": self.attempts[trial], **said}
+
+    def ended(self, trial: int) -> dict[str, Any]:
+        return {"attempt": self.attempts[trial], "ended": True}
+
+
+@pytest.fixture
+def place(disk: Path) -> Iterator[Place]:
+    folder = SweepFolder.of(disk, "sweep")
+    folder.make()
+    space = make_space(trials=6, epochs=EPOCHS)
+    with folder.records.create(space) as study:
+        coordinator = Coordinator(study, count_parameters=lambda trial: 1)
+        data = KnownData(space, load(space.trial.data).identity)
+        yield Place(study, coordinator, Desk(coordinator, data, places=1, at_a_time=2, unfit={}))
+
+
+def test_seats_are_wanted_before_a_trial_is_drawn_and_no_more_than_there_are_places(
+    place: Place,
+) -> None:
+    for seat in ("a", "b"):
+        assert place.desk.seat_wanted() == 1
+        place.desk.open(seat, 1)
+    assert place.desk.seat_wanted() == 0
+    assert place.study.trials() == []
+    assert place.ask("a") == [0]
+    assert place.ask("b") == [1]
+    assert place.ask("a") == []
+
+
+def test_the_next_trial_comes_before_the_last_short_epoch_has_ended(place: Place) -> None:
+    place.desk.open("a", 1)
+    place.desk.open("b", 1)
+    assert place.ask("a") == [0]
+    assert place.ask("b") == [1]
+    assert place.ask("a", place.epoch(0, 1)) == []
+    assert place.ask("a", place.epoch(0, 2)) == [2]
+    assert place.ask("a") == []
+    assert place.ask("b", place.epoch(1, 1, desks.AHEAD_SECONDS)) == []
+    assert place.ask("b", place.epoch(1, 2, desks.AHEAD_SECONDS)) == []
+    assert place.ask("b", place.epoch(1, 3, desks.AHEAD_SECONDS), place.ended(1)) == [3]
+    assert place.ask("a", place.epoch(0, 3), place.ended(0)) == []
+    assert place.ask("a", place.epoch(2, 1)) == []
+
+
+@pytest.mark.fault("worker-killed")
+def test_a_death_counts_for_the_trials_that_were_trained_and_not_for_one_that_waited(
+    place: Place,
+) -> None:
+    for death in range(desks.MOST_DEATHS + 1):
+        seat = f"seat-{death}"
+        place.desk.open(seat, 1)
+        given = place.ask(seat)
+        assert given is not None
+        assert given[0] == 0
+        if not death:
+            assert place.ask(seat, place.epoch(0, 1), place.epoch(0, 2)) == [1]
+        else:
+            # It tells again what it reads from its checkpoint.
+            assert place.ask(seat, place.epoch(0, 1), place.epoch(0, 2)) == [1]
+        place.desk.said[seat] = "The actor died unexpectedly"
+        place.desk.died(seat)
+    first, second = place.study.trials()
+    assert (first.outcome, first.reason, len(first.history)) == ("failed", "worker_died", 2)
+    assert second.outcome == "running"
+    assert place.desk._deaths[1] == 0
+
+
+def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_for_ever(
+    place: Place,
+) -> None:
+    pauses = []
+    while place.coordinator.fatal is None:
+        assert place.desk.seat_wanted() == 1
+        pauses.append(place.desk.open("seat", 1))
+        place.desk.said["seat"] = "Traceback ...\nModuleNotFoundError: No module named 'torch'"
+        place.desk.died("seat")
+    assert pauses == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert isinstance(place.coordinator.fatal, ResourcesMissing)
+    assert "No module named 'torch'" in str(place.coordinator.fatal)
+    assert place.desk.seat_wanted() == 0
+    assert place.desk.over
+    assert place.study.trials() == []
+
+
+def test_a_seat_with_nothing_to_do_stays_while_another_may_lose_its_trial(place: Place) -> None:
+    place.desk.open("a", 1)
+    place.desk.open("b", 1)
+    assert place.ask("a") == [0]
+    given = place.ask("b")
+    for number in range(1, 6):
+        assert given == [number]
+        epochs = (place.epoch(number, n, desks.AHEAD_SECONDS) for n in range(1, EPOCHS + 1))
+        given = place.ask("b", *epochs, place.ended(number))
+    assert given == []
+    assert not place.desk.over
+    place.desk.died("a")
+    assert place.ask("b") == [0]
+    assert place.desk.seat_wanted() == 0
+    epochs = (place.epoch(0, n) for n in range(1, EPOCHS + 1))
+    assert place.ask("b", *epochs, place.ended(0)) is None
+    place.desk.ended("b")
+    assert place.desk.over
+    assert [record.outcome for record in place.study.trials()] == ["completed"] * 6
