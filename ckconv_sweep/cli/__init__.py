@@ -25,6 +25,7 @@ from ckconv_sweep.cli import (
     watch,
 )
 from ckconv_sweep.cli.help import Command, Group
+from ckconv_sweep.cli.log import logged
 from ckconv_sweep.cli.output import Output
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost, ConfigError
 
@@ -59,7 +60,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 for section, functions in COMMANDS.items():
     for function in functions:
         name = function.__name__.removesuffix("_sweeps").replace("_", "-")
-        app.command(name=name, cls=Command, rich_help_panel=section)(function)
+        app.command(name=name, cls=Command, rich_help_panel=section)(logged(function))
 
 
 def _show_version(wanted: bool) -> None:

@@ -54,9 +54,11 @@ def _write(formatter: Any, lines: Iterable[tuple[str, str, str]]) -> None:
     """`lines`: section, name, text. The texts of all sections begin in one column."""
     lines = list(lines)
     width = max(len(name) for _, name, _ in lines)
-    sections: dict[str, list[tuple[str, str]]] = {}
+    sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     for section, name, text in lines:
         sections.setdefault(section, []).append((name.ljust(width), text))
     for section, rows in sections.items():
+        if not rows:
+            continue
         with formatter.section(section):
             formatter.write_dl(rows)

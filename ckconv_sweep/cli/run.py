@@ -331,6 +331,7 @@ def _run(
         if told:
             typer.echo(told)
     placement = options.placement(space)
+    from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.cli.result import show_result
@@ -384,7 +385,7 @@ def _run(
                     RayExecutor(placement),
                     tracking_uri=uri,
                     data_dir=absolute(options.data_dir),
-                    listeners=(view, finish, best),
+                    listeners=(view, finish, best, Log()),
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
                     options=options.kept(),

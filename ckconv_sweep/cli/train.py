@@ -70,6 +70,7 @@ def train(
 
     Example: ckconv-sweep train digits --set training.epochs=5
     """
+    from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.cli.words import count, score
     from ckconv_sweep.config.metrics import scored_by
@@ -97,7 +98,7 @@ def train(
             name,
             folder,
             tracking_uri=uri,
-            listeners=(view,),
+            listeners=(view, Log()),
             data_dir=absolute(data_dir),
             device=_device(device),
             allow_data_change=allow_data_change,

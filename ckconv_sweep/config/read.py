@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
+
+log = logging.getLogger(__name__)
 
 _OF_THE_SPACE = ("sampler", "scheduler", "budget")
 
@@ -67,6 +70,7 @@ def read_file(given: str, changes: Sequence[str] = ()) -> Space | Trial:
 
 
 def _document(path: Path) -> Document:
+    log.debug("reading %s", path)
     return documents.read(path, bundled.shown(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +12,8 @@ from ckconv_sweep.config.data import DATASETS, Data, Description, Resampled
 from ckconv_sweep.config.documents import Document
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 class Dataset(Protocol):
@@ -38,6 +41,7 @@ def load(data: Data, data_dir: Path | None = None) -> SequenceTask:
         data_dir: the folder that holds the datasets' folders (`mnist/`, ...). None: the
             environment variable CKCONV_DATA, or the user's cache.
     """
+    log.debug("loading the dataset %s", data.name)
     return _dataset(data).load(data, data_dir)
 
 

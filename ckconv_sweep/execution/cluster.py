@@ -66,6 +66,8 @@ def pack_size(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
+log = logging.getLogger(__name__)
+
 # Ray Tune prints boxes, writes loggers' files and snapshots that nobody reads here.
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -113,6 +115,7 @@ def _join(address: str, *, insecure: bool) -> None:
     """Connect to a cluster that is there already. Raises as `connected` does."""
     import ray
 
+    log.debug("connecting to Ray at %s", address)
     try:
         _check_closed(_check_answers(address), insecure=insecure)
         with tempfile.TemporaryDirectory() as empty, local_ray.away_from_here(Path(empty)):

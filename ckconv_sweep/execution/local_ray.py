@@ -21,6 +21,8 @@ from pathlib import Path
 
 from ckconv_sweep.errors import ClusterLost, ConfigError
 
+log = logging.getLogger(__name__)
+
 TRIES = 2
 """How often Ray is started before it is given up: on a busy machine one try may be too slow."""
 _PREFIX = "ckconv-"
@@ -48,7 +50,9 @@ def started(check: Callable[[], None]) -> Iterator[None]:
         done = threading.Event()
         try:
             with _private_token(), _own_environment(), away_from_here(folder):
+                log.debug("starting Ray in %s", folder)
                 _start(folder, done, check)
+                log.debug("Ray runs")
             with shut_down_at_the_end():
                 yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
+
+log = logging.getLogger(__name__)
 
 STUDY = "study.db"
 """The name of the study's file, in every sweep's folder."""
@@ -83,6 +86,7 @@ class Records:
         from ckconv_sweep.record import database
         from ckconv_sweep.record.study import Study
 
+        log.debug("opening %s", self.path)
         with database.storage_at(self.path) as storage:
             yield database.read(self.path, lambda: Study(self._folder, storage))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from ckconv_sweep.record.trials import TrialRecord, next_position, rejected
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
+
+log = logging.getLogger(__name__)
 
 MOST_VIOLATIONS = 200
 """Draws in a row that may be rejected before the sweep gives up."""
@@ -294,6 +297,7 @@ class Coordinator:
     def _reject(self, number: int, broken: str) -> None:
         """Outside the budget and outside MLflow; a new one is asked in its place, if there is
         one: a grid goes on to its next point."""
+        log.debug("trial %d is rejected: %s", number, broken)
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
         self._counted -= 1
         records = self._study.trials()

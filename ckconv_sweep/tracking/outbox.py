@@ -8,6 +8,7 @@ What is written, and why twice is as good as once, is in `tracking.runs`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from ckconv_sweep.tracking.runs import RunOfSweep, Runs, is_refusal
 from ckconv_sweep.tracking.store import without_password
 
 __all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]
+
+log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _MOST_TOGETHER = 500
@@ -215,6 +218,7 @@ class Tracker(Listener):
             if isinstance(item, str) or isinstance(batch[0], str) or item.number != batch[0].number:
                 break
             together.append(item)
+        log.debug("delivering to MLflow: %s (%d together)", _name_of(batch[0]), len(together))
         try:
             self._write(together)
         except Exception as error:

@@ -119,6 +119,7 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str, tmp_path: Path)
     assert loaded == "0"
     assert said.startswith("Usage: ")
     assert command in said.splitlines()[0]
+    assert re.search(r"^  -v, --verbose ", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("file", ["digits.yaml", "smnist_98k"])
