@@ -13,7 +13,8 @@ from typing import Any
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError, OutOfMemory, ResourcesMissing
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ResourcesMissing
+from ckconv_sweep.execution.deaths import death
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.packing import Packing
 from ckconv_sweep.execution.protocol import Assignment, Work
@@ -181,12 +182,11 @@ class Desk:
         if not lost.running:
             self._false_starts += 1
             if self._false_starts > MOST_FALSE_STARTS:
-                last = next(iter(said.strip().splitlines()[::-1]), "without an error message")
                 self._coordinator.stop(
                     ResourcesMissing(
                         f"no process that trains could be started: {self._false_starts} of them "
                         "died at once; whatever was recorded is kept",
-                        hint=f"at last: {last}",
+                        hint=death(said).words,
                     )
                 )
         for i, running in enumerate(lost.running.values()):
@@ -195,8 +195,9 @@ class Desk:
             if self._deaths[number] <= MOST_DEATHS:
                 self._coordinator.again(number)
             else:
-                reason, text = self._why(number, said)
-                self._coordinator.end(number, reason=reason, error=text)
+                found = death(said, self._memory_gib.get(number, 0.0))
+                text = f"its worker died {self._deaths[number]} times, {found.words}"
+                self._coordinator.end(number, reason=found.reason, error=text)
 
     # Trials
 
@@ -285,20 +286,6 @@ class Desk:
                     hint=f"at last {why}\n  repair a node, then run the same command again",
                 )
             )
-
-    def _why(self, number: int, said: str) -> tuple[str, str]:
-        """Why a trial is given up after its last process died, as a reason and in words."""
-        times = f"its worker died {self._deaths[number]} times"
-        used = self._memory_gib.get(number)
-        had = f"; it had used {used:.2f} GiB" if used else ""
-        if "memory" in said and ("low on memory" in said or "OutOfMemory" in said):
-            return OutOfMemory.reason, f"{times}, at last because its node ran out of memory{had}"
-        if "node" in said and "dead" in said:
-            return "worker_died", f"{times}, at last with its node"
-        return (
-            "worker_died",
-            f"{times} without an error message, probably killed for memory{had}",
-        )
 
     def _show_places(self) -> None:
         if self._packing.places == 1:

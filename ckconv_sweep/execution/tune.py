@@ -228,7 +228,9 @@ class _Scheduler(_NotPickled, FIFOScheduler):
         return str(self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._desk.said[trial.trial_id] = trial.get_error() or ""
+        # Not by Tune's own `get_error`, which reads a copy of this file that is not there yet.
+        path = trial.error_file
+        self._desk.said[trial.trial_id] = Path(path).read_text() if path else ""
 
 
 class _Stops(_NotPickled, tune.Callback):

@@ -123,7 +123,9 @@ def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_
         place.desk.died("seat")
     assert pauses == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0]
     assert isinstance(place.coordinator.fatal, ResourcesMissing)
-    assert "No module named 'torch'" in str(place.coordinator.fatal)
+    assert "at last with: ModuleNotFoundError: No module named 'torch'" in str(
+        place.coordinator.fatal
+    )
     assert place.desk.seat_wanted() == 0
     assert place.desk.over
     assert place.study.trials() == []

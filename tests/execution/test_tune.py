@@ -8,20 +8,25 @@ import os
 import pickle
 import re
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from sweep.in_process import make_space
 from tracking.mlflow_real import points_of, runs_of
 
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.errors import CannotWrite, ResourcesMissing
 from ckconv_sweep.execution import cluster, desk
+from ckconv_sweep.execution import tune as ray_executor
 from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.execution.trainable import SeatTrainable
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.report.summary import winner
@@ -184,7 +189,7 @@ def test_a_trial_whose_worker_is_killed_again_and_again_fails_with_the_likely_re
     assert len(lines) - len({line["epoch"] for line in lines}) <= len(killed)
     assert DEATHS <= len(record.history) < EPOCHS
     assert re.fullmatch(
-        r"its worker died 2 times without an error message, probably killed for memory; "
+        r"its worker died 2 times, at last without an error message, probably killed for memory; "
         r"it had used 0\.\d+ GiB",
         record.error,
     )
@@ -302,6 +307,30 @@ class KillingBetween(Watching):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.killed.append((event.number, pid))
+
+
+class Lacking(SeatTrainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        import_module("an_extension_that_is_not_installed")
+
+
+@pytest.mark.fault("worker-explained")
+@pytest.mark.usefixtures("ray_of_two")
+def test_workers_that_cannot_start_end_the_sweep_with_the_last_line_of_their_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "connected", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(desk, "MOST_FALSE_STARTS", 1)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers know no tests
+    monkeypatch.setattr(ray_executor, "SeatTrainable", Lacking)
+    watching = Watching(SweepFolder.of(tmp_path, "digits"))
+    with pytest.raises(ResourcesMissing) as stopped:
+        launch(tmp_path, make_space(trials=1), watching, f"sqlite:///{tmp_path}/mlflow.db")
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert "at last with: ModuleNotFoundError: No module named 'an_extension_that" in str(
+        stopped.value
+    )
+    assert watching.events == []
 
 
 @pytest.mark.fault("worker-killed")
