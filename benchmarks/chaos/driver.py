@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.chaos.opening import read_migrations_once
 from ckconv_sweep import crash_points
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.data.task import SequenceTask, Split
@@ -153,20 +154,27 @@ def warm_up() -> None:
     open databases would not survive a fork."""
     for name in (
         "alembic.command",
+        "ckconv_sweep.cli.feasible",
+        "ckconv_sweep.cli.hooks",
+        "ckconv_sweep.cli.pages",
         "ckconv_sweep.cli.progress",
         "ckconv_sweep.cli.result",
         "ckconv_sweep.cli.run",
         "ckconv_sweep.cli.serve",
+        "ckconv_sweep.data.digits",
+        "ckconv_sweep.models.blocks",
+        "ckconv_sweep.models.ckcnn",
+        "ckconv_sweep.models.kernel_nets.mlp",
+        "ckconv_sweep.training.allocator",
         "ckconv_sweep.training.loop",
-        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.store.tracking.sqlalchemy_workspace_store",
+        "pyarrow.pandas_compat",  # by pandas
+        "sqlalchemy.dialects.sqlite",
         "torch._dynamo",  # by the first optimiser
         "torch.distributed.tensor",
     ):
         importlib.import_module(name)
-    # Reading Optuna's ten migrations, to know the newest, takes most of the time of opening one.
-    manager: Any = importlib.import_module("optuna.storages._rdb.storage")._VersionManager
-    if not hasattr(manager.get_head_version, "cache_info"):
-        manager.get_head_version = functools.cache(manager.get_head_version)
+    read_migrations_once()
 
 
 def _as_if_new(log: Path) -> None:

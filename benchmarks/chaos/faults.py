@@ -47,6 +47,18 @@ def _in_flight(state: State, driver: Process, code: int) -> int:
     return int(driver.code == code and not state.finished and bool(state.running))
 
 
+def _wait_for_epochs(sweep: Sweep, driver: Process, more: int) -> None:
+    """Wait until so many more epochs are executed, or the driver has ended."""
+    wanted = _lines(sweep) + more
+    while driver.runs and _lines(sweep) < wanted:
+        time.sleep(0.02)
+
+
+def _lines(sweep: Sweep) -> int:
+    ledgers = sweep.folder.root.glob("trials/*/ledger.jsonl")
+    return sum(path.read_bytes().count(b"\n") for path in ledgers)
+
+
 # Kills and signals
 
 
@@ -137,7 +149,8 @@ def damaged_checkpoint(sweep: Sweep, draws: random.Random) -> int:
     expected = sum(_flip(path, draws) for path in _newest_checkpoints(sweep))
     sweep.allowed += expected
     driver = sweep.launched()
-    pause(LONGEST_SESSION_SECONDS, draws)
+    _wait_for_epochs(sweep, driver, draws.randint(1, 4))  # so that there are checkpoints
+    pause(0.1, draws)
     kept = driver.kill() != -signal.SIGKILL
     sweep.allowed += AT_A_TIME * (not kept)
     sweep.look()
@@ -225,18 +238,6 @@ def kill_workers(sweep: Sweep, draws: random.Random) -> int:
         sweep.breaks("wrong", f"it ended with {driver.code}: {driver.said()[-2000:]}")
     sweep.look()
     return hits
-
-
-def _wait_for_epochs(sweep: Sweep, driver: Process, more: int) -> None:
-    """Wait until so many more epochs are executed, or the driver has ended."""
-    wanted = _lines(sweep) + more
-    while driver.runs and _lines(sweep) < wanted:
-        time.sleep(0.02)
-
-
-def _lines(sweep: Sweep) -> int:
-    ledgers = sweep.folder.root.glob("trials/*/ledger.jsonl")
-    return sum(path.read_bytes().count(b"\n") for path in ledgers)
 
 
 def _being_trained(sweep: Sweep) -> list[int]:

@@ -52,6 +52,10 @@ _STATES: dict[Outcome, TrialState] = {
 }
 
 
+_parsed = functools.lru_cache(maxsize=16)(parse_space)
+"""Whoever watches a sweep opens its study again and again."""
+
+
 class Study:
     """One sweep's study, open."""
 
@@ -87,7 +91,7 @@ class Study:
     @functools.cached_property
     def space(self) -> Space:
         """The space with which the sweep was started, its budget as last extended."""
-        return parse_space(self._study.user_attrs["space"], f"study of {self.folder.name}")
+        return _parsed(self._study.user_attrs["space"], f"study of {self.folder.name}")
 
     def note(self, key: str) -> Any:
         """What the driver noted about the sweep, or None."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import ckconv_sweep
@@ -54,7 +55,8 @@ class Difference:
         return f"{self.label} was {self.before}, is {self.now}"
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """What runs here. Nothing is imported for it."""
     found = {"ckconv-sweep": ckconv_sweep.__version__, "python": platform.python_version()}
     for name in PACKAGES:
@@ -62,13 +64,14 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "none"
-    return found | {CODE: _code(Path(ckconv_sweep.__file__).parent)}
+    return MappingProxyType(found | {CODE: _code(Path(ckconv_sweep.__file__).parent)})
 
 
 def of_worker() -> dict[str, str]:
     """What must be the same in every process that trains for a sweep. Of Python the first two
     numbers; without the build of a library (`+cpu`), which differs between a head and its nodes."""
-    found = {name: versions()[name].partition("+")[0] for name in OF_WORKERS}
+    here = versions()
+    found = {name: here[name].partition("+")[0] for name in OF_WORKERS}
     return found | {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
@@ -81,7 +84,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
     ]
 
 
-def noted(study: Study) -> list[dict[str, Any]]:
+def noted(study: Study) -> list[Mapping[str, Any]]:
     """The versions of each session that changed them; empty for a study that does not say."""
     return list(study.note(NOTE) or [])
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages._rdb.storage import _VersionManager
 
+from benchmarks.chaos.opening import read_migrations_once
 from ckconv_sweep.config.history import Epoch, end_reason
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -37,8 +37,7 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.coordinator import Coordinator
 
-# Reading Optuna's ten migrations, to know the newest, takes most of the time of opening a study.
-_VersionManager.get_head_version = cache(_VersionManager.get_head_version)
+read_migrations_once()
 
 WRITES = (
     "create_new_trial",
