@@ -22,11 +22,11 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
+from ckconv_sweep.tracking.answers import check_address, problem
 from ckconv_sweep.tracking.store import (
     experiment_name,
     local_database,
     quiet_client,
-    reason,
     without_password,
 )
 
@@ -214,7 +214,7 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
         DamagedData: what is there was not written by ckconv-sweep.
     """
     folder = SweepFolder.of(sweeps_dir, name)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if tracking_uri or (uri and not folder.records.exists()):
         assert uri
         return _from_mlflow(name, uri)
@@ -271,6 +271,7 @@ def all_results(
 
 
 def _from_mlflow(name: str, uri: str) -> Results:
+    check_address(uri, "tracking_uri")
     where, database = without_password(uri), local_database(uri)
     if database is not None and not _is_database(database):
         raise ConfigError(
@@ -283,10 +284,12 @@ def _from_mlflow(name: str, uri: str) -> Results:
     except CkconvSweepError:
         raise
     except Exception as error:
+        found = problem(error, uri)
+        named = "its address is --tracking-uri or MLFLOW_TRACKING_URI"
         raise TrackingError(
-            f"MLflow cannot be read: {reason(error, uri)}",
+            f"MLflow {found.what}",
             where=where,
-            hint="is it running? Its address is --tracking-uri or MLFLOW_TRACKING_URI",
+            hint=f"{found.todo}; {named}" if found.todo else named,
         ) from error
 
 

@@ -34,6 +34,18 @@ def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
     return path
 
 
+def mlflow_address(context: typer.Context, option: CallbackParam, uri: str | None) -> str | None:
+    """For options that name an MLflow. Raises ConfigError for an address that none can have."""
+    uri = (uri or "").strip()
+    if uri:
+        from ckconv_sweep.tracking.answers import check_address
+
+        source = context.get_parameter_source(option.name or "")
+        named = source is not None and source.name == "ENVIRONMENT"
+        check_address(uri, str(option.envvar) if named else option.opts[0])
+    return uri or None
+
+
 SweepsDir = Annotated[
     Path,
     typer.Option(
@@ -65,6 +77,7 @@ TrackingUri = Annotated[
         metavar="URI",
         help="MLflow's address.",
         envvar="MLFLOW_TRACKING_URI",
+        callback=mlflow_address,
         show_default="sqlite:///mlflow.db in the sweeps folder",
         rich_help_panel=PLACES,
     ),
@@ -75,6 +88,7 @@ FromMlflow = Annotated[
         "--tracking-uri",
         metavar="URI",
         help="Read from MLflow at this address, not from the sweep's folder.",
+        callback=mlflow_address,
         show_default="MLFLOW_TRACKING_URI, if there is no folder",
         rich_help_panel=PLACES,
     ),
@@ -83,7 +97,7 @@ RequireTracking = Annotated[
     bool,
     typer.Option(
         "--require-tracking",
-        help="Start nothing unless MLflow answers.",
+        help="Start nothing unless MLflow takes runs.",
         rich_help_panel=PLACES,
     ),
 ]

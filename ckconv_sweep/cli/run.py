@@ -365,10 +365,10 @@ def _run(
 
     from ckconv_sweep.execution.executor import RayExecutor
     from ckconv_sweep.sweep.driver import run_sweep
-    from ckconv_sweep.tracking.store import check_answers
+    from ckconv_sweep.tracking.answers import check_takes_runs
 
     if options.require_tracking:
-        check_answers(uri)
+        check_takes_runs(uri)
     with at_the_end(options.on_finish, folder, space.metric) as finish:
         try:
             with (

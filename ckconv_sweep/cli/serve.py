@@ -115,6 +115,6 @@ def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = S
         raise TrackingError(
             f"{count(missing, 'record')} not delivered",
             where=without_password(uri),
-            hint="is the server running? Nothing is lost: try again later",
+            hint="nothing is lost: the same command delivers them later",
         )
     typer.echo(f"MLflow at {without_password(uri)} has all of {name}")

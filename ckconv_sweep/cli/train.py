@@ -84,13 +84,14 @@ def train(
     folder = (out or Path("runs") / name).expanduser().resolve()
 
     from ckconv_sweep.sweep.single import run_single
-    from ckconv_sweep.tracking.store import check_answers, default_uri
+    from ckconv_sweep.tracking.answers import check_takes_runs
+    from ckconv_sweep.tracking.store import default_uri
     from ckconv_sweep.training.allocator import keep_pages
 
     keep_pages()
     uri = tracking_uri or default_uri(folder.parent)
     if require_tracking:
-        check_answers(uri)
+        check_takes_runs(uri)
     again = f"ckconv-sweep train {trial}" + "".join(f" --set {c}" for c in set_ or ())
     with view_of(name, (settings.metric,)) as view:
         run = run_single(

@@ -12,10 +12,10 @@ from ckconv_sweep.doctor.finding import Examined, Finding, count, size
 from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.sweep.driver import owed
+from ckconv_sweep.tracking.answers import check_answers
 from ckconv_sweep.tracking.marks import Found, in_mlflow
 from ckconv_sweep.tracking.store import (
     artifact_location,
-    check_answers,
     database_uri,
     default_uri,
     experiment_name,
@@ -114,7 +114,7 @@ def _asked(sweep: Examined, uri: str) -> tuple[str, bool, Found | None]:
         try:
             check_answers(uri)
         except TrackingError as error:
-            return error.message.replace("MLflow does", "does"), False, None
+            return error.message.removeprefix("MLflow "), False, None
         return _found(sweep, uri, uri)
     if not path.exists():
         return "is not there", False, Found("", {}, [])

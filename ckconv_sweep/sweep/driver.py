@@ -188,7 +188,7 @@ def run_sweep(
             for line in [*changed, *said]:
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
-        tracker = _tracker(folder, study, tracking_uri, listeners, data_dir)
+        tracker = _tracker(folder, study, tracking_uri, _say_to(listeners), data_dir)
         keep_marks(study, tracker)  # also of a session that is killed: where its records went
         after_trial = _AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
@@ -240,7 +240,7 @@ def deliver(
     not take, or did not say that it has.
 
     Args:
-        say: hears that the folder was moved, or is a copy.
+        say: hears that the folder was moved, or is a copy, and what MLflow does not take and why.
         lock: as of `run_sweep`.
 
     Raises:
@@ -251,10 +251,10 @@ def deliver(
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
-        tracker = _tracker(folder, study, tracking_uri)
+        tracker = _tracker(folder, study, tracking_uri, say)
         _AfterTrial(folder, study, tracker).forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
-        missing = tracker.close(status, patience_seconds=patience_seconds)
+        missing = tracker.close(status, patience_seconds=patience_seconds, as_long_as_it_takes=True)
         keep_marks(study, tracker, "RUNNING" if missing else status)
         return missing
 
@@ -355,20 +355,23 @@ class _AfterTrial(Listener):
         forget(self._folder.trial(number))
 
 
-def _tracker(
-    folder: SweepFolder,
-    study: Study,
-    uri: str,
-    listeners: tuple[Listener, ...] = (),
-    data_dir: Path | None = None,
-) -> Tracker:
-    """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
-    space = study.space
-
+def _say_to(listeners: Iterable[Listener]) -> Callable[[str], None]:
     def say(message: str) -> None:
         for listener in listeners:
             listener.say(message)
 
+    return say
+
+
+def _tracker(
+    folder: SweepFolder,
+    study: Study,
+    uri: str,
+    say: Callable[[str], None],
+    data_dir: Path | None = None,
+) -> Tracker:
+    """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
+    space = study.space
     tracker = Tracker(
         uri,
         RunOfSweep(

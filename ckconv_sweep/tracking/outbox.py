@@ -19,6 +19,7 @@ from ckconv_sweep.config.history import objective, objectives
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.tracking.answers import problem
 from ckconv_sweep.tracking.marks import Mark, uid
 from ckconv_sweep.tracking.runs import RunOfSweep, Runs, is_refusal
 from ckconv_sweep.tracking.store import without_password
@@ -28,6 +29,8 @@ __all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
+_GRACE_SECONDS = 3.0
+"""How long a server that did not answer is waited for at the end."""
 _MOST_TOGETHER = 500
 
 
@@ -63,6 +66,9 @@ class Tracker(Listener):
         self._wake = threading.Condition()
         self._closing = False
         self._failing = ""
+        """Why the last delivery failed; empty if none did."""
+        self._silent = False
+        """Whether the last call of all failed."""
         self._thread = threading.Thread(target=self._deliver_all, name="mlflow", daemon=True)
 
     # For the driver
@@ -112,18 +118,28 @@ class Tracker(Listener):
         """How many records are not delivered yet."""
         return len(self._queue)
 
-    def close(self, status: str, *, patience_seconds: float = 60.0) -> int:
+    def close(
+        self, status: str, *, patience_seconds: float = 60.0, as_long_as_it_takes: bool = False
+    ) -> int:
         """Deliver what is left and end the parent run; returns how many records are not delivered,
-        those that MLflow refused among them. A server that does not answer is not waited for."""
+        those that MLflow refused among them. A server that does not answer is not waited for.
+
+        Args:
+            as_long_as_it_takes: be patient anew with each delivery.
+        """
         self._put(status)
         with self._wake:
             self._closing = True
             self._wake.notify()
-        deadline = time.monotonic() + patience_seconds
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        begin = silent_since = time.monotonic()
+        waiting = self.waiting
+        while self._thread.is_alive() and time.monotonic() < begin + patience_seconds:
             self._thread.join(timeout=0.1)
-            if self._failing and self._thread.is_alive():
-                self._thread.join(timeout=min(3.0, max(0.0, deadline - time.monotonic())))
+            if as_long_as_it_takes and self.waiting != waiting:
+                begin, waiting = time.monotonic(), self.waiting
+            if not self._silent:
+                silent_since = time.monotonic()
+            elif time.monotonic() > silent_since + _GRACE_SECONDS:
                 break
         return self.waiting + self._runs.undelivered
 
@@ -143,24 +159,28 @@ class Tracker(Listener):
                 if not self._queue:
                     return
                 batch = list(islice(self._queue, _MOST_TOGETHER))
+                last = self._closing
             try:
+                if self._failing:
+                    self._runs.ask()
+                    self._silent = False
                 done = self._deliver(batch) if not self._records else self._compare()
             except Exception as error:
-                if self._closing:
-                    self._failing = self._failing or str(error)
-                    return
+                self._silent = True
                 if not self._failing:
                     self._failing = str(error) or type(error).__name__
                     self._say(
-                        f"MLflow at {self.address} {_manner(error)}; training goes "
-                        "on, and what it misses is kept on disk and delivered later"
+                        f"MLflow at {self.address} {problem(error, self.uri)}; "
+                        "what it misses is kept on disk and delivered later"
                     )
+                if last:
+                    return
                 with self._wake:
                     self._wake.wait_for(lambda: self._closing, timeout=pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             if self._failing:
-                self._failing, pause = "", 1.0
+                self._failing, self._silent, pause = "", False, 1.0
                 self._say("MLflow answers again")
             with self._wake:
                 for _ in range(done):
@@ -236,12 +256,6 @@ class Tracker(Listener):
                 self._runs.write_sweep(item)
         if events:
             self._runs.write_trial(events[0].number, events)
-
-
-def _manner(error: Exception) -> str:
-    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        return "does not let us in"
-    return "does not answer"
 
 
 def _name_of(item: Event | str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,11 @@ from ckconv_sweep.config.settings import flat, short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CkconvSweepError
+from ckconv_sweep.errors import CkconvSweepError, TrackingError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import versions
+from ckconv_sweep.tracking.answers import obstacle_to
 from ckconv_sweep.tracking.artifacts import Files
 from ckconv_sweep.tracking.marks import (
     PARENT,
@@ -41,8 +43,9 @@ from ckconv_sweep.tracking.page import Page
 from ckconv_sweep.tracking.source import command_line, dataset_input, in_words, source_tags
 from ckconv_sweep.tracking.store import (
     artifact_location,
-    experiment_name,
+    experiment,
     first_to_open,
+    local_database,
     quiet_client,
     reason,
     without_password,
@@ -61,8 +64,10 @@ _REFUSALS = {
 
 def is_refusal(error: Exception) -> bool:
     """Whether MLflow will not take it however often it is sent."""
-    # A server whose pool of connections is used up says BAD_REQUEST too, but only for a moment.
-    return getattr(error, "error_code", "") in _REFUSALS and "QueuePool" not in str(error)
+    # MLflow says BAD_REQUEST, too, where its database is damaged, and a server whose pool of
+    # connections is used up for a moment.
+    passing = re.search(r"QueuePool|malformed|not a database|disk I/O", str(error))
+    return getattr(error, "error_code", "") in _REFUSALS and not passing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,23 +137,18 @@ class Runs:
         """Raises what MLflow raises when it cannot be reached; so do all that follow."""
         if self._client is not None:
             return
+        database = local_database(self._uri)
+        if database is not None and (obstacle := obstacle_to(database)):
+            raise TrackingError(obstacle)  # MLflow would try for minutes
         with first_to_open(self._uri):
-            client, name = quiet_client(self._uri), experiment_name()
-            experiment = client.get_experiment_by_name(name)
-            if experiment is not None:
-                self.experiment_id = experiment.experiment_id
-                if experiment.lifecycle_stage == "deleted":  # its name cannot be taken anew
-                    client.restore_experiment(experiment.experiment_id)
-                    self._say(f"MLflow's experiment {name!r} was deleted; it is restored")
-            else:
-                where = artifact_location(self._uri)
-                try:
-                    self.experiment_id = client.create_experiment(name, artifact_location=where)
-                except Exception as error:  # another driver made it at the same moment
-                    if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
-                        raise
-                    self.experiment_id = client.get_experiment_by_name(name).experiment_id
+            client = quiet_client(self._uri)
+            self.experiment_id = experiment(client, artifact_location(self._uri), self._say)
         self._client = client
+
+    def ask(self) -> None:
+        """One short call."""
+        self.connect()
+        self._client.get_experiment(self.experiment_id)
 
     def compare(self, records: Iterable[TrialRecord]) -> None:
         """Drop the marks that MLflow does not confirm."""

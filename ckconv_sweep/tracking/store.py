@@ -8,15 +8,14 @@ import logging
 import os
 import re
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ckconv_sweep import keys
 from ckconv_sweep.durable import give_name
-from ckconv_sweep.errors import TrackingError
 from ckconv_sweep.record.filesystem import is_local
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,8 +28,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Nothing of ours is a pickle, so nothing of MLflow's needs to be read as one.
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 
-LONGEST_WAIT_SECONDS = 3.0
-"""How long a server that is required may take to answer."""
 _SQLITE, _PYSQLITE = "sqlite:///", "sqlite+pysqlite:///"
 _SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#\s]*")
 _USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)([^\s:/@]*):\S*@")
@@ -38,7 +35,8 @@ _USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)([^\s:/@]*):\S*@")
 
 def default_uri(sweeps_dir: Path) -> str:
     """`MLFLOW_TRACKING_URI`, or the database beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(default_database(sweeps_dir))
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return given or database_uri(default_database(sweeps_dir))
 
 
 def default_database(sweeps_dir: Path) -> Path:
@@ -81,7 +79,7 @@ def kept_notes(notes: Mapping[str, Any], sweeps_dir: Path) -> dict[str, Any]:
 
 def experiment_name() -> str:
     """The MLflow experiment that holds the sweeps."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME", keys.EXPERIMENT)
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or keys.EXPERIMENT
 
 
 # What may be said of an address
@@ -95,13 +93,14 @@ def without_password(uri: str) -> str:
 
 def reason(error: BaseException, uri: str) -> str:
     """Why a call to MLflow failed, in one line without a password."""
-    deepest = error
-    while below := deepest.__cause__ or deepest.__context__:
-        deepest = below
-    if isinstance(deepest, OSError) and deepest.strerror:
-        text = deepest.strerror
+    *above, deepest = causes(error)
+    if isinstance(deepest, TimeoutError):
+        text = "it took too long"
+    elif any(isinstance(cause, OSError | sqlite3.Error) for cause in [*above, deepest]):
+        text = getattr(deepest, "strerror", None) or str(deepest)
     else:
-        text = str(error).partition("\n")[0] or type(error).__name__
+        text = str(error)
+    text = text.strip().partition("\n")[0] or type(error).__name__
     text = without_password(text.replace(uri, without_password(uri)))
     user_info = _USER_INFO.match(uri)
     if user_info:
@@ -109,7 +108,15 @@ def reason(error: BaseException, uri: str) -> str:
         for form in {password, unquote(password)}:
             if len(form) > 3:
                 text = text.replace(form, "***")
-    return text[:300]
+    return textwrap.shorten(text, 300, placeholder=" ...")
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error and those that it comes from, the first one last."""
+    found = [error]
+    while below := found[-1].__cause__ or found[-1].__context__:
+        found.append(below)
+    return found
 
 
 # Opening
@@ -121,6 +128,28 @@ def quiet_client(uri: str) -> Any:
 
     _hush()
     return MlflowClient(tracking_uri=uri)
+
+
+def experiment(client: Any, location: str | None, say: Callable[[str], None]) -> str:
+    """The id of the experiment that holds the sweeps, which is made where there is none.
+
+    Args:
+        location: where the files of its runs lie; None: where the server puts them.
+        say: hears that it was deleted and is restored.
+    """
+    name = experiment_name()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except Exception as error:  # another driver made it at the same moment
+            if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":  # its name cannot be taken anew
+        client.restore_experiment(found.experiment_id)
+        say(f"MLflow's experiment {name!r} was deleted; it is restored")
+    return str(found.experiment_id)
 
 
 def _hush() -> None:
@@ -203,60 +232,3 @@ def _make(path: Path) -> None:
     for end in ("-wal", "-shm", "-journal"):  # of a database that was deleted: SQLite would write
         path.with_name(path.name + end).unlink(missing_ok=True)  # their pages into the new one
     give_name(new, path)
-
-
-# A server that is required
-
-
-def check_answers(uri: str) -> None:
-    """Ask MLflow for something, and make nothing.
-
-    Raises:
-        TrackingError: no answer came within a few seconds.
-    """
-    database = local_database(uri)
-    problem = _ask(uri) if database is None else _obstacle(database)
-    if problem:
-        raise TrackingError(
-            f"MLflow does not answer: {problem}",
-            where=without_password(uri),
-            hint="start it, or leave out --require-tracking: what it misses is delivered later",
-        )
-
-
-def _ask(uri: str) -> str:
-    """Why a server cannot be used; empty if it answers."""
-    answers: list[str] = []
-    try:
-        client = quiet_client(uri)  # MLflow's import takes its time, which is not the server's
-    except Exception as error:
-        return reason(error, uri)
-
-    def ask() -> None:
-        try:
-            client.get_experiment_by_name(experiment_name())
-            answers.append("")
-        except Exception as error:
-            answers.append(reason(error, uri))
-
-    # In a thread, because what a client calls its timeout is one for each part of a call.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(LONGEST_WAIT_SECONDS)
-    return answers[0] if answers else f"no answer within {LONGEST_WAIT_SECONDS:g} seconds"
-
-
-def _obstacle(database: Path) -> str:
-    """Why a local database cannot be used, from what lies there."""
-    if database.exists():
-        if not database.is_file():
-            return "this is no file"
-        if not os.access(database, os.R_OK | os.W_OK):
-            return "it cannot be read and written"
-        with database.open("rb") as file:
-            begin = file.read(16)
-        return "" if begin in (b"", b"SQLite format 3\0") else "this is no SQLite database"
-    parent = next(path for path in database.parents if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        return f"{parent} cannot be written"
-    return ""

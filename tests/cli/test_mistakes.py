@@ -365,3 +365,26 @@ def test_python_without_docstrings_is_refused(tmp_path: Path) -> None:
 def test_warnings_as_errors_are_meant_for_other_programs(tmp_path: Path) -> None:
     said = ended(with_python("PYTHONWARNINGS", "error", tmp_path))
     assert said == "no sweeps in sweeps\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("launch small.yaml", ""),
+        ("launch small.yaml", "MLFLOW_TRACKING_URI"),
+        ("train trial.yaml", ""),
+        ("table small", ""),
+    ],
+)
+def test_an_mlflow_that_there_cannot_be_is_refused_before_anything_begins(
+    command: str, variable: str, here: Path
+) -> None:
+    before = files_in(here)
+    option = [] if variable else ["--tracking-uri", "localhost:5000"]
+    more = {variable: "localhost:5000"} if variable else {}
+    said = refused(ckconv_sweep(*command.split(), *option, cwd=here, **more))
+    assert said == (
+        f"error: {variable or '--tracking-uri'}: an address begins with http:// or https://: "
+        "localhost:5000\n  did you mean http://localhost:5000?\n"
+    )
+    assert files_in(here) == before

@@ -21,8 +21,8 @@ from sweep.in_process import make_space
 from ckconv_sweep import keys
 from ckconv_sweep.config.metrics import Score
 from ckconv_sweep.errors import TrackingError
+from ckconv_sweep.tracking.answers import check_answers
 from ckconv_sweep.tracking.charts import _columns
-from ckconv_sweep.tracking.store import check_answers
 
 from .mlflow_real import points_of, runs_of
 from .tracked import RECORDS, SPACE, all_events, check, deliver, make, record, wait_until
@@ -333,7 +333,8 @@ def test_a_server_that_does_not_know_our_password_is_told_of_as_such_and_nothing
     wait_until(lambda: said)
     assert tracker.close("KILLED") == len(events) + 2
     assert len(said) == 1
-    assert "does not let us in; training goes on" in said[0]
+    assert "says: " in said[0]
+    assert "set MLFLOW_TRACKING_USERNAME" in said[0]
     assert "S3CR3T" not in said[0]
 
 

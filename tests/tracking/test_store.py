@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from ckconv_sweep import keys
 from ckconv_sweep.errors import TrackingError
+from ckconv_sweep.tracking.answers import check_answers, check_takes_runs
 from ckconv_sweep.tracking.outbox import RunOfSweep, uid
 from ckconv_sweep.tracking.runs import Runs
 from ckconv_sweep.tracking.store import (
-    check_answers,
     default_uri,
     first_to_open,
     reason,
@@ -165,7 +165,7 @@ def test_a_required_database_that_can_be_written_is_taken_and_not_made(
         (tmp_path / "new").mkdir()
         (tmp_path / "new" / "mlflow.db").touch()
     before = sorted(tmp_path.rglob("*"))
-    check_answers(uri)
+    check_takes_runs(uri)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -180,8 +180,8 @@ def test_a_required_database_that_cannot_be_used_is_refused(kind: str, tmp_path:
         path.mkdir()
     else:
         path.write_text("something else")
-    with pytest.raises(TrackingError, match="does not answer"):
-        check_answers(f"sqlite:///{path}")
+    with pytest.raises(TrackingError, match="MLflow cannot be used"):
+        check_takes_runs(f"sqlite:///{path}")
 
 
 @pytest.mark.fault("tracking-down-at-start")
