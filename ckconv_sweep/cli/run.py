@@ -363,6 +363,9 @@ def _run(
         show_result(folder, records, space, options.tracking_uri, rest)
         return
 
+    if continues and lock is None:
+        with folder.records.lock():  # says why it cannot be held, before anything is shown
+            pass
     from ckconv_sweep.execution.executor import RayExecutor
     from ckconv_sweep.sweep.driver import run_sweep
     from ckconv_sweep.tracking.answers import check_takes_runs

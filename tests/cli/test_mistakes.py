@@ -240,7 +240,10 @@ def test_a_resume_that_asks_for_gpus_where_there_are_none_is_refused_and_changes
 ) -> None:
     copied(finished / "sweeps", here / "sweeps")
     before = files_in(here)
-    said = refused(ckconv_sweep("resume", "small", "--trials", 4, "--gpus-per-trial", 99, cwd=here))
+    done = ckconv_sweep("resume", "small", "--trials", 4, "--gpus-per-trial", 99, cwd=here)
+    assert done.stdout[9:] == "resuming: 3 trials ended before, 0 unfinished\n"
+    done.stdout = ""
+    said = refused(done)
     assert "a trial needs 1 CPUs and 99 GPUs, and no node has them" in said
     assert {k: v for k, v in files_in(here).items() if not k.endswith("lock")} == {
         k: v for k, v in before.items() if not k.endswith("lock")
