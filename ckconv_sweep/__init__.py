@@ -4,22 +4,28 @@ Config asks, data and models are, training does, record remembers, search propos
 publishes, execution places, sweep repeats, report tells, cli speaks. Each of those words is a
 folder that knows only the ones before it; doctor looks at what a sweep left.
 
-For a notebook: `from ckconv_sweep import Sweep`.
+For Python and notebooks: `from ckconv_sweep import launch, resume, train, Sweep`.
 """
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Sweep"]
+__all__ = ["Best", "Run", "Sweep", "launch", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Sweep` is imported when it is asked for, so that the command line starts at once."""
-    if name == "Sweep":
-        return importlib.import_module("ckconv_sweep.api").Sweep
+    """These are imported when they are asked for, so that the command line starts at once. Type
+    checkers read `__init__.pyi`."""
+    if name in __all__:
+        module = "api" if name in ("Best", "Sweep") else "start"
+        with warnings.catch_warnings():
+            # Optuna imports progress bars, which miss their widgets in many a notebook.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            return getattr(importlib.import_module(f"ckconv_sweep.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

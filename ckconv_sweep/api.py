@@ -1,22 +1,30 @@
 """Sweeps from Python: what came out of them, from their folders or from MLflow alone.
 
-A notebook takes `Sweep`; the command line takes the functions below it.
+A notebook takes `Sweep`, and starts one with `start.launch`; the command line takes the functions
+below it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import html
 import os
+import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ckconv_sweep.config.history import best, objectives
+from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.space import PARAMETERS, Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, TrackingError
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, SweepBusy, TrackingError
+from ckconv_sweep.notebook import Shown, progress_bar
+from ckconv_sweep.own_process import OwnProcess
+from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
@@ -35,6 +43,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 10
+_PAUSE_SECONDS = 1.0
+"""Between two looks at a sweep that runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +61,8 @@ class Best:
 
 
 class Sweep:
-    """A sweep as it was when it was opened; open it again for what came since.
+    """A sweep as it was when it was opened; `refresh` reads what came since. `launch` and `resume`
+    return one that runs.
 
     >>> from ckconv_sweep import Sweep
     >>> sweep = Sweep.open("quickstart")
@@ -66,22 +77,107 @@ class Sweep:
     >>> figure = sweep.plot("curves")
     """
 
-    def __init__(self, results: Results) -> None:
-        self.results = results
+    def __init__(self, name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> None:
+        self._place = (name, sweeps_dir, tracking_uri)
+        self._process: OwnProcess | None = None
+        self.results = results_of(*self._place)
 
     @classmethod
+    @errors_in_python()
     def open(
-        cls, name: str, *, sweeps_dir: str | Path = "sweeps", tracking_uri: str | None = None
-    ) -> Sweep:
+        cls, name: str, *, sweeps_dir: str | Path | None = None, tracking_uri: str | None = None
+    ) -> Self:
         """A sweep from its folder, also while it runs; or, where an address is given, from MLflow
         alone.
+
+        Args:
+            sweeps_dir: the folder that holds the sweeps: `CKCONV_SWEEPS`, or `sweeps`, by default.
 
         Raises:
             ConfigError: there is no such sweep.
             TrackingError: MLflow does not answer.
             DamagedData: what is there cannot be read.
         """
-        return cls(results_of(name, Path(sweeps_dir), tracking_uri))
+        return cls(name, sweeps_folder(sweeps_dir), tracking_uri)
+
+    def run_by(self, process: OwnProcess) -> Self:
+        """The same, run by a process that this Python has started."""
+        self._process = process
+        return self
+
+    @errors_in_python()
+    def refresh(self) -> Self:
+        """Read it again. Raises as `open`."""
+        self.results = results_of(*self._place)
+        return self
+
+    @errors_in_python()
+    def wait(self) -> Self:
+        """Until it runs no more; shows how far it is meanwhile. An interrupt (Ctrl-C, or the stop
+        button of a notebook) ends the waiting, not the sweep.
+
+        Raises:
+            NoResult: the sweep is finished and no trial completed.
+            CkconvSweepError: its session ended for another reason than a signal; only of a sweep
+                that this Python has launched.
+        """
+        shown, pause_seconds = Shown(), _PAUSE_SECONDS
+        try:
+            while self._runs(pause_seconds):
+                began = time.monotonic()
+                self.refresh()
+                self._show(shown)
+                pause_seconds = max(_PAUSE_SECONDS, 10 * (time.monotonic() - began))
+        except KeyboardInterrupt:
+            shown.say(f"{self.name} is still running; its stop() stops it")
+            raise
+        self.refresh()
+        self._show(shown)
+        if self._process is not None:
+            self._process.check()
+        return self
+
+    @errors_in_python()
+    def stop(self) -> Self:
+        """Stop it as Ctrl-C in its terminal does, and wait until it has ended. Every recorded epoch
+        is kept, and `resume` goes on from there. A sweep that does not run is left alone.
+
+        Raises:
+            SweepBusy: another machine runs it.
+        """
+        if self._process is not None:
+            self._process.stop()
+        elif self.refresh().state == "running":
+            name, sweeps_dir, _ = self._place
+            records = SweepFolder.of(sweeps_dir, name).records
+            if (pid := records.holder_here()) is None:
+                raise SweepBusy(
+                    f"{records.holder() or 'another machine'} runs this sweep",
+                    where=name,
+                    hint="stop it there with Ctrl-C",
+                )
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGTERM)
+            while records.holder_here() == pid:
+                time.sleep(0.1)
+        return self.refresh()
+
+    def _runs(self, pause_seconds: float) -> bool:
+        """After a pause, which ends early with a process of ours."""
+        if self._process is not None:
+            return not self._process.ended_within(pause_seconds)
+        if self.refresh().state != "running":
+            return False
+        time.sleep(pause_seconds)
+        return True
+
+    def _show(self, shown: Shown) -> None:
+        for news in self._process.news() if self._process is not None else ():
+            if "said" in news:
+                shown.say(in_python(news["said"]))
+        s = self.summary()
+        best = "" if s.best_value is None else f", best {s.metric} {s.best_value:.4g}"
+        shown.show(f"{self._line()}{best}", self._repr_html_())
 
     @property
     def name(self) -> str:
@@ -118,6 +214,7 @@ class Sweep:
         """The sweep in a few numbers."""
         return self.results.summary()
 
+    @errors_in_python()
     def table(
         self,
         *,
@@ -175,6 +272,7 @@ class Sweep:
             epoch=best(record.history, self.space.metric).number,
         )
 
+    @errors_in_python()
     def plot(self, kind: str, **options: Any) -> Figure:
         """A picture, as `ckconv-sweep plot` draws it; `curves`, `history`, `importance`, ...
 
@@ -188,9 +286,11 @@ class Sweep:
         return draw(kind, self.trials, self.space, **options)
 
     def __repr__(self) -> str:
+        return f"<Sweep {self._line()}>"
+
+    def _line(self) -> str:
         s = self.summary()
-        ended = s.completed + s.pruned + s.failed
-        return f"<Sweep {self.name}: {s.state}, {ended} of {s.asked} trials ended>"
+        return f"{self.name}: {s.state}, {_ended(s)} of {s.asked} trials ended"
 
     def _repr_html_(self) -> str:
         from ckconv_sweep.report.leaderboard import leaderboard
@@ -201,7 +301,19 @@ class Sweep:
         shown = rows.head(_SHOWN).rename(columns=shortened(rows, settings))
         table = shown.to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
         rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
-        return f"<p><b>{html.escape(repr(self)[1:-1])}</b></p>{table}{rest}"
+        s = self.summary()
+        if s.state == "running":
+            return progress_bar(_ended(s), s.asked, self._line()) + table + rest
+        return f"<p><b>{html.escape(self._line())}</b></p>{table}{rest}"
+
+
+def _ended(summary: Summary) -> int:
+    return summary.completed + summary.pruned + summary.failed
+
+
+def sweeps_folder(given: str | Path | None) -> Path:
+    """Where sweeps are, as on the command line."""
+    return Path(given or os.environ.get("CKCONV_SWEEPS") or SWEEPS_DIR)
 
 
 def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> Results:

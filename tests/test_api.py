@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:
 
 @pytest.mark.parametrize("kind", ["curves", "pareto"])
 def test_a_picture_is_a_figure(kind: str, sweep: Sweep) -> None:
-    assert isinstance(sweep.plot(kind), Figure)
+    figure = sweep.plot(kind)
+    assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
 
 
 def test_it_shows_itself_as_a_line_and_as_a_short_table(sweep: Sweep) -> None:
@@ -138,14 +141,14 @@ def test_an_unknown_sweep_gets_the_nearest_name_and_how_to_read_another(here: Pa
     with pytest.raises(ConfigError, match="there is no sweep 'quikstart'") as caught:
         Sweep.open("quikstart", sweeps_dir=here / "sweeps")
     assert "did you mean 'quickstart'?" in str(caught.value.hint)
-    assert "--tracking-uri" in str(caught.value.hint)
+    assert str(caught.value.hint).endswith("is read with tracking_uri URI")
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, ckconv_sweep\n"
         "print(*{'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'numpy'} & set(sys.modules))\n"
-        "assert 'Sweep' in dir(ckconv_sweep)\n"
+        "assert set(ckconv_sweep.__all__) < set(dir(ckconv_sweep))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -154,3 +157,41 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_another_name_is_none_of_the_package() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Sweeep'"):
         ckconv_sweep.Sweeep  # noqa: B018
+
+
+def test_type_checkers_are_told_of_the_same_names() -> None:
+    stub = ast.parse(Path(ckconv_sweep.__file__).with_suffix(".pyi").read_text())
+    names = {n.asname for i in stub.body if isinstance(i, ast.ImportFrom) for n in i.names}
+    assert names == set(ckconv_sweep.__all__)
+    for name in names:
+        assert getattr(ckconv_sweep, str(name)).__module__ in (
+            "ckconv_sweep.api",
+            "ckconv_sweep.start",
+        )
+    assert Path(ckconv_sweep.__file__).with_name("py.typed").exists()
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_what_is_given_and_what_comes(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ckconv_sweep import launch, train\n"
+        "reveal_type(launch('quickstart', trials=3).wait())\n"
+        "reveal_type(train({'data': {}}, out='a').best)\n"
+        "launch('quickstart', trials='3')\n"
+        "launch('quickstart', trails=3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    for expected in (
+        '2: note: Revealed type is "ckconv_sweep.api.Sweep"',
+        '3: note: Revealed type is "ckconv_sweep.config.history.Epoch"',
+        '4: error: Argument "trials" to "launch" has incompatible type "str"',
+        '5: error: Unexpected keyword argument "trails" for "launch"; did you mean "trials"?',
+    ):
+        assert f"{script}:{expected}" in done.stdout
+    assert "Found 2 errors" in done.stdout

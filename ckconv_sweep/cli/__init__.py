@@ -81,8 +81,12 @@ def program(
     """Find good settings for a CKCNN: sweeps that can be stopped, resumed and trusted."""
 
 
-def main() -> None:
-    """The program. What we raise on purpose becomes one message and an exit code."""
+def main(on_error: Callable[[CkconvSweepError], None] = lambda error: None) -> None:
+    """The program. What we raise on purpose becomes one message and an exit code.
+
+    Args:
+        on_error: hears of such an error, too.
+    """
     os.umask(0o077)  # also for what SQLite, MLflow and Ray write, here and in our child processes
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("ignore")  # meant for the user's own code; MLflow and Ray would fail
@@ -97,6 +101,7 @@ def main() -> None:
         app()
     except CkconvSweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        on_error(error)
         if isinstance(error, ClusterLost):  # Ray would wait for it at the end, then exit with 1
             sys.stdout.flush()
             sys.stderr.flush()

@@ -22,6 +22,9 @@ from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Start
 from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.progress import Progress, Unfinished
 
+instead: Listener | None = None
+"""Hears of everything in the place of a view, if there is one (`from_python`)."""
+
 
 @contextlib.contextmanager
 def view_of(
@@ -40,6 +43,9 @@ def view_of(
         records: what there is of the sweep, which is shown while its driver starts.
         since: when the driver started, in seconds since 1970; now, if left out.
     """
+    if instead is not None:
+        yield instead
+        return
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         plain = PlainLines(metrics, alone=space is None)

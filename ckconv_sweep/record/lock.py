@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ckconv_sweep.errors import CannotWrite, SweepBusy
 
@@ -104,6 +105,22 @@ def _no_locks(path: Path, what: str) -> CannotWrite:
 
 def holder(path: Path) -> str | None:
     """Who holds a lock, in words; None when nobody does."""
+    if (said := _holder(path)) is None:
+        return None
+    try:
+        return f"process {said['pid']} on {said['host']} (since {said['since']})"
+    except KeyError:
+        return "another process"
+
+
+def holder_here(path: Path) -> int | None:
+    """The process of this machine that holds a lock; None when there is none."""
+    said = _holder(path) or {}
+    return said.get("pid") if said.get("host") == socket.gethostname() else None
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
+    """What the holder of a lock wrote into it; None when nobody holds it."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -112,10 +129,9 @@ def holder(path: Path) -> str | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         try:
-            said = json.loads(path.read_text())
-            return f"process {said['pid']} on {said['host']} (since {said['since']})"
-        except (ValueError, KeyError, TypeError):  # the holder has not written it yet
-            return "another process"
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError):  # the holder has not written it yet
+            return {}
     except OSError:  # no locks here, so nobody can hold one
         return None
     finally:

@@ -104,6 +104,10 @@ class Records:
             return self._lock.stat().st_mtime
         return None
 
+    def holder_here(self) -> int | None:
+        """The process of this machine that holds it; None when there is none."""
+        return lock.holder_here(self._lock)
+
     def holder_was_killed(self) -> bool:
         """Whether the last holder of a free lock died before it could release it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):

@@ -52,9 +52,16 @@ TURNS = (0.7548776662466927, 0.5698402909980532)
 """Two that together fill a square evenly (the R2 sequence, Roberts 2018)."""
 
 
+class Picture(Figure):
+    """Shows itself in a notebook. A plain figure does so only once pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        return rendered(self, "png")
+
+
 def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure with a grid of panels: an array of them, or the only one."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(rows, columns, **options)
     for panel in np.ravel(panels):
         panel.spines[["top", "right"]].set_visible(False)
@@ -64,7 +71,7 @@ def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple
 
 def said(text: str) -> Figure:
     """In place of a picture: why there is none."""
-    figure = Figure(figsize=(WIDTH, 1.6), layout="constrained")
+    figure = Picture(figsize=(WIDTH, 1.6), layout="constrained")
     figure.text(0.5, 0.5, plain(text), ha="center", va="center", fontsize=11, color=FAINT)
     return figure
 

@@ -1,0 +1,268 @@
+"""`launch`, `resume` and `train` from Python: the commands of the same names, each in a process of
+its own, and what came of them as an object."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+from pydantic import BaseModel
+
+from ckconv_sweep.api import Sweep, sweeps_folder
+from ckconv_sweep.config import documents
+from ckconv_sweep.config.history import Epoch, best, end_reason
+from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.read import trial_from
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, nearest_or_all
+from ckconv_sweep.notebook import Shown, progress_bar
+from ckconv_sweep.own_process import OwnProcess
+from ckconv_sweep.python_words import errors_in_python, in_python
+
+
+class Options(TypedDict, total=False):
+    """The options that `launch` and `resume` have in common; `ckconv-sweep launch --help` says what
+    each does. Left out, or None: as on the command line."""
+
+    trials: int | None
+    hours: float | None
+    concurrency: int | None
+    cpus_per_trial: float | None
+    gpus_per_trial: float | None
+    pack: int | Literal["auto"] | None
+    address: str | None
+    insecure_cluster: bool
+    data_dir: str | Path | None
+    tracking_uri: str | None
+    require_tracking: bool
+    sweeps_dir: str | Path | None
+    allow_code_change: bool
+    allow_data_change: bool
+    on_finish: str | None
+    on_best: str | None
+
+
+@errors_in_python()
+def launch(
+    space: str | Path | Mapping[str, Any] | Space,
+    *,
+    name: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Sweep:
+    """Start a sweep, or resume it, as `ckconv-sweep launch` does; returns when its first trials are
+    handed out, or at once with a finished sweep. It runs in a process of its own, which is stopped
+    when this Python ends; the same call resumes it.
+
+    Args:
+        space: a file, the name of a bundled space, or a space as a dict, whose `trial` may be a
+            file, a name, a dict, or another sweep's `best().trial`.
+        name: of the sweep; the file's by default. A dict needs one.
+        set: changes of settings, as in `{"model.dropout": 0.1}`.
+        options: see `Options`.
+
+    Raises:
+        ConfigError: the space or an option is wrong.
+        SpaceChanged: a sweep of this name was started with another space.
+        SweepBusy: it runs already.
+        TypeError: there is no such option.
+        CkconvSweepError: whatever else keeps it from starting (`ckconv_sweep.errors`).
+    """
+    _check_known("launch", options)
+    if isinstance(space, str | Path):
+        name = Path(space).stem if name is None else name
+    elif name is None:
+        raise ConfigError(
+            "a space that is no file needs a name",
+            where="launch",
+            hint='as in launch(space, name="my_sweep")',
+        )
+    check_sweep_name(name)
+    file, text = _given(space, "space")
+    with _without_lines("the space"):
+        changes = _arguments(name=name, set=_changes(set))
+        return _started(["launch", *changes, file], name, options, text)
+
+
+@errors_in_python()
+def resume(name: str, **options: Unpack[Options]) -> Sweep:
+    """Resume a sweep, as `ckconv-sweep resume` does; with more `trials`, also a finished one.
+    Returns as `launch` does, and raises as it does."""
+    _check_known("resume", options)
+    return _started(["resume", check_sweep_name(name)], name, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained trial. All numbers are of the training and validation splits."""
+
+    folder: Path
+    """Give it to `ckconv-sweep evaluate`, which scores it on the test split."""
+    trial: Trial
+    history: tuple[Epoch, ...] = field(repr=False)
+    """Every epoch with all its metrics."""
+    weights: Path | None
+    """Those of the best epoch."""
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch that counts."""
+        return best(self.history, self.trial.metric)
+
+
+@errors_in_python()
+def train(
+    trial: str | Path | Mapping[str, Any] | Trial,
+    *,
+    set: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    tracking_uri: str | None = None,
+    require_tracking: bool = False,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    allow_data_change: bool = False,
+) -> Run:
+    """Train one trial to its end, as `ckconv-sweep train` does; the same call continues an
+    interrupted one.
+
+    Args:
+        trial: a file, the name of a bundled trial, a dict, or a sweep's `best().trial`.
+        out: the folder of the run, `runs/<name of the trial>` by default. A trial that is no file
+            needs one.
+
+    Raises:
+        ConfigError: the trial or an argument is wrong, or the folder holds another trial.
+        NonFiniteLoss, OutOfMemory: it cannot go on.
+        CkconvSweepError: whatever else keeps it from ending (`ckconv_sweep.errors`).
+    """
+    file, text = _given(trial, "trial")
+    if out is None and text:
+        raise ConfigError(
+            "a trial that is no file needs a folder", where="train", hint='as in out="runs/mine"'
+        )
+    name = Path(out).name if out is not None and text else Path(file).stem
+    folder = (Path(out) if out else Path("runs") / name).expanduser().resolve()
+    given = _arguments(
+        set=_changes(set),
+        out=folder,
+        data_dir=data_dir,
+        require_tracking=require_tracking,
+        device=device,
+        allow_data_change=allow_data_change,
+    )
+    settings, history, shown = None, list[Epoch](), Shown()
+    process = OwnProcess(["train", *given, file], text, tracking_uri)
+    with _without_lines("the trial"):
+        for news in process.news_until_the_end():
+            match news:
+                case {"said": line}:
+                    shown.say(in_python(line))
+                case {"trial": tree}:
+                    settings = trial_from(tree, name)
+                case {"epoch": epoch} if settings is not None:
+                    history.append(Epoch(**epoch))
+                    of, metric = settings.training.epochs, settings.metric.name
+                    value = history[-1].metrics[metric]
+                    line = f"{name}: epoch {len(history)} of {of}, {metric} {value:.4g}"
+                    shown.show(line, progress_bar(len(history), of, line))
+    if settings is None or end_reason(settings, history) is None:
+        raise NoResult(
+            f"stopped after {len(history)} epochs", where=name, hint="train it again to continue"
+        )
+    from ckconv_sweep.training import checkpoint
+
+    return Run(
+        folder=folder, trial=settings, history=tuple(history), weights=checkpoint.best(folder)
+    )
+
+
+def _started(command: Sequence[str], name: str, options: Options, text: str = "") -> Sweep:
+    """Waits until the first trials are handed out, or the command has ended."""
+    root = sweeps_folder(options.get("sweeps_dir"))
+    given = _arguments(**{**options, "sweeps_dir": root, "tracking_uri": None})
+    process = OwnProcess([*command, *given], text, options.get("tracking_uri"))
+    shown = Shown()
+    for news in process.news_until_the_end():
+        if "begun" in news:
+            for line in process.output():  # notes on the space, what the last session hands on
+                shown.say(in_python(line))
+            break
+    return Sweep.open(name, sweeps_dir=root).run_by(process)
+
+
+def _check_known(function: str, options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in Options.__annotations__:
+            hint = nearest_or_all(name, Options.__annotations__)
+            raise TypeError(f"{function}() has no argument {name!r}: {hint}")
+
+
+def _arguments(**options: object) -> list[str]:
+    """As the command line takes them; a list is an option that is given several times."""
+    out = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            out.append(option)
+        elif value is not None and value is not False:
+            out += [f"{option}={one}" for one in (value if isinstance(value, list) else [value])]
+    return out
+
+
+def _changes(set_: Mapping[str, Any] | None) -> list[str]:
+    """As `--set` takes them: its values are YAML, a superset of JSON."""
+    return [f"{key}={json.dumps(_plain(value))}" for key, value in (set_ or {}).items()]
+
+
+def _given(space_or_trial: Any, kind: str) -> tuple[str, str]:
+    """A file or a name as an argument of a command, and its standard input: a dict is written
+    there."""
+    if isinstance(space_or_trial, str | Path):
+        return os.path.expanduser(space_or_trial), ""
+    if isinstance(space_or_trial, Space):
+        space_or_trial = space_or_trial.written()
+    tree = _plain(space_or_trial)
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"must be a file, a name or a dict, got a {type(space_or_trial).__name__}", where=kind
+        )
+    return "-", documents.write(tree)
+
+
+@contextlib.contextmanager
+def _without_lines(name: str) -> Iterator[None]:
+    """A dict has no lines to which an error could point."""
+    try:
+        yield
+    except CkconvSweepError as error:
+        for part in ("message", "where", "hint"):
+            if told := getattr(error, part):
+                setattr(error, part, re.sub(r"standard input(:\d+)?", name, told))
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """As YAML holds it: also of tuples, paths, NumPy's numbers and our own settings."""
+    if type(value).__module__ == "numpy":
+        value = value.tolist()
+    match value:
+        case None | bool():
+            return value
+        case int() | float() | str():
+            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+        case Path():
+            return str(value)
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+    raise ConfigError(f"a setting cannot hold a {type(value).__name__}, got {value!r:.80}")
