@@ -36,7 +36,8 @@ STOPPED = (129, 130, 143)
 
 
 class OwnProcess:
-    """A command that runs. It is stopped when this Python ends.
+    """A command that runs. It is stopped when this Python ends, and stops by itself if that is
+    killed.
 
     Args:
         arguments: the command and its options.
@@ -51,11 +52,12 @@ class OwnProcess:
         environment = dict(os.environ)
         if password_uri is not None:
             environment["MLFLOW_TRACKING_URI"] = password_uri
+        us = os.getpid()
         self._told = tempfile.TemporaryFile()  # noqa: SIM115
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         for file in (self._told, self._output):
             weakref.finalize(self, file.close)
-        self._read, self._starter = 0, os.getpid()
+        self._read, self._starter = 0, us
         self._news: deque[dict[str, Any]] = deque()
         self._error: dict[str, Any] | None = None
         descriptor = self._told.fileno()
@@ -64,7 +66,16 @@ class OwnProcess:
             given.seek(0)
             self._process = subprocess.Popen(
                 # -P: not the modules that lie around in the user's current folder
-                [sys.executable, "-P", "-c", _PROGRAM, _root(), str(descriptor), *arguments],
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _PROGRAM,
+                    _root(),
+                    f"{descriptor}",
+                    f"{us}",
+                    *arguments,
+                ],
                 stdin=given,
                 stdout=self._output,
                 stderr=self._output,

@@ -12,11 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from without_ray import PROGRAM
 
-from ckconv_sweep import errors, own_process
+from ckconv_sweep import Sweep, errors, own_process
 from ckconv_sweep.cli.from_python import ToPython
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, SpaceChanged, UnknownNameError
 from ckconv_sweep.own_process import OwnProcess, _as_it_was
+from ckconv_sweep.record.folder import SweepFolder
+from tests.cli.commands import NOBODY, SPACE, TRIAL, environment
 
 TELLS = "import os, sys, time; fd = int(sys.argv[2]); told = lambda x: os.write(fd, x + b'\\n'); "
 
@@ -150,6 +153,38 @@ def test_it_ends_with_the_python_that_started_it_but_not_with_a_fork(tmp_path: P
     )
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_it_stops_by_itself_when_the_python_that_started_it_was_killed(tmp_path: Path) -> None:
+    code = """
+    import sys
+    from ckconv_sweep import own_process
+    own_process._PROGRAM = sys.argv[1]
+    process = own_process.OwnProcess(["launch", "small.yaml"])
+    next(process.news_until_the_end())
+    print(process._process.pid, flush=True)
+    sys.stdin.read()
+    """
+    (tmp_path / "small.yaml").write_text(SPACE.replace("trials: 3", "trials: 1000"))
+    (tmp_path / "trial.yaml").write_text(TRIAL)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), PROGRAM],
+        cwd=tmp_path,
+        env=environment(MLFLOW_TRACKING_URI=NOBODY, PYTHONPATH=os.pathsep.join(sys.path)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert starter.stdout is not None
+    with starter.stdout, starter.stdin:  # type: ignore[union-attr]
+        pid = int(starter.stdout.readline())
+        starter.kill()
+        starter.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sweep = Sweep.open("small", sweeps_dir=tmp_path / "sweeps")
+    assert sweep.state == "interrupted"
+    assert not SweepFolder.of(tmp_path / "sweeps", "small").records.holder_was_killed()
 
 
 def test_no_password_is_among_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -52,9 +55,18 @@ class ToPython(Listener):
 
 
 def main() -> None:
-    """The arguments are the descriptor of a file, then those of the command."""
-    view = ToPython(int(sys.argv.pop(1)))
+    """The arguments are the descriptor of a file, the process that started this one, and those of
+    the command."""
+    view, starter = ToPython(int(sys.argv.pop(1))), int(sys.argv.pop(1))
     os.set_inheritable(view._descriptor, False)
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     sys.argv[0] = "ckconv-sweep"
     progress.instead = view
     command_line(on_error=view.fail)
+
+
+def _end_with(starter: int) -> None:
+    """Stop as by Ctrl-C when that process has ended: nobody else knows that this one runs."""
+    while os.getppid() == starter:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
