@@ -31,7 +31,7 @@ def settle(study: Study, *, own_database: bool) -> list[str]:
     """
     folder = study.folder
     here = {"folder": str(folder.root.resolve()), "inode": folder.records.path.stat().st_ino}
-    before = _before(study, folder)
+    before = study.note(NOTE)
     original = copied_from(study, folder)
     if original is not None and not shares_runs(original, folder, own_database=own_database):
         return []  # not noted, so that it is still known when it is tracked elsewhere
@@ -52,7 +52,7 @@ def copied_from(study: Study, folder: SweepFolder) -> Path | None:
     Args:
         study: that of the folder, or one read from a copy of its file.
     """
-    before = _before(study, folder)
+    before = study.note(NOTE)
     if before is None or before["folder"] == str(folder.root.resolve()):
         return None
     there = Path(before["folder"])
@@ -77,16 +77,6 @@ def notes_here(study: Study, folder: SweepFolder, *, own_database: bool) -> dict
     if original is not None and shares_runs(original, folder, own_database=own_database):
         notes |= {"uid": uuid.uuid4().hex, "mlflow": None}
     return notes
-
-
-def _before(study: Study, folder: SweepFolder) -> dict[str, Any] | None:
-    """The note, or what it would be of a sweep of an earlier version, whose study bears the name
-    under which it was launched."""
-    if (noted := study.note(NOTE)) is not None:
-        return dict(noted)
-    if study.inner_name == study.uid:
-        return None
-    return {"folder": str(folder.root.resolve().with_name(study.inner_name)), "inode": 0}
 
 
 def _is_another(other: SweepFolder, folder: SweepFolder, uid: str) -> bool:

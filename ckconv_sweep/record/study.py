@@ -36,6 +36,7 @@ from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.frozen import FrozenTrials
 from ckconv_sweep.record.trials import TrialRecord
 
 _OUTCOMES: dict[TrialState, Outcome] = {
@@ -74,7 +75,8 @@ class Study:
         self._storage = self._study._storage
         self._database = storage
         self._file = database.Watched(folder.records.path, storage)
-        self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+        self._frozen = FrozenTrials(storage, self._study._study_id)
+        self._ids = {t.number: t._trial_id for t in self._frozen.all()}
         self._writes: database.Writes | None = None
         """The transaction that is open."""
         self.written = Counter[str]()
@@ -102,20 +104,15 @@ class Study:
         """32 hexadecimal digits that name the sweep for ever, whatever its folder is called."""
         return str(self.note("uid"))
 
-    @property
-    def inner_name(self) -> str:
-        """What Optuna calls the study: the uid, or the sweep's name if an older version made it."""
-        return str(self._study.study_name)
-
     def notes(self) -> dict[str, Any]:
         return dict(self._study.user_attrs)
 
     def trials(self) -> list[TrialRecord]:
         """Every trial, by number."""
-        return [_record(t) for t in self._study.get_trials(deepcopy=False)]
+        return [_record(t) for t in self._frozen.all()]
 
     def trial(self, number: int) -> TrialRecord:
-        return _record(self._storage.get_trial(self._ids[number]))
+        return _record(self._frozen.one(self._ids[number]))
 
     def contradictions(self) -> list[str]:
         """What no driver leaves behind, a sentence each."""
@@ -125,13 +122,13 @@ class Study:
             found.append("the space was changed since the driver wrote it")
         return found + [
             f"trial {trial.number}: {sentence}"
-            for trial in self._study.get_trials(deepcopy=False)
+            for trial in self._frozen.all()
             for sentence in _contradictions(trial, self.space.metrics)
         ]
 
     def changed_trials(self) -> list[int]:
         """The ended trials whose record is not what the driver wrote when they ended."""
-        return [t.number for t in self._study.get_trials(deepcopy=False) if _was_changed(t)]
+        return [t.number for t in self._frozen.all() if _was_changed(t)]
 
     # Writing
 
@@ -208,20 +205,6 @@ class Study:
         crash_point("trial.recorded")
         return _record(trial)
 
-    def set_params(
-        self,
-        number: int,
-        params: Mapping[str, Any],
-        distributions: Mapping[str, BaseDistribution],
-    ) -> None:
-        """For a trial of a version that recorded each parameter by itself, and whose driver was
-        killed in between."""
-        for name in params.keys() - self.trial(number).params.keys():
-            domain = distributions[name]
-            value = domain.to_internal_repr(params[name])
-            self._storage.set_trial_param(self._ids[number], name, value, domain)
-        self.check_file()
-
     def add_epoch(
         self,
         number: int,
@@ -252,14 +235,6 @@ class Study:
             writes.set_value(trial_id, epoch.number, value)
         self.written["epochs"] += 1
 
-    def set_verdict(self, number: int, verdict: Verdict) -> None:
-        """For a trial whose last epoch has none, of a study from before they were recorded."""
-        trial = self._storage.get_trial(self._ids[number])
-        key = f"epoch:{max(trial.intermediate_values)}"
-        with self._transaction() as writes:
-            attribute = trial.user_attrs[key] | {"verdict": _written_verdict(verdict)}
-            writes.set_attributes(trial._trial_id, {key: attribute})
-
     def end(
         self, number: int, outcome: Outcome, *, reason: str = "", error: str = ""
     ) -> TrialRecord:
@@ -267,7 +242,7 @@ class Study:
         the values by which it is judged. What an attempt that was killed left of its reason and
         error is taken away."""
         trial_id = self._ids[number]
-        ended = copy.copy(self._storage.get_trial(trial_id))
+        ended = copy.copy(self._frozen.one(trial_id))
         judged = _record(ended).history if outcome != "failed" else ()
         values = list(objectives(judged, self.space.metrics).values())
         said = {"reason": reason or None, "error": error[-10_000:] or None}
@@ -275,7 +250,11 @@ class Study:
         ended.state = _STATES[outcome]
         ended.values = values or None
         ended.datetime_complete = now.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
-        ended.user_attrs = {key: v for key, v in (ended.user_attrs | said).items() if v is not None}
+        ended.user_attrs = {
+            key: value
+            for key, value in (ended.user_attrs | said).items()
+            if key not in said or value is not None
+        }
         with self._transaction() as writes:
             writes.set_attributes(trial_id, {**said, _DIGEST: _digest(ended)})
             crash_point("trial.explained")
@@ -303,16 +282,14 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         outcome=outcome,
         params=trial.params,
         history=tuple(history),
-        reason=trial.user_attrs.get("reason", "") if outcome != "running" else "",
-        # Studies from before an end was one transaction kept that of an attempt that was killed.
-        error=trial.user_attrs.get("error", "") if outcome == "failed" else "",
+        reason=trial.user_attrs.get("reason", ""),
+        error=trial.user_attrs.get("error", ""),
         started_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
         sessions=tuple(sessions),
         data=tuple(data),
         spent_seconds=spent_seconds,
-        # Studies from before positions were recorded held only what the sampler drew.
-        position=trial.user_attrs.get("position", trial.number),
+        position=trial.user_attrs.get("position"),
         verdict=verdict,
     )
 
@@ -322,7 +299,7 @@ def _written_verdict(verdict: Verdict) -> Any:
 
 
 def _verdict(kept: Any) -> Verdict | None:
-    if kept is None:  # the trial's last epoch, or a study from before verdicts were recorded
+    if kept is None:  # the trial's last epoch
         return None
     return Go() if kept == "go" else Stop(kept["stop"])
 
@@ -355,9 +332,8 @@ def _contradictions(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator[s
 
 
 def _was_changed(trial: FrozenTrial) -> bool:
-    """Whether it is not what was written when it ended. One from before digests is not known."""
-    kept = trial.user_attrs.get(_DIGEST)
-    return trial.state.is_finished() and kept is not None and kept != _digest(trial)
+    """Whether it is not what was written when it ended."""
+    return trial.state.is_finished() and trial.user_attrs.get(_DIGEST) != _digest(trial)
 
 
 _DIGEST = "digest"

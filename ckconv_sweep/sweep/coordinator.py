@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
+from ckconv_sweep.config.history import Epoch, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
@@ -93,7 +93,7 @@ class Coordinator:
         there is none left."""
         while not self.stopping:
             if self._unfinished:
-                record = self._whole(self._unfinished.pop(0))
+                record = self._unfinished.pop(0)
             elif self._counted < self.space.budget.trials:
                 if exhausted(self.space, self._position):
                     return None
@@ -122,7 +122,7 @@ class Coordinator:
                 )
             )
             # The driver may have been killed between a verdict and the trial's end.
-            if record.history and isinstance(self._last_verdict(record), Stop):
+            if isinstance(record.verdict, Stop):
                 self._end(number, "pruned")
                 continue
             return Assignment(
@@ -244,17 +244,6 @@ class Coordinator:
         self._position += 1
         return self._study.create(drawn.params, drawn.distributions, position=drawn.position)
 
-    def _whole(self, record: TrialRecord) -> TrialRecord:
-        """The trial with the parameters that a driver of an earlier version, which recorded them
-        one by one, did not come to draw."""
-        with contextlib.suppress(ConfigError):
-            self.space.tree(record.params)
-            return record
-        position = record.number if record.position is None else record.position
-        drawn = self._view.draw(position, record.number, record.params)
-        self._study.set_params(record.number, drawn.params, drawn.distributions)
-        return self._study.trial(record.number)
-
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name
         values = [epoch.metrics[name] for epoch in record.history]
@@ -265,16 +254,6 @@ class Coordinator:
         if end_reason(trial, history) is not None:
             return None
         return verdict_of(self.space, self._curves, number)
-
-    def _last_verdict(self, record: TrialRecord) -> Verdict:
-        """The recorded one, which is never asked for again. A study from before verdicts were
-        recorded has none."""
-        if record.verdict is not None:
-            return record.verdict
-        verdict = self._judge(record.number, self._running[record.number].trial, record.history)
-        if verdict is not None:
-            self._study.set_verdict(record.number, verdict)
-        return verdict or Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
         self._record()

@@ -105,12 +105,3 @@ def test_a_changed_bound_of_the_space_is_told(ended: SweepFolder) -> None:
     connection.commit()
     connection.close()
     assert look(ended) == ([], ["the space was changed since the driver wrote it"])
-
-
-def test_a_trial_from_before_digests_is_believed_as_it_is(ended: SweepFolder) -> None:
-    connection = sqlite3.connect(ended.records.path)
-    connection.execute("delete from trial_user_attributes where key = 'digest'")
-    connection.execute(CHANGES["another metric"][0])
-    connection.commit()
-    connection.close()
-    assert look(ended) == ([], [])

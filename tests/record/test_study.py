@@ -223,14 +223,6 @@ def test_the_stopping_rules_answer_comes_back_with_the_epoch(
     assert len(study.trial(0).history) == 2
 
 
-def test_a_trial_without_a_verdict_is_given_one(study: Study) -> None:
-    ask(study)
-    study.add_epoch(0, epoch(1), 0.5)
-    study.set_verdict(0, Stop("late"))
-    record = study.trial(0)
-    assert (record.verdict, list(record.history)) == (Stop("late"), [epoch(1)])
-
-
 def test_epochs_are_in_order_of_their_number_beyond_nine(study: Study) -> None:
     ask(study)
     add(study, 0, *(i / 100 for i in range(12)))
@@ -315,22 +307,6 @@ def test_a_changed_value_of_a_further_metric_is_a_contradiction(folder: SweepFol
         ]
 
 
-def test_a_trial_that_completes_keeps_nothing_of_an_attempt_that_was_killed_as_it_failed(
-    study: Study,
-) -> None:
-    """As versions before left it, whose end was several transactions."""
-    ask(study)
-    study._storage.set_trial_user_attr(study._ids[0], "error", "CUDA error")
-    study._storage.set_trial_user_attr(study._ids[0], "reason", "error")
-    record = study.trial(0)
-    assert (record.outcome, record.reason, record.error) == ("running", "", "")
-    add(study, 0, 0.9)
-    study.end(0, "completed", reason="epochs")
-    record = study.trial(0)
-    assert (record.outcome, record.reason, record.error) == ("completed", "epochs", "")
-    assert "error" not in study._study.trials[0].user_attrs
-
-
 def test_a_trial_ends_once(study: Study) -> None:
     ask(study)
     add(study, 0, 0.9)
@@ -390,26 +366,6 @@ def test_a_trial_says_at_which_position_the_sampler_drew_it(
     params = {"optimizer.learning_rate": 1e-3, "model.dropout": 0.1}
     assert study.create(params, DISTRIBUTIONS, position=position).position == position
     assert next_position(study.trials()) == (0 if position is None else position + 1)
-
-
-def test_in_a_study_from_before_positions_a_trials_number_is_its_position(study: Study) -> None:
-    for _ in range(3):
-        study._study.ask()
-    assert [record.position for record in study.trials()] == [0, 1, 2]
-    assert next_position(study.trials()) == 3
-
-
-def test_a_trial_that_an_earlier_version_half_drew_gets_only_what_it_lacks(
-    folder: SweepFolder,
-) -> None:
-    params = {"optimizer.learning_rate": 2e-3, "model.dropout": 0.1}
-    with folder.records.create(SPACE) as study:
-        trial = study._study.ask()
-        first = trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-2, log=True)
-    with folder.records.create(SPACE) as study:
-        study.set_params(0, params, DISTRIBUTIONS)
-    with folder.records.open() as study:
-        assert study.trial(0).params == {**params, "optimizer.learning_rate": first}
 
 
 # What can go wrong with the file

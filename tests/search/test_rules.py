@@ -106,27 +106,6 @@ def test_the_last_epoch_of_a_trial_is_never_pruned(disk: Path) -> None:
     assert {r.outcome for r in one.records()} == {"completed"}
 
 
-def test_a_study_from_before_verdicts_were_recorded_is_judged_once_after_its_last_epoch(
-    disk: Path,
-) -> None:
-    space = make_space(scheduler=ASHA, trials=3, epochs=8)
-    one = machine(disk, space, work=level, concurrency=1)
-    with one.session() as session:
-        while session.handed_out != [0, 1]:
-            session.step()
-    trial = one.space.resolve(one.records()[1].params, 1)
-    with one.folder.records.create(space) as study:
-        reached = len(study.trial(1).history)
-        for number in range(reached + 1, 3):
-            epoch = level(trial, number)
-            study.add_epoch(1, epoch, epoch.metrics["val/accuracy"])
-        assert study.trial(1).outcome == "running"
-    assert one.run()
-    record = one.records()[1]
-    assert (record.outcome, len(record.history)) == ("pruned", 2)
-    assert isinstance(record.verdict, Stop)
-
-
 # Recorded before it is obeyed
 
 

@@ -199,23 +199,6 @@ def test_a_grid_is_walked_in_the_order_of_its_file_to_its_end() -> None:
     assert not exhausted(space_for("random"), 10**6)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_trial_that_an_earlier_version_half_drew_is_drawn_to_its_end(
-    name: str, disk: Path
-) -> None:
-    space = space_for(name)
-    one = machine(disk / name, space)
-    planned = {"schedule": "plateau"} if name == "tpe" else plan_of(space, 0)
-    with one.folder.records.create(space) as study:
-        study._study.enqueue_trial({"schedule": planned["schedule"]})
-        study._study.ask().suggest_categorical("schedule", ["constant", "plateau"])
-    assert one.run()
-    record = one.records()[0]
-    assert record.outcome == "completed"
-    assert space.resolve(record.params, 0)
-    assert record.params.items() >= planned.items()
-
-
 def test_a_grid_visits_each_of_its_points_though_others_try_trials_in_between(disk: Path) -> None:
     space = space_for("grid", trials=100)
     one = machine(disk, space)

@@ -197,7 +197,7 @@ def test_a_sweep_of_which_no_trial_has_begun_starts_over_with_another_space(
     with folder.records.open() as study:
         assert study.space == OTHER
         assert study.uid != old
-        assert study.inner_name == study.uid
+        assert study._study.study_name == study.uid
         assert [d.name for d in study._study.directions] == ["MINIMIZE", "MAXIMIZE"]
         assert len(study.note("sessions")) == 1
         assert study.contradictions() == []

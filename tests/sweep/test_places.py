@@ -333,13 +333,3 @@ def test_a_sweep_of_an_earlier_version_goes_on_wherever_it_is(
     resume(folder, 3)
     assert older_uid(folder) == uid
     in_mlflow(folder.root.parent, folder.name, 3)
-
-
-def test_a_copy_of_a_sweep_of_an_earlier_version_becomes_one_of_its_own(older: SweepFolder) -> None:
-    folder = copied(older)
-    (line,) = resume(folder, 3)
-    assert line.startswith(f"this is a copy of the sweep in {older.root}")
-    assert sync(older) == []
-    in_mlflow(folder.root.parent, "second", 3)
-    in_mlflow(folder.root.parent, "first", 2)
-    assert uid_of(folder) != older_uid(older)

@@ -1,0 +1,120 @@
+"""The trials of a study as Optuna's frozen trials, read with one query a table.
+
+Optuna reads each row as an object of its own and each distribution anew: at 10,000 trials that is
+most of the time of `status`, `table` and a resume.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+
+MOST_NAMED = 500
+"""Trials that a query names by their ids; SQLite takes 999 at least."""
+
+
+class FrozenTrials:
+    """Reads trials; one that has ended does not change any more, and is read once."""
+
+    def __init__(self, storage: RDBStorage, study_id: int) -> None:
+        self._engine, self._study_id = storage.engine, study_id
+        self._known: dict[int, FrozenTrial] = {}
+        """By Optuna's id."""
+        self._newest = -1
+        """The highest id of which no lower one is unknown."""
+
+    def all(self) -> list[FrozenTrial]:
+        """Every trial, by number."""
+        running = [i for i, trial in self._known.items() if not trial.state.is_finished()]
+        if len(running) > MOST_NAMED:
+            running, self._newest = [], -1
+        self._read(after=self._newest, and_these=running)
+        self._newest = max(self._known, default=-1)
+        return sorted(self._known.values(), key=lambda trial: trial.number)
+
+    def one(self, trial_id: int) -> FrozenTrial:
+        """A trial by Optuna's id. Raises KeyError if there is none."""
+        if trial_id not in self._known or not self._known[trial_id].state.is_finished():
+            self._read(after=None, and_these=[trial_id])
+        return self._known[trial_id]
+
+    def _read(self, *, after: int | None, and_these: list[int]) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")  # all tables as they are at one moment
+
+            def rows(model: Any, *names: str) -> Iterator[Any]:
+                table = model.__table__
+                wanted = table.c.trial_id.in_(and_these)
+                if after is not None:
+                    wanted |= table.c.trial_id > after
+                columns = [table.c.trial_id, *(table.c[name] for name in names)]
+                order = next(iter(table.primary_key))
+                return iter(
+                    connection.execute(sqlalchemy.select(*columns).where(wanted).order_by(order))
+                )
+
+            params: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+            distributions: defaultdict[int, dict[str, BaseDistribution]] = defaultdict(dict)
+            fields = "param_name", "param_value", "distribution_json"
+            for trial_id, name, value, text in rows(models.TrialParamModel, *fields):
+                distributions[trial_id][name] = _distribution(text)
+                params[trial_id][name] = _distribution(text).to_external_repr(value)
+            attributes = []
+            for model in (models.TrialUserAttributeModel, models.TrialSystemAttributeModel):
+                found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+                for trial_id, key, text in rows(model, "key", "value_json"):
+                    found[trial_id][key] = json.loads(text)
+                attributes.append(found)
+            reported: defaultdict[int, dict[int, float]] = defaultdict(dict)
+            intermediate: Any = models.TrialIntermediateValueModel
+            fields = "step", "intermediate_value", "intermediate_value_type"
+            for trial_id, step, value, kind in rows(intermediate, *fields):
+                reported[trial_id][step] = intermediate.stored_repr_to_intermediate_value(
+                    value, kind
+                )
+            values: defaultdict[int, dict[int, float]] = defaultdict(dict)
+            told: Any = models.TrialValueModel
+            for trial_id, objective, value, kind in rows(told, "objective", "value", "value_type"):
+                values[trial_id][objective] = told.stored_repr_to_value(value, kind)
+            of_trials = "study_id", "number", "state", "datetime_start", "datetime_complete"
+            for trial_id, study_id, number, state, start, complete in rows(
+                models.TrialModel, *of_trials
+            ):
+                if study_id != self._study_id:
+                    continue
+                self._known[trial_id] = FrozenTrial(
+                    number=number,
+                    state=state,
+                    value=None,
+                    values=[value for _, value in sorted(values[trial_id].items())] or None,
+                    datetime_start=_local(start),
+                    datetime_complete=_local(complete),
+                    params=params[trial_id],
+                    distributions=distributions[trial_id],
+                    user_attrs=attributes[0][trial_id],
+                    system_attrs=attributes[1][trial_id],
+                    intermediate_values=reported[trial_id],
+                    trial_id=trial_id,
+                )
+
+
+@lru_cache(maxsize=1000)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _local(when: datetime.datetime | None) -> datetime.datetime | None:
+    """Of a time in UTC without a time zone, as the tables keep it, that of this place without."""
+    if when is None:
+        return None
+    return when.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
