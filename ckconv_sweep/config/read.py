@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ckconv_sweep.config import bundled, documents
-from ckconv_sweep.config.build import annotation_at, blocks, build, paths, type_of
+from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short, type_of
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
@@ -20,6 +21,10 @@ from ckconv_sweep.errors import ConfigError, nearest_or_all
 log = logging.getLogger(__name__)
 
 _OF_THE_SPACE = ("sampler", "scheduler", "budget")
+
+
+NOTES = {"$schema", "description"}
+"""What a file may have at its top for an editor and for people. It changes nothing."""
 
 
 def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
@@ -74,6 +79,18 @@ def _document(path: Path) -> Document:
     return documents.read(path, bundled.shown(path))
 
 
+def _without_notes(document: Document) -> Document:
+    if not isinstance(document.value, dict):
+        return document
+    for name in NOTES & document.value.keys():
+        if not isinstance(text := document.value[name], str):
+            raise ConfigError(
+                f"{name}: expected a text, got {short(text)}", where=document.where((name,))
+            )
+    value = {name: part for name, part in document.value.items() if name not in NOTES}
+    return replace(document, value=value)
+
+
 def _typed(document: Document) -> str:
     """The file as an argument of a command."""
     return "-" if document.name == bundled.shown("-") else document.name
@@ -85,6 +102,7 @@ def _folder(path: Path) -> Path:
 
 
 def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> Space:
+    document = _without_notes(document)
     if not isinstance(document.value, dict):
         raise ConfigError("a space must be a block of settings", where=document.where())
     if not {"search", "trial"} & document.value.keys() and "data" in document.value:
@@ -103,7 +121,7 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
             )
         base = _base_document(file.trial, folder, document)
     else:
-        base = document.below("trial")
+        base = _without_notes(document.below("trial"))
     metric = _primary_metric(file, document)
     if metric:
         if folder is not None and isinstance(file.trial, dict) and "metric" in base.value:
@@ -184,7 +202,8 @@ def _base_document(given: str, folder: Path, space: Document) -> Document:
 
 
 def _as_trial(document: Document) -> Document:
-    """Raises ConfigError where it cannot be a trial's."""
+    """Without notes. Raises ConfigError where it cannot be a trial's."""
+    document = _without_notes(document)
     if not isinstance(document.value, dict):
         raise ConfigError("a trial must be a block of settings", where=document.where())
     if "search" in document.value:
