@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check unit fuzz clean
+.PHONY: quickstart test check unit fuzz docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/ckconv-sweep launch search_spaces/quickstart.yaml
@@ -45,6 +45,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
+
+# The tables of the documents and the JSON Schema, from the code; tests fail where they are not up to date.
+docs: $(VENV)/.installed
+	$(BIN)/python -m tests.contracts.generated
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -138,3 +138,26 @@ def nearest_or_all(name: str, known: Iterable[str]) -> str:
         return f"did you mean {' or '.join(map(repr, ends))}?"
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(known)
+
+
+def exit_codes() -> dict[int, list[str]]:
+    """What each exit code of the command line means, in sentences."""
+    found: dict[int, list[str]] = {
+        0: ["Done; of `doctor`: nothing is wrong, or there are warnings only."],
+        1: ["`doctor` found a problem, or an error that nobody expected, with its traceback."],
+    }
+    for error in (
+        ConfigError,
+        NoResult,
+        DamagedData,
+        CannotWrite,
+        SweepBusy,
+        ClusterLost,
+        TrackingError,
+    ):
+        sentence = str(error.__doc__).partition(".")[0]
+        found.setdefault(error.exit_code, []).append(f"{sentence}.")
+    found[TrackingError.exit_code].append("Try again later.")
+    for signal, how in ((1, "the terminal was closed"), (2, "Ctrl-C"), (15, "it was told to end")):
+        found[128 + signal] = [f"Stopped by a signal: {how}."]
+    return found

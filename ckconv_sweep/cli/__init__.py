@@ -20,6 +20,7 @@ from ckconv_sweep.cli import (
     pictures,
     run,
     serve,
+    show,
     tables,
     train,
     watch,
@@ -53,7 +54,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         train.evaluate,
         import_checkpoint.import_checkpoint,
     ),
-    "Look before you start": (train.validate, kernels.fit_kernel),
+    "Look before you start": (show.show, train.validate, kernels.fit_kernel),
     "Repair and deliver": (doctor.doctor, serve.sync),
 }
 """By the section of `--help` that shows them."""

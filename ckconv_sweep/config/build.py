@@ -102,7 +102,7 @@ def type_name(annotation: Any) -> str:
     """What must stand at a setting, in words."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    if names := _words(annotation):
+    if names := words_of(annotation):
         return "one of " + ", ".join(names)
     words = {int: NUMBERS[0], float: NUMBERS[1], str: "a word", bool: "true or false"}
     if annotation in words:
@@ -166,7 +166,7 @@ def _said_for_the_user(
                 where=where,
                 hint="no trial sees the test split: take one of val/..."
                 if str(read).startswith("test/")
-                else nearest_or_all(str(read), _words(annotation)),
+                else nearest_or_all(str(read), words_of(annotation)),
             )
         case "value_error":
             message = error["msg"].removeprefix("Value error, ")
@@ -207,7 +207,7 @@ def _place_named_in(message: str, key: Key, document: Document) -> str | None:
     return None
 
 
-def _words(annotation: Any) -> list[str]:
+def words_of(annotation: Any) -> list[str]:
     """The words of which one must stand here; none where another value may."""
     if isinstance(annotation, Names) and not isinstance(annotation, Table):
         return list(annotation)

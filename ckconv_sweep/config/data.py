@@ -128,7 +128,8 @@ class Scifar10Data(HeldOut):
 
     name: Literal["scifar10"] = "scifar10"
     normalization: Literal["per_channel", "imagenet"] = "per_channel"
-    """`imagenet`: by the mean and standard deviation of ImageNet's colours, as published."""
+    """Over which values mean and standard deviation are taken. `imagenet`: those of ImageNet's
+    colours, as published."""
 
 
 @DATASETS.row("ckconv_sweep.data.character_trajectories")
@@ -147,6 +148,7 @@ class SpeechCommandsData(Resampled):
 
     name: Literal["speech_commands"] = "speech_commands"
     features: Literal["raw", "mfcc"] = "raw"
+    """The samples themselves, or 20 mel frequency cepstral coefficients at 161 steps."""
     words: Annotated[tuple[str, ...], Field(min_length=2), ListAsTuple] = TEN_WORDS
     """The classes, each a folder of the dataset, in the order in which they are numbered."""
 
@@ -187,8 +189,9 @@ class CopyMemoryData(Data):
     memory: Positive = 10
     """Symbols to be remembered."""
     train_sequences: Positive = 10_000
+    """Number of generated training sequences."""
     test_sequences: Positive = 1_000
-    """Also so many for validation."""
+    """Number of generated test sequences; validation has as many."""
 
     @property
     def is_continuous(self) -> bool:
@@ -202,9 +205,11 @@ class AddingData(Data):
     kind: ClassVar[Kind] = "regression"
     name: Literal["adding"] = "adding"
     length: Annotated[int, Field(ge=2)] = 1000
+    """Steps of a sequence."""
     train_sequences: Positive = 50_000
+    """Number of generated training sequences."""
     test_sequences: Positive = 1_000
-    """Also so many for validation."""
+    """Number of generated test sequences; validation has as many."""
 
     @property
     def is_continuous(self) -> bool:
@@ -218,6 +223,7 @@ class PennTreebankData(Data):
     kind: ClassVar[Kind] = "text"
     name: Literal["ptb_characters"] = "ptb_characters"
     sequence_length: Annotated[int, Field(ge=2)] = 400
+    """Characters of a sequence."""
     predicted_steps: Positive = 320
     """Only so many of the last steps of a sequence count; those before are context."""
 
@@ -243,3 +249,4 @@ class UeaData(HeldOut):
     problem: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
     """Name of the problem: `<problem>_TRAIN.ts` and `<problem>_TEST.ts` are its files."""
     normalization: Literal["per_channel", "per_time_step"] = "per_channel"
+    """Over which values mean and standard deviation are taken."""

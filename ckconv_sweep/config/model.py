@@ -26,14 +26,16 @@ class KernelConfig(Row):
     """What all kernel nets share: the small network that is the convolution's kernel."""
 
     hidden_channels: Width = 32
+    """Width of the kernel net."""
     layers: Annotated[int, Field(ge=2, le=16)] = 3
     """Linear layers, the first and the last counted."""
     omega_0: PositiveReal = 30.0
-    """Frequency of the kernel net; what it multiplies says each net's file."""
+    """Frequency of the kernel net: how fast the kernel can vary. What it multiplies is in each
+    net's file."""
     learn_omega_0: bool = False
     """Whether omega_0 is trained too, from this value on."""
     omega_0_learning_rate_factor: PositiveReal = 1.0
-    """Its learning rate, in learning rates of the other weights."""
+    """Learning rate of omega_0, as a factor of that of the other weights."""
     normalize_variance: bool = False
     """Divide the last layer's initial weights by the square root of the number of values that the
     convolution sums, so that its output starts with the variance of its input (Romero et al. 2022,
@@ -50,6 +52,7 @@ class MLPConfig(KernelConfig):
 
     name: Literal["mlp"] = "mlp"
     activation: Literal["sine", "relu", "leaky_relu", "swish"] = "sine"
+    """Between the linear layers."""
     norm: Literal["none", "layer", "batch"] = "none"
     """Between linear layer and activation; not with sine."""
     initialization: Literal["authors_effective", "siren"] = "authors_effective"
@@ -113,7 +116,7 @@ class GaussianMask(MaskConfig):
     width: PositiveReal = 0.075
     """Initial standard deviation, where the kernel spans [-1, 1]."""
     learning_rate_factor: PositiveReal = 1.0
-    """Learning rate of the width, in learning rates of the other weights."""
+    """Learning rate of the width, as a factor of that of the other weights."""
     crop_below: Fraction = 0.1
     """Where the mask is smaller than this the kernel is cut off; 0 cuts nothing."""
 
@@ -190,9 +193,12 @@ class ModelConfig(Row):
     has_kernel_nets: ClassVar[bool] = False
     """Whether it has CKConvs, whose kernels can be penalised and whose precision can be chosen."""
     hidden_channels: Width = 30
+    """Channels between the blocks or layers: the width of the model."""
     dropout: Fraction = 0.0
+    """Share of the hidden values that are dropped in training."""
     input_dropout: Fraction = 0.0
-    """For text: of the embedded characters."""
+    """Share of the input values that are dropped in training; for text, of the embedded
+    characters."""
     readout: Annotated[str, READOUTS] = "last"
     """What becomes the answer. `last`: the last step. `mean`: the mean over steps. `every_step`:
     each step by itself. `tied`: each step by the weights that embed characters (text only)."""
@@ -215,13 +221,15 @@ class CKCNNConfig(ModelConfig):
     has_kernel_nets: ClassVar[bool] = True
     name: Literal["ckcnn"] = "ckcnn"
     blocks: Depth = 2
+    """Number of blocks: of two CKConvs each, of one with `block: s4`."""
     block: Annotated[str, BLOCKS] = "residual"
-    """`residual` is the published one."""
+    """What surrounds the CKConvs. `residual` is the published one."""
     norm: Annotated[str, NORMS] = "layer"
     """Over which values of a sequence mean and variance are taken. `layer`: channels and steps
     together, as published. `instance`: the steps of each channel. `channel`: the channels of each
     step."""
     activation: Annotated[str, ACTIVATIONS] = "relu"
+    """Of the blocks."""
     dropout_kind: Annotated[str, DROPOUTS] = "element"
     """Whether each value or each channel of a sequence is dropped by itself."""
     bias: bool = True
@@ -233,7 +241,9 @@ class CKCNNConfig(ModelConfig):
     weight_dropout: Fraction = 0.0
     """Share of the sampled kernel's values that are dropped in training."""
     mask: Annotated[MaskConfig, MASKS] = NoMask()
+    """How far the kernel reaches."""
     kernel: Annotated[KernelConfig, KERNEL_NETS] = MLPConfig()
+    """The kernel net: the small network that is the convolution's kernel."""
     legacy_odd_fft: bool = False
     """Convolve as the published code does, wrongly for an odd length: only for weights that were
     trained so (docs/decisions.md)."""
@@ -258,7 +268,9 @@ class TCNConfig(ModelConfig):
 
     name: Literal["tcn"] = "tcn"
     blocks: Depth = 8
+    """Number of blocks; each sees twice as far as the one before."""
     kernel_size: Annotated[int, Field(ge=2)] = 7
+    """Weights of a kernel."""
 
 
 @ARCHITECTURES.row(f"{_MODELS}.recurrent:GRU")
@@ -267,6 +279,7 @@ class GRUConfig(ModelConfig):
 
     name: Literal["gru"] = "gru"
     layers: Depth = 1
+    """Number of recurrent layers."""
 
 
 @ARCHITECTURES.row(f"{_MODELS}.recurrent:LSTM")
@@ -275,6 +288,7 @@ class LSTMConfig(ModelConfig):
 
     name: Literal["lstm"] = "lstm"
     layers: Depth = 1
+    """Number of recurrent layers."""
 
 
 @ARCHITECTURES.row(f"{_MODELS}.lru:LRU")
@@ -283,7 +297,9 @@ class LRUConfig(ModelConfig):
 
     name: Literal["lru"] = "lru"
     blocks: Depth = 2
+    """Number of blocks."""
     state_channels: Width = 64
+    """Complex channels of the recurrence."""
     radius_min: Fraction = 0.9
     """Smallest modulus of the initial eigenvalues."""
     radius_max: OpenFraction = 0.999

@@ -22,6 +22,7 @@ class Optimizer(Row):
     """What all optimisers share."""
 
     learning_rate: PositiveReal = 1e-3
+    """Before the schedule, which changes it from epoch to epoch."""
 
 
 OPTIMIZERS: Table[Optimizer] = Table("optimizer")
@@ -34,7 +35,9 @@ class Adam(Optimizer):
 
     name: Literal["adam"] = "adam"
     beta_1: Fraction = 0.9
+    """Decay of the mean of the gradients."""
     beta_2: Fraction = 0.999
+    """Decay of the mean of their squares."""
 
 
 @OPTIMIZERS.row("ckconv_sweep.training.optimizers:AdamW")
@@ -43,8 +46,11 @@ class AdamW(Optimizer):
 
     name: Literal["adamw"] = "adamw"
     beta_1: Fraction = 0.9
+    """Decay of the mean of the gradients."""
     beta_2: Fraction = 0.999
+    """Decay of the mean of their squares."""
     weight_decay: NotNegativeReal = 0.01
+    """Each step shrinks the weights by this times the learning rate."""
 
 
 @OPTIMIZERS.row("ckconv_sweep.training.optimizers:SGD")
@@ -53,7 +59,9 @@ class SGD(Optimizer):
 
     name: Literal["sgd"] = "sgd"
     momentum: Fraction = 0.9
+    """Share of the last step that is added to the next one."""
     weight_decay: NotNegativeReal = 0.0
+    """Factor of the L2 penalty of the weights, as part of the gradient."""
 
 
 @OPTIMIZERS.row("ckconv_sweep.training.optimizers:RMSprop")
@@ -62,7 +70,9 @@ class RMSprop(Optimizer):
 
     name: Literal["rmsprop"] = "rmsprop"
     alpha: Fraction = 0.99
+    """Decay of the mean of the squared gradients."""
     momentum: Fraction = 0.0
+    """Share of the last step that is added to the next one."""
 
 
 class Schedule(Row):
@@ -91,7 +101,9 @@ class Plateau(Schedule):
 
     name: Literal["plateau"] = "plateau"
     factor: OpenFraction = 0.2
+    """What the learning rate is multiplied by."""
     patience: NotNegative = 20
+    """Epochs without a better metric before that."""
 
 
 @SCHEDULES.row("ckconv_sweep.training.schedules:multistep")
@@ -100,7 +112,9 @@ class MultiStep(Schedule):
 
     name: Literal["multistep"] = "multistep"
     factor: OpenFraction = 0.1
+    """What the learning rate is multiplied by."""
     milestones: Annotated[tuple[Positive, ...], ListAsTuple] = ()
+    """The epochs after which it is."""
 
     @model_validator(mode="after")
     def _check(self) -> MultiStep:
@@ -115,6 +129,7 @@ class Cosine(Schedule):
 
     name: Literal["cosine"] = "cosine"
     warmup_epochs: NotNegative = 0
+    """Epochs in which the learning rate rises to its full value."""
 
     def check_epochs(self, epochs: int) -> None:
         if self.warmup_epochs >= epochs:

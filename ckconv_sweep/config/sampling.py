@@ -15,6 +15,7 @@ class Sampler(Row):
     """Whether it draws each point of a space once, and then no more."""
     name: str
     seed: Seed = 0
+    """What the sampler draws follows from it."""
 
 
 SAMPLERS: Table[Sampler] = Table("sampler", unnamed="tpe")

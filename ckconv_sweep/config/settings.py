@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 
 class Settings(BaseModel):
@@ -15,6 +17,46 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        described = meanings(cls)
+        for name, inner in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            if name in described:
+                inner["description"] = described[name]
+        return schema
+
+
+@functools.cache
+def meanings(kind: type[Settings]) -> dict[str, str]:
+    """What stands below each setting of a class and of its base classes, as one line. Pydantic can
+    keep it (`use_attribute_docstrings`), but would read the sources at every start."""
+    import ast
+    import inspect
+    import textwrap
+    from itertools import pairwise
+
+    found = {}
+    for base in reversed(kind.__mro__):
+        if not issubclass(base, Settings):
+            continue
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # a class that was made in a console
+            continue
+        (tree,) = ast.parse(textwrap.dedent(source)).body
+        assert isinstance(tree, ast.ClassDef)
+        for one, below in pairwise(tree.body):
+            match one, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = " ".join(text.split())
+    return found
 
 
 def _as_tuple(value: Any) -> Any:

@@ -48,22 +48,33 @@ PARAMETERS = "model.parameters"
 
 class Budget(Settings):
     trials: Positive
+    """Number of trials; draws that were rejected do not count."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Time for which a driver runs the sweep, all its sessions together."""
+    """Hours for which the sweep runs, all its sessions together; null: without end."""
 
 
 class SpaceFile(Settings):
     """A space as it is written."""
 
     trial: str | dict[str, Any]
+    """The base trial: a file beside this one, a bundled one's name, or its settings themselves.
+    What is not searched keeps its value."""
     search: dict[str, Any]
+    """What is searched: settings by their paths, each with a range, choices, or whole blocks."""
     budget: Budget
+    """When the sweep is done."""
     metric: Metric | None = None
-    """The short form of `metrics` with one."""
+    """What the trials are judged by, in place of the base trial's metric. The short form of
+    `metrics` with one."""
     metrics: list[Metric] = Field(default_factory=list)
+    """Several metrics. The first one ranks and stops trials and chooses the epoch at which all are
+    read."""
     constraints: list[str] = Field(default_factory=list)
+    """Bounds such as `model.parameters <= 100_000`; draws that violate one are drawn anew."""
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
+    """How the settings of the next trial are drawn."""
     scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
+    """Which trials are stopped before their end."""
 
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {

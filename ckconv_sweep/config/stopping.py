@@ -35,7 +35,9 @@ class Asha(StoppingRule):
     grace_setting: ClassVar[str | None] = "grace_epochs"
     name: Literal["asha"] = "asha"
     grace_epochs: Positive = 1
+    """The epoch after which a trial is judged first."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials goes on at each rung; the next rung is so many times as late."""
 
     @property
     def first_epoch(self) -> int:
@@ -51,7 +53,9 @@ class Median(StoppingRule):
     grace_setting: ClassVar[str | None] = "warmup_epochs"
     name: Literal["median"] = "median"
     startup_trials: NotNegative = 5
+    """Trials that must have completed before any is judged."""
     warmup_epochs: NotNegative = 0
+    """Epochs of a trial that are not judged."""
 
     @property
     def first_epoch(self) -> int:

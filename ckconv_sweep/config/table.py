@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from ckconv_sweep.config.settings import Settings
@@ -97,6 +97,12 @@ class Names(dict[str, R]):
     def __get_pydantic_core_schema__(self, base: Any, _: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(lambda value: self.read(value, base))
 
+    @abstractmethod
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """What a language server may know of `read`."""
+
 
 class Table(Names[type[S]]):
     """A kind whose rows have settings of their own: a file gives a block of them, with `name`.
@@ -132,6 +138,17 @@ class Table(Names[type[S]]):
             raise PydanticKnownError("union_tag_invalid", {"discriminator": "'name'"} | context)
         return self[name].model_validate(named)
 
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        rows = []
+        for name, row in self.items():
+            schema = row.model_json_schema()  # `handler` would leave out what the settings mean
+            if name != self._unnamed.get("name"):
+                schema["required"] = ["name", *schema.get("required", ())]
+            rows.append(schema)
+        return {"anyOf": rows}
+
 
 class Words(Names[W]):
     """A kind whose rows have no settings of their own: a file gives the name alone."""
@@ -149,3 +166,8 @@ class Words(Names[W]):
         if isinstance(value, str) and value in self:
             return value
         raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self))})
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": list(self)}

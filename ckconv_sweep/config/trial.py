@@ -35,9 +35,12 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 
 class Training(Settings):
     epochs: Positive
+    """How often the training sequences are gone through, at most."""
     batch_size: Positive = 64
+    """Training sequences of a step."""
     seed: Seed = 0
-    """Initial weights, order of the data and dropout masks all follow from it."""
+    """Initial weights, order of the data and dropout masks all follow from it. In a sweep the
+    number of the trial is added."""
     kernel_penalty: NotNegativeReal = 0.0
     """Factor of the sum over all CKConvs of the L2 norms (not squared) of sampled kernel and
     bias, as in the published code (`LnLoss`)."""
@@ -58,6 +61,7 @@ class Metric(Settings):
     """What a trial is judged by: model selection, plateau, early stopping and the sweep."""
 
     name: Annotated[str, METRICS] = "val/accuracy"
+    """A score of the validation split (`val/`) or of the training split (`train/`)."""
     mode: Literal["max", "min"] = "max"
     """Which direction is better: where it is left out, the one of the name."""
     at: Literal["best", "last"] = "best"
@@ -90,11 +94,17 @@ class Trial(Settings):
     """One training run in full."""
 
     data: Annotated[Data, DATASETS]
+    """Which sequences it sees, how they are split, and in which form."""
     model: Annotated[ModelConfig, ARCHITECTURES] = CKCNNConfig()
+    """The network."""
     optimizer: Annotated[Optimizer, OPTIMIZERS] = Adam()
+    """How the weights are changed in a step."""
     schedule: Annotated[Schedule, SCHEDULES] = Constant()
+    """How the learning rate changes from epoch to epoch."""
     training: Training
+    """How long and with what else it is trained."""
     metric: Metric = Metric()
+    """What it is judged by."""
 
     def is_meant_by(self, plain: object) -> bool:
         """Whether plain values, which an earlier version with fewer settings may have written, are

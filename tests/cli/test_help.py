@@ -17,7 +17,7 @@ from .commands import REPOSITORY, ckconv_sweep, ended, environment
 COMMANDS = [
     *("launch", "resume", "watch", "status", "list"),
     *("table", "compare", "best", "plot", "report", "ui"),
-    *("train", "evaluate", "import-checkpoint", "validate", "fit-kernel"),
+    *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
     *("doctor", "sync"),
 ]
 _LOADED = """
