@@ -83,12 +83,13 @@ def test_the_wheel_brings_all_that_a_sweep_needs(wheel: Path, programs: Path, em
 def test_a_sweep_finishes_with_the_lowest_versions_but_of_pytorch(
     wheel: Path, programs: Path, empty: Path, tmp_path: Path
 ) -> None:
-    """PyTorch is the one that is tested: older builds for a CPU are on no package index."""
+    """PyTorch is the one that is tested: older builds for a CPU are on no package index. Beside the
+    sweep, tests of what draws, records and reports."""
     (tmp_path / "without.txt").write_text("torch; python_version < '3'")
     run(
         *(Path(sys.executable).with_name("uv"), "pip", "compile", "--resolution", "lowest-direct"),
         *("--override", tmp_path / "without.txt", "--python", programs / "python"),
-        *("--output-file", tmp_path / "lowest.txt", ROOT / "pyproject.toml"),
+        *("--extra", "dev", "--output-file", tmp_path / "lowest.txt", ROOT / "pyproject.toml"),
     )
     lowest = (tmp_path / "lowest.txt").read_text()
     assert "\ntorch" not in lowest
@@ -100,3 +101,9 @@ def test_a_sweep_finishes_with_the_lowest_versions_but_of_pytorch(
     for command in ("launch", "table", "train"):
         run(programs / "ckconv-sweep", command, "--help", cwd=empty)
     finish_a_sweep(programs, empty)
+    run(
+        *(programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"),
+        *("-m", "not slow and not ray", "tests/search", "tests/record/test_study.py"),
+        *("tests/report/test_plots.py", "tests/report/test_importance.py"),
+        cwd=ROOT,
+    )
