@@ -299,12 +299,13 @@ class Sweep:
         rows = leaderboard(self.trials, self.space, state=self.state)
         settings = list(self.space.parameters())
         shown = rows.head(_SHOWN).rename(columns=shortened(rows, settings))
-        table = shown.to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
+        table = shown.astype(object).where(shown.notna(), "")  # `na_rep` forgets whole numbers
+        page = table.to_html(index=False, float_format=lambda x: f"{x:.4g}")
         rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
         s = self.summary()
         if s.state == "running":
-            return progress_bar(_ended(s), s.asked, self._line()) + table + rest
-        return f"<p><b>{html.escape(self._line())}</b></p>{table}{rest}"
+            return progress_bar(_ended(s), s.asked, self._line()) + page + rest
+        return f"<p><b>{html.escape(self._line())}</b></p>{page}{rest}"
 
 
 def _ended(summary: Summary) -> int:

@@ -117,6 +117,14 @@ def test_it_shows_itself_as_a_line_and_as_a_short_table(sweep: Sweep) -> None:
     assert "and 6 more" in shown
 
 
+def test_what_a_trial_has_not_is_shown_as_nothing(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_SHOWN", 16)
+    assert sweep.table()["rank"].isna().any()
+    assert "NA" not in sweep._repr_html_()
+
+
 def test_what_it_shows_runs_no_text_of_a_trial(tmp_path: Path) -> None:
     machine = launched(tmp_path, make_space(trials=1))
     evil = "<script>alert(1)</script>"
