@@ -135,6 +135,7 @@ def test_an_interrupt_while_it_starts_stops_it(monkeypatch: pytest.MonkeyPatch) 
     assert process.ended_within(0)
 
 
+@pytest.mark.fault("python-ends")
 def test_it_ends_with_the_python_that_started_it_but_not_with_a_fork(tmp_path: Path) -> None:
     code = f"""
     import os, sys
@@ -155,6 +156,7 @@ def test_it_ends_with_the_python_that_started_it_but_not_with_a_fork(tmp_path: P
         os.kill(int(done.stdout), 0)
 
 
+@pytest.mark.fault("python-ends")
 def test_it_stops_by_itself_when_the_python_that_started_it_was_killed(tmp_path: Path) -> None:
     code = """
     import sys

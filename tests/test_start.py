@@ -94,6 +94,7 @@ def test_a_sweep_is_launched_and_waited_for(
 
 
 @pytest.mark.slow
+@pytest.mark.fault("python-ends")
 def test_a_running_sweep_is_stopped_from_any_python_and_resumed(
     without_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
