@@ -26,7 +26,7 @@ unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray and not slow" --numprocesses 3 $(BY_FILE)
 
 # The properties of everything that reads or writes a file, with EXAMPLES examples each instead of
-# the 60 to 200 of `make test`. All tests take the number from HYPOTHESIS_EXAMPLES, and how often a
+# the 60 to 100 of `make test`. All tests take the number from HYPOTHESIS_EXAMPLES, and how often a
 # checkpoint is damaged from CKCONV_FLIPS. Tens of minutes on two cores.
 EXAMPLES ?= 5000
 FUZZED := tests/config tests/report tests/data/test_archives.py tests/data/test_ts_format.py

@@ -2,7 +2,8 @@
 
 A fork has arguments, an environment, a folder and an output of its own, and ends as any Python
 does. What it saves is the seconds of importing PyTorch, MLflow and Optuna, command after command.
-Ray is not imported before the fork.
+Ray is not imported before the fork; where a command is given WITHOUT_RAY, threads are in its place
+(`benchmarks.chaos.driver`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+WITHOUT_RAY = "TEST_WITHOUT_RAY"
 IMPORTED = (
     "alembic.command",  # by MLflow, where a database is opened
-    "benchmarks.chaos.opening",
+    "benchmarks.chaos.driver",
     "ckconv_sweep.cli",
     "ckconv_sweep.cli.feasible",
     "ckconv_sweep.cli.hooks",
@@ -157,10 +159,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[2])
     for name in IMPORTED:
         importlib.import_module(name)
-    sys.modules["benchmarks.chaos.opening"].read_migrations_once()
+    driver = sys.modules["benchmarks.chaos.driver"]
+    driver.read_migrations_once()
     own = {k: v for k, v in os.environ.items() if k not in before}
     assert "ray" not in sys.modules
     sys.path[0] = str(Path(sys.executable).parent)  # as where the program lies
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])), own)
+    if WITHOUT_RAY in os.environ:
+        driver._without_ray(in_turn=True)
     os._exit(_end())

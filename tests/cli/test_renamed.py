@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .commands import ckconv_sweep, copied, ended
+from .forks import WITHOUT_RAY
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault("folder-renamed")]
 
@@ -21,7 +22,7 @@ def test_every_command_knows_a_sweep_that_was_copied_renamed_and_moved(
     shutil.copytree(original, tmp_path / "sweeps" / "copy")
 
     def said(*words: str) -> tuple[str, str]:
-        done = ckconv_sweep(*words, cwd=tmp_path)
+        done = ckconv_sweep(*words, cwd=tmp_path, **{WITHOUT_RAY: "1"})
         return ended(done), done.stderr
 
     def is_whole(name: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .commands import PROGRAM, ckconv_sweep, ended, environment
+from benchmarks.chaos.driver import Conditions, command
 
-pytestmark = pytest.mark.ray
+from .commands import PROGRAM, ckconv_sweep, ended, environment
 
 
 def launched(here: Path, *options: str) -> subprocess.Popen[str]:
@@ -111,20 +111,26 @@ def check_stopped(here: Path, last_line: str) -> None:
     assert (status["state"], status["unfinished"]) == ("interrupted", 1)
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(400)
 @pytest.mark.fault("driver-sigterm")
 @pytest.mark.fault("driver-sigint")
-def test_a_sweep_that_is_preempted_and_then_stopped_by_hand_ends_as_if_undisturbed(
-    here: Path,
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [signal.SIGINT],
+        pytest.param([signal.SIGTERM, signal.SIGINT, signal.SIGHUP], marks=pytest.mark.slow),
+    ],
+    ids=["by hand", "preempted, by hand, by its terminal"],
+)
+def test_a_sweep_that_is_stopped_again_and_again_ends_as_if_undisturbed(
+    signals: list[signal.Signals], here: Path
 ) -> None:
-    """One sweep through three sessions of the same command, because each costs a start of Ray."""
-    code, last = ended_by([signal.SIGTERM], here, f"t000 epoch 2/{EPOCHS}")
-    assert code == 128 + signal.SIGTERM
-    check_stopped(here, last)
-
-    code, last = ended_by([signal.SIGINT], here, f"t000 epoch 6/{EPOCHS}")
-    assert code == 128 + signal.SIGINT
-    check_stopped(here, last)
+    """Each session costs a start of Ray."""
+    for session, number in enumerate(signals):
+        code, last = ended_by([number], here, f"t000 epoch {2 + 4 * session}/{EPOCHS}")
+        assert code == 128 + number
+        check_stopped(here, last)
 
     command = ["launch", "small.yaml", "--concurrency", "1", "--trials", "2", LONGER]
     again = ended(ckconv_sweep(*command, cwd=here))
@@ -132,21 +138,14 @@ def test_a_sweep_that_is_preempted_and_then_stopped_by_hand_ends_as_if_undisturb
     assert f"t000 epoch 1/{EPOCHS}" not in again
     assert "small: 2 trials completed" in again
     assert status_of_the_sweeps_run(here) == "FINISHED"
-    for trial, sessions in (("0000", 3), ("0001", 1)):
+    for trial, stops in (("0000", len(signals)), ("0001", 0)):
         ledger = here / "sweeps" / "small" / "trials" / trial / "ledger.jsonl"
         epochs_run = [json.loads(line)["epoch"] for line in ledger.read_text().splitlines()]
         assert sorted(set(epochs_run)) == list(range(1, EPOCHS + 1))
-        assert len(epochs_run) <= EPOCHS + sessions - 1  # at most one again for each signal
+        assert len(epochs_run) <= EPOCHS + stops  # at most one again for each signal
 
 
-@pytest.mark.slow
-@pytest.mark.fault("driver-sigterm")
-def test_a_sweep_whose_terminal_is_closed_ends_as_by_ctrl_c(here: Path) -> None:
-    code, last = ended_by([signal.SIGHUP], here, f"t000 epoch 2/{EPOCHS}")
-    assert code == 128 + signal.SIGHUP
-    check_stopped(here, last)
-
-
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.fault("second-signal")
 def test_ctrl_c_twice_ends_the_sweep_at_once_and_it_goes_on_all_the_same(here: Path) -> None:
@@ -159,22 +158,21 @@ def test_ctrl_c_twice_ends_the_sweep_at_once_and_it_goes_on_all_the_same(here: P
 
 @pytest.mark.fault("no-terminal")
 def test_a_sweep_goes_on_when_its_reader_has_gone(here: Path) -> None:
-    process = launched(here)
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        process.stdout = None
-        _, complaint = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert (process.returncode, complaint) == (0, "")
+    os.mkfifo(here / "said")
+    options = ["--sweeps-dir", here / "sweeps", "--concurrency", 1, "--trials", 2]
+    process = command(
+        ["launch", here / "small.yaml", *options], here / "said", Conditions(digits=True)
+    )
+    with (here / "said").open() as said:
+        assert said.readline()
+    assert process.wait() == 0
     status = json.loads(ended(ckconv_sweep("status", "small", "--json", cwd=here)))
     assert (status["state"], status["completed"]) == ("finished", 2)
 
 
+@pytest.mark.ray
 @pytest.mark.fault("ray-dies")
-@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("program", [pytest.param("raylet", marks=pytest.mark.slow), "gcs_server"])
 def test_a_process_of_ray_that_dies_ends_the_sweep_soon_with_the_command_that_resumes_it(
     program: str, here: Path
 ) -> None:
@@ -200,6 +198,7 @@ def test_a_process_of_ray_that_dies_ends_the_sweep_soon_with_the_command_that_re
     assert (status["state"], status["unfinished"]) == ("interrupted", 1)
 
 
+@pytest.mark.ray
 @pytest.mark.fault("driver-sigint")
 @pytest.mark.fault("ray-does-not-start")
 def test_ctrl_c_while_ray_starts_ends_the_launch_and_leaves_no_trace(here: Path) -> None:

@@ -16,7 +16,7 @@ from ckconv_sweep.errors import ConfigError
 
 # HYPOTHESIS_EXAMPLES=5000 searches longer than `make test` has time for.
 examples = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

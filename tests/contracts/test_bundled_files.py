@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,18 @@ class FirstEpochEnded(Exception):
     """Ends a run."""
 
 
-@pytest.mark.parametrize("path", TRIALS, ids=lambda path: path.stem)
+LARGE = re.compile(r".*_1m|speech_commands_raw_(sr[124]|drop\d\d)")
+"""Trials that differ from a smaller one in their size alone: these take most of the time."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if LARGE.fullmatch(path.stem) else [])
+        for path in TRIALS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_every_trial_file_trains(path: Path, data_dir: Path) -> None:
     """One batch of two random sequences of the shape that is described."""
     trial = read_trial(str(path))

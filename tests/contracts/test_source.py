@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ckconv_sweep.cli import app
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "ckconv_sweep").rglob("*.py"))
+PACKAGE = ROOT / "ckconv_sweep"
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {
     ("pickle", "load"),
@@ -32,8 +33,19 @@ FORBIDDEN_ATTRIBUTES = {
 }
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every file of the package, by its path inside."""
+    return {
+        str(path.relative_to(PACKAGE)): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def found(search: Callable[[ast.AST], Iterable[str]]) -> dict[str, list[str]]:
+    """What is found in which files."""
+    by_file = {inside: list(search(tree)) for inside, tree in modules().items()}
+    return {inside: lines for inside, lines in by_file.items() if lines}
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
@@ -77,32 +89,27 @@ def test_the_search_for_dangers_finds(line: str) -> None:
 
 
 @pytest.mark.fault("no-unsafe-load")
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_runs_nothing_that_a_file_says(path: Path) -> None:
-    assert list(dangers(ast.parse(path.read_text()))) == []
+def test_no_module_runs_what_a_file_says() -> None:
+    assert found(dangers) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_outside_the_command_line_prints_nothing(path: Path) -> None:
-    calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-    prints = [c.lineno for c in calls if isinstance(c, ast.Name) and c.id == "print"]
-    assert prints == [] or path.parent.name == "cli"
+def prints(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            yield f"line {node.lineno}"
 
 
-def public(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.ClassDef]:
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            yield node
+def test_no_module_outside_the_command_line_prints() -> None:
+    assert {inside for inside in found(prints) if not inside.startswith("cli/")} == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_every_module_says_what_it_is() -> None:
+    assert [inside for inside, tree in modules().items() if not ast.get_docstring(tree)] == []
 
 
 # Too plain for a sentence: each says it all in its name, its type and its class's docstring.
 SELF_EXPLAINING = {
-    "config/bundled.py": {"folder", "names"},
+    "config/bundled.py": {"names"},
     "config/build.py": {"short"},
     "config/trial.py": {"Training"},
     "config/space.py": {"Budget"},
@@ -112,11 +119,16 @@ SELF_EXPLAINING = {
 }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_every_public_function_and_class_says_what_it_is(path: Path) -> None:
-    silent = {n.name for n in public(ast.parse(path.read_text()).body) if not ast.get_docstring(n)}
-    inside = str(path.relative_to(ROOT / "ckconv_sweep"))
-    assert silent <= SELF_EXPLAINING.get(inside, set())
+def silent(tree: ast.AST) -> Iterator[str]:
+    assert isinstance(tree, ast.Module)
+    for node in tree.body:
+        is_public = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"
+        if is_public and not ast.get_docstring(node):
+            yield node.name
+
+
+def test_every_public_function_and_class_says_what_it_is() -> None:
+    assert {inside: set(names) for inside, names in found(silent).items()} == SELF_EXPLAINING
 
 
 PATTERNS = ("ckconv_sweep/**/*.py", "tests/**/*.py", "benchmarks/**/*", "docs/**/*")
@@ -126,14 +138,14 @@ PATTERNS += ("trials/*", "search_spaces/*", "*.md", "*.toml", "*.py", "Makefile"
 def test_no_file_names_a_path_of_one_machine() -> None:
     machine = re.compile(r"(?<![\w.])/(?:" + "|".join(["home", "Users", "work", "root"]) + r")/\w")
     files = {p for pattern in PATTERNS for p in ROOT.glob(pattern) if p.is_file()}
-    found = [
-        f"{name(path)}:{number}: {line.strip()[:80]}"
+    lines = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
         for path in sorted(files)
         if "__pycache__" not in path.parts
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
         if machine.search(line)
     ]
-    assert found == []
+    assert lines == []
 
 
 def test_the_readme_shows_every_command() -> None:
@@ -142,26 +154,22 @@ def test_the_readme_shows_every_command() -> None:
     assert [n for n in names if not re.search(rf"ckconv-sweep {n}\b|`{n}`", readme)] == []
 
 
-IN_PLACE = {
-    "cli/output.py",  # special files, such as a pipe
-    "execution/cluster.py",  # a probe, which is deleted
-}
+IN_PLACE = {"execution/cluster.py"}  # a probe, which is deleted
 WRITES = {"write_text", "write_bytes", "savefig"}
 
 
+def writes_in_place(tree: ast.AST) -> Iterator[str]:
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            # Into memory, as a picture is drawn before it is written.
+            in_memory = call.args and ast.unparse(call.args[0]) == "content"
+            if call.func.attr in WRITES and not in_memory:
+                yield f"line {call.lineno}: {call.func.attr}"
+
+
 @pytest.mark.fault("killed-while-writing")
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_writes_no_file_in_place(path: Path) -> None:
-    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-    in_place = [
-        f"line {call.lineno}: {call.func.attr}"
-        for call in calls
-        if isinstance(call.func, ast.Attribute)
-        and call.func.attr in WRITES
-        # Into memory, as a picture is drawn before it is written.
-        and not (isinstance(call.args[0], ast.Name) and call.args[0].id == "content")
-    ]
-    assert in_place == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in IN_PLACE
+def test_no_module_writes_a_file_in_place() -> None:
+    assert found(writes_in_place).keys() == IN_PLACE
 
 
 SYNCS = {"durable.py", "record/filesystem.py"}  # the second tries what the first does
@@ -194,25 +202,27 @@ def test_the_search_for_renames_and_syncs_finds(line: str) -> None:
 
 
 @pytest.mark.fault("killed-while-writing")
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_one_module_renames_and_syncs_files(path: Path) -> None:
-    found = list(renames_and_syncs(ast.parse(path.read_text())))
-    assert found == [] or str(path.relative_to(ROOT / "ckconv_sweep")) in SYNCS
+def test_one_module_renames_and_syncs_files() -> None:
+    assert found(renames_and_syncs).keys() == SYNCS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_no_room_but_the_records_asks_for_the_studys_file_or_lock(path: Path) -> None:
-    inside = path.relative_to(ROOT / "ckconv_sweep")
-    tree = ast.parse(path.read_text())
-    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-    asked = [text for text in texts if isinstance(text, str) and "study.db" in text]
+def the_studys_file(tree: ast.AST) -> Iterator[str]:
+    assert isinstance(tree, ast.Module)
     docstring = ast.get_docstring(tree, clean=False)
-    if inside.parts[0] != "record":
-        locks = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
-        assert not any(n.module == "ckconv_sweep.record.lock" for n in locks)
-        assert not any(
-            n.module == "ckconv_sweep.record" and "lock" in {a.name for a in n.names} for n in locks
-        )
-    assert [text for text in asked if text != docstring] == (
-        ["study.db"] if str(inside) == "record/records.py" else []
-    )
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and "study.db" in text and text != docstring:
+            yield text
+
+
+def the_lock(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            if node.module == "ckconv_sweep.record.lock" or "ckconv_sweep.record.lock" in names:
+                yield f"line {node.lineno}"
+
+
+def test_no_room_but_the_records_asks_for_the_studys_file_or_lock() -> None:
+    assert found(the_studys_file) == {"record/records.py": ["study.db"]}
+    assert found(the_lock).keys() == {"record/records.py"}

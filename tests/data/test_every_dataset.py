@@ -120,7 +120,13 @@ FORMS = [
 ]
 
 
-@pytest.fixture(scope="module", params=FORMS, ids=str)
+def of(forms):
+    """The real pMNIST is the real sMNIST in another order, and as large."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(f, marks=slow if str(f) == "pmnist-real" else []) for f in forms]
+
+
+@pytest.fixture(scope="module", params=of(FORMS), ids=str)
 def form(request):
     return request.param
 
@@ -157,7 +163,7 @@ def splits_of(task):
 
 def only(which: Callable[[Form], bool]):
     """The forms for which this is true, and no others."""
-    return pytest.mark.parametrize("form", list(filter(which, FORMS)), ids=str, indirect=True)
+    return pytest.mark.parametrize("form", of(filter(which, FORMS)), ids=str, indirect=True)
 
 
 def is_same(one, other):

@@ -185,11 +185,12 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def closed_cluster() -> Iterator[Cluster]:
-    """As `cluster`, for those who do not get in."""
+    """As `cluster`, for those who do not get in or may not train: its node has a GPU that PyTorch
+    does not see."""
     with in_new_folder() as folder:
         made = Cluster(folder, secrets.token_hex(32))
         try:
-            made.add_node()
+            made.add_node(gpus=1)
             yield made
         finally:
             made.stop()
@@ -313,21 +314,17 @@ def test_a_node_with_another_version_of_the_code_trains_nothing_and_is_named(
 
 @pytest.mark.fault("gpu-not-there")
 def test_a_gpu_that_pytorch_does_not_see_is_refused_before_anything_is_trained(
-    folder: Path,
+    closed_cluster: Cluster,
 ) -> None:
-    cluster = Cluster(folder, secrets.token_hex(32))
-    try:
-        cluster.add_node(gpus=1)
-        code, out, complaint = cluster.ended(
-            *("launch", "small.yaml", "--address", cluster.address, "--gpus-per-trial", "1")
-        )
-    finally:
-        cluster.stop()
+    address = ("--address", closed_cluster.address)
+    code, out, complaint = closed_cluster.ended(
+        "launch", "small.yaml", *address, "--gpus-per-trial", "1"
+    )
     assert (code, out) == (2, "")
     said = one_message(complaint)
     assert "no node is left that may train these trials" in said
     assert "a trial gets 1 GPUs, and PyTorch sees no GPU here" in said
-    assert not (folder / "sweeps").exists()
+    assert not (closed_cluster.folder / "sweeps").exists()
 
 
 @pytest.mark.fault("open-cluster")

@@ -9,6 +9,8 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -75,12 +77,66 @@ def test_auto_follows_the_environment_and_says_where_it_led(
 
 
 OWN_RAY = """
-import sys
-from ckconv_sweep.execution import cluster, local_ray
+import os, sys
+from ckconv_sweep.execution import cluster
 with cluster.connected(cluster.Placement()):
-    print("up at", cluster.Head().address, flush=True)
+    import ray
+    names = "MALLOC_ARENA_MAX", "CKCONV_KEEP_PAGES", "CKCONV_CUDA_GRAPHS"
+    seen = ray.remote(lambda: [os.environ.get(name) for name in names])
+    print("up at", cluster.Head().address, *ray.get(seen.remote()), flush=True)
     sys.stdin.readline()
 """
+
+
+@dataclass(frozen=True)
+class OwnRay:
+    """A Ray that a driver has started with certain switches."""
+
+    pid: int
+    address: str
+    token: Path
+    begun_with: list[str]
+    """What its workers have of MALLOC_ARENA_MAX, CKCONV_KEEP_PAGES and CKCONV_CUDA_GRAPHS."""
+    expected: list[str]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        (None, {"CKCONV_CUDA_GRAPHS": "1"}, ["1", "None", "1"]),
+        (0o644, {"CKCONV_KEEP_PAGES": "0"}, ["None", "0", "None"]),
+    ],
+    ids=["no token yet", "a token all can read"],
+)
+def own_ray(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OwnRay]:
+    before, switches, expected = request.param
+    home = tmp_path_factory.mktemp("home")
+    token = home / ".ray" / "auth_token"
+    if before is not None:
+        token.parent.mkdir()
+        token.write_text("ab" * 32)
+        token.chmod(before)
+    kept = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
+    ours = subprocess.Popen(
+        [sys.executable, "-c", OWN_RAY],
+        env=kept | switches | {"HOME": str(home), "RAY_AUTH_MODE": "disabled"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        umask=0o022,
+        start_new_session=True,
+    )
+    try:
+        assert ours.stdout is not None
+        up, at, address, *begun_with = ours.stdout.readline().split()
+        assert (up, at) == ("up", "at")
+        yield OwnRay(ours.pid, address, token, begun_with, expected)
+        ours.communicate("end\n", timeout=30)
+    finally:
+        ours.kill()
+    assert ours.returncode == 0
 
 
 def ports_of_session(session: int) -> set[int]:
@@ -111,43 +167,23 @@ def answer_to_http(host: str, port: int, path: str) -> bytes:
 
 
 @pytest.mark.fault("ray-token")
-@pytest.mark.parametrize("before", [None, 0o644], ids=["no token yet", "a token all can read"])
-def test_a_ray_of_our_own_asks_for_a_token_that_only_the_owner_can_read(
-    before: int | None, tmp_path: Path
+def test_a_ray_of_our_own_asks_for_a_token_that_only_the_owner_can_read(own_ray: OwnRay) -> None:
+    assert own_ray.token.stat().st_mode & 0o777 == 0o600
+    assert cluster._knock(own_ray.address, "disabled") == cluster._REFUSED
+    ports = ports_of_session(own_ray.pid)
+    host, _, port_of_head = own_ray.address.rpartition(":")
+    assert int(port_of_head) in ports
+    assert answer_to_http(host, int(port_of_head), "/")  # it is asked in the right place
+    assert 8265 not in ports  # the dashboard's
+    for port in ports:
+        for asked in itertools.product((host, "127.0.0.1"), (port,), ("/api/jobs/", "/")):
+            assert not re.match(rb"HTTP/1.. [23]", answer_to_http(*asked)), asked
+
+
+def test_a_worker_begins_with_the_drivers_switches_and_one_arena_unless_pages_are_given_back(
+    own_ray: OwnRay,
 ) -> None:
-    token = tmp_path / ".ray" / "auth_token"
-    if before is not None:
-        token.parent.mkdir()
-        token.write_text("ab" * 32)
-        token.chmod(before)
-    env = os.environ | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
-    ours = subprocess.Popen(
-        [sys.executable, "-c", OWN_RAY],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        umask=0o022,
-        start_new_session=True,
-    )
-    try:
-        assert ours.stdout is not None
-        first, _, address = ours.stdout.readline().strip().rpartition(" ")
-        assert first == "up at"
-        assert token.stat().st_mode & 0o777 == 0o600
-        assert cluster._knock(address, "disabled") == cluster._REFUSED
-        ports = ports_of_session(ours.pid)
-        host, _, port_of_head = address.rpartition(":")
-        assert int(port_of_head) in ports
-        assert answer_to_http(host, int(port_of_head), "/")  # it is asked in the right place
-        assert 8265 not in ports  # the dashboard's
-        for port in ports:
-            for asked in itertools.product((host, "127.0.0.1"), (port,), ("/api/jobs/", "/")):
-                assert not re.match(rb"HTTP/1.. [23]", answer_to_http(*asked)), asked
-        ours.communicate("end\n", timeout=30)
-    finally:
-        ours.kill()
-    assert ours.returncode == 0
+    assert own_ray.begun_with == own_ray.expected
 
 
 def test_a_token_of_somebody_else_is_left_as_it_is(
@@ -177,28 +213,6 @@ def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
     assert not head.is_lost()
     now[0] += 1
     assert head.is_lost()
-
-
-@pytest.mark.parametrize(
-    ("switches", "begun_with"),
-    [
-        ({"CKCONV_CUDA_GRAPHS": "1"}, ["1", None, "1"]),
-        ({"CKCONV_KEEP_PAGES": "0"}, [None, "0", None]),
-    ],
-)
-def test_a_worker_begins_with_the_drivers_switches_and_one_arena_unless_pages_are_given_back(
-    switches: dict[str, str], begun_with: list[str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray
-
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "")  # and so it is put back
-    monkeypatch.delenv("MALLOC_ARENA_MAX")
-    for name, value in switches.items():
-        monkeypatch.setenv(name, value)
-    names = "MALLOC_ARENA_MAX", "CKCONV_KEEP_PAGES", "CKCONV_CUDA_GRAPHS"
-    with cluster.connected(Placement()):
-        seen = ray.remote(lambda: [os.environ.get(name) for name in names])
-        assert ray.get(seen.remote()) == begun_with
 
 
 @pytest.mark.usefixtures("ray_of_two")

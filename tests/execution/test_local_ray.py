@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -26,39 +27,48 @@ ODD = {
     "MLFLOW_TRACKING_URI": "http://me:S3CRET@h",
 }
 OWN_RAY = """
-import sys
+import os, sys
 from pathlib import Path
-from ckconv_sweep.execution import cluster, local_ray
+from ckconv_sweep.execution import cluster
 with cluster.connected(cluster.Placement(), Path(sys.argv[1])):
     import ray
+
+    @ray.remote
+    def look():
+        import numpy, os
+        here = sorted({"MLFLOW_TRACKING_URI", "PYTHONWARNINGS", "PYTHONPATH"} & os.environ.keys())
+        return numpy.__name__, os.nice(0), here
+
     print(ray._private.worker._global_node.get_temp_dir_path(), flush=True)
+    print(*ray.get(look.remote()), Path.cwd(), "MLFLOW_TRACKING_URI" in os.environ, flush=True)
     sys.stdin.readline()
 """
 
 
-@pytest.fixture
-def own_ray(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A program that has started a Ray, says where, and waits for a line; the path of its temporary
-    files is longer than the name of a socket may be."""
-    temporary = tmp_path / ("t" * 90)
+@contextlib.contextmanager
+def own_ray(here: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A program that has started a Ray and waits for a line, and where that Ray lies; the path of
+    its temporary files is longer than the name of a socket may be."""
+    temporary = here / ("t" * 90)
     temporary.mkdir()
+    (here / "numpy.py").write_text("raise RuntimeError('of the user')")
     process = subprocess.Popen(
-        [sys.executable, "-c", OWN_RAY, str(tmp_path / "ray.log")],
-        env=os.environ | {"TMPDIR": str(temporary)},
+        [sys.executable, "-P", "-c", OWN_RAY, str(here / "ray.log")],
+        cwd=here,
+        env={**os.environ, **ODD} | {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(temporary)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         umask=0,
         start_new_session=True,
     )
-    yield process
-    process.kill()
-    process.wait()
-
-
-def said(process: subprocess.Popen[str]) -> Path:
-    assert process.stdout is not None
-    return Path(process.stdout.readline().strip())
+    try:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
+    finally:
+        process.kill()
+        process.wait()
 
 
 def running_in(folder: Path) -> set[int]:
@@ -74,29 +84,28 @@ def running_in(folder: Path) -> set[int]:
 
 
 @pytest.mark.fault("ray-folder")
+@pytest.mark.fault("odd-surroundings")
 def test_it_lies_in_a_folder_that_only_the_owner_can_enter_and_leaves_nothing(
-    own_ray: subprocess.Popen[str], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    folder = said(own_ray)
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
-    assert folder.parent.stat().st_uid == os.geteuid()
-    assert running_in(folder)
-    own_ray.communicate("end\n", timeout=60)
-    assert own_ray.returncode == 0
+    with own_ray(tmp_path) as (process, folder):
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        assert folder.parent.stat().st_uid == os.geteuid()
+        assert running_in(folder)
+        # Its workers see neither the user's folder nor what is not for them.
+        said, complaint = process.communicate("end\n", timeout=60)
+    assert said == f"numpy {os.nice(0)} ['PYTHONPATH'] {tmp_path} True\n", complaint
+    assert process.returncode == 0
     assert not folder.parent.exists()
     assert not running_in(folder)
     assert not (tmp_path / "ray.log").exists()  # it wrote nothing
 
 
 @pytest.mark.fault("ray-folder")
-def test_the_next_start_ends_and_deletes_what_a_killed_driver_left(
-    own_ray: subprocess.Popen[str],
-) -> None:
-    folder = said(own_ray)
-    local_ray._delete_leftovers(folder.parents[1])
-    assert folder.exists()  # its driver lives
-    own_ray.kill()
-    own_ray.wait()
+def test_the_next_start_ends_and_deletes_what_a_killed_driver_left(tmp_path: Path) -> None:
+    with own_ray(tmp_path) as (_, folder):
+        local_ray._delete_leftovers(folder.parents[1])
+        assert folder.exists()  # its driver lives
     assert folder.exists()
     local_ray._delete_leftovers(folder.parents[1])
     assert not folder.parent.exists()
@@ -220,38 +229,6 @@ def test_a_signal_is_heard_while_it_starts(starts: list[Any]) -> None:
     with pytest.raises(Came), local_ray.started(check):
         pass
     assert time.monotonic() - began < 30  # it would have waited for a minute
-
-
-WORKER = """
-import os
-from pathlib import Path
-from ckconv_sweep.execution import cluster
-with cluster.connected(cluster.Placement()):
-    import ray
-
-    @ray.remote
-    def look():
-        import numpy, os, sys
-        here = sorted({"MLFLOW_TRACKING_URI", "PYTHONWARNINGS", "PYTHONPATH"} & os.environ.keys())
-        return numpy.__name__, os.nice(0), here
-
-    print(*ray.get(look.remote()), Path.cwd(), "MLFLOW_TRACKING_URI" in os.environ)
-"""
-
-
-@pytest.mark.fault("odd-surroundings")
-def test_workers_see_neither_the_users_folder_nor_what_is_not_for_them(tmp_path: Path) -> None:
-    (tmp_path / "numpy.py").write_text("raise RuntimeError('of the user')")
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", WORKER],
-        cwd=tmp_path,
-        env={**os.environ, **ODD} | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    nice = os.nice(0)
-    assert done.stdout == f"numpy {nice} ['PYTHONPATH'] {tmp_path} True\n", done.stderr
 
 
 @pytest.mark.fault("odd-surroundings")

@@ -220,7 +220,7 @@ def test_a_grid_visits_each_of_its_points_though_others_try_trials_in_between(di
 
 ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 units = st.one_of(st.floats(0.0, ALMOST_ONE), st.sampled_from([0.0, 0.5, ALMOST_ONE]))
-examples = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")), deadline=None)
+examples = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")), deadline=None)
 
 
 @st.composite

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.chaos.driver import forked
 from ckconv_sweep import keys
 from ckconv_sweep.errors import TrackingError
 from ckconv_sweep.tracking.answers import check_answers, check_takes_runs
@@ -30,32 +31,17 @@ from ckconv_sweep.tracking.store import (
 from .mlflow_real import Server
 from .tracked import RECORDS, SPACE, all_events, check, deliver
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
-
-NEW = """
-import sys
-from tracking.tracked import RECORDS, deliver
-deliver(sys.argv[1], f"sweep-{sys.argv[2]}", RECORDS[:1], "FINISHED")
-"""
 
 
 @pytest.mark.fault("first-open-race")
 def test_four_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     new = f"sqlite:///{tmp_path}/new/mlflow.db"
-    command = [sys.executable, "-c", NEW, new]
     processes = [
-        subprocess.Popen(
-            [*command, str(i)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/tests"},
-        )
+        forked(partial(deliver, new, f"sweep-{i}", RECORDS[:1], "FINISHED"), tmp_path / f"{i}.log")
         for i in range(4)
     ]
-    ends = [(process.communicate()[1], process.returncode) for process in processes]
-    assert [code for _, code in ends] == [0] * 4, ends
+    assert [process.wait() for process in processes] == [0] * 4, [p.said() for p in processes]
     for i in range(4):
         check(new, f"sweep-{i}", RECORDS[:1], "FINISHED")
 
@@ -63,20 +49,22 @@ def test_four_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 @pytest.mark.fault("first-open-race")
 def test_a_database_whose_making_was_killed_is_made_again(tmp_path: Path) -> None:
     """MLflow can never again open one that has only some of its tables."""
-    code = f"""
-import os
-from mlflow.store.tracking import sqlalchemy_store
-from ckconv_sweep.tracking.store import first_to_open
-real = sqlalchemy_store.mlflow.store.db.utils._upgrade_db
-def killed(engine):
-    real(engine)
-    os.kill(os.getpid(), 9)
-sqlalchemy_store.mlflow.store.db.utils._upgrade_db = killed
-with first_to_open("sqlite:///{tmp_path}/mlflow.db"):
-    pass
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True)
-    assert done.returncode == -9, done.stderr
+
+    def make() -> None:
+        from mlflow.store.tracking import sqlalchemy_store
+
+        utils: Any = sqlalchemy_store.mlflow.store.db.utils
+        whole = utils._upgrade_db
+
+        def killed(engine: Any) -> None:
+            whole(engine)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        utils._upgrade_db = killed
+        with first_to_open(f"sqlite:///{tmp_path}/mlflow.db"):
+            pass
+
+    assert forked(make, tmp_path / "log").wait() == -signal.SIGKILL
     assert not (tmp_path / "mlflow.db").exists()
     assert (tmp_path / ".new-mlflow.db").stat().st_size > 0
     deliver(f"sqlite:///{tmp_path}/mlflow.db", "again", RECORDS)
