@@ -152,7 +152,7 @@ class News:
         number = record.number
         try:
             trial = self._space.resolve(record.params, number)
-        except ConfigError:  # it is being drawn
+        except ConfigError:  # it is about to be rejected
             return
         before = self._before.get(number, 0)
         for event in events_of(record, trial, self._space.metrics):

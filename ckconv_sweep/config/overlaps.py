@@ -36,20 +36,15 @@ class _Place:
         """What is searched, as the file names it."""
         return str(self.at[1])
 
-    @property
-    def parameter(self) -> str:
-        """What the study calls it."""
-        return ".".join(map(str, (self.path, *self.at[3:])))
 
-
-def check_set_once(space: Space, document: Document, hint: str = "remove one of the two") -> None:
+def check_set_once(space: Space, document: Document) -> None:
     """Raises ConfigError, naming both lines, where two places of a space set one setting."""
     for one, other in _overlaps(space):
         raise ConfigError(
             f"search: {_dotted(other.setting)} is set in two places, here and at "
             f"{document.where(one.at)}",
             where=document.where(other.at),
-            hint=hint,
+            hint="remove one of the two",
         )
     for path, outer, label in _absent(space):
         raise ConfigError(
@@ -58,16 +53,6 @@ def check_set_once(space: Space, document: Document, hint: str = "remove one of 
             where=document.where(("search", path)),
             hint=f"remove that block, or search inside the blocks of {outer} that have it",
         )
-
-
-def notes_on(space: Space) -> tuple[str, ...]:
-    """What a reader must know of a sweep that an earlier version began with such a space."""
-    return tuple(
-        f"{_dotted(other.setting)} was set in two places of the space, as {one.parameter} and as "
-        f"{other.parameter}, and a trial was trained with only one of the two values; best --out "
-        "writes the one that was trained"
-        for one, other in _overlaps(space)
-    )
 
 
 def check_change(space: Space, key: Key, value: Any, where: str, document: Document) -> None:

@@ -59,8 +59,7 @@ def read_space(given: str, changes: Sequence[str] = ()) -> Space:
 
 
 def parse_space(text: str, name: str) -> Space:
-    """A space that a sweep wrote down, with its base trial inside. One that sets a setting in two
-    places, which an earlier version allowed, is read. Raises as `read_space`."""
+    """A space that a sweep wrote down, with its base trial inside. Raises as `read_space`."""
     # It was small enough when a person had written it, without every default.
     return _space(documents.parse(text, name, max_values=2 * documents.MAX_VALUES), None, ())
 
@@ -129,11 +128,10 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         base = _judged_by(base, document.below(*metric))
     trial = build(Trial, _changed(base, of_trial))
     space = space_from(file, trial, _further(file.metrics, trial, document), document)
-    if folder is not None:
-        check_set_once(space, document)
-        for change in of_trial:
-            key, value = _read_change(change)
-            check_change(space, key, value, f"--set {change}", document)
+    check_set_once(space, document)
+    for change in of_trial:
+        key, value = _read_change(change)
+        check_change(space, key, value, f"--set {change}", document)
     return space
 
 

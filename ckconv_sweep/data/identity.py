@@ -53,8 +53,8 @@ def _update(digest: blake2b, tensor: Tensor) -> None:
 
 
 def difference(before: Identity, now: Identity) -> str:
-    """The first difference and both digests, in words; empty if there is none. Older studies and
-    checkpoints know less (`content` alone), or nothing: then only that is compared."""
+    """The first difference and both digests, in words; empty if there is none. What `before` does
+    not know (the digest alone may be known, or nothing) is not compared."""
     for key in (key for key in now if key not in ("digest", "content")):
         if key in before and before[key] != now[key]:
             first = f"{key}: {before[key]}, now {now[key]}; "
@@ -63,10 +63,9 @@ def difference(before: Identity, now: Identity) -> str:
             break
     else:
         first = ""
-    key = "digest" if "digest" in before else "content"
-    if not first and before.get(key, now[key]) == now[key]:
+    if not first and before.get("digest", now["digest"]) == now["digest"]:
         return ""
-    return f"{first}digest {before.get(key)}, now {now[key]}"
+    return f"{first}digest {before.get('digest')}, now {now['digest']}"
 
 
 def check_same(before: Identity, now: Identity, *, where: str, hint: str) -> None:

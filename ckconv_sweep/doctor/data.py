@@ -40,5 +40,5 @@ def same_data(sweep: Examined) -> Iterator[Finding]:
             f"{sweep.command('resume')} --allow-data-change",
         )
     else:
-        digest = before.get("digest", before.get("content"))
+        digest = before["digest"]
         yield Finding(check="data", level="ok", message=f"those of the sweep: digest {digest}")

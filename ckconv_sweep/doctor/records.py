@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ckconv_sweep.config.grid import most_trials
-from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, Level, count
@@ -111,14 +110,12 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         try:
             settings[record.number] = space.resolve(record.params, record.number)
         except ConfigError as error:
-            # One that is being drawn lacks some, and one may have been rejected for this.
+            # One may have been rejected for this, or be about to be.
             if record.outcome != "running" and record.counts:
                 what = f"trial {record.number}: its parameters are not a trial of the space"
                 found.append(_said("problem", f"{what}: {error.message}", damaged=True))
     if not found:
         found.append(_said("ok", f"whole: {_amounts(sweep, records)}"))
-    other_space = "its trials cannot be resumed; launch a space with one of the two under another "
-    found += [_said("warning", sentence, f"{other_space}--name") for sentence in notes_on(space)]
     sweeps_dir = sweep.folder.root.parent
     uri = sweep.tracking_uri or kept_notes(study.notes(), sweeps_dir).get("uri")
     own_database = is_default(uri or default_uri(sweeps_dir), sweeps_dir)

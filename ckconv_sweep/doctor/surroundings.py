@@ -180,14 +180,14 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
     if not sweep.notes:
         return
     known: list[dict[str, Any]] = sweep.notes.get(versions.NOTE) or []
+    if sweep.notes.get("format") != versions.FORMAT:
+        yield Finding(
+            check="versions",
+            level="warning",
+            message="an unreleased version of ckconv-sweep began it: it can be read, not resumed",
+            todo=f"to train more, launch {sweep.folder.space} with another --name",
+        )
     if not known:
-        if sweep.notes.get("sessions"):
-            yield Finding(
-                check="versions",
-                level="warning",
-                message="the study does not record with which versions it was run",
-                todo="nothing to do: the next session records them",
-            )
         return
     sessions = len(sweep.notes.get("sessions") or [])
     ends = [entry["session"] for entry in known[1:]] + [sessions + 1]

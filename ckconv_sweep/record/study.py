@@ -38,6 +38,7 @@ from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.frozen import FrozenTrials
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.versions import FORMAT
 
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.RUNNING: "running",
@@ -117,8 +118,7 @@ class Study:
     def contradictions(self) -> list[str]:
         """What no driver leaves behind, a sentence each."""
         found = []
-        digest = self.note("space_digest")
-        if digest is not None and digest != _hash(self.note("space")):
+        if self.note("space_digest") != _hash(self.note("space")):
             found.append("the space was changed since the driver wrote it")
         return found + [
             f"trial {trial.number}: {sentence}"
@@ -372,7 +372,7 @@ def _space_notes(space: Space) -> dict[str, str]:
 
 def _first_notes(space: Space) -> dict[str, Any]:
     now = time.time_ns() // 1_000_000
-    return {"uid": uuid.uuid4().hex, "created_ms": now, **_space_notes(space)}
+    return {"format": FORMAT, "uid": uuid.uuid4().hex, "created_ms": now, **_space_notes(space)}
 
 
 def _maximize(space: Space) -> list[bool]:

@@ -17,15 +17,11 @@ if TYPE_CHECKING:  # Optuna
     from ckconv_sweep.record.trials import TrialRecord
 
 NOTE = "data"
-OLD_NOTE = "data_digest"
-"""The digest of the sequences alone, for MLflow; older studies have no other."""
 
 
 def noted(notes: Mapping[str, Any]) -> Mapping[str, Any]:
     """The identity of the data of the last session; empty if the study does not say."""
-    if notes.get(NOTE):
-        return dict(notes[NOTE][-1])
-    return {"content": notes[OLD_NOTE]} if notes.get(OLD_NOTE) else {}
+    return dict(notes[NOTE][-1]) if notes.get(NOTE) else {}
 
 
 def note(study: Study, identity: Mapping[str, Any], session: int) -> None:
@@ -37,8 +33,6 @@ def note(study: Study, identity: Mapping[str, Any], session: int) -> None:
         kept.append({"session": session, **identity})
     if kept != said:
         study.set_note(NOTE, kept)
-    if study.note(OLD_NOTE) != identity["content"]:
-        study.set_note(OLD_NOTE, identity["content"])
 
 
 def on_other_data(records: Iterable[TrialRecord]) -> dict[str, list[int]]:

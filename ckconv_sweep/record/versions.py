@@ -23,6 +23,9 @@ from ckconv_sweep.errors import ConfigError
 if TYPE_CHECKING:  # Optuna, which a worker does not need
     from ckconv_sweep.record.study import Study
 
+FORMAT = 1
+"""Of a study, as its note `format`; another number where a driver of the old format could not go on
+with a study of the new one, or the other way round."""
 NOTE = "versions"
 CODE = "code"
 PACKAGES = ("torch", "optuna", "ray", "mlflow", "numpy")
@@ -93,8 +96,17 @@ def check(study: Study, *, allow_code_change: bool) -> list[str]:
     """A line for each version that is not that of the last session.
 
     Raises:
-        ConfigError: one of them is of another major version, and that was not allowed.
+        ConfigError: one of them is of another major version, and that was not allowed; or the study
+            has another format, which can be read but not gone on with.
     """
+    if study.note("format") != FORMAT:
+        raise ConfigError(
+            "an unreleased version of ckconv-sweep began this sweep, and recorded less than this "
+            "one needs to go on",
+            where=study.folder.name,
+            hint="table, report and best read it; to train more, launch "
+            f"{study.folder.space} with another --name",
+        )
     known = noted(study)
     if not known:  # it was made, and never run
         return []

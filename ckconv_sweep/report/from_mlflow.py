@@ -18,7 +18,6 @@ from ckconv_sweep import keys
 from ckconv_sweep.config.documents import MAX_BYTES
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.names import check_sweep_name
-from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
@@ -59,7 +58,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
         records=records,
         state=_STATES.get(parent.info.status, "interrupted"),
         source=source,
-        notes=(*namesakes, *notes_on(space)),
+        notes=tuple(namesakes),
     )
 
 

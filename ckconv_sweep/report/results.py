@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ckconv_sweep.config.overlaps import notes_on
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
@@ -46,7 +45,6 @@ class Results:
             state=state_of(records, study.space, held=folder.records.holder() is not None),
             source=str(folder.root),
             notes=(
-                *notes_on(study.space),
                 *in_words(on_other_data(records)),
                 *(
                     f"trial {number}: its record was changed after it had ended, see doctor"

@@ -80,21 +80,16 @@ class View:
             state = TrialState.PRUNED if record.outcome == "pruned" else TrialState.FAIL
             storage.set_trial_state_values(trial_id, state)
 
-    def draw(
-        self, position: int, number: int | None = None, fixed: Mapping[str, Scalar] | None = None
-    ) -> Draw:
+    def draw(self, position: int, number: int | None = None) -> Draw:
         """What the space's sampler tries next.
 
         Args:
             position: how many trials it has drawn before.
             number: which trial of the sweep that will be; it is shown as a running one from now
                 on. Without one nothing is.
-            fixed: parameters that it has already.
         """
         study = self._study
         study.sampler = sampler_for(self._space, position)
-        if fixed:
-            study.enqueue_trial(dict(fixed))
         trial = study.ask()
         params = self._space.draw(lambda name, domain: _suggest(trial, name, domain))
         drawn = study._storage.get_trial(trial._trial_id)

@@ -13,8 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 from ckconv_sweep import keys
-from ckconv_sweep.config import documents
-from ckconv_sweep.config.overlaps import check_set_once
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.crash_points import crash_point
@@ -152,7 +150,6 @@ def run_sweep(
             with interruption.shielded(), folder.records.open() as study:
                 anew = starts_over(study, space)
                 if not anew:
-                    _check_set_once(folder, space)
                     changed = versions.check(study, allow_code_change=allow_code_change)
                 if any(record.history for record in study.trials()):
                     before = trained_data.noted(study.notes())
@@ -216,16 +213,6 @@ def run_sweep(
             time_is_up=coordinator.time_is_up and not finished,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
-
-
-def _check_set_once(folder: SweepFolder, space: Space) -> None:
-    """An earlier version began sweeps that are refused now. Raises ConfigError."""
-    check_set_once(
-        space,
-        documents.parse(space.to_yaml(), str(folder.space), max_values=2 * documents.MAX_VALUES),
-        hint="the sweep can be read but not resumed: copy the file without one of the two, and "
-        "launch it with another --name",
-    )
 
 
 def deliver(
@@ -383,7 +370,7 @@ def _tracker(
             space=space,
             created_ms=study.note("created_ms"),
             versions=(versions.noted(study) or [versions.versions()])[-1],
-            data_digest=study.note("data_digest") or "",
+            data_digest=trained_data.noted(study.notes()).get("content", ""),
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
         ),
         base=space.trial,

@@ -68,13 +68,8 @@ def kept_notes(notes: Mapping[str, Any], sweeps_dir: Path) -> dict[str, Any]:
     """What the study's note `mlflow` says of MLflow, with the address at which that is now; empty
     where the sweep was never tracked."""
     kept = dict(notes.get("mlflow") or {})
-    if kept:
-        default, there = default_database(sweeps_dir), local_database(kept["uri"])
-        # An earlier version noted the whole path of the default database, which may be gone.
-        moved = there is not None and there.name == default.name and not there.exists()
-        if moved or kept["uri"] == default.name:
-            kept["uri"] = database_uri(default)
-    return kept
+    default = default_database(sweeps_dir)
+    return kept | {"uri": database_uri(default)} if kept.get("uri") == default.name else kept
 
 
 def experiment_name() -> str:

@@ -106,7 +106,7 @@ def read_given(path: Path) -> Mapping[str, Any]:
 
 
 def data_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The identity of the data that a checkpoint was trained on; empty in an older file."""
+    """The identity of the data that a checkpoint was trained on; empty where none is noted."""
     data = state.get("data")
     return data if isinstance(data, dict) else {}
 

@@ -28,7 +28,7 @@ class Trained:
     weights: object
     """As they were read: `model` checks them."""
     data: Identity = field(default_factory=dict)
-    """Of the data that it was trained on; empty if the file is older, or not of ours."""
+    """Of the data that it was trained on; empty if the file is not of ours."""
 
     def on(self, dataset: str) -> Trained:
         """The same model, to be scored on another dataset. Raises ConfigError if it cannot be."""

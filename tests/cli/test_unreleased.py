@@ -51,7 +51,7 @@ def test_a_resume_is_refused_in_one_message_and_changes_nothing(sweep: SweepFold
     done = ckconv_sweep("resume", "sweep", "--trials", 4, cwd=sweep.root.parents[1])
     done.stdout = ""
     said = refused(done)
-    assert said.startswith("error: sweep: an unreleased version of ckconv-sweep began this sweep")
+    assert "error: sweep: an unreleased version of ckconv-sweep began this sweep" in said
     assert f"launch {sweep.space} with another --name" in said
     after = files_in(sweep.root)
     assert {name: after[name] for name in before if name != "lock"} == {

@@ -55,6 +55,15 @@ def test_asking_for_the_versions_imports_none_of_the_packages() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.fault("unreleased-format")
+@pytest.mark.parametrize("other", [None, module.FORMAT + 1])
+def test_a_study_of_another_format_is_refused(other: int | None, study: Study) -> None:
+    study.set_note("format", other)
+    with pytest.raises(ConfigError, match="an unreleased version of ckconv-sweep began this") as no:
+        check(study, allow_code_change=True)
+    assert f"launch {study.folder.space} with another --name" in str(no.value)
+
+
 @pytest.mark.fault("code-changed")
 def test_the_hash_of_the_code_changes_with_any_byte_that_trains_and_with_nothing_else(
     tmp_path: Path,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,29 +243,6 @@ def test_data_of_searched_settings_are_told_apart_and_compared_by_their_settings
 
 
 @pytest.mark.fault("data-changed")
-def test_a_study_from_before_data_were_compared_opens_and_is_compared_by_what_it_knows(
-    place: Place,
-) -> None:
-    place.launch()
-    content_digest = load(SPACE.trial.data, place.root).identity["content"]
-    with place.folder.records.open() as study:
-        assert study.note("data_digest") == content_digest
-    with contextlib.closing(sqlite3.connect(place.folder.records.path)) as database, database:
-        database.execute("DELETE FROM study_user_attributes WHERE key = 'data'")
-        database.execute(
-            "UPDATE trial_user_attributes SET value_json = json_remove(value_json, '$.data')"
-            " WHERE key LIKE 'epoch:%'"
-        )
-    records = place.launch(with_trials(SPACE, 3))
-    assert [any(r.data) for r in records] == [False, False, True]
-    assert "data" not in leaderboard(records, SPACE)
-    with contextlib.closing(sqlite3.connect(place.folder.records.path)) as database, database:
-        database.execute("DELETE FROM study_user_attributes WHERE key = 'data'")
-    swapped_labels(place.train)
-    with pytest.raises(DataChanged, match=f"digest {content_digest}, now "):
-        place.launch(with_trials(SPACE, 4))
-
-
 @pytest.mark.fault("data-changed")
 def test_sweeps_on_other_data_under_the_same_settings_are_not_ranked_together(place: Place) -> None:
     place.launch()
@@ -325,7 +300,7 @@ def test_a_seat_refuses_a_trial_that_its_node_may_not_train(
 
 
 @pytest.mark.fault("data-changed")
-def test_a_checkpoint_goes_on_with_its_own_data_alone_and_an_older_one_with_any(
+def test_a_checkpoint_goes_on_with_its_own_data_alone_and_one_that_names_none_with_any(
     tmp_path: Path,
 ) -> None:
     trial = make_trial(training={"epochs": 2})

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -285,51 +282,3 @@ def test_a_path_may_have_letters_that_mean_something_in_an_address(name: str, di
     in_mlflow(disk / name, "digits", 2)
     assert [path.name for path in disk.iterdir()] == [name]
     assert [f.level for f in doctor(folder)] == ["ok", "ok"]
-
-
-# What an earlier version left
-
-
-@pytest.fixture
-def older(swept: SweepFolder) -> SweepFolder:
-    """As if an earlier version had made it: the study bears the sweep's name, and no place is
-    noted; MLflow's default database is noted as a whole path."""
-    whole = f'"sqlite:///{swept.root.parent}/mlflow.db"'
-    with _database(swept) as database:
-        database.execute("update studies set study_name = 'first'")
-        database.execute("delete from study_user_attributes where key = 'place'")
-        database.execute(
-            "update study_user_attributes set value_json = replace(value_json, '\"mlflow.db\"', ?)",
-            (whole,),
-        )
-        (noted,) = database.execute(
-            "select value_json from study_user_attributes where key = 'mlflow'"
-        ).fetchone()
-        assert whole in noted
-    return swept
-
-
-@contextlib.contextmanager
-def _database(folder: SweepFolder) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(folder.records.path)) as database, database:
-        yield database
-
-
-def older_uid(folder: SweepFolder) -> str:
-    with folder.records.open() as study:
-        return study.uid
-
-
-@pytest.mark.parametrize(
-    "move", [renamed, moved, lambda folder: folder], ids=["renamed", "moved", ""]
-)
-def test_a_sweep_of_an_earlier_version_goes_on_wherever_it_is(
-    move: Any, older: SweepFolder
-) -> None:
-    uid = older_uid(older)
-    folder = move(older)
-    assert Sweep.open(folder.name, sweeps_dir=folder.root.parent).state == "finished"
-    assert [f.level for f in doctor(folder)] == ["ok", "ok"]
-    resume(folder, 3)
-    assert older_uid(folder) == uid
-    in_mlflow(folder.root.parent, folder.name, 3)
