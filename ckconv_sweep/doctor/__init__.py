@@ -7,10 +7,11 @@ at all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ckconv_sweep.doctor import blobs, data, surroundings
-from ckconv_sweep.doctor.finding import Examined, Finding
+from ckconv_sweep.doctor.finding import Examined, Finding, problem
 from ckconv_sweep.doctor.records import examine_study
 from ckconv_sweep.record.folder import SweepFolder
 
@@ -49,16 +50,12 @@ def examine(
         data_dir=data_dir,
         runs=holder is not None,
     )
-    findings, sweep = examine_study(sweep)
+    found, sweep = examine_study(sweep)
+    findings = [replace(finding, check="study") for finding in found]
     for name, look in CHECKS.items():
         try:
-            findings += look(sweep)
+            findings += (replace(finding, check=name) for finding in look(sweep))
         except OSError as error:
-            findings.append(
-                Finding(
-                    check=name,
-                    level="problem",
-                    message=f"{error.filename or folder.root}: {error.strerror}",
-                )
-            )
+            said = f"{error.filename or folder.root}: {error.strerror}"
+            findings.append(problem(said, check=name))
     return findings

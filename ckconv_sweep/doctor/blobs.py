@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.doctor.finding import Examined, Finding, count, quoted, size
+from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, quoted, size, warning
 from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.training import checkpoint
 
@@ -36,33 +36,23 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
                 todo = f"it is not used, trial {number} {goes_on}: {sweep.command('resume')}"
             else:
                 todo = f"rm {quoted(path)}, or trial {number} fails"
-            yield Finding(
-                check="checkpoints",
-                level="problem",
-                message=f"{sweep.short(path)}: {why}",
-                todo=todo,
-                damaged=True,
-            )
+            yield problem(f"{sweep.short(path)}: {why}", todo, damaged=True)
         for path in sorted(folder.glob("best-*.pt")):
             why, _ = _why_unusable(path, sweep.settings.get(number))
             if why is None:
                 files, total = files + 1, total + path.stat().st_size
             elif path.exists():
-                yield Finding(
-                    check="checkpoints",
-                    level="problem",
-                    message=f"{sweep.short(path)}: {why}",
-                    todo=f"trial {number}'s numbers are in the study and stay; its weights "
+                yield problem(
+                    f"{sweep.short(path)}: {why}",
+                    f"trial {number}'s numbers are in the study and stay; its weights "
                     "are lost, unless it is trained again (ckconv-sweep best, train)",
                     damaged=True,
                 )
         if record is None:
             if sweep.notes:
-                yield Finding(
-                    check="checkpoints",
-                    level="warning",
-                    message=f"{sweep.short(folder)} belongs to no trial of the study",
-                    todo=f"rm -r {quoted(folder)}",
+                yield warning(
+                    f"{sweep.short(folder)} belongs to no trial of the study",
+                    f"rm -r {quoted(folder)}",
                 )
         elif record.outcome == "running" and newest:
             resumed[number] = newest
@@ -70,27 +60,23 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
     if not sweep.runs:
         yield from _without_files(sweep, resumed)
         message += "".join(f"; trial {n} resumes after epoch {e}" for n, e in resumed.items())
-    yield Finding(check="checkpoints", level="ok", message=message)
+    yield ok(message)
 
 
 def _without_files(sweep: Examined, resumed: Mapping[int, int]) -> Iterator[Finding]:
     """Trials that should have a checkpoint, or their best weights, and have none."""
     for record in sweep.records:
         if record.outcome == "running" and record.history and record.number not in resumed:
-            yield Finding(
-                check="checkpoints",
-                level="warning",
-                message=f"trial {record.number} has {count(len(record.history), 'epoch')} and no "
+            yield warning(
+                f"trial {record.number} has {count(len(record.history), 'epoch')} and no "
                 "usable checkpoint: it is trained from its start, and its recorded epochs stay",
-                todo=sweep.command("resume"),
+                sweep.command("resume"),
             )
         place = sweep.folder.trial(record.number)
         if record.outcome == "completed" and checkpoint.best(place) is None:
-            yield Finding(
-                check="checkpoints",
-                level="warning",
-                message=f"trial {record.number} completed, and its weights are gone",
-                todo="its numbers are in the study; to have weights, train it again",
+            yield warning(
+                f"trial {record.number} completed, and its weights are gone",
+                "its numbers are in the study; to have weights, train it again",
             )
 
 
@@ -120,14 +106,12 @@ def leftovers(sweep: Examined) -> Iterator[Finding]:
         for path in sorted(sweep.folder.root.glob(pattern))
     ]
     if found:
-        yield Finding(
-            check="leftovers",
-            level="warning",
-            message=f"{count(len(found), 'leftover')} of a killed process, "
+        yield warning(
+            f"{count(len(found), 'leftover')} of a killed process, "
             f"{size(sum(_bytes_of(path) for path in found))}: "
             + ", ".join(sweep.short(path) for path in found[:3])
             + (", ..." if len(found) > 3 else ""),
-            todo="nothing reads them: rm -r " + " ".join(quoted(path) for path in found),
+            "nothing reads them: rm -r " + " ".join(quoted(path) for path in found),
         )
 
 
@@ -143,16 +127,14 @@ def modes(sweep: Examined) -> Iterator[Finding]:
             found += opened
     if found:
         names = ", ".join(str(path.relative_to(top)) for path in found[:3])
-        yield Finding(
-            check="modes",
-            level="warning",
-            message=f"others can read {count(len(found), 'file or folder', 'files and folders')}: "
+        yield warning(
+            f"others can read {count(len(found), 'file or folder', 'files and folders')}: "
             + names
             + (", ..." if len(found) > 3 else ""),
-            todo="chmod -R go= " + " ".join(quoted(path) for path in starts),
+            "chmod -R go= " + " ".join(quoted(path) for path in starts),
         )
     else:
-        yield Finding(check="modes", level="ok", message="nobody else can read it")
+        yield ok("nobody else can read it")
 
 
 def _open_to_others(path: Path, top: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,16 +17,22 @@ from ckconv_sweep.record.trials import TrialRecord
 Level = Literal["ok", "warning", "problem"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One line. `todo` is the command, or in words what to do; empty where nothing is."""
 
-    check: str
+    check: str = field(default="", kw_only=True)
+    """Which one found it."""
     level: Level
     message: str
     todo: str = ""
-    damaged: bool = False
+    damaged: bool = field(default=False, kw_only=True)
     """Whether something on disk is not what was written."""
+
+
+ok = partial(Finding, "ok")
+warning = partial(Finding, "warning")
+problem = partial(Finding, "problem")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.doctor.finding import Examined, Finding, Level, count
+from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, warning
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.database import SEE_DOCTOR
@@ -36,21 +36,14 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
                 "another --name"
             )
         )
-        return [
-            Finding(check="study", level="problem", message=message, todo=todo, damaged=True)
-        ], sweep
+        return [problem(message, todo, damaged=True)], sweep
 
     path = sweep.folder.records.path
     if not path.exists():
         if left := _left(sweep):
             return damaged(f"{STUDY} is missing, and there are {left}")
         return [
-            Finding(
-                check="study",
-                level="warning",
-                message="there is none: the sweep was ended before it began",
-                todo="launch it again",
-            )
+            warning("there is none: the sweep was ended before it began", "launch it again")
         ], sweep
     try:
         with snapshot.copied(path) as copy:
@@ -64,7 +57,7 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
         hint = error.hint if error.hint and error.hint != SEE_DOCTOR else ""
         return damaged(f"{STUDY}: {error.message}", hint)
     except CkconvSweepError as error:
-        return [Finding(check="study", level="problem", message=f"{STUDY}: {error.message}")], sweep
+        return [problem(f"{STUDY}: {error.message}")], sweep
 
 
 def _rescued(sweep: Examined) -> str:
@@ -95,16 +88,10 @@ def _left(sweep: Examined) -> str:
     return ", ".join(parts)
 
 
-def _said(level: Level, message: str, todo: str = "", *, damaged: bool = False) -> Finding:
-    return Finding(check="study", level=level, message=message, todo=todo, damaged=damaged)
-
-
 def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
     space, records = study.space, study.trials()
     distrust = "do not trust its row; the other trials are not affected"
-    found = [
-        _said("problem", sentence, distrust, damaged=True) for sentence in study.contradictions()
-    ]
+    found = [problem(sentence, distrust, damaged=True) for sentence in study.contradictions()]
     settings: dict[int, Trial] = {}
     for record in records:
         try:
@@ -113,18 +100,18 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
             # One may have been rejected for this, or be about to be.
             if record.outcome != "running" and record.counts:
                 what = f"trial {record.number}: its parameters are not a trial of the space"
-                found.append(_said("problem", f"{what}: {error.message}", damaged=True))
+                found.append(problem(f"{what}: {error.message}", damaged=True))
     if not found:
-        found.append(_said("ok", f"whole: {_amounts(sweep, records)}"))
+        found.append(ok(f"whole: {_amounts(sweep, records)}"))
     sweeps_dir = sweep.folder.root.parent
     uri = sweep.tracking_uri or kept_notes(study.notes(), sweeps_dir).get("uri")
     own_database = is_default(uri or default_uri(sweeps_dir), sweeps_dir)
     original = copied_from(study, sweep.folder)
     if original and shares_runs(original, sweep.folder, own_database=own_database):
         what = f"a copy of the sweep in {original}; MLflow has nothing of it yet"
-        found.append(_said("warning", what, sweep.command("sync")))
+        found.append(warning(what, sweep.command("sync")))
     if not sweep.runs and (todo := _not_done(space, records)):
-        found.append(_said("warning", todo, sweep.command("resume")))
+        found.append(warning(todo, sweep.command("resume")))
     return found, replace(
         sweep,
         records=records,

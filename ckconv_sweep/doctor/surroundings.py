@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from ckconv_sweep.doctor.finding import Examined, Finding, count, size
+from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, size, warning
 from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.sweep.driver import owed
@@ -36,10 +36,10 @@ def free_lock(sweep: Examined) -> Iterator[Finding]:
     """Whether a driver holds the sweep."""
     holder = sweep.folder.records.holder()
     if holder is not None:
-        yield Finding(check="lock", level="ok", message=f"held by {holder}")
+        yield ok(f"held by {holder}")
         return
     killed = "; the last driver was killed" * sweep.folder.records.holder_was_killed()
-    yield Finding(check="lock", level="ok", message=f"free{killed}")
+    yield ok(f"free{killed}")
 
 
 def mlflow(sweep: Examined) -> Iterator[Finding]:
@@ -57,32 +57,25 @@ def mlflow(sweep: Examined) -> Iterator[Finding]:
     if found is not None:
         lacks = _lacks(sweep, found, shown, noted)
         yield Finding(
-            check="mlflow",
-            level="warning" if lacks else "ok",
-            message=f"{shown} {silent or 'answers'} and {lacks or 'has every record'}",
-            todo=sync if lacks else "",
+            "warning" if lacks else "ok",
+            f"{shown} {silent or 'answers'} and {lacks or 'has every record'}",
+            sync if lacks else "",
         )
         return
     if noted and not sweep.runs:
-        yield Finding(
-            check="mlflow",
-            level="warning",
-            message=f"{count(noted, 'record')} not known to be delivered to {shown}",
-            todo=sync,
-        )
+        yield warning(f"{count(noted, 'record')} not known to be delivered to {shown}", sync)
     unknown = "; what it has was not compared with the study" if sweep.records else ""
     if silent:
         yield Finding(
-            check="mlflow",
-            level="problem" if damaged else "warning",
-            message=f"{shown} {silent}" + ("" if damaged else unknown),
-            todo=f"take it away or put a backup in its place, and deliver all again: {sync}"
+            "problem" if damaged else "warning",
+            f"{shown} {silent}" + ("" if damaged else unknown),
+            f"take it away or put a backup in its place, and deliver all again: {sync}"
             if damaged
             else f"nothing is lost; when it answers: {sync}",
             damaged=damaged,
         )
     elif not noted or sweep.runs:
-        yield Finding(check="mlflow", level="ok", message=f"{shown} answers{unknown}")
+        yield ok(f"{shown} answers{unknown}")
 
 
 def _lacks(sweep: Examined, found: Found, shown: str, noted: int) -> str:
@@ -166,13 +159,11 @@ def disk(sweep: Examined) -> Iterator[Finding]:
     if needed:
         message += f"; the checkpoints of {count(running, 'trial')} need {size(needed)}"
     if free < needed:
-        todo = "free disk space before resuming"
-        yield Finding(check="disk", level="problem", message=message, todo=todo)
+        yield problem(message, "free disk space before resuming")
     elif free < LITTLE_BYTES:
-        todo = "free disk space: the study and MLflow grow too"
-        yield Finding(check="disk", level="warning", message=message, todo=todo)
+        yield warning(message, "free disk space: the study and MLflow grow too")
     else:
-        yield Finding(check="disk", level="ok", message=message)
+        yield ok(message)
 
 
 def same_versions(sweep: Examined) -> Iterator[Finding]:
@@ -181,11 +172,9 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
         return
     known: list[dict[str, Any]] = sweep.notes.get(versions.NOTE) or []
     if sweep.notes.get("format") != versions.FORMAT:
-        yield Finding(
-            check="versions",
-            level="warning",
-            message="an unreleased version of ckconv-sweep began it: it can be read, not resumed",
-            todo=f"to train more, launch {sweep.folder.space} with another --name",
+        yield warning(
+            "an unreleased version of ckconv-sweep began it: it can be read, not resumed",
+            f"to train more, launch {sweep.folder.space} with another --name",
         )
     if not known:
         return
@@ -195,25 +184,22 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
         inside = range(entry["session"], end)
         trials = [str(r.number) for r in sweep.records if set(r.sessions) & set(inside)]
         changes = "; ".join(map(str, versions.differences(before, entry)))
-        yield Finding(
-            check="versions",
-            level="warning",
-            message=f"from session {entry['session']} on {changes}; "
+        yield warning(
+            f"from session {entry['session']} on {changes}; "
             f"epochs of {count(len(trials), 'trial')} since then"
             + (f": {', '.join(trials)}" if trials else ""),
-            todo="compare trials of the same versions only",
+            "compare trials of the same versions only",
         )
     changed = versions.differences(known[-1], versions.versions())
     if not changed:
         same = "those of the launch" if len(known) == 1 else "those of the last session"
-        yield Finding(check="versions", level="ok", message=f"{same}: {_listed(known[-1])}")
+        yield ok(f"{same}: {_listed(known[-1])}")
         return
     refused = any(change.major for change in changed)
     yield Finding(
-        check="versions",
-        level="problem" if refused else "warning",
-        message="not those of the last session: " + "; ".join(map(str, changed)),
-        todo="use the old version, or accept a mix of both: "
+        "problem" if refused else "warning",
+        "not those of the last session: " + "; ".join(map(str, changed)),
+        "use the old version, or accept a mix of both: "
         f"{sweep.command('resume')} --allow-code-change"
         if refused
         else "results of new epochs may differ; use the old version if they must not",
