@@ -7,15 +7,17 @@ requests, so that a text which somebody put into a setting or an error stays a t
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ckconv_sweep.config import documents
@@ -33,8 +35,9 @@ from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.plots import draw
 from ckconv_sweep.report.plots.contour import pairs
 from ckconv_sweep.report.plots.importance import picture as importance_picture
-from ckconv_sweep.report.plots.style import rendered
+from ckconv_sweep.report.plots.style import for_a_phone, rendered
 from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.sample import ENOUGH, comparable
 from ckconv_sweep.report.spent import Spent, spent
 from ckconv_sweep.report.summary import winner
 
@@ -42,13 +45,17 @@ ROWS = 50
 """Of the leaderboard; the others are counted."""
 _PAIRS = 3
 """Contours."""
+_FEWEST = 3
+"""Trials to compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An SVG as the address that an `<img>` shows, and what a reader who cannot see it is told."""
+    """An SVG as the address that an `<img>` shows, the one for a phone, and what a reader who
+    cannot see it is told."""
 
     address: str
+    narrow: str
     alt: str
 
 
@@ -104,6 +111,7 @@ def page(
             found,
             resume=again("resume") if again else f"ckconv-sweep resume {results.name}",
         ),
+        settled=any(one.told for one in found.settings),
         wider_yaml=wider[0].to_yaml() if wider else None,
         wider_bounds=wider[1] if wider else (),
         pictures=dict(_pictures(records, space, found, parameters)),
@@ -129,6 +137,7 @@ def template() -> jinja2.Template:
         # A text may hold codes that are no characters of HTML.
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
+    environment.filters["breakable"] = breakable
     environment.filters["number"] = number
     environment.filters["duration"] = duration
     environment.filters["trial_name"] = trial_name
@@ -169,49 +178,56 @@ def _pictures(
     found: Importances,
     parameters: Mapping[int, int] | None,
 ) -> Iterator[tuple[str, list[Picture]]]:
-    """Of each kind; none where there is nothing to compare."""
-    name = space.metric.name
-    if not any(r.history for r in records):
-        return
-    of_all: dict[str, str] = {
+    """Those of each kind that has something to show: comparisons need trials to compare."""
+    name, trained = space.metric.name, [r for r in records if r.history]
+    drawn = partial(draw, records=records, space=space)
+    alone = {
         "history": f"The best {name} so far, over the trials and over time.",
         "curves": f"{name} of every trial, epoch by epoch.",
-        "parallel": f"Every trial as a line over all searched settings to its {name}.",
         "timeline": "When each trial was trained.",
     }
-    for kind, alt in of_all.items():
-        yield kind, [_picture(draw(kind, records, space), alt)]
-    told = ", ".join(
-        f"{one.setting} {one.median:.0%} ({one.low:.0%} to {one.high:.0%})"
-        for one in found.settings
-        if one.told
-    )
-    yield (
-        "importance",
-        [_picture(importance_picture(found), f"Importance of the settings: {told or 'not told'}.")],
-    )
-    top = found.top[:6]
-    yield (
-        "slice",
-        [_picture(draw("slice", records, space, settings=top), f"{name} against {_list(top)}.")],
-    )
-    yield (
-        "contour",
-        [
-            _picture(draw("contour", records, space, settings=pair), f"{name} over {_list(pair)}.")
-            for pair, _ in zip(pairs(records, found.top), range(_PAIRS), strict=False)
-        ],
-    )
-    if (space.further or parameters is not None) and any(r.outcome == "completed" for r in records):
-        figure = draw("pareto", records, space, parameters=parameters)
+    for kind, alt in alone.items() if trained else ():
+        yield kind, [_picture(partial(drawn, kind), alt)]
+    if any(one.enough for one in found.settings):
+        told = ", ".join(
+            f"{one.setting} {one.median:.0%} ({one.low:.0%} to {one.high:.0%})"
+            for one in found.settings
+            if one.told
+        )
+        alt = f"Importance of the settings: {told or 'not told'}."
+        yield "importance", [_picture(partial(importance_picture, found), alt)]
+    if len(trained) >= _FEWEST:
+        top = found.top[:6]
+        alt = f"{name} against {_list(top)}."
+        yield "slice", [_picture(partial(drawn, "slice", settings=top), alt)]
+        alt = f"Every trial as a line over all searched settings to its {name}."
+        yield "parallel", [_picture(partial(drawn, "parallel"), alt)]
+    sample = comparable(records, space)
+    if len(sample) >= ENOUGH:
+        some = itertools.islice(pairs(sample.records, found.top), _PAIRS)
+        yield (
+            "contour",
+            [
+                _picture(partial(drawn, "contour", settings=pair), f"{name} over {_list(pair)}.")
+                for pair in some
+            ],
+        )
+    completed = [r for r in records if r.outcome == "completed"]
+    if (space.further or parameters is not None) and len(completed) >= _FEWEST:
         others = _list([metric.name for metric in space.further])
         others = others or "the number of the model's parameters"
-        yield "pareto", [_picture(figure, f"{name} against {others}.")]
+        drawing = partial(drawn, "pareto", parameters=parameters)
+        yield "pareto", [_picture(drawing, f"{name} against {others}.")]
 
 
-def _picture(figure: Figure, alt: str) -> Picture:
-    content = base64.b64encode(rendered(figure)).decode()
-    return Picture(address=f"data:image/svg+xml;base64,{content}", alt=alt)
+def _picture(drawing: Callable[[], Figure], alt: str) -> Picture:
+    with for_a_phone():
+        narrow = _address(drawing())
+    return Picture(address=_address(drawing()), narrow=narrow, alt=alt)
+
+
+def _address(figure: Figure) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(rendered(figure)).decode()}"
 
 
 def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
@@ -273,6 +289,20 @@ def _range(domain: Interval | Choices) -> str:
     step = f", steps of {number(written['step'])}" if "step" in written else ""
     log = ", log" if written.get("log") else ""
     return f"{number(written['low'])} to {number(written['high'])}{log}{step}"
+
+
+def breakable(text: str) -> Markup:
+    """A name as HTML that may be broken after `_`, `.` and `/`, and in no other place; a part that
+    no paper has room for, anywhere."""
+    parts = [part for part in re.split(r"(?<=[_./])", visible(text)) if part]
+    whole = [
+        Markup("<span>{}</span>").format(part) if len(part) <= _LONGEST_PART else escape(part)
+        for part in parts
+    ]
+    return Markup("<wbr>").join(whole)
+
+
+_LONGEST_PART = 16
 
 
 def number(value: Any) -> str:

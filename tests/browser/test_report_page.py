@@ -82,6 +82,27 @@ def test_the_page_is_never_wider_than_the_window(opened: Open, width: int) -> No
     )
 
 
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_every_picture_is_seen_whole(opened: Open, width: int) -> None:
+    """On a phone there is another one, whose letters are large enough."""
+    seen = opened(width).evaluate(
+        "[...document.images].map(i => [i.getBoundingClientRect().left >= 0, "
+        "i.getBoundingClientRect().right <= innerWidth, i.clientWidth / i.naturalWidth])"
+    )
+    assert len(seen) >= 8
+    assert all(left and right and scale > 0.85 for left, right, scale in seen)
+
+
+def test_no_heading_of_a_table_is_broken_inside_a_word(opened: Open) -> None:
+    page = opened(PAPER)
+    page.emulate_media(media="print")
+    lines = page.evaluate(
+        "[...document.querySelectorAll('th span')].map(e => e.getClientRects().length)"
+    )
+    assert len(lines) > 10
+    assert set(lines) == {1}
+
+
 def test_every_picture_is_drawn(opened: Open) -> None:
     sizes = opened().evaluate(
         "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])"

@@ -14,7 +14,7 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.page import ROWS, duration, failures, page, template, visible
+from ckconv_sweep.report.page import ROWS, breakable, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
 
 from .attack import BREAKOUT, LABEL, SCRIPT, attacking
@@ -96,7 +96,8 @@ def test_a_page_asks_for_nothing_from_anywhere(parsed: Parsed) -> None:
 
 def test_no_picture_names_another_file(parsed: Parsed) -> None:
     pictures = [a for a in parsed.addresses() if a.startswith("data:")]
-    assert len(pictures) == 10  # of each kind one, and three contours
+    # Of each kind one, and three contours; each once more for a phone.
+    assert len(pictures) == len(set(pictures)) == 20
     for address in pictures:
         svg = base64.b64decode(address.partition(",")[2]).decode()
         named = re.findall(r"""(?:href|src)="([^"]*)"|url\(([^)]*)\)""", svg)
@@ -154,25 +155,74 @@ def test_the_same_sweep_gives_the_same_page() -> None:
     assert page(results(made.records, made.space)) == page(results(made.records, made.space))
 
 
-@pytest.mark.parametrize(
-    "records",
-    [
-        [],
-        [record(0, [], "running")],
-        [record(0, [0.5], "running")],
-        [record(0, [0.5])],
+def different(number: int) -> TrialRecord:
+    rate = 1e-4 * 1.1**number
+    return record(number, [rate], params={"optimizer.learning_rate": rate})
+
+
+SECTIONS: dict[str, tuple[list[TrialRecord], str]] = {
+    "no trial": ([], "asked"),
+    "begun": ([record(0, [], "running")], "advice trials asked"),
+    "running": ([record(0, [0.5], "running")], "advice progress time trials asked"),
+    "one": ([record(0, [0.5])], "advice best progress time trials asked"),
+    "pruned": (
         [record(i, [0.1], "pruned") for i in range(3)],
+        "advice progress settings time trials asked",
+    ),
+    "failed": (
         [record(i, [], "failed", reason="error") for i in range(3)],
-        [record(0, [], "failed", reason=REASON_CONSTRAINT)],
+        "advice failures trials asked",
+    ),
+    "rejected": ([record(0, [], "failed", reason=REASON_CONSTRAINT)], "failures asked"),
+    "equal": (
         [record(i, [0.5]) for i in range(30)],
+        "advice best progress settings time trials asked",
+    ),
+    "told": (
+        [different(number) for number in range(40)],
+        "advice best progress settings time trials asked",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SECTIONS)
+def test_a_section_that_has_nothing_to_say_is_left_out(case: str) -> None:
+    records, sections = SECTIONS[case]
+    parsed = Parsed(page(results(records, space(), state="running")))
+    assert [a["id"] for tag, a in parsed.elements if tag == "h2"] == sections.split()
+    assert [f"#{s}" for s in sections.split()] == [
+        a["href"] for tag, a in parsed.elements if tag == "a"
+    ]
+
+
+def test_what_cannot_be_compared_has_no_picture() -> None:
+    """Contours of three points, and importances of which none could be estimated."""
+
+    def kinds(trials: int) -> set[str]:
+        said = Parsed(page(results([different(i) for i in range(trials)], space())))
+        alts = [str(a["alt"]).split(" ")[0] for tag, a in said.elements if tag == "img"]
+        return {alt for alt in alts if alt in ("Importance", "Every")}
+
+    assert kinds(1) == set()
+    assert kinds(19) == {"Every"}
+    assert kinds(20) == {"Every", "Importance"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("warmup_epochs", ["warmup_", "epochs"]),
+        ("val/accuracy", ["val/", "accuracy"]),
+        ("model.kernel.omega_0", ["model.", "kernel.", "omega_", "0"]),
+        ("at epoch", ["at epoch"]),
     ],
-    ids=["none", "begun", "running", "one", "stopped", "failed", "violating", "equal"],
 )
-def test_a_page_of_a_sweep_without_much_in_it_says_so(records: list[TrialRecord]) -> None:
-    said = Parsed(page(results(records, space(), state="running"))).text
-    completed = [r for r in records if r.outcome == "completed"]
-    assert ("No trial has completed." in said) == (not completed)
-    assert ("No trial has finished an epoch." in said) == (not any(r.history for r in records))
+def test_a_name_is_broken_between_its_words_only(name: str, parts: list[str]) -> None:
+    assert str(breakable(name)) == "<wbr>".join(f"<span>{part}</span>" for part in parts)
+
+
+def test_a_name_that_no_paper_has_room_for_may_be_broken_and_stays_a_text() -> None:
+    assert str(breakable("<b>" + "x" * 30)) == "&lt;b&gt;" + "x" * 30
 
 
 @pytest.mark.fault("grid-smaller-than-budget")

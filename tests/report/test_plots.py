@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
@@ -21,7 +23,7 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import KINDS, draw
 from ckconv_sweep.report.plots.contour import smoothed
 from ckconv_sweep.report.plots.history import best_so_far
-from ckconv_sweep.report.plots.style import rendered
+from ckconv_sweep.report.plots.style import for_a_phone, rendered
 from ckconv_sweep.report.plots.timeline import lanes
 
 from .made_up import made_up
@@ -66,6 +68,21 @@ CASES: dict[str, tuple[list[TrialRecord], Space]] = {
         BLOCK_SPACE,
     ),
 }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_phone_a_picture_is_narrow_and_no_word_is_cut(kind: str) -> None:
+    with for_a_phone():
+        figure = picture(kind, SWEEP.records, SWEEP.space)
+    FigureCanvasAgg(figure).draw()
+    width, height = figure.get_size_inches()
+    assert (width, height >= 1.5) == (4.1, True)
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text() and text.axes is not None:
+            seen = text.get_window_extent()
+            if seen.width:
+                assert seen.x0 >= -2, text.get_text()
+                assert seen.x1 <= width * figure.dpi + 2, text.get_text()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -90,7 +90,8 @@ def draw(
     bar = figure.colorbar(points, ax=panel, aspect=40, pad=0.02)
     bar.set_label(style.plain(metric.name), fontsize=9)
     names = short_names([across, up])
-    style.title(panel, f"{metric.name} over {names[across]} and {names[up]}: {sample.words}")
+    words = f"{metric.name} over {names[across]} and {names[up]}: {sample.words}"
+    style.title(panel, words, part=0.8)
     return figure
 
 

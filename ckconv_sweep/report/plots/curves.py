@@ -63,5 +63,5 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     style.whole_numbers(panel.xaxis)
     style.metric_axis(panel.yaxis, values, space.metric)
     style.title(panel, f"{name} of {len(trained)} trials, epoch by epoch")
-    style.legend(panel, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    style.legend(panel)
     return figure

@@ -23,7 +23,9 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     running = clock(records)
     unit, seconds = style.unit_of(running(running.sessions[-1].end_ms))
     ended = {r.number: running(r.history[-1].timestamp_ms) / seconds for r, _ in scored}
-    figure, panels = style.new(3.9, 1, 2, sharey=True)
+    columns = style.columns(2, wide=2)
+    rows = 2 // columns
+    figure, panels = style.new(1.1 + 2.8 * rows, rows, columns, sharey=True)
     places = ({r.number: float(r.number) for r, _ in scored}, ended)
     last = (float(max(r.number for r in records)), max(ended.values()))
     for panel, x_of, end in zip(panels, places, last, strict=True):
@@ -54,13 +56,7 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     style.metric_axis(panels[0].yaxis, [value for _, value in scored], metric)
     style.title(panels[0], "best so far, over the trials")
     style.title(panels[1], "and over time")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=5,
-        fontsize=8.5,
-        frameon=False,
-    )
+    style.legend_below(figure, panels[0].get_legend_handles_labels()[0])
     return figure
 
 

@@ -34,8 +34,9 @@ def picture(found: Importances) -> Figure:
             f"importance cannot be estimated: {found.words}; {ENOUGH} with different values are "
             f"needed"
         )
+    narrow = style.narrow()
     names = short_names(found.top)
-    figure, panel = style.new(1.5 + 0.34 * len(found.settings))
+    figure, panel = style.new((2.2 if narrow else 1.5) + 0.34 * len(found.settings))
     for row, one in enumerate(found.settings):
         colour = style.COLOURS["completed"] if one.told else "0.72"
         if one.enough:
@@ -52,24 +53,37 @@ def picture(found: Importances) -> Figure:
             color="0.2" if one.told else style.FAINT,
         )
     panel.set_yticks(range(len(found.settings)))
-    panel.set_yticklabels(
-        [
-            style.plain(names[i.setting] + (f"  (if {i.where})" if i.where else ""))
-            for i in found.settings
-        ]
-    )
+    wheres = [f"(if {one.where})" if one.where else "" for one in found.settings]
+    labels = [
+        [names[one.setting], where] for one, where in zip(found.settings, wheres, strict=True)
+    ]
+    panel.set_yticklabels([_label(parts) for parts in labels])
     edge = max(max(i.high, i.noise) for i in tried)
-    panel.set_xlim(min(0.0, *(i.low for i in tried)) - 0.01, max(edge, 0.05) * 1.45)
-    panel.set_xlabel("share of the differences among trials that involves the setting", fontsize=9)
+    room = 2.4 if narrow else 1.45  # for the words
+    panel.set_xlim(min(0.0, *(i.low for i in tried)) - 0.01, max(edge, 0.05) * room)
+    panel.set_xticks([tick for tick in panel.get_xticks() if 0.0 <= tick <= 1.0])
+    panel.set_xlabel(
+        style.wrapped(
+            "share of the differences among trials that involves the setting", 9, part=0.6
+        ),
+        fontsize=9,
+    )
     panel.set_ylim(len(found.settings) - 0.4, -0.6)
     panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    style.title(panel, f"importance of the settings, over\n{found.words}")
+    style.title(panel, f"importance of the settings, over\n{found.words}", part=0.64)
     style.note(
         figure,
         "line: 95 % of the resamples.  purple mark: what a column of random numbers reaches; a "
         "setting is told only beyond it",
     )
     return figure
+
+
+def _label(parts: Sequence[str]) -> str:
+    """A setting, and where it exists; on a phone in two short lines."""
+    if style.narrow():
+        return "\n".join(style.shortened(part, 28) for part in parts if part)
+    return style.plain("  ".join(part for part in parts if part))
 
 
 def _words(one: Importance) -> str:

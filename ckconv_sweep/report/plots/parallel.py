@@ -78,7 +78,7 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
             xytext=(0, 8),
             textcoords="offset points",
             ha="left",
-            rotation=18,
+            rotation=50 if style.narrow() else 18,
             fontsize=9,
         )
     panel.axvline(len(scales), color="0.2", linewidth=1.2)

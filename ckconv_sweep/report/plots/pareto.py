@@ -61,7 +61,8 @@ def draw(
     optimal = pareto_optimal([[p.score, *p.costs] for p in points], modes)
     front = [point for point, yes in zip(points, optimal, strict=True) if yes]
     amount = len(points[0].costs)
-    columns, rows = min(_COLUMNS, amount), -(-amount // _COLUMNS)
+    columns = style.columns(amount, wide=_COLUMNS)
+    rows = -(-amount // columns)
     figure, panels = style.new(4.2 * rows, rows, columns, sharey=True, squeeze=False)
     for i, panel in enumerate(np.ravel(panels)):
         if i < amount:
@@ -70,7 +71,7 @@ def draw(
             panel.set_visible(False)
     for panel in panels[:, 0]:
         style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
-    style.legend(panels[0, -1], loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    style.legend(panels[0, -1])
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
@@ -28,8 +29,8 @@ def draw(
     if not scored:
         return style.said("no trial has finished an epoch")
     outcomes = [outcome for outcome, _ in style.by_outcome(r for r, _ in scored)]
-    columns = min(_COLUMNS, len(names))
-    rows = -(-len(names) // columns)
+    columns = style.columns(len(names), wide=_COLUMNS, phone=2)
+    rows, short = -(-len(names) // columns), short_names(names)
     figure, panels = style.new(0.7 + 2.5 * rows, rows, columns, sharey=True, squeeze=False)
     for panel, name in zip(np.ravel(panels), names, strict=False):
         scale = Scale(space.parameters()[name])
@@ -37,16 +38,11 @@ def draw(
             some = [(r, v) for r, v in scored if r.outcome == outcome and name in r.params]
             x = style.spread([r for r, _ in some], name, scale)
             style.scatter(panel, outcome, x, [v for _, v in some], alpha=0.85)
-        style.setting_axis(panel.xaxis, scale, name)
+        style.setting_axis(panel.xaxis, scale, short[name] if style.narrow() else name)
     for panel in np.ravel(panels)[len(names) :]:
         panel.set_visible(False)
     for panel in panels[:, 0]:
         style.metric_axis(panel.yaxis, [v for _, v in scored], metric)
-    figure.legend(
-        handles=[style.scatter(panels[0, 0], o, [], [], label=style.WORDS[o]) for o in outcomes],
-        loc="outside lower center",
-        ncols=4,
-        fontsize=8.5,
-        frameon=False,
-    )
+    handles = [style.scatter(panels[0, 0], o, [], [], label=style.WORDS[o]) for o in outcomes]
+    style.legend_below(figure, handles)
     return figure

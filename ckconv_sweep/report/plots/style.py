@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib as mpl
@@ -24,8 +27,33 @@ from ckconv_sweep.report.scale import Scale
 
 Array = NDArray[np.float64]
 
-WIDTH = 9.0
-"""Inches; at 100 dots each a picture is 900 pixels wide."""
+_NARROW = ContextVar("narrow", default=False)
+
+
+@contextlib.contextmanager
+def for_a_phone() -> Iterator[None]:
+    """What is drawn inside is narrow: panels and legends stand below each other."""
+    token = _NARROW.set(True)
+    try:
+        yield
+    finally:
+        _NARROW.reset(token)
+
+
+def narrow() -> bool:
+    """Whether a picture is drawn for a phone."""
+    return _NARROW.get()
+
+
+def columns(amount: int, wide: int, phone: int = 1) -> int:
+    """In how many columns to put this many panels."""
+    return min(phone if narrow() else wide, amount)
+
+
+def _width() -> float:
+    """Inches; 96 pixels each, as a browser shows a picture in its own size."""
+    return 4.1 if narrow() else 9.0
+
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), whose colours differ in brightness too, and a
 # dark wine of Tol's for what failed.
@@ -61,7 +89,7 @@ class Picture(Figure):
 
 def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure with a grid of panels: an array of them, or the only one."""
-    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    figure = Picture(figsize=(_width(), height), layout="constrained")
     panels = figure.subplots(rows, columns, **options)
     for panel in np.ravel(panels):
         panel.spines[["top", "right"]].set_visible(False)
@@ -71,19 +99,28 @@ def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple
 
 def said(text: str) -> Figure:
     """In place of a picture: why there is none."""
-    figure = Picture(figsize=(WIDTH, 1.6), layout="constrained")
-    figure.text(0.5, 0.5, plain(text), ha="center", va="center", fontsize=11, color=FAINT)
+    figure = Picture(figsize=(_width(), 1.6), layout="constrained")
+    figure.text(0.5, 0.5, wrapped(text, 11), ha="center", va="center", fontsize=11, color=FAINT)
     return figure
 
 
-def title(panel: Axes, text: str) -> None:
-    """What is seen, on the left over a panel."""
-    panel.set_title(plain(text), loc="left", fontsize=10)
+def title(panel: Axes, text: str, part: float = 1.0) -> None:
+    """What is seen, on the left over a panel, which takes this part of the figure's width."""
+    panel.set_title(wrapped(text, 10, part), loc="left", fontsize=10)
 
 
 def note(figure: Figure, text: str) -> None:
     """How to read it, under the figure."""
-    figure.supxlabel(plain(text), fontsize=8.5, color=FAINT)
+    figure.supxlabel(wrapped(text, 8.5), fontsize=8.5, color=FAINT)
+
+
+def wrapped(text: str, size: float, part: float = 1.0) -> str:
+    """For one line of a picture; on a phone for as many as it needs in a part of the width. `size`
+    in points."""
+    if not narrow():
+        return plain(text)
+    most = int(part * _width() * 72 / (0.56 * size))  # a letter is so wide, in parts of its size
+    return plain("\n".join(textwrap.fill(line, most) for line in text.splitlines()))
 
 
 def plain(text: object) -> str:
@@ -120,8 +157,25 @@ def scatter(
 
 
 def legend(panel: Axes, **options: Any) -> None:
-    """Under the panel, where it hides nothing."""
+    """Beside the panel, where it hides nothing; on a phone below it."""
+    figure: Any = panel.figure
+    if narrow():
+        handles = options.get("handles") or panel.get_legend_handles_labels()[0]
+        legend_below(figure, handles)
+        return
+    options |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
     panel.legend(fontsize=8.5, frameon=False, **options)
+
+
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """One for all panels."""
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=2 if narrow() else 5,
+        fontsize=8.5,
+        frameon=False,
+    )
 
 
 def whole_numbers(axis: Axis) -> None:
@@ -206,7 +260,7 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
     """A logarithmic axis whose ticks are written as a person writes numbers."""
     panel: Any = axis.axes
     (panel.set_yscale if axis is panel.yaxis else panel.set_xscale)("log")
-    wide = high >= 100 * low
+    wide = high >= 100 * low or narrow()
     axis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda *_: ""))

@@ -73,9 +73,7 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     panel.set_title(
         "when each trial was trained (thin: it waited)", loc="left", fontsize=10, pad=14
     )
-    panel.legend(
-        handles=handles, fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0)
-    )
+    style.legend(panel, handles=handles)
     return figure
 
 
