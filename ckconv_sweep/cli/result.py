@@ -57,7 +57,7 @@ def show_result(
         raise typer.Exit(session.signal_exit_code)
 
     summary = summarize(folder.name, records, space, held=False)
-    table = leaderboard(records, space, state=summary.state).head(SHOWN)
+    table = leaderboard(records, space, state=summary.state)
     names = [metric.name for metric in space.metrics]
     title = (
         f"{folder.name}: {count(summary.completed, 'trial')} completed, "
@@ -67,8 +67,13 @@ def show_result(
         * all(name.startswith("val/") for name in names)
     )
     console.print(
-        to_terminal(table, title=title, settings=list(space.parameters()), width=console.width)
+        to_terminal(
+            table.head(SHOWN), title=title, settings=list(space.parameters()), width=console.width
+        )
     )
+    if len(table) > SHOWN:
+        left = count(len(table) - SHOWN, "more trial")
+        console.print(f"{left}: {command('table', folder)}", soft_wrap=True)
     for line in [*captions(space), *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""
@@ -92,6 +97,10 @@ def show_result(
         )
     for line in _in_mlflow(folder, tracking_uri):
         console.print(line, soft_wrap=True)
+    if any(record.history for record in records):
+        first = _first_advice(records, space)
+        told = f" (first: {first})" if first else ""
+        console.print(f"pictures and advice: {command('report', folder)}{told}", soft_wrap=True)
     if best is None and (summary.state == "finished" or time_is_up):
         outcomes = [r.reason or r.outcome for r in records if r.counts and r.outcome != "running"]
         reasons = Counter(outcomes + ["unfinished"] * summary.unfinished)
@@ -104,6 +113,17 @@ def show_result(
         raise NoResult(
             f"no trial completed ({told})", where=folder.name, hint="\n  ".join(hints) or None
         )
+
+
+def _first_advice(records: Sequence[TrialRecord], space: Space) -> str:
+    """What the report advises first; empty where nothing stands out."""
+    from ckconv_sweep.report.advice import advise
+    from ckconv_sweep.report.importance import importances
+
+    counted = [record for record in records if record.counts]
+    for advice in advise(records, space, importances(counted, space)):
+        return advice.what[0].lower() + advice.what[1:].rstrip(".")
+    return ""
 
 
 def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:

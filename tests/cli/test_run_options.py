@@ -108,6 +108,25 @@ def test_a_signal_after_the_last_trial_does_not_say_that_the_sweep_was_stopped(
     assert "stopped" not in said
 
 
+def test_the_table_counts_what_it_leaves_out_and_the_last_line_is_the_first_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = make_space(trials=12)
+    there = machine(tmp_path / "sweeps", space)
+    assert there.run()
+    records = there.records()
+    show_result(there.folder, records, space, None)
+    lines = capsys.readouterr().out.splitlines()
+    folder = f"--sweeps-dir {tmp_path / 'sweeps'}"
+    assert f"2 more trials: ckconv-sweep table sweep {folder}" in lines
+    assert lines[-1] == (
+        f"pictures and advice: ckconv-sweep report sweep {folder} (first: too few trials to tell "
+        "which settings matter)"
+    )
+    show_result(there.folder, records[:10], space, None)
+    assert "more trial" not in capsys.readouterr().out
+
+
 def out_of_time(tmp_path: Path, epochs: int) -> Machine:
     """A sweep whose hour is up: each epoch took twenty minutes of it. One trial at a time."""
     space = make_space(trials=2, epochs=epochs, hours=1.0)
