@@ -15,10 +15,12 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trained_data import in_words, on_other_data
+from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
 from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
+from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import summarize, winner
 
 if TYPE_CHECKING:
@@ -74,7 +76,10 @@ def show_result(
     if len(table) > SHOWN:
         left = count(len(table) - SHOWN, "more trial")
         console.print(f"{left}: {command('table', folder)}", soft_wrap=True)
-    for line in [*captions(space), *in_words(on_other_data(records))]:
+    with folder.records.open() as study:
+        sequences = scored_sequences(space, noted(study.notes()))
+    interval = sampling_error.in_words(records, space, sequences)
+    for line in [*captions(space), *interval, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""
     if session is not None and session.time_is_up:

@@ -106,6 +106,7 @@ def table(
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.cli.words import settings as in_words
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.report import sampling_error
     from ckconv_sweep.report.columns import find, names_of
     from ckconv_sweep.report.leaderboard import (
         PARETO,
@@ -140,6 +141,7 @@ def table(
     same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
     chosen = selection.apply(rows, space.metrics, [c for c in default if c not in same])
     notes = captions(space) if PARETO in chosen else []
+    notes += sampling_error.in_words(results.records, space, results.sequences)
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")
@@ -170,7 +172,7 @@ def compare(
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import names_of
-    from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
+    from ckconv_sweep.report.comparison import INTERVAL, of_sweeps, of_trials, reservations
 
     selection = _selection(where, sort, top, columns, None)
     results = all_results(names, sweeps_dir, tracking_uri)
@@ -187,7 +189,10 @@ def compare(
         default = names_of(rows)
     chosen = selection.apply(rows, (), default)
     title = ", ".join(names) if trials else ""
-    _show(chosen, format, title=title, settings=settings, notes=reservations(results))
+    notes = reservations(results)
+    if not trials and INTERVAL[0] in chosen:
+        notes.append("95 %: interval of the best, for its number of validation sequences (Wilson)")
+    _show(chosen, format, title=title, settings=settings, notes=notes)
 
 
 def _selection(

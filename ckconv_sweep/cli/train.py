@@ -199,8 +199,13 @@ def evaluate(
         return
     words = [f"{split.value}/{name} {score(value, 6)}" for name, value in scores.items()]
     if data.kind in ("classification", "binary"):
+        from ckconv_sweep.report.sampling_error import wilson
+
         right = round(scores["accuracy"] * number)
-        words.append(f"{right:,} of {number:,} right")
+        low, high = wilson(right / number, number)
+        words.append(
+            f"{right:,} of {number:,} right (95 % interval {low:.4f} to {high:.4f}, Wilson)"
+        )
     typer.echo(", ".join(words))
 
 

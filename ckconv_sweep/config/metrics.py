@@ -3,6 +3,7 @@ training or its validation split. `config/table.py` says how to add a score."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,6 +22,8 @@ class Score(Word):
     """The kinds of task that are scored by it."""
     given: Literal["loss", "right", "answers"] = "loss"
     """The mean loss, the share of right answers, or all answers and all targets, on the CPU."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """Between which values it lies."""
     in_training: bool = False
     """Whether the training split is scored too, by the sums over the steps of an epoch. Not where
     all answers are given."""
@@ -47,12 +50,14 @@ _CHOICES: tuple[Kind, ...] = ("classification", "binary", "per_step", "text")
 _HERE = "ckconv_sweep.training.objectives"
 SCORES = _Scores(
     "score",
-    Score("loss", f"{_HERE}:itself", "min", get_args(Kind), in_training=True),
-    Score("accuracy", f"{_HERE}:itself", "max", _CHOICES, "right", in_training=True),
-    Score("auc", f"{_HERE}:auc", "max", ("binary",), "answers"),
-    Score("mean_squared_error", f"{_HERE}:itself", "min", ("regression",)),
-    Score("bits_per_character", f"{_HERE}:in_bits", "min", ("text",)),
-    Score("perplexity", f"{_HERE}:perplexity", "min", ("text",)),
+    Score(
+        "loss", f"{_HERE}:itself", "min", get_args(Kind), bounds=(0.0, math.inf), in_training=True
+    ),
+    Score("accuracy", f"{_HERE}:itself", "max", _CHOICES, "right", (0.0, 1.0), in_training=True),
+    Score("auc", f"{_HERE}:auc", "max", ("binary",), "answers", (0.0, 1.0)),
+    Score("mean_squared_error", f"{_HERE}:itself", "min", ("regression",), bounds=(0.0, math.inf)),
+    Score("bits_per_character", f"{_HERE}:in_bits", "min", ("text",), bounds=(0.0, math.inf)),
+    Score("perplexity", f"{_HERE}:perplexity", "min", ("text",), bounds=(1.0, math.inf)),
 )
 
 

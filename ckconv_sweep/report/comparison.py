@@ -16,6 +16,7 @@ from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.report.columns import sorted_by, typed
 from ckconv_sweep.report.leaderboard import all_columns, training_seconds, unvaried
 from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.sampling_error import wilson
 
 
 def measure(metric: Metric) -> str:
@@ -63,6 +64,7 @@ def of_sweeps(results: Sequence[Results]) -> pd.DataFrame:
     columns = [
         *("sweep", "state", "trials", "completed", "pruned", "failed", "unfinished"),
         *(f"{name} best" for name in names),
+        *(INTERVAL if any(result.sequences for result in results) else ()),
         *("trial", "at epoch"),
         *(f"{name} median" for name in names),
         *("epochs", "hours"),
@@ -72,6 +74,10 @@ def of_sweeps(results: Sequence[Results]) -> pd.DataFrame:
         return table
     best_first = results[0].space.metric.mode == "max"
     return sorted_by(table, f"{names[0]} best", best_first).reset_index(drop=True)
+
+
+INTERVAL = ("95 % low", "95 % high")
+"""Of a sweep's best, for its number of validation sequences; see `report.sampling_error`."""
 
 
 def _row(result: Results) -> dict[str, Any]:
@@ -87,12 +93,19 @@ def _row(result: Results) -> dict[str, Any]:
         "failed": s.failed,
         "unfinished": s.unfinished,
         f"{measure(metric)} best": s.best_value,
+        **dict(zip(INTERVAL, _interval(result, s.best_value), strict=True)),
         "trial": s.best_trial,
         "at epoch": s.best_epoch,
         f"{measure(metric)} median": median(scores) if scores else None,
         "epochs": sum(len(record.history) for record in counted),
         "hours": sum(map(training_seconds, counted)) / 3600,
     }
+
+
+def _interval(result: Results, best: float | None) -> tuple[float | None, float | None]:
+    if best is None or not result.sequences:
+        return None, None
+    return wilson(best, result.sequences)
 
 
 def of_trials(

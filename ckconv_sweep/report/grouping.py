@@ -11,7 +11,9 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.report.columns import in_order, is_number, plain
 
 MOST_VALUES = 8
@@ -31,7 +33,8 @@ class Groups:
 
 def grouped(table: pd.DataFrame, setting: str, space: Space, bins: int = BINS) -> Groups:
     """Over completed trials with each value: how many, the mean of the metric with its 95 %
-    interval (Student's t, which one trial alone has not), and the best.
+    interval (Student's t, which one trial alone has not; no further than the metric goes), and the
+    best.
 
     A real number without steps, and any number of more than MOST_VALUES values, is put in `bins`
     quantile bins, fewer where one would have less than two trials.
@@ -53,12 +56,12 @@ def grouped(table: pd.DataFrame, setting: str, space: Space, bins: int = BINS) -
                 f"{setting} from": numbers[index].min(),
                 f"{setting} to": numbers[index].max(),
             }
-            rows.append({**inside, **_statistics(scores[index], metric.name, metric.mode)})
+            rows.append({**inside, **_statistics(scores[index], metric)})
     else:
         for value in in_order(values):
             same = np.array([type(v) is type(value) and v == value for v in values])
-            rows.append({setting: value, **_statistics(scores[same], metric.name, metric.mode)})
-    columns = None if rows else [setting, *_statistics(np.ones(1), metric.name, metric.mode)]
+            rows.append({setting: value, **_statistics(scores[same], metric)})
+    columns = None if rows else [setting, *_statistics(np.ones(1), metric)]
     return Groups(
         table=pd.DataFrame(rows, columns=columns),
         not_completed=len(table) - len(completed),
@@ -83,16 +86,18 @@ def _is_continuous(values: list[Any], setting: str, space: Space) -> bool:
     return real or len(set(values)) > MOST_VALUES
 
 
-def _statistics(scores: np.ndarray[Any, Any], metric: str, mode: str) -> dict[str, Any]:
+def _statistics(scores: np.ndarray[Any, Any], metric: Metric) -> dict[str, Any]:
     number, mean = len(scores), float(scores.mean())
-    half = math.nan
+    interval = [math.nan, math.nan]
     if number > 1:
         deviation = float(scores.std(ddof=1))
         half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
+        ends = np.clip([mean - half, mean + half], *METRICS[metric.name].bounds)
+        interval = [float(end) for end in ends]
     return {
         "trials": number,
-        f"{metric} mean": mean,
-        "95 % low": mean - half,
-        "95 % high": mean + half,
-        f"{metric} best": float(scores.max() if mode == "max" else scores.min()),
+        f"{metric.name} mean": mean,
+        "95 % low": interval[0],
+        "95 % high": interval[1],
+        f"{metric.name} best": float(scores.max() if metric.mode == "max" else scores.min()),
     }

@@ -38,6 +38,7 @@ from ckconv_sweep.report.plots.importance import picture as importance_picture
 from ckconv_sweep.report.plots.style import for_a_phone, rendered
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sample import ENOUGH, comparable
+from ckconv_sweep.report.sampling_error import in_words
 from ckconv_sweep.report.spent import Spent, spent
 from ckconv_sweep.report.summary import winner
 
@@ -120,7 +121,7 @@ def page(
         failures=failures(records),
         violations=len(results.records) - len(records),
         table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
-        captions=captions(space),
+        captions=[*captions(space), *in_words(records, space, results.sequences)],
         more=max(0, len(records) - ROWS),
     )
 

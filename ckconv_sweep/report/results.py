@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.record import trained_data
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import noted
+from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
 
 
@@ -21,7 +23,8 @@ class Results:
     `uid` names the sweep for ever, 32 hexadecimal digits. `state`: see `report.summary`; from
     MLflow it is what the driver wrote last, so a killed one seems to run. `source` says where it
     was read, `notes` what the reader should know about the sweep, `versions` are those of each
-    session that changed them, which MLflow does not say; these three are not compared.
+    session that changed them, which MLflow does not say, nor `sequences`: see
+    `sampling_error.scored_sequences`; these four are not compared.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Results:
     source: str = field(compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     versions: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
+    sequences: int | None = field(default=None, compare=False)
 
     @classmethod
     def of_study(cls, study: Study) -> Results:
@@ -52,6 +56,7 @@ class Results:
                 ),
             ),
             versions=noted(study),
+            sequences=scored_sequences(study.space, trained_data.noted(study.notes())),
         )
 
     def summary(self) -> Summary:

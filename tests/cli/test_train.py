@@ -17,6 +17,7 @@ from data.small_files import write_uea
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.models.sequence_model import Sampling
+from ckconv_sweep.report.sampling_error import wilson
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.weights import read_trained
 
@@ -180,11 +181,17 @@ def test_evaluate_scores_the_test_split(trained: Path) -> None:
         logits = model(test.inputs)
     right = int((logits.argmax(dim=1) == test.targets).sum())
     loss = torch.nn.functional.cross_entropy(logits, test.targets).item()
-    form = r"test/loss (\S+), test/accuracy (\S+), (\d+) of (\d+) right\n"
+    form = (
+        r"test/loss (\S+), test/accuracy (\S+), (\d+) of (\d+) right "
+        r"\(95 % interval (\S+) to (\S+), Wilson\)\n"
+    )
     match = re.fullmatch(form, said)
     assert match is not None, said
     assert (int(match[3]), int(match[4])) == (right, len(test))
     assert match[2] == f"{right / len(test):.6f}"
+    assert (match[5], match[6]) == tuple(
+        f"{end:.4f}" for end in wilson(right / len(test), len(test))
+    )
     assert float(match[1]) == pytest.approx(loss, abs=1e-5)
 
     as_json = json.loads(ended(ckconv_sweep("evaluate", found.path, "--json", cwd=trained)))

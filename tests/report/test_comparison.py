@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
 from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.sampling_error import wilson
 
 from .records import BLOCKS, LEARNING_RATE, MAX, MIN, record, space
 
@@ -39,6 +41,13 @@ def rates(metric: str = "val/accuracy", start: float = 0.0) -> list[TrialRecord]
         record(4, [start + 0.2], metric=metric, outcome="running"),
         record(5, [], "failed", reason=REASON_CONSTRAINT),
     ]
+
+
+def test_the_best_of_a_sweep_has_the_interval_of_its_sequences() -> None:
+    known = replace(results("a", space(), rates()), sequences=100)
+    first, second = of_sweeps([known, results("b", space(), rates())]).to_dict(orient="records")
+    assert (first["95 % low"], first["95 % high"]) == wilson(0.5, 100)
+    assert pd.isna(second["95 % low"])
 
 
 def test_a_sweep_is_a_row_of_what_its_trials_say() -> None:
@@ -123,7 +132,7 @@ def test_all_trials_are_ranked_over_the_sweeps() -> None:
         ("a", 1, 0.3),
     ]
     assert len(table) == 10
-    assert set(table["outcome"][4:]) == {"pruned", "failed", "running"}
+    assert set(table["outcome"][4:]) == {"pruned", "failed", "unfinished"}
 
 
 def test_a_setting_that_one_sweep_searched_and_another_fixed_is_one_column() -> None:
