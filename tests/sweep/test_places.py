@@ -81,7 +81,7 @@ def doctor(folder: SweepFolder) -> list[Finding]:
 
 def uid_of(folder: SweepFolder) -> str:
     with folder.records.open() as study:
-        assert study.inner_name == study.uid
+        assert study._study.study_name == study.uid
         return study.uid
 
 
