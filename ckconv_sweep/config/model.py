@@ -46,26 +46,59 @@ KERNEL_NETS: Table[KernelConfig] = Table("kernel net", unnamed="mlp")
 """Makers: a `KernelNet` each."""
 
 
-@KERNEL_NETS.row(f"{_MODELS}.kernel_nets.mlp:MLP")
+@dataclass(frozen=True)
+class KernelActivation(Word):
+    """Its maker is a function of a layer's values, `(H, P)`, and omega_0, `(1, 1)`."""
+
+    has_omega_0: bool = False
+    """Whether it is periodic; then it takes no norm before it, and omega_0 can be learned."""
+
+
+_MLP = f"{_MODELS}.kernel_nets.mlp"
+KERNEL_ACTIVATIONS: Words[KernelActivation] = Words(
+    "kernel activation",
+    KernelActivation("sine", f"{_MLP}:sine", has_omega_0=True),
+    KernelActivation("relu", f"{_MLP}:relu"),
+    KernelActivation("leaky_relu", f"{_MLP}:leaky_relu"),
+    KernelActivation("swish", f"{_MLP}:swish"),
+)
+KERNEL_NORMS: Words[Word] = Words(
+    "kernel norm",
+    Word("none", f"{_MLP}:no_norm"),
+    Word("layer", f"{_MLP}:layer"),
+    Word("batch", f"{_MLP}:batch"),
+)
+"""Makers: a function each of the number of channels that gives a module."""
+INITIALIZATIONS: Words[Word] = Words(
+    "initialization",
+    Word("authors_effective", f"{_MLP}:authors_effective"),
+    Word("siren", f"{_MLP}:siren"),
+)
+"""Makers: a function each of the linear layers, the settings and a generator, that sets weights and
+biases."""
+
+
+@KERNEL_NETS.row(f"{_MLP}:MLP")
 class MLPConfig(KernelConfig):
     """Linear layers, one activation between them; with sine it is a SIREN (CKConv, sec. 4.1)."""
 
     name: Literal["mlp"] = "mlp"
-    activation: Literal["sine", "relu", "leaky_relu", "swish"] = "sine"
+    activation: Annotated[str, KERNEL_ACTIVATIONS] = "sine"
     """Between the linear layers."""
-    norm: Literal["none", "layer", "batch"] = "none"
+    norm: Annotated[str, KERNEL_NORMS] = "none"
     """Between linear layer and activation; not with sine."""
-    initialization: Literal["authors_effective", "siren"] = "authors_effective"
+    initialization: Annotated[str, INITIALIZATIONS] = "authors_effective"
     """`siren` is what the papers say; `authors_effective` what the published code trained with
     (docs/decisions.md)."""
 
     @model_validator(mode="after")
     def _check(self) -> MLPConfig:
-        if self.activation == "sine" and self.norm != "none":
-            raise ValueError("norm must be none when activation is sine")
-        if self.activation != "sine" and self.initialization == "siren":
+        has_omega_0 = KERNEL_ACTIVATIONS[self.activation].has_omega_0
+        if has_omega_0 and self.norm != "none":
+            raise ValueError(f"norm must be none when activation is {self.activation}")
+        if not has_omega_0 and self.initialization == "siren":
             raise ValueError("initialization siren needs activation sine")
-        if self.activation != "sine" and self.learn_omega_0:
+        if not has_omega_0 and self.learn_omega_0:
             raise ValueError("learn_omega_0 needs activation sine: the others have no omega_0")
         return self
 

@@ -27,10 +27,14 @@ from ckconv_sweep.config.model import (
     ARCHITECTURES,
     BLOCKS,
     DROPOUTS,
+    INITIALIZATIONS,
+    KERNEL_ACTIVATIONS,
     KERNEL_NETS,
+    KERNEL_NORMS,
     MASKS,
     NORMS,
     READOUTS,
+    KernelActivation,
     KernelConfig,
     MaskConfig,
     ModelConfig,
@@ -60,6 +64,7 @@ from ckconv_sweep.training.pack import Member, Pack
 
 TABLES = (ACTIVATIONS, ARCHITECTURES, BLOCKS, DATASETS, DROPOUTS, KERNEL_NETS, MASKS, METRICS)
 TABLES += (NORMS, OPTIMIZERS, READOUTS, RULES, SAMPLERS, SCHEDULES, SCORES)
+TABLES += (KERNEL_ACTIVATIONS, KERNEL_NORMS, INITIALIZATIONS)
 SMALL = {"hidden_channels": 2, "blocks": 1, "kernel": {"hidden_channels": 3, "layers": 2}}
 
 Blocks = dict[str, Any]
@@ -128,6 +133,26 @@ def kernel_net() -> Blocks:
         name: Literal["own"] = "own"
 
     return {"model": SMALL | {"kernel": {"name": "own", "omega_0": 2.0, "hidden_channels": 4}}}
+
+
+def kernel_activation() -> Blocks:
+    KERNEL_ACTIVATIONS.add(KernelActivation("own", lambda h, omega_0: torch.cos(omega_0 * h), True))
+    return {"model": SMALL | {"kernel": {"activation": "own", "omega_0": 2.0}}}
+
+
+def kernel_norm() -> Blocks:
+    KERNEL_NORMS.add(Word("own", lambda channels: Halved()))
+    return {"model": SMALL | {"kernel": {"activation": "relu", "norm": "own"}}}
+
+
+def initialization() -> Blocks:
+    def flat_lines(layers: Any, kernel: Any, generator: Any) -> None:
+        for layer in layers:
+            layer.set_weight(uniform(layer.weight_v.shape, 0.1, generator))
+            put(layer.bias, 0.0)
+
+    INITIALIZATIONS.add(Word("own", flat_lines))
+    return {"model": SMALL | {"kernel": {"initialization": "own"}}}
 
 
 def mask() -> Blocks:
@@ -237,6 +262,7 @@ def metric_of_answers() -> Blocks:
 
 ADDED = (data_set, architecture, kernel_net, mask, block, norm, activation, dropout_kind, readout)
 ADDED += (optimizer, schedule, metric, metric_of_answers)
+ADDED += (kernel_activation, kernel_norm, initialization)
 added = pytest.mark.parametrize("add", ADDED)
 
 
@@ -293,10 +319,14 @@ def test_a_new_row_can_be_searched(add: Callable[[], Blocks]) -> None:
         path = key.removesuffix(".name")
         if path == "metric":
             return
-        base = trial_of(text_of({})).model_dump(mode="json")
-        if path == "data":
-            base["data"] = {"name": "own"}
-        space = space_of(base, {path: {"choices": {"own": {}} if path != key else ["own"]}})
+        trial_block = trial
+        if path != "data":
+            plain = trial_of(text_of({})).model_dump(mode="json")
+            *outer, last = path.split(".")
+            for word in outer:
+                trial_block, plain = trial_block[word], plain[word]
+            trial_block[last] = plain[last]
+        space = space_of(trial, {path: {"choices": {"own": {}} if path != key else ["own"]}})
         assert flat(space.resolve({path: "own"}).model_dump())[key] == "own"
         assert parse_space(space.to_yaml(), "space.yaml") == space
 

@@ -13,36 +13,58 @@ Shapes: P positions, N channels out, H hidden channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ckconv_sweep.config.model import MLPConfig
+from ckconv_sweep.config.model import (
+    INITIALIZATIONS,
+    KERNEL_ACTIVATIONS,
+    KERNEL_NORMS,
+    MLPConfig,
+)
 from ckconv_sweep.models.initial import normal, put, uniform
 from ckconv_sweep.models.kernel_nets.base import KernelNet
 from ckconv_sweep.models.kernel_nets.linear import Standardize, WeightNormLinear
 from ckconv_sweep.models.kernel_nets.sine_layers import sine_layers
 
-Activation = Callable[[Tensor, Tensor], Tensor]
 
-ACTIVATIONS: dict[str, Activation] = {
-    "sine": lambda h, omega_0: torch.sin(omega_0 * h),
-    "relu": lambda h, omega_0: functional.relu(h),
-    "leaky_relu": lambda h, omega_0: functional.leaky_relu(h),
-    # h sigmoid(h); torch's own rounds otherwise among other members (`models/members.py`).
-    "swish": lambda h, omega_0: 0.5 * h * (1.0 + torch.tanh(0.5 * h)),
-}
-"""What each layer but the last ends with, given its values, `(H, P)`, and omega_0, `(1, 1)`."""
+def sine(h: Tensor, omega_0: Tensor) -> Tensor:
+    """sin(omega_0 h)"""
+    return torch.sin(omega_0 * h)
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda channels: nn.Identity(),
-    "layer": lambda channels: Standardize(channels, dims=(-2, -1), eps=1e-12),
-    "batch": lambda channels: Standardize(channels, dims=(-1,), eps=1e-5),
-}
-"""Between linear layer and activation, given the channels. `layer` takes its statistics over
-channels and positions together, as in the published code; `batch` over the positions."""
+
+def relu(h: Tensor, omega_0: Tensor) -> Tensor:
+    """max(h, 0)"""
+    return functional.relu(h)
+
+
+def leaky_relu(h: Tensor, omega_0: Tensor) -> Tensor:
+    """h, or a hundredth of it below 0."""
+    return functional.leaky_relu(h)
+
+
+def swish(h: Tensor, omega_0: Tensor) -> Tensor:
+    """h sigmoid(h)"""
+    # torch's own rounds otherwise among other members (`models/members.py`).
+    return 0.5 * h * (1.0 + torch.tanh(0.5 * h))
+
+
+def no_norm(channels: int) -> nn.Module:
+    """Nothing."""
+    return nn.Identity()
+
+
+def layer(channels: int) -> nn.Module:
+    """Over channels and positions together, as in the published code."""
+    return Standardize(channels, dims=(-2, -1), eps=1e-12)
+
+
+def batch(channels: int) -> nn.Module:
+    """Over the positions of each channel."""
+    return Standardize(channels, dims=(-1,), eps=1e-5)
 
 
 def authors_effective(
@@ -57,7 +79,7 @@ def authors_effective(
     """
     for layer in layers:
         layer.set_weight(uniform(layer.weight_v.shape, layer.in_channels**-0.5, rng))
-    if kernel.activation == "sine":
+    if KERNEL_ACTIVATIONS[kernel.activation].has_omega_0:
         for layer in layers:
             put(layer.bias, uniform(layer.bias.shape, 1.0, rng))
         return
@@ -84,12 +106,6 @@ def siren(layers: Sequence[WeightNormLinear], kernel: MLPConfig, rng: Generator)
         put(layer.bias, uniform(layer.bias.shape, 1.0, rng))
 
 
-INITIALIZATIONS: dict[str, Callable[[Sequence[WeightNormLinear], MLPConfig, Generator], None]] = {
-    "authors_effective": authors_effective,
-    "siren": siren,
-}
-
-
 class MLP(KernelNet):
     """Weight-normalised linear layers with norm and activation between them."""
 
@@ -101,10 +117,10 @@ class MLP(KernelNet):
             for channels_in, channels_out in zip([1, *hidden], [*hidden, out_channels], strict=True)
         ]
         if generator is not None:
-            INITIALIZATIONS[config.initialization](layers, config, generator)
+            INITIALIZATIONS.maker(config.initialization)(layers, config, generator)
         self.layers.extend(layers)
-        self.norms = nn.ModuleList(NORMS[config.norm](channels) for channels in hidden)
-        self.activation = ACTIVATIONS[config.activation]
+        self.norms = nn.ModuleList(map(KERNEL_NORMS.maker(config.norm), hidden))
+        self.activation = KERNEL_ACTIVATIONS.maker(config.activation)
         self.is_siren = config.activation == "sine"  # which has no norm
 
     def features(self, positions_P: Tensor) -> Tensor:
