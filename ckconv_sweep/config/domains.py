@@ -156,25 +156,19 @@ def read_domain(path: str, written: Any, trial: Trial, document: Document) -> Do
     annotation = annotation_at(Trial, tree, key)
     if annotation is None and _below_a_searched_block(key, document):
         annotation = _annotation_in_any_block(key)
+
+    def wrong(what: str, hint: str) -> ConfigError:
+        return ConfigError(f"search: {what}", where=where, hint=hint)
+
     if annotation is None:
-        raise ConfigError(
-            f"search: no setting is called {path!r}",
-            where=where,
-            hint=nearest_or_all(path, paths(Trial, tree)),
-        )
+        raise wrong(f"no setting is called {path!r}", nearest_or_all(path, paths(Trial, tree)))
     if key[0] == "metric":
-        raise ConfigError(
-            f"search: {path} cannot be searched",
-            where=where,
-            hint="the metric decides which trial is best, so it is the same for all of them",
-        )
-    if key[-1] == "name" and len(blocks(annotation_at(Trial, tree, key[:-1]))) > 1:
-        block = ".".join(key[:-1])
-        raise ConfigError(
-            f"search: {path} selects a block with settings of its own, so search whole blocks",
-            where=where,
-            hint=_form_of_blocks(block, blocks(annotation_at(Trial, tree, key[:-1]))),
-        )
+        hint = "the metric decides which trial is best, so it is the same for all of them"
+        raise wrong(f"{path} cannot be searched", hint)
+    around = blocks(annotation_at(Trial, tree, key[:-1])) if key[-1] == "name" else {}
+    if len(around) > 1:
+        what = f"{path} selects a block with settings of its own, so search whole blocks"
+        raise wrong(what, _form_of_blocks(".".join(key[:-1]), around))
     options = blocks(annotation)
     match written:
         case {"choices": dict() as labels, **rest} if labels and not rest and len(options) > 1:
@@ -185,18 +179,11 @@ def read_domain(path: str, written: Any, trial: Trial, document: Document) -> Do
                 }
             )
     if len(options) > 1:
-        raise ConfigError(
-            f"search: {path} is a block of settings, got {short(written)}",
-            where=where,
-            hint=_form_of_blocks(path, options),
-        )
+        what = f"{path} is a block of settings, got {short(written)}"
+        raise wrong(what, _form_of_blocks(path, options))
     if options:
         inside = [name for name in paths(Trial, tree) if name.startswith(f"{path}.")]
-        raise ConfigError(
-            f"search: {path} is a block of settings",
-            where=where,
-            hint=f"search one of them: {', '.join(inside)}",
-        )
+        raise wrong(f"{path} is a block of settings", f"search one of them: {', '.join(inside)}")
     return _plain_domain(path, written, annotation, where)
 
 
@@ -209,39 +196,30 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
     plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     whole, number = plain is int, plain in (int, float)
 
+    def wrong(what: str, hint: str | None = None) -> ConfigError:
+        return ConfigError(f"search: {path}{what}", where=where, hint=hint)
+
     def numeric(name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(
-                f"search: {path}: {name} must be a number, got {short(value)}", where=where
-            )
+            raise wrong(f": {name} must be a number, got {short(value)}")
         if not math.isfinite(value):
-            raise ConfigError(f"search: {path}: {name} must be finite, got {value}", where=where)
+            raise wrong(f": {name} must be finite, got {value}")
         if whole and value != int(value):
-            raise ConfigError(
-                f"search: {path}: {name} must be a whole number, got {value!r}", where=where
-            )
+            raise wrong(f": {name} must be a whole number, got {value!r}")
         return value
 
     if get_origin(plain) is tuple:
-        raise ConfigError(
-            f"search: {path} is a list and cannot be searched",
-            where=where,
-            hint="choose among whole blocks, each with its own list",
-        )
+        hint = "choose among whole blocks, each with its own list"
+        raise wrong(" is a list and cannot be searched", hint)
     match written:
         case {"choices": [_, *_] as values, **rest} if not rest:
             for value in values:
                 if isinstance(value, (dict, list)):
-                    raise ConfigError(
-                        f"search: {path}: a choice must be one value, got {short(value)}",
-                        where=where,
-                    )
+                    raise wrong(f": a choice must be one value, got {short(value)}")
             if plain is float:
                 values = [float(numeric("a choice", value)) for value in values]
             if len({(type(value), value) for value in values}) < len(values):
-                raise ConfigError(
-                    f"search: {path}: a choice is listed twice in {short(values)}", where=where
-                )
+                raise wrong(f": a choice is listed twice in {short(values)}")
             return Choices(options=tuple(values))
         case {"low": low, "high": high, **rest} if rest.keys() <= {"log", "step"} and number:
             low, high = numeric("low", low), numeric("high", high)
@@ -249,57 +227,32 @@ def _plain_domain(path: str, written: Any, annotation: Any, where: str) -> Inter
             log = rest.get("log", False)
             step = numeric("step", rest["step"]) if "step" in rest else None
             if not isinstance(log, bool):
-                raise ConfigError(
-                    f"search: {path}: log must be true or false, got {short(log)}",
-                    where=where,
-                )
+                raise wrong(f": log must be true or false, got {short(log)}")
             if step is not None and step <= 0:
-                raise ConfigError(
-                    f"search: {path}: step > 0 must hold, got step={step}", where=where
-                )
+                raise wrong(f": step > 0 must hold, got step={step}")
             if low > high:
-                raise ConfigError(
-                    f"search: {path}: low <= high must hold, got low={low} and high={high}",
-                    where=where,
-                )
+                raise wrong(f": low <= high must hold, got low={low} and high={high}")
             if log and low <= 0:
-                raise ConfigError(
-                    f"search: {path}: low > 0 must hold where log is true, got low={low}",
-                    where=where,
-                )
+                raise wrong(f": low > 0 must hold where log is true, got low={low}")
             if log and step is not None:
-                raise ConfigError(f"search: {path}: give log or step, not both", where=where)
+                raise wrong(": give log or step, not both")
             if step is not None:
                 # Optuna moves `high` to the last point that the steps reach, with a warning.
                 last = _exact(low) + _steps(low, high, step) * _exact(step)
-                given, high = high, int(last) if whole else float(last)
+                high = int(last) if whole else float(last)
                 if _exact(high) != last:  # read again, it would have lost its last point
-                    raise ConfigError(
-                        f"search: {path}: low={low} and step={step} have too many digits",
-                        where=where,
-                        hint="write fewer, as in {low: 0, high: 1, step: 0.125}",
-                    )
+                    hint = "write fewer, as in {low: 0, high: 1, step: 0.125}"
+                    raise wrong(f": low={low} and step={step} have too many digits", hint)
+            unreached = given if given > high else None
             return Interval(
-                low=low,
-                high=high,
-                whole=whole,
-                log=log,
-                step=step,
-                unreached=given if given > high else None,
+                low=low, high=high, whole=whole, log=log, step=step, unreached=unreached
             )
-    form = (
-        (
-            "{low: 1, high: 9}, {low: 1, high: 9, log: true}, {low: 0, high: 1, step: 0.1} or "
-            "{choices: [1, 2]}"
-        )
-        if number
-        else "{choices: [a, b]}"
-    )
-    raise ConfigError(
-        f"search: {path}: cannot read {short(written)} as a range",
-        where=where,
-        hint=f"write {form}; {type_name(annotation)} must come out",
-    )
+    form = "{choices: [a, b]}"
+    if number:
+        form = "{low: 1, high: 9}, {low: 1, high: 9, log: true}, {low: 0, high: 1, step: 0.1} or "
+        form += "{choices: [1, 2]}"
+    hint = f"write {form}; {type_name(annotation)} must come out"
+    raise wrong(f": cannot read {short(written)} as a range", hint)
 
 
 def _block(
