@@ -24,7 +24,9 @@ its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class CkconvSweepError(Exception):
@@ -129,6 +131,17 @@ class OutOfMemory(TrialFailed):
     """The device, or the host, has no room for this trial."""
 
     reason = "out_of_memory"
+
+
+@contextmanager
+def reading(path: Path, hint: str | None = None) -> Iterator[None]:
+    """Raises ConfigError where the system says that a file or folder cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", where=str(path), hint=hint
+        ) from error
 
 
 def nearest_or_all(name: str, known: Iterable[str]) -> str:

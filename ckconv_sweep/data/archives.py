@@ -29,7 +29,7 @@ from typing import IO
 
 from ckconv_sweep.data.fetch import DATA_VARIABLE, GZIP_MAGIC, digest, locked
 from ckconv_sweep.durable import give_name
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData, reading
 
 CHUNK_BYTES = 2**13
 """Read at a time, and the longest header of a tar file: Python 3.11 needs time that grows with the
@@ -138,10 +138,8 @@ def _unpack_aside(
     inside: str,
     wanted: Callable[[str], bool],
 ) -> None:
-    try:
+    with reading(archive):
         file = archive.open("rb")
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(archive)) from error
     with file:
         try:
             # Of the file that is then unpacked, not of another of its name.

@@ -33,7 +33,7 @@ from ckconv_sweep.data.fetch import data_folder, find_or_download_archive
 from ckconv_sweep.data.sequences import Normalizer
 from ckconv_sweep.data.splits import hold_out
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import DamagedData, reading
 
 SCIFAR10 = Description(name="scifar10", in_channels=3, length=1024, outputs=10)
 
@@ -45,6 +45,7 @@ CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 MAX_ARCHIVE_BYTES = 200 * 10**6
 MAX_UNPACKED_BYTES = 200 * 10**6
 FOLDER = "cifar-10-batches-bin"
+AGAIN = f"delete the folder {FOLDER}/ and run again: it is then made again"
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
 
@@ -111,15 +112,8 @@ def _read(folder: Path, names: Sequence[str]) -> tuple[NDArray[np.uint8], NDArra
 def _records(path: Path) -> NDArray[np.uint8]:
     """`(RECORDS, 1 + 3072)`"""
     expected_bytes = RECORDS * (1 + PIXELS_BYTES)
-    try:
-        with path.open("rb") as file:
-            content = file.read(expected_bytes + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}",
-            where=str(path),
-            hint=f"delete the folder {FOLDER}/ and run again: it is then made again",
-        ) from error
+    with reading(path, AGAIN), path.open("rb") as file:
+        content = file.read(expected_bytes + 1)
     if len(content) != expected_bytes:
         more = "more" if len(content) > expected_bytes else f"{len(content)}"
         raise _damaged(path, f"{expected_bytes} bytes for {RECORDS} images, got {more}")
@@ -134,7 +128,7 @@ def _damaged(path: Path, expected_and_got: str) -> DamagedData:
     return DamagedData(
         f"no file of CIFAR-10's binary version: expected {expected_and_got}",
         where=str(path),
-        hint=f"delete the folder {FOLDER}/ and run again: it is then made again",
+        hint=AGAIN,
     )
 
 

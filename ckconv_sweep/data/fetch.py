@@ -30,7 +30,7 @@ from urllib.parse import urljoin, urlsplit
 import platformdirs
 
 from ckconv_sweep.durable import give_name, sync
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData, reading
 
 if TYPE_CHECKING:
     from requests import Response
@@ -160,11 +160,8 @@ def read_content(path: Path, sha256: str) -> bytes:
         DamagedData: the content is not the expected one.
         ConfigError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    with reading(path), path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
     got = None
     if content.startswith(GZIP_MAGIC):  # by content: browsers unpack a file and keep its name
         try:

@@ -32,7 +32,7 @@ from torch import Tensor
 from ckconv_sweep.config.data import Description, PennTreebankData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
 from ckconv_sweep.data.task import IGNORED, SequenceTask, Split
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import ConfigError, DamagedData, reading
 
 CHARACTERS = 50
 """Different ones in the training text, the end of a line among them."""
@@ -142,18 +142,14 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}",
-            where=str(path),
-            hint=f"the text is licensed and not downloaded: take {TRAIN}, {VALIDATION} and {TEST} "
-            "from the folder data/ of T. Mikolov's simple-examples.tgz (or make them from LDC99T42)"
-            f" and put them there, or name the folder above {path.parent.name}/ that has them with "
-            f"--data-dir or {DATA_VARIABLE}",
-        ) from error
+    hint = (
+        f"the text is licensed and not downloaded: take {TRAIN}, {VALIDATION} and {TEST} from the "
+        "folder data/ of T. Mikolov's simple-examples.tgz (or make them from LDC99T42) and put "
+        f"them there, or name the folder above {path.parent.name}/ that has them with --data-dir "
+        f"or {DATA_VARIABLE}"
+    )
+    with reading(path, hint), path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise DamagedData(
             f"expected 5 MB of text, got more than {MAX_BYTES} bytes", where=str(path)

@@ -40,7 +40,7 @@ from ckconv_sweep.config.data import Description, PhysioNetData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
 from ckconv_sweep.data.sequences import Normalizer, published_split
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import DamagedData, reading
 
 RECORDS = {"training_setA": 20_336, "training_setB": 20_000}
 """How many records each folder holds."""
@@ -159,17 +159,14 @@ def read_record(path: Path) -> Record:
 
 def _paths(folder: Path) -> list[Path]:
     """The records of one of the two folders, by name, none missing."""
-    try:
+    hint = (
+        "the records are not downloaded by this program: read their licence and fetch them at "
+        "https://physionet.org/content/challenge-2019/1.0.0/, and put the folders "
+        f"{' and '.join(RECORDS)} there, or name the folder above physionet2019/ that has them "
+        f"with --data-dir or {DATA_VARIABLE}"
+    )
+    with reading(folder, hint):
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".psv")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}",
-            where=str(folder),
-            hint="the records are not downloaded by this program: read their licence and fetch "
-            "them at https://physionet.org/content/challenge-2019/1.0.0/, and put the folders "
-            f"{' and '.join(RECORDS)} there, or name the folder above physionet2019/ that has "
-            f"them with --data-dir or {DATA_VARIABLE}",
-        ) from error
     if len(paths) != RECORDS[folder.name]:
         raise DamagedData(
             f"expected {RECORDS[folder.name]} .psv files, got {len(paths)}",
@@ -181,11 +178,8 @@ def _paths(folder: Path) -> list[Path]:
 
 def _table(path: Path) -> NDArray[np.float64]:
     """The numbers of a record, `(lines, 41)`, each a number or NaN."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    with reading(path), path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise _damaged(path, "a short file", f"more than {MAX_BYTES} bytes")
     header, *lines = content.decode(errors="replace").splitlines() or [""]

@@ -138,11 +138,6 @@ def prepare_test(
     return _finished(test_NCT, targets_N[positions.test], normalizer, rate, data)
 
 
-def every_nth(x_NCL: Sequences, rate: int) -> Sequences:
-    """Keep steps 0, `rate`, 2 * `rate`, ...: `(N, C, L) -> (N, C, ceil(L / rate))`, a view."""
-    return x_NCL[:, :, ::rate]
-
-
 def dropped_count(length: int, fraction: float) -> int:
     """How many of `length` steps a sequence lacks: rounded down, as published."""
     return int(length * fraction)
@@ -160,13 +155,6 @@ def dropped_steps(sequences: int, length: int, fraction: float, seed: int = DROP
     for missing_T in missing_NT:
         missing_T[torch.randperm(length, generator=generator)[:count]] = True
     return missing_NT
-
-
-def drop(x_NCT: Sequences, fraction: float, seed: int = DROP_SEED) -> Tensor:
-    """A copy of all sequences of a dataset in which `dropped_steps` are NaN in every channel."""
-    x_NCT = torch.as_tensor(x_NCT)
-    missing_NT = dropped_steps(len(x_NCT), x_NCT.shape[-1], fraction, seed)
-    return x_NCT.masked_fill(missing_NT[:, None, :], math.nan)
 
 
 @dataclass(frozen=True, eq=False)

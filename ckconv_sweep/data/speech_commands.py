@@ -42,7 +42,7 @@ from ckconv_sweep.data.sequences import (
     published_split,
 )
 from ckconv_sweep.data.task import SequenceTask, Split
-from ckconv_sweep.errors import ConfigError, DamagedData, UnknownNameError
+from ckconv_sweep.errors import DamagedData, UnknownNameError, reading
 
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 MIRRORS = (
@@ -162,12 +162,10 @@ def read_clip(path: Path) -> NDArray[np.int16] | None:
             or is cut short.
     """
     try:
-        with path.open("rb") as file, wave.open(file) as clip:
+        with reading(path), path.open("rb") as file, wave.open(file) as clip:
             form = (clip.getsampwidth(), clip.getnchannels(), clip.getframerate())
             samples = clip.getnframes()
             content = clip.readframes(samples) if samples == CLIP_SAMPLES else None
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (wave.Error, EOFError) as error:
         raise _damaged(path, str(error) or "it ends too early") from error
     if form != (2, 1, SAMPLES_PER_SECOND):
@@ -196,10 +194,8 @@ def _shape(data: SpeechCommandsData) -> tuple[int, int]:
 
 
 def _clips(folder: Path) -> list[Path]:
-    try:
+    with reading(folder):
         return sorted(path for path in folder.iterdir() if path.suffix == ".wav")
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(folder)) from error
 
 
 def _check_counts(folder: Path, data: SpeechCommandsData, targets_N: NDArray[np.int64]) -> None:

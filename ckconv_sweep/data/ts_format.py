@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import DamagedData, reading
 
 MAX_BYTES = 2**32
 MAX_LINE_BYTES = 2**28
@@ -114,24 +114,21 @@ def read_ts(path: Path) -> TsFile:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line that says something."""
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, 2) > MAX_BYTES:
-                raise _damaged(path, 1, f"a file of more than {MAX_BYTES} bytes is refused")
-            file.seek(0)
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise _damaged(path, number, f"longer than {MAX_LINE_BYTES} bytes")
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                except UnicodeDecodeError as error:
-                    raise _damaged(path, number, f"no text in UTF-8: {error.reason}") from error
-                if text and not text.startswith("#"):
-                    yield number, text
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    with reading(path), path.open("rb") as file:
+        if file.seek(0, 2) > MAX_BYTES:
+            raise _damaged(path, 1, f"a file of more than {MAX_BYTES} bytes is refused")
+        file.seek(0)
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise _damaged(path, number, f"longer than {MAX_LINE_BYTES} bytes")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise _damaged(path, number, f"no text in UTF-8: {error.reason}") from error
+            if text and not text.startswith("#"):
+                yield number, text
 
 
 def _header(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, TsHeader]:

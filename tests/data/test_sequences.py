@@ -12,9 +12,7 @@ from ckconv_sweep.config.data import CharacterTrajectoriesData
 from ckconv_sweep.data.sequences import (
     Normalizer,
     Positions,
-    drop,
     dropped_steps,
-    every_nth,
     prepare,
     prepare_test,
     prepared_shape,
@@ -38,8 +36,15 @@ def inputs_ncl():
     return np.random.default_rng(0).normal(3.0, 2.0, (20, 2, 10)).astype(np.float32)
 
 
-def test_every_third_step_begins_with_the_first():
-    assert every_nth(torch.arange(8.0).view(1, 1, 8), 3).tolist() == [[[0, 3, 6]]]
+def drop(x_nct, fraction):
+    missing_nt = dropped_steps(len(x_nct), x_nct.shape[-1], fraction)
+    return torch.as_tensor(x_nct).masked_fill(missing_nt[:, None, :], NAN)
+
+
+def test_every_third_step_begins_with_the_first(inputs_ncl):
+    train, _ = prepare(inputs_ncl, TARGETS, POSITIONS, settings(sampling_rate=3))
+    every_third = inputs_ncl[:12, :, [0, 3, 6, 9]]
+    torch.testing.assert_close(train.inputs, Normalizer.of(every_third, "per_channel")(every_third))
 
 
 def test_dropped_steps_are_those_of_the_published_recipe():
