@@ -38,7 +38,8 @@ def to_terminal(
             for row in cells.to_dict(orient="records")
         ]
         cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
-        longest = max((len(word) for text in together for word in text.split()), default=0)
+        words = [word for text in together for word in text.replace("=", "= ").split()]
+        longest = max(map(len, words), default=0)
         for name in _NEXT_IMPORTANT:  # the rows stand in the order of their ranks
             if width - _width(cells) - 3 < longest:
                 cells = cells.drop(columns=name, errors="ignore")
@@ -78,7 +79,7 @@ def shortened(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
 
 _LESS_IMPORTANT = ["at epoch", "seconds"]
 _NEXT_IMPORTANT = ["epochs", "rank"]
-"""Left out, too, where a setting and its value would not stand in one line."""
+"""Left out, too, where a setting's name or value would not stand in one line."""
 
 
 def _broken_at_names(text: str, room: int) -> str:
