@@ -24,6 +24,8 @@ its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +144,18 @@ def reading(path: Path, hint: str | None = None) -> Iterator[None]:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(path), hint=hint
         ) from error
+
+
+def no_room(error: BaseException, where: str | None = None) -> CannotWrite | None:
+    """The error of a disk that is full, read-only or broken, of whatever library, as ours; None for
+    any other. `where`: what was written, if the error does not say it."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        where = where if error.filename is None else str(error.filename)
+        return CannotWrite(f"a file cannot be written: {os.strerror(error.errno)}", where=where)
+    return None
+
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def nearest_or_all(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,6 @@ from typing import Protocol
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
-from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.execution.known_data import KnownData
 
 
@@ -32,8 +31,9 @@ class Assignment:
 class Work(Protocol):
     """What is to be trained. Every answer is recorded before it is given."""
 
-    fatal: CkconvSweepError | None
-    """Why the sweep cannot continue, if so."""
+    fatal: Exception | None
+    """Why the sweep cannot continue, if so. Also what one of the methods here has raised: an
+    executor only has to end then, and its own error is forgotten."""
 
     @property
     def stopping(self) -> bool:
@@ -64,7 +64,7 @@ class Work(Protocol):
     def again(self, number: int) -> None:
         """A trial's run came to nothing, and not for its own sake: hand it out again."""
 
-    def stop(self, error: CkconvSweepError) -> None:
+    def stop(self, error: Exception) -> None:
         """The sweep cannot continue; its running trials are resumed later."""
 
     def say(self, message: str) -> None:

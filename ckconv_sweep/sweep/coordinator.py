@@ -12,13 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CkconvSweepError, ConfigError
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
@@ -40,6 +41,27 @@ class _Running:
     history: list[Epoch]
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _kept(
+    method: Callable[Concatenate[Coordinator, P], T],
+) -> Callable[Concatenate[Coordinator, P], T]:
+    """What a method raises ends the sweep: the executor that called it may make an error of its own
+    of it, or a text."""
+
+    @functools.wraps(method)
+    def call(self: Coordinator, /, *args: P.args, **options: P.kwargs) -> T:
+        try:
+            return method(self, *args, **options)
+        except Exception as error:
+            self.stop(error)
+            raise
+
+    return call
+
+
 class Coordinator:
     """The rules of one session of a sweep.
 
@@ -59,8 +81,8 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space: Space = study.space
-        self.fatal: CkconvSweepError | None = None
-        """Why the sweep cannot go on, if so."""
+        self.fatal: Exception | None = None
+        """Why the sweep cannot go on, if so: the first reason, of which others may be a result."""
         self._study = study
         self._count_parameters = count_parameters
         self._is_interrupted = is_interrupted
@@ -88,6 +110,7 @@ class Coordinator:
         """Whether nothing new is handed out any more."""
         return self.fatal is not None or self.time_is_up or self._is_interrupted()
 
+    @_kept
     def next(self) -> Assignment | None:
         """The next trial to train: first those that an interruption left unfinished. None when
         there is none left."""
@@ -133,6 +156,7 @@ class Coordinator:
             )
         return None
 
+    @_kept
     def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
         (a resumed worker tells all of them) changes nothing. `data`: the digest of what it was
@@ -182,6 +206,9 @@ class Coordinator:
         try:
             yield
             self._record()
+        except Exception as error:
+            self.stop(error)
+            raise
         finally:
             self._are_together = False
 
@@ -197,6 +224,7 @@ class Coordinator:
             crash_point("epoch.acknowledged")
             self._tell(event)
 
+    @_kept
     def end(self, number: int, *, reason: str = "", error: str = "") -> None:
         """A trial's run is over. Without a reason it ran to its own end, or it was stopped here
         (by the scheduler, or because the time is up) and this changes nothing."""
@@ -223,13 +251,14 @@ class Coordinator:
         """Whether a trial runs that may have to be handed out again."""
         return bool(self._running) and not self.stopping
 
+    @_kept
     def again(self, number: int) -> None:
         """A trial's run came to nothing, and not for its own sake: `next` hands it out again."""
         if self._running.pop(number, None) is not None:
             self._record()
             self._unfinished.append(self._study.trial(number))
 
-    def stop(self, error: CkconvSweepError) -> None:
+    def stop(self, error: Exception) -> None:
         """The sweep cannot go on; its running trials stay unfinished and are resumed later."""
         self.fatal = self.fatal or error
 

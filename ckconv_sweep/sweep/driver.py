@@ -18,7 +18,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import Identity, difference
-from ckconv_sweep.errors import CannotWrite, DataChanged, SpaceChanged, SweepBusy
+from ckconv_sweep.errors import CannotWrite, DataChanged, SpaceChanged, SweepBusy, no_room
 from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
@@ -196,13 +196,20 @@ def run_sweep(
             listeners=heard,
             is_interrupted=lambda: interruption.came,
         )
-        with ended_by_signal(exit_codes):
-            executor.run(coordinator, interruption, trained, known)
-        after_trial.forget_ended()  # a pack may have written while its trial was being stopped
-        finished = is_finished(study.trials(), study.space)
-        status = "FINISHED" if finished else "KILLED"
-        missing = tracker.close(status, patience_seconds=3.0 if exit_codes else 60.0)
-        keep_marks(study, tracker, "RUNNING" if missing else status)
+        try:
+            with ended_by_signal(exit_codes):
+                executor.run(coordinator, interruption, trained, known)
+        except Exception as error:
+            coordinator.stop(no_room(error, str(folder.root)) or error)
+        try:
+            after_trial.forget_ended()  # a pack may have written while its trial was being stopped
+            finished = is_finished(study.trials(), study.space)
+            status = "FINISHED" if finished else "KILLED"
+            patience_seconds = 3.0 if exit_codes or coordinator.fatal else 60.0
+            missing = tracker.close(status, patience_seconds=patience_seconds)
+            keep_marks(study, tracker, "RUNNING" if missing else status)
+        except Exception as error:  # where the study cannot be written, this cannot either
+            coordinator.stop(error)
         if coordinator.fatal is not None:
             raise coordinator.fatal
         session = Session(

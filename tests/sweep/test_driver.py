@@ -22,7 +22,7 @@ from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.errors import CannotWrite, ConfigError, SpaceChanged, SweepBusy
+from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SpaceChanged, SweepBusy
 from ckconv_sweep.execution import cluster
 from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
@@ -31,6 +31,7 @@ from ckconv_sweep.record import lock, versions
 from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import driver
@@ -473,6 +474,71 @@ def test_what_the_sweep_cannot_go_on_without_is_raised_when_all_is_put_away(
     assert len(points_of(uri, runs["t000"])["val/loss"]) == 2
     with folder.records.open() as study:
         assert [r.outcome for r in study.trials()] == ["running"]
+
+
+@pytest.mark.fault("own-error-wins")
+@pytest.mark.parametrize(
+    "error",
+    [
+        CannotWrite("database or disk is full", where="study.db"),
+        SweepBusy("another program has kept the study locked"),
+        DamagedData("the study cannot be read"),
+        AssertionError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_study_raises_is_not_hidden_by_what_the_executor_makes_of_it(
+    error: Exception, folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray Tune does, which turns whatever it meets into a text in an error of its own."""
+    handed_out = []
+
+    def run(work: Work, signals: Signals, known: Any) -> None:
+        try:
+            while assignment := work.next():
+                handed_out.append(assignment.number)
+                work.epoch(assignment.number, formula(assignment.trial, 1))
+        except Exception:
+            assert work.stopping
+            assert work.next() is None
+            raise RuntimeError("219 lines of traceback") from None
+
+    def add_epoch(*_: Any, **__: Any) -> None:
+        raise error
+
+    in_this_process(monkeypatch, run)
+    monkeypatch.setattr(Study, "add_epoch", add_epoch)
+    with pytest.raises(type(error)) as caught:
+        launch(folder, uri)
+    assert caught.value is error
+    assert handed_out == [0]
+    assert runs_of(uri, "digits")["digits"].info.status == "KILLED"
+
+
+@pytest.mark.fault("own-error-wins")
+def test_what_goes_wrong_after_that_is_not_raised_in_its_place(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    def after(coordinator: Coordinator, *_: Any) -> None:
+        for path in folder.root.glob("study.db*"):
+            path.unlink()
+        coordinator.stop(CannotWrite("No space left on device"))
+
+    without_ray(after)
+    with pytest.raises(CannotWrite, match="No space left"):
+        launch(folder, uri)
+
+
+@pytest.mark.fault("disk-full")
+def test_a_disk_that_an_executor_finds_full_is_said(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28]")
+
+    in_this_process(monkeypatch, run)
+    with pytest.raises(CannotWrite, match="a file cannot be written: No space left on device"):
+        launch(folder, uri)
 
 
 @pytest.mark.usefixtures("without_ray")
