@@ -28,7 +28,13 @@ from ckconv_sweep.cli import (
 from ckconv_sweep.cli.help import Command, Group
 from ckconv_sweep.cli.log import logged
 from ckconv_sweep.cli.output import Output
-from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ClusterLost, ConfigError
+from ckconv_sweep.errors import (
+    CannotWrite,
+    CkconvSweepError,
+    ClusterLost,
+    ConfigError,
+    no_room,
+)
 
 app = typer.Typer(
     name="ckconv-sweep",
@@ -99,7 +105,7 @@ def main(on_error: Callable[[CkconvSweepError], None] = lambda error: None) -> N
                 where="Python",
                 hint="unset PYTHONOPTIMIZE, or set it to 1",
             )
-        app()
+        _command()
     except CkconvSweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         on_error(error)
@@ -114,4 +120,14 @@ def main(on_error: Callable[[CkconvSweepError], None] = lambda error: None) -> N
             if output.lost and not end.code:
                 print(f"error: standard output: {output.lost}", file=sys.stderr)  # noqa: T201
                 sys.exit(CannotWrite.exit_code)
+        raise
+
+
+def _command() -> None:
+    """What was asked. Any library may be the one that finds the disk full."""
+    try:
+        app()
+    except OSError as error:
+        if full := no_room(error):
+            raise full from error
         raise

@@ -11,6 +11,7 @@ from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command, folde
 from ckconv_sweep.cli.output import write_out
 
 if TYPE_CHECKING:
+    from ckconv_sweep.errors import CkconvSweepError
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.summary import Summary
 
@@ -31,7 +32,7 @@ def status(
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
     primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
     best_params, started_at and last_epoch_at (ISO 8601, UTC). Unknown values are null. In a list a
-    sweep that cannot be read has name, state (damaged) and error alone.
+    sweep that cannot be read has name, state (damaged, unreadable) and error alone.
     """
     from dataclasses import asdict
     from json import dumps
@@ -70,15 +71,22 @@ def status(
 
 
 def _as_json(folder: SweepFolder) -> dict[str, Any]:
-    """One of several: a damaged sweep does not hide the others."""
+    """One of several: a sweep that cannot be read does not hide the others."""
     from dataclasses import asdict
 
-    from ckconv_sweep.errors import DamagedData
+    from ckconv_sweep.errors import CkconvSweepError
 
     try:
         return asdict(_summary(folder)[0])
-    except DamagedData as error:
-        return {"name": folder.name, "state": "damaged", "error": str(error)}
+    except CkconvSweepError as error:
+        return {"name": folder.name, "state": _unread(error), "error": str(error)}
+
+
+def _unread(error: CkconvSweepError) -> str:
+    """The state of a sweep that cannot be read now, or ever."""
+    from ckconv_sweep.errors import DamagedData
+
+    return "damaged" if isinstance(error, DamagedData) else "unreadable"
 
 
 def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
@@ -86,7 +94,7 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     from rich.table import Table
 
     from ckconv_sweep.cli import words
-    from ckconv_sweep.errors import DamagedData
+    from ckconv_sweep.errors import CkconvSweepError
     from ckconv_sweep.record.folder import all_sweeps
 
     folders = all_sweeps(sweeps_dir)
@@ -101,8 +109,8 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     for folder in folders:
         try:
             s, _ = _summary(folder)
-        except DamagedData:
-            table.add_row(folder.name, "damaged: see doctor")
+        except CkconvSweepError as error:
+            table.add_row(folder.name, f"{_unread(error)}: see doctor")
             continue
         best = "" if s.best_value is None else words.score(s.best_value)
         table.add_row(

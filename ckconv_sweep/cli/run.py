@@ -336,7 +336,7 @@ def _run(
     from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
-    from ckconv_sweep.errors import ClusterLost
+    from ckconv_sweep.errors import CannotWrite, ClusterLost
     from ckconv_sweep.record.trials import TrialRecord, hours_are_up, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
@@ -394,6 +394,13 @@ def _run(
                     options=options.kept(),
                     lock=lock,
                 )
+        except CannotWrite as full:
+            if folder.records.exists() and full.hint is None:
+                full.hint = (
+                    "every recorded epoch is kept; to continue when it can be written: "
+                    f"{command('resume', folder)}"
+                )
+            raise
         except ClusterLost as lost:
             if folder.records.exists():
                 hints = [lost.hint, f"to continue: {command('resume', folder)}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 from collections.abc import Sequence
@@ -52,7 +53,11 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
             with SweepFolder(copy.parent, sweep.folder.name).records.open() as study:
                 return _study_that_opens(sweep, study)
     except OSError as error:
-        return damaged(f"{STUDY} cannot be copied to be looked at: {error.strerror}")
+        message = f"{STUDY} cannot be copied to be looked at: {error.strerror}"
+        if error.errno == errno.EIO:
+            return damaged(message)
+        todo = f"make it readable, or free disk space: {error.filename}"
+        return [Finding(check="study", level="problem", message=message, todo=todo)], sweep
     except DamagedData as error:
         hint = error.hint if error.hint and error.hint != SEE_DOCTOR else ""
         return damaged(f"{STUDY}: {error.message}", hint)

@@ -31,6 +31,8 @@ _CONTENT = {f"ray{attempt}" for attempt in range(1, TRIES + 1)}
 """What such a folder may hold; one with anything else is somebody's."""
 _LONGEST_PLACE = 20
 """Bytes. A socket's name may have 107; Ray adds up to 66 to its folder's, and that 20 to this."""
+_SESSION_BYTES = 8 * 2**20
+"""What a session may write there, with room to spare."""
 _NEEDED = {"raylet", "gcs_server"}
 """The processes without which nothing is trained, in Ray's words."""
 
@@ -230,17 +232,24 @@ def _locked_folder(place: Path) -> tuple[Path, int]:
 
 def _place() -> Path:
     """The folder of temporary files whose path is short enough; first what is set for Ray."""
-    named = (os.environ.get("RAY_TMPDIR"), "/tmp", tempfile.gettempdir(), "/var/tmp", "/dev/shm")
+    usual = ("/tmp", os.environ.get("TMPDIR"), "/var/tmp", "/dev/shm")
+    named = (os.environ.get("RAY_TMPDIR"), *usual)
     there = dict.fromkeys(Path(path) for path in named if path)
     for place in there:
-        if len(os.fsencode(place)) <= _LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
+        short = len(os.fsencode(place)) <= _LONGEST_PLACE
+        if short and os.access(place, os.W_OK | os.X_OK) and _has_room(place):
             return place
     raise ConfigError(
-        f"Ray needs a folder for its sockets that can be written and whose path has at most "
-        f"{_LONGEST_PLACE} bytes, and there is none: {', '.join(map(str, there))}",
+        f"Ray needs a folder for its sockets that can be written, with {_SESSION_BYTES >> 20} MiB "
+        f"free and a path of at most {_LONGEST_PLACE} bytes, and there is none: "
+        f"{', '.join(map(str, there))}",
         where="TMPDIR",
         hint="set TMPDIR to such a folder",
     )
+
+
+def _has_room(place: Path) -> bool:
+    return shutil.disk_usage(place).free >= _SESSION_BYTES
 
 
 def _delete_leftovers(place: Path) -> None:

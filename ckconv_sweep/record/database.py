@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -362,7 +363,9 @@ def translated(path: Path) -> Iterator[None]:
                 where=str(path),
             ) from error
         if code in _CANNOT_WRITE:
-            raise CannotWrite(f"the study cannot be written: {cause}", where=str(path)) from error
+            raise CannotWrite(
+                f"the study cannot be written: {cause}{_room_beside(path)}", where=str(path)
+            ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             raise _damaged(path, str(cause)) from error
         raise
@@ -372,6 +375,15 @@ def translated(path: Path) -> Iterator[None]:
         raise CannotWrite(
             f"the study cannot be opened: {error.strerror}", where=str(path)
         ) from error
+
+
+def _room_beside(path: Path) -> str:
+    """SQLite calls a full disk an error of the disk, too."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return ""
+    return f" ({free:,} bytes are free)" if free < 2**20 else ""
 
 
 _CANNOT_WRITE = (

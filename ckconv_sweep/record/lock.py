@@ -44,7 +44,8 @@ def held(path: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
-        os.write(descriptor, text.encode())
+        with contextlib.suppress(OSError):  # the disk is full: the lock is held all the same
+            os.write(descriptor, text.encode())
         try:
             yield
         finally:
@@ -104,7 +105,7 @@ def _no_locks(path: Path, what: str) -> CannotWrite:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a lock, in words; None when nobody does."""
+    """Who holds a lock, in words; None when nobody does. For whoever may only read, too."""
     if (said := _holder(path)) is None:
         return None
     try:
@@ -122,7 +123,7 @@ def holder_here(path: Path) -> int | None:
 def _holder(path: Path) -> dict[str, Any] | None:
     """What the holder of a lock wrote into it; None when nobody holds it."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckconv_sweep.errors import CannotWrite, DamagedData
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData
 from ckconv_sweep.record import lock
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Records:
             make(self.path, space)
         database.check_size(self.path)
         database.set_journal_mode(self.path)
-        with self.open() as study:
+        with self.open_for_writing() as study:
             before = database.count_of(self.path)
             yield study
             study.check_file()
@@ -82,13 +83,35 @@ class Records:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Study]:
-        """The study, for readers; also while a driver writes. Raises as `create`."""
+        """The study, for readers; also while a driver writes, and where nothing can be written,
+        because the disk is full or read-only. Raises as `create`."""
+        from ckconv_sweep.record import snapshot
+
+        with contextlib.ExitStack() as stack:
+            try:
+                study = stack.enter_context(self.open_for_writing())
+            except CannotWrite as refused:  # SQLite writes beside a study that it only reads
+                try:
+                    copy = stack.enter_context(snapshot.copied(self.path))
+                except OSError as error:
+                    refused.hint = f"{error.strerror}: {error.filename}"
+                    raise refused from error
+                stack.enter_context(_named(copy, self.path))
+                study = stack.enter_context(self._opened(copy))
+            yield study
+
+    def open_for_writing(self) -> contextlib.AbstractContextManager[Study]:
+        """The study that is there, for whoever holds its lock. Raises as `create`."""
+        return self._opened(self.path)
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[Study]:
         from ckconv_sweep.record import database
         from ckconv_sweep.record.study import Study
 
-        log.debug("opening %s", self.path)
-        with database.storage_at(self.path) as storage:
-            yield database.read(self.path, lambda: Study(self._folder, storage))
+        log.debug("opening %s", path)
+        with database.storage_at(path) as storage:
+            yield database.read(path, lambda: Study(self._folder, storage))
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the sweep's lock, for whoever writes. Raises SweepBusy, CannotWrite."""
@@ -113,3 +136,14 @@ class Records:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return bool(self._lock.read_text().strip())
         return False
+
+
+@contextlib.contextmanager
+def _named(copy: Path, path: Path) -> Iterator[None]:
+    """Errors of a copy name the file itself."""
+    try:
+        yield
+    except CkconvSweepError as error:
+        if error.where == str(copy):
+            error.where = str(path)
+        raise

@@ -8,6 +8,8 @@ be possible where nothing can be written.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -20,6 +22,8 @@ from ckconv_sweep.errors import SweepBusy
 _TRIES = 50
 _STILL_SECONDS = 0.05
 """Longer than the file system's clock stands still."""
+_MEMORY = Path("/dev/shm")
+_BESIDE_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -31,7 +35,8 @@ def copied(path: Path) -> Iterator[Path]:
         OSError: it cannot be read, or there is no room for the copy.
     """
     parts = [path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))]
-    with tempfile.TemporaryDirectory(prefix="ckconv-sweep-") as name:
+    place = _place_for(parts)
+    with tempfile.TemporaryDirectory(prefix="ckconv-sweep-", dir=place) as name:
         folder = Path(name) / path.parent.name
         folder.mkdir(mode=0o700)
         for _ in range(_TRIES):
@@ -48,6 +53,24 @@ def copied(path: Path) -> Iterator[Path]:
         else:
             raise SweepBusy("it is written to all the time", where=str(path))
         yield folder / path.name
+
+
+def _place_for(parts: list[Path]) -> Path:
+    """A folder with room for a copy of these files and what SQLite writes as it reads them."""
+    needed = 2 * sum(size for size, _ in _state(parts).values()) + _BESIDE_BYTES
+    for place in (places := _places()):
+        with contextlib.suppress(OSError):
+            if os.access(place, os.W_OK | os.X_OK) and shutil.disk_usage(place).free >= needed:
+                return place
+    names = ", ".join(map(str, places))
+    raise OSError(errno.ENOSPC, "no room for a copy of it", names)
+
+
+def _places() -> list[Path]:
+    """The folder of temporary files, and memory: on a full disk there may be no such folder."""
+    with contextlib.suppress(FileNotFoundError):
+        return [Path(tempfile.gettempdir()), _MEMORY]
+    return [_MEMORY]
 
 
 def _state(parts: list[Path]) -> dict[Path, tuple[int, int]]:

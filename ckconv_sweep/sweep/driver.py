@@ -168,7 +168,7 @@ def run_sweep(
         )
         at_a_time, said = executor.prepare(trained, interruption)
         if anew:
-            with folder.records.open() as study:
+            with folder.records.open_for_writing() as study:
                 study.start_over(space)
             changed.append("no trial had begun with another space; the sweep starts over with this")
         study = stack.enter_context(folder.records.create(space))
@@ -241,7 +241,7 @@ def deliver(
         SweepBusy: a driver runs the sweep, and delivers by itself.
         CannotWrite: the sweep's folder cannot be written to.
     """
-    with lock or folder.records.lock(), folder.records.open() as study:
+    with lock or folder.records.lock(), folder.records.open_for_writing() as study:
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)

@@ -23,7 +23,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space
 from ckconv_sweep.doctor import Finding, examine, surroundings
 from ckconv_sweep.doctor.finding import Examined
-from ckconv_sweep.record import versions
+from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.tracking.marks import Found, Mark
 from ckconv_sweep.training import checkpoint
@@ -346,14 +346,27 @@ def test_a_damaged_mlflow_database_is_said(whole: SweepFolder) -> None:
 
 
 @pytest.mark.fault("disk-full")
+def test_a_study_that_there_is_no_room_to_copy_is_not_called_damaged(
+    whole: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "_places", lambda: [Path("/nowhere")])
+    one = found(whole)[0]
+    assert (one.check, one.level, one.damaged) == ("study", "problem", False)
+    assert one.message == "study.db cannot be copied to be looked at: no room for a copy of it"
+    assert "free disk space: /nowhere" in one.todo
+
+
+@pytest.mark.fault("disk-full")
 def test_too_little_room_for_the_checkpoints_of_the_running_trials_is_a_problem(
     interrupted: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = newest(interrupted, 1).stat().st_size
-    real = shutil.disk_usage(interrupted.root)
+    real, root = shutil.disk_usage, interrupted.root
     for free, level in ((6 * size - 1, "problem"), (6 * size, "warning")):
-        usage = real._replace(free=free)
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        little = real(root)._replace(free=free)
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path, little=little: little if path == root else real(path)
+        )
         (one,) = [f for f in found(interrupted) if f.check == "disk"]
         assert one.level == level
         assert "the checkpoints of 2 trials need" in one.message
@@ -419,8 +432,12 @@ def test_who_holds_the_lock_is_said_and_that_a_holder_was_killed(whole: SweepFol
 def test_a_folder_that_cannot_be_read_is_a_finding_and_no_traceback(
     whole: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Any) -> None:
-        raise OSError(5, "Input/output error", "a disk")
+    real = shutil.disk_usage
+
+    def broken(path: Path) -> Any:
+        if path == whole.root:
+            raise OSError(5, "Input/output error", "a disk")
+        return real(path)
 
     monkeypatch.setattr(shutil, "disk_usage", broken)
     (one,) = found(whole)

@@ -193,8 +193,16 @@ def test_the_states_of_the_other_sweeps_are_told_beside_a_damaged_one(tmp_path: 
     (tmp_path / "sweeps" / "lost" / "trials" / "0000").mkdir(parents=True)
     (tmp_path / "sweeps" / "other").mkdir()
     (tmp_path / "sweeps" / "other" / "study.db").write_bytes(b"no database")
+    (tmp_path / "sweeps" / "shut" / "study.db").mkdir(parents=True)  # for the superuser, too
     told = json.loads(ended(ckconv_sweep("status", "--json", cwd=tmp_path)))
     states = {one["name"]: one["state"] for one in told}
-    assert states == {"lost": "damaged", "other": "damaged", "sweep": "interrupted"}
+    assert states == {
+        "lost": "damaged",
+        "other": "damaged",
+        "shut": "unreadable",
+        "sweep": "interrupted",
+    }
     assert "study is missing" in told[0]["error"]
-    assert "lost" in ended(ckconv_sweep("list", cwd=tmp_path))
+    shown = ended(ckconv_sweep("list", cwd=tmp_path))
+    assert "lost" in shown
+    assert "unreadable: see doctor" in shown

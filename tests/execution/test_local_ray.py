@@ -163,6 +163,20 @@ def test_without_a_short_writable_folder_the_message_says_what_to_set(
     assert refused.value.where == "TMPDIR"
 
 
+@pytest.mark.fault("disk-full")
+def test_a_full_disk_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_ray, "_LONGEST_PLACE", len(str(tmp_path)))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert local_ray._place() == tmp_path
+    real, usage = shutil.disk_usage, shutil.disk_usage(tmp_path)
+    full = usage._replace(free=local_ray._SESSION_BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: full if p == tmp_path else real(p))
+    assert local_ray._place() != tmp_path
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(ConfigError, match="with 8 MiB free and a path of at most"):
+        local_ray._place()
+
+
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `ray.init` does at each call: raise an error, wait long (None), or succeed (True)."""

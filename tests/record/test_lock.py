@@ -210,3 +210,33 @@ def test_a_file_system_that_grants_a_lock_to_everybody_is_refused(
         held(path),
     ):
         pass
+
+
+@pytest.mark.fault("disk-full")
+def test_a_lock_is_held_where_there_is_no_room_to_say_by_whom(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", no_room)
+    with held(path):
+        assert holder(path) == "another process"
+    assert holder(path) is None
+
+
+@pytest.mark.fault("read-only-storage")
+def test_the_holder_is_told_to_who_may_only_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def only_to_read(path: Path, flags: int, *mode: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *mode)
+
+    with held(path):
+        monkeypatch.setattr(os, "open", only_to_read)
+        assert f"process {os.getpid()} on" in (holder(path) or "")
+        monkeypatch.undo()

@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,11 @@ from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.snapshot import copied, damage
 
-from .small import SPACE, ask, epoch, forked, in_a_mount
+from .small import forked, in_a_mount, writing
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file()}
-
-
-def writing(folder: SweepFolder) -> Callable[[Callable[[object], None]], None]:
-    """Write an epoch each time that a line comes from nowhere: as fast as it goes."""
-
-    def write(say: Callable[[object], None]) -> None:
-        with folder.records.create(SPACE) as study:
-            ask(study)
-            for i in itertools.count(1):
-                study.add_epoch(0, epoch(i), 0.5)
-                say(i)
-
-    return write
 
 
 def killed_after(folder: SweepFolder, epochs: int) -> None:
