@@ -49,6 +49,7 @@ def on_a_disk(finished: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.fault("disk-full")
 @pytest.mark.fault("read-only-storage")
 @pytest.mark.parametrize("before", [FILL, READ_ONLY], ids=["full", "read-only"])
