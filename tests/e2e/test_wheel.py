@@ -54,7 +54,7 @@ def run(*command: object, cwd: Path | None = None) -> str:
 
 def finish_a_sweep(programs: Path, empty: Path) -> None:
     program = programs / "ckconv-sweep"
-    said = run(program, "launch", "quickstart", "--trials=2", "--set=training.epochs=2", cwd=empty)
+    said = run(program, "launch", "quickstart", "--trials=2", "--set=training.epochs=4", cwd=empty)
     assert "quickstart: 2 trials completed, 0 pruned, 0 failed" in said
     for command in (
         ("table", "quickstart", "--pareto", "parameters"),
