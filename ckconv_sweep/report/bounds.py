@@ -15,8 +15,9 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.sample import ranked, standing
+from ckconv_sweep.report.sample import ranked
 from ckconv_sweep.report.scale import Scale
+from ckconv_sweep.report.summary import standing
 
 NEAR = 0.1
 """How much of a range is near its end."""

@@ -12,6 +12,7 @@ from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.summary import standing
 
 ENOUGH = 20
 """Of fewer trials a forest told planted settings from none in less than half of the tries
@@ -65,9 +66,3 @@ def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
     the earlier. What failed or has not ended is left out."""
     ended = [r for r in records if r.outcome in ("completed", "pruned") and r.history]
     return sorted(ended, key=lambda r: (*standing(r, space.metric), r.number))
-
-
-def standing(record: TrialRecord, metric: Metric) -> tuple[bool, float]:
-    """The key by which trials are ranked: lower is better, equal trials have the same."""
-    sign = -1.0 if metric.mode == "max" else 1.0
-    return record.outcome != "completed", sign * objective(record.history, metric)

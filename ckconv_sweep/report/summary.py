@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import best, objective, objectives
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
 
 State = Literal["running", "interrupted", "finished"]
@@ -49,15 +50,14 @@ class Summary:
 def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
     """The completed trial with the best primary metric, the earlier one of equals; None if none
     completed."""
-    chosen: TrialRecord | None = None
-    for record in records:
-        if record.outcome != "completed":
-            continue
-        if chosen is None or space.metric.better(
-            objective(record.history, space.metric), objective(chosen.history, space.metric)
-        ):
-            chosen = record
-    return chosen
+    completed = [record for record in records if record.outcome == "completed"]
+    return min(completed, key=lambda record: standing(record, space.metric), default=None)
+
+
+def standing(record: TrialRecord, metric: Metric) -> tuple[bool, float]:
+    """The key by which trials are ranked: lower is better, equal trials have the same."""
+    sign = -1.0 if metric.mode == "max" else 1.0
+    return record.outcome != "completed", sign * objective(record.history, metric)
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:
