@@ -27,7 +27,7 @@ from optuna.trial import TrialState
 
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import give_name
-from ckconv_sweep.errors import CannotWrite, DamagedData, SweepBusy
+from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData, SweepBusy
 from ckconv_sweep.record.filesystem import is_local
 from ckconv_sweep.record.records import RESCUED
 
@@ -334,7 +334,9 @@ def read(path: Path, reading: Callable[[], T]) -> T:
     """
     try:
         return reading()
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+    except (CkconvSweepError, OSError, *_OF_SQLITE):  # for `translated`
+        raise
+    except Exception as error:  # foreign bytes make Optuna, SQLAlchemy and alembic raise anything
         first = str(error).partition("\n")[0]
         raise _damaged(path, f"a record was not written by ckconv-sweep: {first}") from error
 
@@ -350,7 +352,7 @@ def translated(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (sqlalchemy.exc.DBAPIError, StorageInternalError, sqlite3.Error) as error:
+    except _OF_SQLITE as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, sqlite3.Error):
             cause = getattr(cause, "orig", None) or cause.__cause__
@@ -366,9 +368,9 @@ def translated(path: Path) -> Iterator[None]:
             raise CannotWrite(
                 f"the study cannot be written: {cause}{_room_beside(path)}", where=str(path)
             ) from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            raise _damaged(path, str(cause)) from error
-        raise
+        if code in _OURS:
+            raise
+        raise _damaged(path, str(cause)) from error
     except OSError as error:
         if error.filename != str(path):
             raise
@@ -385,6 +387,10 @@ def _room_beside(path: Path) -> str:
         return ""
     return f" ({free:,} bytes are free)" if free < 2**20 else ""
 
+
+_OF_SQLITE = (sqlalchemy.exc.DBAPIError, StorageInternalError, sqlite3.Error)
+_OURS = (sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM)
+"""What says nothing about the file."""
 
 _CANNOT_WRITE = (
     sqlite3.SQLITE_FULL,

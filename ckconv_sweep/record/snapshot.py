@@ -90,6 +90,6 @@ def damage(path: Path) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             said = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         return str(error)
     return None if said == ["ok"] else said[0].splitlines()[-1]

@@ -18,7 +18,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ValidationError
 
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objectives
 from ckconv_sweep.config.read import parse_space
@@ -82,8 +83,8 @@ class Study:
         """The transaction that is open."""
         self.written = Counter[str]()
         """How many epochs and ends of trials were recorded here."""
+        _check_notes(self.notes())
         self.trials()
-        self.space  # noqa: B018
 
     def check_file(self) -> None:
         """Raises CannotWrite if the study's file was taken away or replaced."""
@@ -110,10 +111,30 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """Every trial, by number."""
-        return [_record(t) for t in self._frozen.all()]
+        return self._read(self._frozen.all)
 
     def trial(self, number: int) -> TrialRecord:
-        return _record(self._frozen.one(self._ids[number]))
+        return self._read(lambda: [self._frozen.one(self._ids[number])])[0]
+
+    def _read(self, frozen: Callable[[], Sequence[FrozenTrial]]) -> list[TrialRecord]:
+        """Raises DamagedData if a trial is not what a driver writes: whoever gets the records can
+        rely on their types, on the metrics of each epoch, and on the names of parameters."""
+        metrics = {metric.name for metric in self.space.metrics}
+        searched = self.space.parameters().keys()
+
+        def records() -> Iterator[TrialRecord]:
+            for trial in frozen():
+                record = _record(trial)
+                for name in record.params.keys() - searched:
+                    raise ValueError(f"trial {trial.number}: nothing called {name!r} is searched")
+                if record.outcome == "completed" and not record.history:
+                    raise ValueError(f"trial {trial.number} completed without an epoch")
+                for epoch in record.history:
+                    for name in metrics - epoch.metrics.keys():
+                        raise ValueError(f"trial {trial.number}, epoch {epoch.number}: no {name}")
+                yield record
+
+        return database.read(self.folder.records.path, lambda: list(records()))
 
     def contradictions(self) -> list[str]:
         """What no driver leaves behind, a sentence each."""
@@ -270,6 +291,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:  # a reader's values and attributes are read in separate queries
             break
+        _check_types(trial.number, number, kept)
         kept = dict(kept)
         sessions.append(kept.pop("session", 1))
         data.append(kept.pop("data", ""))
@@ -292,6 +314,78 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         position=trial.user_attrs.get("position"),
         verdict=verdict,
     )
+
+
+class _OfSession(BaseModel):
+    session: int
+
+
+class _OfData(_OfSession):
+    digest: str
+
+
+class _Place(BaseModel):
+    folder: str
+    inode: int
+
+
+class _Mirror(BaseModel):
+    uri: str
+    marks: dict[str, list[int]]
+    experiment_id: str | None = None
+    status: str = ""
+    view: str = ""
+
+
+class _Notes(BaseModel):
+    """What a study's attributes hold; those with a default come later, or unreleased versions did
+    not write them. Each is explained where it is written."""
+
+    uid: str
+    space: str
+    space_digest: str = ""
+    created_ms: int = 0
+    format: int = 0
+    sessions: list[int] = []
+    versions: list[_OfSession] = []
+    data: list[_OfData] = []
+    data_digest: str = ""
+    options: dict[str, bool | int | float | str] = {}
+    place: _Place | None = None
+    mlflow: _Mirror | None = None
+
+
+def _check_notes(notes: Mapping[str, Any]) -> None:
+    """Raises ValueError if one of them is not what a driver writes."""
+    try:
+        _Notes.model_validate({key: value for key, value in notes.items() if value != {}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+_KEPT = {
+    "metrics": (dict,),
+    "timestamp_ms": (int,),
+    "checkpoint": (str,),
+    "session": (int,),
+    "spent_seconds": (float, int),
+    "data": (str,),
+    "verdict": (str, dict),
+}
+"""What an epoch's attribute may hold."""
+
+
+def _check_types(trial: int, epoch: int, kept: Any) -> None:
+    """Raises TypeError if an epoch's attribute is not what a driver writes."""
+    if isinstance(kept, dict):
+        wrong = [name for name, value in kept.items() if type(value) not in _KEPT.get(name, ())]
+        values = () if wrong else kept.get("metrics", {}).values()
+        wrong += [repr(value) for value in values if type(value) not in (float, int)]
+    else:
+        wrong = [repr(kept)]
+    if wrong:
+        raise TypeError(f"trial {trial}, epoch {epoch}: {', '.join(wrong)}")
 
 
 def _written_verdict(verdict: Verdict) -> Any:

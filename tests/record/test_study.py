@@ -568,17 +568,33 @@ def test_a_flipped_bit_anywhere_is_read_over_or_said_and_never_a_traceback(
         "update trial_user_attributes set value_json = '{\"a\": 1}' where key = 'epoch:3'",
         "update trials set state = 'LOST'",
         "delete from study_user_attributes where key = 'space'",
+        "update study_user_attributes set key = 'uie' where key = 'uid'",
+        "update study_user_attributes set value_json = '{\"a\": 1}' where key = 'created_ms'",
+        "insert into study_user_attributes values (99, 1, 'sessions', '{\"a\": 1}')",
+        "insert into study_user_attributes values (99, 1, 'mlflow', '{\"urj\": \"x\"}')",
+        "insert into alembic_version values ('v9')",
+        *(
+            "update trial_user_attributes set value_json = replace(value_json, "
+            f"'{old}', '{new}') where key = 'epoch:3'"
+            for old, new in (
+                ('"val/accuracy"', '"val/accurbcy"'),
+                ('"timestamp_ms"', '"timestamp_mr"'),
+                ('"timestamp_ms": ', '"timestamp_ms": 0.'),
+                ('"checkpoint": "', '"checkpoint": 1, "x": "'),
+                ('"val/accuracy": ', '"more": "x", "val/accuracy": '),
+            )
+        ),
+        "delete from trial_intermediate_values where trial_id = 1; "
+        "update trials set state = 'COMPLETE' where trial_id = 1",
     ],
 )
 def test_a_record_that_is_none_of_ours_is_damage(statement: str, closed: SweepFolder) -> None:
-    with sqlite3.connect(closed.records.path) as connection:
-        connection.execute(statement)
+    connection = sqlite3.connect(closed.records.path)
+    connection.executescript(statement)
     connection.close()
     before = closed.records.path.read_bytes()
     for opened in (opened_by_a_reader, opened_by_the_driver):
-        with pytest.raises(
-            DamagedData, match="cannot be read: a record was not written by ckconv-sweep"
-        ):
+        with pytest.raises(DamagedData, match="the study cannot be read: "):
             opened(closed)
     assert closed.records.path.read_bytes()[100:] == before[100:]  # the header counts the openings
 
