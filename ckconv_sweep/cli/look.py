@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command, folder_here
-from ckconv_sweep.cli.output import write_out
+from ckconv_sweep.cli.options import SWEEPS_DIR, Force, Name, SweepsDir, command, folder_here
+from ckconv_sweep.cli.output import write_new
 
 if TYPE_CHECKING:
     from ckconv_sweep.errors import CkconvSweepError
@@ -131,6 +131,7 @@ def best(
         Path | None,
         typer.Option(metavar="FILE", help="Write the trial to this file.", callback=folder_here),
     ] = None,
+    force: Force = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
     """Print the best completed trial as a trial file.
@@ -168,7 +169,7 @@ def best(
     if out is None:
         typer.echo(comment + text, nl=False)
         return
-    write_out(out, comment + text)
+    write_new(out, comment + text, force=force)
     typer.echo(f"{told} ({trial_name(record.number)}, epoch {epoch})")
     typer.echo(f"train it again (the same numbers on the same CPU): ckconv-sweep train {out}")
     if weights is not None:

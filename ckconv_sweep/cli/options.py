@@ -118,6 +118,9 @@ OnBest = Annotated[
         rich_help_panel=HOOKS,
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Write over a file that is there and holds something else.")
+]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 
 

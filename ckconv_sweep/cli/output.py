@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.errors import CannotWrite, ConfigError
 from ckconv_sweep.record.blobs import Blobs
 
 
@@ -68,3 +68,26 @@ def write_out(path: Path, content: str | bytes) -> None:
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
     Blobs(target.parent).put(target.name, content)
+
+
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that people edit. Another one that is there stays, unless `force`.
+
+    Raises:
+        ConfigError: there is another one.
+        CannotWrite: it cannot be written.
+    """
+    if not force and _holds_another(path, text):
+        raise ConfigError(
+            "the file is there and holds something else",
+            where=str(path),
+            hint="take another name, or write over it: --force",
+        )
+    write_out(path, text)
+
+
+def _holds_another(path: Path, text: str) -> bool:
+    try:
+        return path.is_file() and path.read_bytes() != text.encode()
+    except OSError:  # nobody knows what it holds
+        return True

@@ -10,13 +10,14 @@ import typer
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     DataDir,
+    Force,
     FromMlflow,
     Name,
     SweepsDir,
     command,
     folder_here,
 )
-from ckconv_sweep.cli.output import write_out
+from ckconv_sweep.cli.output import write_new, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +97,7 @@ def report(
             help="Also write the space, with wider ranges where the best trials lie at an end.",
         ),
     ] = None,
+    force: Force = False,
     tracking_uri: FromMlflow = None,
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
@@ -127,6 +129,12 @@ def report(
             where="--wider-space",
             hint="leave it out",
         )
+    if wider_space is not None and wider is not None:
+        new, bounds = wider
+        moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
+        comment = f"# The space of {name} with a wider {moved}.\n"
+        write_new(wider_space, comment + new.to_yaml(), force=force)
+        typer.echo(f"wider space: {wider_space}")
     parameters = None
     try:
         parameters = None if results.space.further else _parameters(results, data_dir)
@@ -143,11 +151,6 @@ def report(
     )
     write_out(out, text)
     typer.echo(f"report: {out}")
-    if wider_space is not None and wider is not None:
-        new, bounds = wider
-        moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
-        write_out(wider_space, f"# The space of {name} with a wider {moved}.\n{new.to_yaml()}")
-        typer.echo(f"wider space: {wider_space}")
 
 
 def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:

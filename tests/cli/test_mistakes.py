@@ -325,6 +325,16 @@ def test_a_file_that_best_cannot_write_ends_with_73(finished: Path) -> None:
     assert said.startswith("error: said/best.yaml: cannot be written: ")
 
 
+def test_best_writes_over_no_other_file_unless_forced(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    out.write_text("# mine\n")
+    said = refused(ckconv_sweep("best", "small", "--out", out, cwd=finished))
+    assert f"{out}: the file is there and holds something else" in said
+    assert out.read_text() == "# mine\n"
+    ended(ckconv_sweep("best", "small", "--out", out, "--force", cwd=finished))
+    assert out.read_text().startswith("# The best trial")
+
+
 @pytest.mark.fault("two-drivers")
 def test_a_second_driver_ends_with_75_and_says_who_runs_it(finished: Path, here: Path) -> None:
     copied(finished / "sweeps", here / "sweeps")

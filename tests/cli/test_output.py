@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ckconv_sweep.cli.output import write_out
-from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.cli.output import write_new, write_out
+from ckconv_sweep.errors import CannotWrite, ConfigError
 
 from .commands import environment
 
@@ -46,6 +46,18 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite, match=r"file/a\.png: cannot be written: "):
         write_out(tmp_path / "file" / "a.png", b"")
+
+
+def test_a_file_that_people_edit_is_written_over_only_where_that_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    write_new(path, OLD, force=False)
+    write_new(path, OLD, force=False)  # the same again
+    with pytest.raises(ConfigError, match="holds something else") as refused:
+        write_new(path, NEW, force=False)
+    assert "--force" in str(refused.value.hint)
+    assert path.read_text() == OLD
+    write_new(path, NEW, force=True)
+    assert path.read_text() == NEW
 
 
 WIDTH = "from ckconv_sweep.cli import words; print(words.console().width)"
