@@ -58,7 +58,6 @@ def draw(
     style.setting_axis(panel.yaxis, scales[1], up)
     metric = space.metric
     colours = style.colours_of(values, metric)
-    colour_map = style.MAP + "_r" * (metric.mode == "max")
     if all(scale.numeric for scale in scales):
         grid = np.linspace(0.0, 1.0, _STEPS)
         x = np.array([scales[0].fraction(r.params[across]) for r in some])
@@ -69,7 +68,7 @@ def draw(
                 [scales[0].at(g) for g in grid],
                 [scales[1].at(g) for g in grid],
                 field,
-                cmap=colour_map,
+                cmap=style.MAP,
                 norm=colours,
                 alpha=0.55,
                 shading="nearest",
@@ -80,15 +79,14 @@ def draw(
         style.spread(some, across, scales[0], turn=style.TURNS[0]),
         style.spread(some, up, scales[1], turn=style.TURNS[1]),
         c=values,
-        cmap=colour_map,
+        cmap=style.MAP,
         norm=colours,
         s=42,
         edgecolors="white",
         linewidths=0.8,
         zorder=3,
     )
-    bar = figure.colorbar(points, ax=panel, aspect=40, pad=0.02)
-    bar.set_label(style.plain(metric.name), fontsize=9)
+    style.score_bar(figure, points, panel, metric, pad=0.02)
     names = short_names([across, up])
     words = f"{metric.name} over {names[across]} and {names[up]}: {sample.words}"
     style.title(panel, words, part=0.8)

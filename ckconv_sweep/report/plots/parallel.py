@@ -38,8 +38,6 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     scales = {name: Scale(space.parameters()[name]) for name in _order(space)}
     figure, panel = style.new(4.6)
     colours = style.colours_of([v for _, v in scored], metric)
-    # The better end of the colour map is its dark end: it is what should be seen.
-    colour_map = style.MAP + "_r" * (metric.mode == "max")
     low, high = float(colours.vmin or 0.0), float(colours.vmax or 0.0)
     solid: list[_Segment] = []
     dotted: list[_Segment] = []
@@ -61,7 +59,7 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
                 [np.array(segment) for segment, _, _ in segments],
                 array=np.array([value for _, value, _ in segments]),
                 norm=colours,
-                cmap=colour_map,
+                cmap=style.MAP,
                 linewidths=[1.5 if completed else 0.7 for _, _, completed in segments],
                 linestyles=line,
                 alpha=opacity,
@@ -85,10 +83,8 @@ def draw(records: Sequence[TrialRecord], space: Space) -> Figure:
     panel.set_xlim(-0.35, len(scales))
     panel.set_ylim(-0.06, 1.04)
     panel.axis("off")
-    bar = figure.colorbar(
-        ScalarMappable(colours, colour_map), ax=panel, pad=0.0, aspect=40, fraction=0.05
-    )
-    bar.set_label(style.plain(metric.name), fontsize=9)
+    scores = ScalarMappable(colours, style.MAP)
+    style.score_bar(figure, scores, panel, metric, pad=0.0, fraction=0.05)
     style.note(
         figure,
         f"{len(scored)} trials; thick: completed, thin: not. Dotted past the settings of a block "

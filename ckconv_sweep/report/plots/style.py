@@ -73,7 +73,8 @@ WORDS: dict[Outcome, str] = {
 BEST = "#000000"
 FRONT = "#009E73"
 FAINT = "0.45"
-MAP = "viridis"
+MAP = "turbo"
+"""From low scores to high ones, as in MLflow's chart of parallel coordinates."""
 
 _GOLDEN = 0.618033988749895
 TURNS = (0.7548776662466927, 0.5698402909980532)
@@ -221,6 +222,12 @@ def _without_outliers(numbers: Array, metric: Metric) -> tuple[float, float]:
         cut = (float(inside.min()), high)
     few = 0 < len(numbers) - len(inside) <= len(numbers) / 5
     return cut if few and cut[0] < cut[1] else (low, high)
+
+
+def score_bar(figure: Figure, colours: Any, panel: Axes, metric: Metric, **options: Any) -> None:
+    """Which colour is which score."""
+    bar = figure.colorbar(colours, ax=panel, aspect=40, **options)
+    bar.set_label(plain(f"{metric.name} ({metric.better_is} is better)"), fontsize=9)
 
 
 def colours_of(values: Iterable[float], metric: Metric) -> Normalize:
