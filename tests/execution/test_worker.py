@@ -387,9 +387,9 @@ def test_a_worker_with_another_version_is_no_fault_of_its_trial_and_trains_nothi
     assert said == f"this node is not used: {why}"
     assert isinstance(here.fatal, ResourcesMissing)
     assert why in str(here.fatal)
-    # It is resumed where all is well.
-    monkeypatch.setattr(ray_executor.versions, "of_worker", lambda: ours)
-    assert [r.outcome for r in here.run(monkeypatch)] == ["completed"] * 3
+    if name == versions.OF_WORKERS[-1]:  # it is resumed where all is well
+        monkeypatch.setattr(ray_executor.versions, "of_worker", lambda: ours)
+        assert [r.outcome for r in here.run(monkeypatch)] == ["completed"] * 3
 
 
 @pytest.mark.fault("gpu-not-there")
