@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def import_checkpoint(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A checkpoint file of the published code.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A checkpoint file of the published code.", callback=folder_here
+        ),
     ],
     omega_0: Annotated[
         float | None,

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
-    """For options that name a folder or file: not an address, of which a path makes a folder called
+    """For whatever names a folder or file: not an address, of which a path makes a folder called
     `s3:`. Raises ConfigError."""
     if path is not None and (scheme := re.match(r"[A-Za-z][\w+.-]+:/", str(path))):
         raise ConfigError(
-            f"{scheme[0]}/ addresses are not supported: this must be a folder of this machine, or "
-            "one that it has mounted",
+            f"{scheme[0]}/ addresses are not supported: this must be a file or folder of this "
+            "machine, or one that it has mounted",
             where=option.opts[0],
         )
     return path

@@ -95,6 +95,7 @@ def report(
         typer.Option(
             metavar="FILE",
             help="Also write the space, with wider ranges where the best trials lie at an end.",
+            callback=folder_here,
         ),
     ] = None,
     force: Force = False,

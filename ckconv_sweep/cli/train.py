@@ -131,7 +131,11 @@ def train(
 def evaluate(
     checkpoint: Annotated[
         Path,
-        typer.Argument(metavar="CHECKPOINT", help="A checkpoint of ours, or the folder of a run."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A checkpoint of ours, or the folder of a run.",
+            callback=folder_here,
+        ),
     ],
     split: Annotated[
         SplitName, typer.Option(metavar="SPLIT", help="Which sequences: validation or test.")

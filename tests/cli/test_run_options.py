@@ -6,10 +6,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from sweep.in_process import Machine, formula, machine, make_space
+from typer.models import ParameterInfo
 
+from ckconv_sweep.cli import app
 from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.cli.run import RunOptions, _extended, _with_kept
 from ckconv_sweep.config.history import Epoch
@@ -171,12 +174,29 @@ def test_where_the_hours_are_up_what_completed_is_a_result(tmp_path: Path) -> No
         "launch quickstart --dry-run --data-dir https://example.com/data",
         "train digits --out s3://bucket/run",
         "table x --data-dir hdfs://x",
+        "evaluate s3://bucket/best.pt",
+        "import-checkpoint gs://bucket/theirs.pt",
+        "report x --wider-space s3://bucket/wider.yaml",
     ],
 )
 def test_an_address_is_no_folder(command: str, tmp_path: Path) -> None:
     said = refused(ckconv_sweep(*command.split(), cwd=tmp_path))
     assert "addresses are not supported" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_path_that_a_command_takes_may_be_an_address() -> None:
+    paths = {
+        (command.callback.__name__, name): info
+        for command in app.registered_commands
+        if command.callback is not None
+        for name, hint in get_type_hints(command.callback, include_extras=True).items()
+        for kind, *infos in [get_args(hint)]
+        for info in infos
+        if Path in (kind, *get_args(kind)) and isinstance(info, ParameterInfo)
+    }
+    assert len(paths) > 20
+    assert [where for where, info in paths.items() if info.callback is None] == []
 
 
 @pytest.mark.parametrize("place", ["nowhere", "/dev/full", "here.txt"])
