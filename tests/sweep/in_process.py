@@ -190,9 +190,11 @@ class Machine:
 
             @contextlib.contextmanager
             def killed_before_its_commit() -> Iterator[Writes]:
+                inside_another = study._writes is not None
                 with transaction() as writes:
                     yield writes
-                    about_to_write()
+                    if not inside_another:
+                        about_to_write()
 
             for name in WRITES:
                 setattr(study._storage, name, killing(getattr(study._storage, name)))
