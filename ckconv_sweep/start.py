@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ckconv_sweep.api import Sweep, sweeps_folder
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch, best, end_reason
-from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.names import check_sweep_name, expanded
 from ckconv_sweep.config.read import trial_from
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
@@ -148,7 +148,7 @@ def train(
             "a trial that is no file needs a folder", where="train", hint='as in out="runs/mine"'
         )
     name = Path(out).name if out is not None and text else Path(file).stem
-    folder = (Path(out) if out else Path("runs") / name).expanduser().resolve()
+    folder = expanded(Path(out) if out else Path("runs") / name).resolve()
     given = _arguments(
         set=_changes(set),
         out=folder,

@@ -97,6 +97,7 @@ def main(on_error: Callable[[CkconvSweepError], None] = lambda error: None) -> N
     os.umask(0o077)  # also for what SQLite, MLflow and Ray write, here and in our child processes
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("ignore")  # meant for the user's own code; MLflow and Ray would fail
+    _open_standard_streams()
     output = Output.install()
     try:
         if sys.flags.optimize > 1:
@@ -131,3 +132,11 @@ def _command() -> None:
         if full := no_room(error):
             raise full from error
         raise
+
+
+def _open_standard_streams() -> None:
+    """Who starts a program without one of the three gives its number to the next file that is
+    opened, and what is meant for the terminal is then written into that."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)  # our children would have the same trouble
+    os.close(descriptor)

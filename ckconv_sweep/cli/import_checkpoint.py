@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ckconv_sweep.cli.options import Changes, DataDir, absolute, folder_here
+from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
     from ckconv_sweep.training.published import Known
@@ -64,7 +65,7 @@ def import_checkpoint(
         raise ConfigError("needs --dataset, --omega-0 and --out", where=str(file), hint=proposed)
     trained = import_published(
         file,
-        out.expanduser().resolve(),
+        expanded(out).resolve(),
         omega_0=omega_0,
         dataset=dataset,
         changes=set_ or (),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ckconv_sweep.cli.options import folder_here
+from ckconv_sweep.config.names import expanded
 
 
 def fit_kernel(
@@ -63,7 +64,7 @@ def fit_kernel(
             f"{hidden_channels}",
             where="--hidden-channels",
         )
-    out = out.expanduser()
+    out = expanded(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

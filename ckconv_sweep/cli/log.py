@@ -21,6 +21,7 @@ from typing import Annotated, Any, TextIO, get_type_hints
 import typer
 
 from ckconv_sweep.cli.options import folder_here
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def _log_beginning() -> None:
 
 def _opened(file: Path) -> logging.Handler:
     try:
-        return logging.FileHandler(file.expanduser(), encoding="utf-8")
+        return logging.FileHandler(expanded(file), encoding="utf-8")
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(file)) from error
 

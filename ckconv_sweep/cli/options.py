@@ -16,6 +16,7 @@ from typer import CallbackParam
 from ckconv_sweep.cli.help import HOOKS, PLACES
 from ckconv_sweep.config.bundled import is_stream
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
 
 def absolute(path: Path | None) -> Path | None:
     """Workers have another current folder than the user."""
-    return None if path is None else path.expanduser().resolve()
+    return None if path is None else expanded(path).resolve()
 
 
 def command(name: str, folder: SweepFolder) -> str:

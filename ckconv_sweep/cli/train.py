@@ -18,6 +18,7 @@ from ckconv_sweep.cli.options import (
     folder_here,
     name_of,
 )
+from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
     from ckconv_sweep.data.task import SequenceTask
@@ -81,7 +82,7 @@ def train(
     name = name_of(
         trial, out.name if out else None, "--out", "name a folder, as in --out runs/mine"
     )
-    folder = (out or Path("runs") / name).expanduser().resolve()
+    folder = expanded(out or Path("runs") / name).resolve()
 
     from ckconv_sweep.sweep.single import run_single
     from ckconv_sweep.tracking.answers import check_takes_runs

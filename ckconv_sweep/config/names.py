@@ -1,4 +1,5 @@
-"""Where sweeps are, and what one may be called: the name becomes a folder, so it must be one."""
+"""Where sweeps are, and what one may be called: the name becomes a folder, so it must be one; and
+what `~` means in a path."""
 
 from __future__ import annotations
 
@@ -34,3 +35,19 @@ def check_sweep_name(name: str) -> str:
         hint="use letters, digits, '.', '_' and '-', at most 80, a letter or digit first "
         "(the folder that holds sweeps is --sweeps-dir)",
     )
+
+
+def expanded(path: Path) -> Path:
+    """The path with a home folder in the place of `~`.
+
+    Raises:
+        ConfigError: there is none: a container's user may have no entry in the system's list.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            "no home folder is known in the place of ~",
+            where=str(path),
+            hint="set HOME, or write the path in full",
+        ) from None

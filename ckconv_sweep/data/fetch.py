@@ -29,6 +29,7 @@ from urllib.parse import urljoin, urlsplit
 
 import platformdirs
 
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.durable import give_name, sync
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ConfigError, DamagedData, reading
 
@@ -59,7 +60,7 @@ def data_folder(data_dir: Path | None) -> Path:
         folder = Path(from_environment)
     else:
         folder = platformdirs.user_cache_path("ckconv-sweep") / "data"
-    return folder.expanduser().absolute()
+    return expanded(folder).absolute()
 
 
 def find_or_download(

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
 from ckconv_sweep.execution import local_ray, ray_log
 
@@ -224,8 +225,7 @@ def _knock(address: str, mode: str) -> int:
 def _has_token() -> bool:
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return (
-        bool(os.environ.get("RAY_AUTH_TOKEN"))
-        or Path(named or local_ray.TOKEN).expanduser().exists()
+        bool(os.environ.get("RAY_AUTH_TOKEN")) or expanded(Path(named or local_ray.TOKEN)).exists()
     )
 
 

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import ClusterLost, ConfigError
 
 log = logging.getLogger(__name__)
@@ -290,7 +291,7 @@ def _private_token() -> Iterator[None]:
     nobody else can read it: Ray itself makes the file as readable as the umask lets it."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         os.environ.pop("RAY_AUTH_MODE", None)  # without it, Ray's own default is a token
-    path = TOKEN.expanduser()
+    path = expanded(TOKEN)
     _only_for_owner(path)
     before = os.umask(0o077)
     try:

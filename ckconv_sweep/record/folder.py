@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name
+from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name, expanded
 from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
 from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.record.records import STUDY, Records
@@ -35,7 +35,7 @@ class SweepFolder:
     @classmethod
     def of(cls, sweeps_dir: Path, name: str) -> SweepFolder:
         """Raises ConfigError if the name cannot be a folder's."""
-        return cls(sweeps_dir.expanduser().resolve() / check_sweep_name(name), name)
+        return cls(expanded(sweeps_dir).resolve() / check_sweep_name(name), name)
 
     @classmethod
     def existing(cls, sweeps_dir: Path, name: str) -> SweepFolder:
@@ -118,7 +118,7 @@ def all_sweeps(sweeps_dir: Path) -> list[SweepFolder]:
     Raises:
         ConfigError: there is no such folder. The default one may be missing.
     """
-    root = sweeps_dir.expanduser().resolve()
+    root = expanded(sweeps_dir).resolve()
     if not root.is_dir() and (root.exists() or sweeps_dir != SWEEPS_DIR):
         raise ConfigError("no such folder", where=str(root), hint="--sweeps-dir names another")
     found = {path.parent for path in root.glob(f"*/{STUDY}")}

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ckconv_sweep import keys
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.durable import give_name
 from ckconv_sweep.record.filesystem import is_local
 
@@ -41,7 +42,7 @@ def default_uri(sweeps_dir: Path) -> str:
 
 def default_database(sweeps_dir: Path) -> Path:
     """MLflow's database, unless the user names another place. It moves with the sweeps."""
-    return sweeps_dir.expanduser().resolve() / "mlflow.db"
+    return expanded(sweeps_dir).resolve() / "mlflow.db"
 
 
 def database_uri(path: Path) -> str:

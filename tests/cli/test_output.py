@@ -15,7 +15,7 @@ import pytest
 from ckconv_sweep.cli.output import write_new, write_out
 from ckconv_sweep.errors import CannotWrite, ConfigError
 
-from .commands import environment
+from .commands import REPOSITORY, environment
 
 OLD, NEW = "old\n" * 3_000, "new\n" * 5_000
 
@@ -86,3 +86,31 @@ def test_what_a_pager_shows_is_as_wide_as_its_terminal_and_a_file_is_not(tmp_pat
     assert (tmp_path / "file").read_text() == "200\n"
     os.close(ours)
     os.close(theirs)
+
+
+WITHOUT_STREAMS = """
+import os, sys
+from pathlib import Path
+from ckconv_sweep.cli import main
+sys.argv = ["ckconv-sweep", "--help"]
+try:
+    main()
+except SystemExit as end:
+    said = [end.code, *(os.get_inheritable(stream) for stream in range(3))]
+descriptor = os.open(os.environ["SAID"], os.O_WRONLY | os.O_CREAT)
+os.write(descriptor, repr([descriptor > 2, *said]).encode())
+"""
+
+
+@pytest.mark.fault("no-terminal")
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_number_of_a_standard_stream_that_is_closed(
+    closed: str, tmp_path: Path
+) -> None:
+    subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", WITHOUT_STREAMS],
+        env=environment(SAID=str(tmp_path / "said"), PYTHONPATH=str(REPOSITORY)),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    assert (tmp_path / "said").read_text() == "[True, 0, True, True, True]"

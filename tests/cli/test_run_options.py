@@ -199,6 +199,16 @@ def test_no_path_that_a_command_takes_may_be_an_address() -> None:
     assert [where for where, info in paths.items() if info.callback is None] == []
 
 
+@pytest.mark.fault("odd-surroundings")
+@pytest.mark.parametrize(
+    "command",
+    ["list --sweeps-dir ~nobody-here/x", "launch quickstart --dry-run --data-dir ~nobody-here/x"],
+)
+def test_a_path_in_a_home_folder_that_nobody_knows_is_refused(command: str, tmp_path: Path) -> None:
+    said = refused(ckconv_sweep(*command.split(), cwd=tmp_path))
+    assert said.startswith("error: ~nobody-here/x: no home folder is known in the place of ~\n")
+
+
 @pytest.mark.parametrize("place", ["nowhere", "/dev/full", "here.txt"])
 def test_a_folder_that_is_not_there_is_no_folder_without_sweeps(place: str, tmp_path: Path) -> None:
     (tmp_path / "here.txt").write_text("")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckconv_sweep.config.names import check_sweep_name
+from ckconv_sweep.config.names import check_sweep_name, expanded
 from ckconv_sweep.errors import ConfigError
 
 from .conftest import examples
@@ -63,3 +63,15 @@ def test_an_accepted_name_is_a_direct_child_of_the_sweeps_folder(name: str) -> N
     assert accepted == name
     assert (sweeps / accepted).resolve().parent == sweeps
     assert (sweeps / accepted).name == name
+
+
+@pytest.mark.fault("odd-surroundings")
+def test_a_home_folder_that_nobody_knows_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded(Path("~/sweeps")) == tmp_path / "sweeps"
+    assert expanded(Path("a/~")) == Path("a/~")
+    with pytest.raises(ConfigError, match="~nobody-of-this-name/x: no home folder") as refused:
+        expanded(Path("~nobody-of-this-name/x"))
+    assert "set HOME" in (refused.value.hint or "")
