@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.look import Json
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, SweepsDir, TrackingUri, absolute
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 def doctor(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A sweep's name; all sweeps if left out."),
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep's name; all sweeps if left out.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     json: Json = False,
     tracking_uri: TrackingUri = None,

@@ -19,6 +19,10 @@ HOOKS = "Commands of your own"
 class Command(TyperCommand):
     """A command whose options are in the sections that their `rich_help_panel` names."""
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The whole first sentence, also where Typer would cut it."""
+        return super().get_short_help_str(limit=1_000)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Argument names stand alone: the type that Typer writes after them is always a text."""
         lines = []
@@ -45,7 +49,7 @@ class Group(TyperGroup):
                 (getattr(command, "rich_help_panel", None) or "Commands", name, sentence)
                 for name, command in self.commands.items()
                 if not command.hidden
-                for sentence in [command.get_short_help_str(limit=1_000)]
+                for sentence in [command.get_short_help_str()]
             ),
         )
 

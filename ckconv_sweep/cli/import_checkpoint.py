@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import Changes, DataDir, absolute, folder_here
 from ckconv_sweep.config.names import expanded
 
@@ -32,7 +33,11 @@ def import_checkpoint(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="DATASET", help="The dataset that it was trained on."),
+        typer.Option(
+            metavar="DATASET",
+            help="The dataset that it was trained on.",
+            autocompletion=completion.datasets,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

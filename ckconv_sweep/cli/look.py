@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import SWEEPS_DIR, Force, Name, SweepsDir, command, folder_here
 from ckconv_sweep.cli.output import write_new
 
@@ -21,7 +22,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A sweep's name; all sweeps if left out."),
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep's name; all sweeps if left out.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     json: Json = False,
     sweeps_dir: SweepsDir = SWEEPS_DIR,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer import CallbackParam
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.help import HOOKS, PLACES
 from ckconv_sweep.config.bundled import is_stream
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
@@ -70,7 +71,12 @@ DataDir = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in model.dropout=0.1."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting, as in model.dropout=0.1.",
+        autocompletion=completion.changes,
+    ),
 ]
 TrackingUri = Annotated[
     str | None,
@@ -122,7 +128,9 @@ OnBest = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Write over a file that is there and holds something else.")
 ]
-Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
+Name = Annotated[
+    str, typer.Argument(help="The sweep's name.", metavar="NAME", autocompletion=completion.sweeps)
+]
 
 
 def absolute(path: Path | None) -> Path | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     DataDir,
@@ -24,12 +25,20 @@ if TYPE_CHECKING:
 
     from ckconv_sweep.report.results import Results
 
-_KINDS = "curves, history, importance, parallel, slice, contour, pareto or timeline"
+KINDS = ("curves", "history", "importance", "parallel", "slice", "contour", "pareto", "timeline")
+"""Those of `report.plots`, which imports matplotlib."""
 
 
 def plot(
     name: Name,
-    kind: Annotated[str, typer.Argument(help=f"{_KINDS[0].upper()}{_KINDS[1:]}.", metavar="KIND")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.",
+            autocompletion=completion.one_of(*KINDS),
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -43,6 +52,7 @@ def plot(
         str | None,
         typer.Option(
             metavar="SETTINGS",
+            autocompletion=completion.columns,
             help="Settings that slice and contour show, separated by commas; short names are "
             "enough.",
             show_default="the most important ones",

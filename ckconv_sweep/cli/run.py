@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.help import BUDGET, CHANGES, RESOURCES
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
@@ -212,6 +213,7 @@ def launch(
         typer.Argument(
             metavar="SPACE",
             help="A space: a file, the name of a bundled one, or - for standard input.",
+            autocompletion=completion.spaces,
         ),
     ],
     options: RunOptions,

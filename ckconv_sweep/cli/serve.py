@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, TrackingUri
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ _OPENING_SECONDS = 5.0
 def ui(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A sweep's name: opens the comparison of its trials."),
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep's name: opens the comparison of its trials.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=1, max=65535, help="Port on this machine.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
+
 if TYPE_CHECKING:
     from ckconv_sweep.config.bundled import Kind
     from ckconv_sweep.config.reference import Setting
@@ -34,9 +36,17 @@ def show(
             metavar="WHAT",
             help="data, models, spaces, trials, settings, schema, environment, exit-codes, or a "
             "setting or a block of them; short names are enough.",
+            autocompletion=completion.offering(lambda given, typed: [*SUBJECTS, *_paths()]),
         ),
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="One of them.",
+            autocompletion=completion.offering(lambda given, typed: _names(given.get("what"))),
+        ),
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Write a table, as it is in the guide.")
     ] = False,
@@ -329,3 +339,23 @@ SUBJECTS: dict[str, tuple[str, Callable[[str | None], list[Entry] | str]]] = {
     "environment": ("the variables that are read, or given to commands", _environment),
     "exit-codes": ("what each exit code means", _exit_codes),
 }
+
+
+def _paths() -> list[str]:
+    """What a setting is called, or a block of them: in full and in short."""
+    from ckconv_sweep.config.reference import all_settings
+    from ckconv_sweep.config.settings import short_names
+
+    paths = [setting.path.removesuffix(".name") for setting in all_settings()]
+    blocks = [path.rpartition(".")[0] for path in paths if "." in path]
+    return list(dict.fromkeys([*blocks, *paths, *short_names(dict.fromkeys(paths)).values()]))
+
+
+def _names(subject: str | None) -> list[str]:
+    """What `show SUBJECT` can be followed by."""
+    if subject not in SUBJECTS or subject in _WITHOUT_NAMES:
+        return []
+    if subject == "settings":
+        return _paths()
+    found = SUBJECTS[subject][1](None)
+    return [] if isinstance(found, str) else [entry.name for entry in found]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ Sort = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
+        autocompletion=completion.columns,
         help="Sort by this column: COLUMN, COLUMN:asc or COLUMN:desc.",
         show_default="best first",
     ),
@@ -57,6 +59,7 @@ Columns = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMNS",
+        autocompletion=completion.columns,
         help="Show only these columns, separated by commas. There are more than the table shows: "
         "other metrics at the trial's epoch, reason, model.parameters.",
     ),
@@ -73,6 +76,7 @@ def table(
         str | None,
         typer.Option(
             metavar="SETTING",
+            autocompletion=completion.columns,
             help="Group the completed trials by a setting: count, mean with its 95 % interval "
             "(Student t) and best of each value; real numbers in quantile bins.",
         ),
@@ -85,6 +89,7 @@ def table(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
+            autocompletion=completion.columns,
             help="Only completed trials that no other one beats in the metrics and this, as in "
             "model.parameters or seconds. Less is better, of scores more.",
         ),
@@ -149,7 +154,10 @@ def table(
 
 
 def compare(
-    names: Annotated[list[str], typer.Argument(help="The sweeps' names.", metavar="NAME")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="The sweeps' names.", metavar="NAME", autocompletion=completion.sweeps),
+    ],
     trials: Annotated[
         bool, typer.Option("--trials", help="One row per trial, with every setting that varies.")
     ] = False,

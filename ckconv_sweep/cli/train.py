@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.help import CHANGES
 from ckconv_sweep.cli.options import (
     Changes,
@@ -28,10 +29,16 @@ TrialFile = Annotated[
     typer.Argument(
         metavar="TRIAL",
         help="A trial: a file, the name of a bundled one, or - for standard input.",
+        autocompletion=completion.trials,
     ),
 ]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="cpu, cuda, or auto: a GPU if there is one.")
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="cpu, cuda, or auto: a GPU if there is one.",
+        autocompletion=completion.one_of("auto", "cpu", "cuda"),
+    ),
 ]
 
 
@@ -144,7 +151,9 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="DATASET", help="Dataset to score on, if not the one that it was trained on."
+            metavar="DATASET",
+            help="Dataset to score on, if not the one that it was trained on.",
+            autocompletion=completion.datasets,
         ),
     ] = None,
     sampling_rate: Annotated[
@@ -220,6 +229,7 @@ def validate(
         typer.Argument(
             metavar="FILE",
             help="A space or a trial: a file, the name of a bundled one, or - for standard input.",
+            autocompletion=completion.spaces_and_trials,
         ),
     ],
     set_: Changes = None,
