@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -317,11 +317,34 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def check_shared(folder: Path) -> None:
-    """Every node must see the sweep's folder: checkpoints are written there.
+def answers(asked: Iterable[Any], seconds: float, check: Callable[[], None]) -> Iterator[Any]:
+    """The tasks that end within so many seconds, as they end; the others are cancelled.
+
+    Args:
+        check: asked all the time; may raise to end the waiting.
+    """
+    import ray
+
+    waiting, deadline = list(asked), time.monotonic() + seconds
+    while waiting and time.monotonic() < deadline:
+        check()
+        ready, waiting = ray.wait(waiting, timeout=0.5)
+        yield from ready
+    for answer in waiting:
+        ray.cancel(answer)
+
+
+ANSWER_SECONDS = 60.0
+"""How long a node is waited for that is asked for the sweep's folder."""
+
+
+def check_shared(folder: Path, check: Callable[[], None] = lambda: None) -> None:
+    """Every node must see the sweep's folder: checkpoints are written there. `check`: see
+    `answers`.
 
     Raises:
         ConfigError: a node does not.
+        ClusterLost: a node does not answer.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -335,21 +358,19 @@ def check_shared(folder: Path) -> None:
 
         return Path(path).exists()
 
+    blind = []
     try:
-        asked = {
-            node["NodeManagerAddress"]: sees.options(
+        silent = {
+            sees.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(str(probe))
+            ).remote(str(probe)): node["NodeManagerAddress"]
             for node in nodes()
         }
-        blind = [name for name, answer in asked.items() if not ray.get(answer, timeout=60)]
-    except ray.exceptions.GetTimeoutError:
-        raise ClusterLost(
-            "a node of the Ray cluster did not say within 60 seconds whether it sees the sweep's "
-            "folder",
-            hint="are all its CPUs taken, or is it starting? See ray status, then run the same "
-            "command again",
-        ) from None
+        for answer in answers(list(silent), ANSWER_SECONDS, check):
+            with contextlib.suppress(ray.exceptions.RayError):  # it is gone, or about to go
+                if not ray.get(answer):
+                    blind.append(silent[answer])
+                del silent[answer]
     finally:
         probe.unlink(missing_ok=True)
     if blind:
@@ -357,4 +378,12 @@ def check_shared(folder: Path) -> None:
             f"{', '.join(blind)} cannot see {folder}",
             where="--sweeps-dir",
             hint="on a cluster the sweeps must lie in a folder that all nodes share",
+        )
+    if silent:
+        raise ClusterLost(
+            f"{', '.join(silent.values())} did not answer within {ANSWER_SECONDS:g} seconds "
+            "whether it sees the sweep's folder",
+            where="the Ray cluster",
+            hint="is it starting, overloaded or gone? See ray status, then run the same command "
+            "again",
         )

@@ -7,7 +7,6 @@ nodes before it starts (`find_unfit`), so that no trial is placed on one that do
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,17 +100,11 @@ def find_unfit(
         for node in cluster.nodes()
         if cluster.room_on(node, placement)
     }
-    waiting, deadline = list(asked), time.monotonic() + ANSWER_SECONDS
     unfit: dict[str, str] = {}
-    while waiting and time.monotonic() < deadline:
-        interruption.check()
-        ready, waiting = ray.wait(waiting, timeout=0.5)
-        for answer in ready:
-            node = asked[answer]
-            if why := _answer(answer):
-                unfit[node["NodeID"]] = f"{node['NodeManagerAddress']}: {why}"
-    for answer in waiting:
-        ray.cancel(answer)
+    for answer in cluster.answers(asked, ANSWER_SECONDS, interruption.check):
+        node = asked[answer]
+        if why := _answer(answer):
+            unfit[node["NodeID"]] = f"{node['NodeManagerAddress']}: {why}"
     return unfit
 
 
