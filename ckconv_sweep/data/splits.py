@@ -14,44 +14,54 @@ from ckconv_sweep.errors import ConfigError
 def hold_out(
     targets: NDArray[np.int64], fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out a share of the sequences, of every class alike.
+    """Hold out a share of the sequences, of every class alike, and at least one of every class that
+    has two; a class of one sequence stays whole.
 
     Args:
         targets: class of each sequence, `(N,)`.
-        fraction: share to hold out, rounded up to whole sequences.
+        fraction: share to hold out, rounded up to whole sequences. Where that leaves a class
+            without a sequence on one side, the share of each class is rounded by itself.
         seed: the same seed gives the same split.
 
     Returns:
         Positions that stay and positions that are held out: disjoint, sorted, together all N.
 
     Raises:
-        ConfigError: one side would be left without any sequence of a class.
+        ConfigError: no class has two sequences.
     """
-    positions = np.arange(len(targets), dtype=np.int64)
     classes, counts = np.unique(targets, return_counts=True)
-    held_out_count = math.ceil(fraction * len(targets))
-    # scikit-learn itself refuses these three, in words that say nothing of our settings.
-    if counts.min() < 2 or not len(classes) <= held_out_count <= len(targets) - len(classes):
-        raise _leaves_a_class_empty(fraction, targets)
-
+    if counts.max() < 2:
+        raise ConfigError(
+            f"no sequence can be held out for validation: each of the {len(classes)} classes has "
+            "one",
+            where="data.validation_fraction",
+            hint="training needs two sequences of at least one class, in the training file",
+        )
     # A generator of our own, as scikit-learn takes no number above 2**32 - 1 and a seed may be one.
     random_state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
-    kept, held_out = train_test_split(
-        positions, test_size=held_out_count, stratify=targets, random_state=random_state
-    )
-    for side in (kept, held_out):
-        if len(np.unique(targets[side])) < len(classes):
-            raise _leaves_a_class_empty(fraction, targets)
+    held_out_count = math.ceil(fraction * len(targets))
+    sides = None
+    if counts.min() > 1 and len(classes) <= held_out_count <= len(targets) - len(classes):
+        sides = train_test_split(
+            np.arange(len(targets)),
+            test_size=held_out_count,
+            stratify=targets,
+            random_state=random_state,
+        )
+    if sides is None or any(len(np.unique(targets[side])) < len(classes) for side in sides):
+        sides = _class_by_class(targets, fraction, random_state)
+    kept, held_out = sides
     return np.sort(kept), np.sort(held_out)
 
 
-def _leaves_a_class_empty(fraction: float, targets: NDArray[np.int64]) -> ConfigError:
-    counts = np.bincount(targets)
-    rarest = int(np.argmin(np.where(counts > 0, counts, len(targets) + 1)))
-    return ConfigError(
-        f"holding out {fraction} of {len(targets)} sequences leaves a class without a sequence on "
-        f"one side (class {rarest} has {counts[rarest]})",
-        where="data.validation_fraction",
-        hint="both sides need at least one sequence of every class; choose a fraction nearer to "
-        "one half",
-    )
+def _class_by_class(
+    targets: NDArray[np.int64], fraction: float, random_state: np.random.RandomState
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    held_out: list[int] = []
+    for label in np.unique(targets):
+        positions = np.flatnonzero(targets == label)
+        if len(positions) > 1:
+            share = min(max(round(fraction * len(positions)), 1), len(positions) - 1)
+            held_out += random_state.permutation(positions)[:share].tolist()
+    kept = np.setdiff1d(np.arange(len(targets)), held_out)
+    return kept, np.array(held_out, dtype=np.int64)

@@ -207,4 +207,6 @@ def padded(x_CT: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedData:
-    return DamagedData(what, where=f"{path}:{line}", hint="get the file again")
+    return DamagedData(
+        what, where=f"{path}:{line}", hint="correct the file, or put a whole one there"
+    )

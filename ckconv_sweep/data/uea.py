@@ -4,8 +4,8 @@ Data: `<data folder>/uea/<problem>/<problem>_TRAIN.ts` and `_TEST.ts`, put there
 (https://www.timeseriesclassification.com; Bagnall et al. 2018, arXiv:1811.00075). No checksums of
 them are published, so nothing is downloaded.
 
-Split: `validation_fraction` of the TRAIN file is held out by `split_seed`, stratified; the TEST
-file is the test split.
+Split: `validation_fraction` of the TRAIN file is held out by `split_seed`, stratified, and at least
+one sequence of every class that has two; the TEST file is the test split.
 
 Values: a missing value is the last one before it; where there is none, the training sequences'
 mean. Series are continued by their last value to the longest of both files. Mean and standard
@@ -50,7 +50,7 @@ def describe(data: UeaData, data_dir: Path | None = None) -> Description:
             f"{test_path.name} has {test.channels} and {len(test.classes)}: both must have the "
             "same",
             where=str(train_path.parent),
-            hint="get both files again",
+            hint="correct the two files, or put a pair that belongs together there",
         )
     return Description(
         name=data.name,
@@ -86,9 +86,9 @@ def _paths(data: UeaData, data_dir: Path | None) -> tuple[Path, Path]:
             raise ConfigError(
                 "this file is missing",
                 where=str(path),
-                hint=f"download {data.problem} in .ts format from {SITE} and put "
-                f"{paths[0].name} and {paths[1].name} into this folder, or name the folder above "
-                f"uea/ with --data-dir or {DATA_VARIABLE}",
+                hint=f"put {paths[0].name} and {paths[1].name} into this folder (the archives' "
+                f"problems are at {SITE}), or name the folder above uea/ with --data-dir or "
+                f"{DATA_VARIABLE}",
             )
     return paths
 

@@ -17,14 +17,19 @@ TARGETS = np.repeat(np.arange(10), 30)
     fraction=st.floats(0.0, 1.0, exclude_min=True, exclude_max=True),
     seed=st.integers(0, 2**63 - 1),
 )
-def test_both_sides_hold_every_class_and_together_every_sequence_once(targets, fraction, seed):
+def test_both_sides_hold_every_class_of_two_and_together_every_sequence_once(
+    targets, fraction, seed
+):
     targets = np.array(targets)
-    try:
-        kept, held_out = hold_out(targets, fraction, seed)
-    except ConfigError:
+    counts = np.bincount(targets)
+    if counts.max() < 2:
+        with pytest.raises(ConfigError, match="no sequence can be held out for validation"):
+            hold_out(targets, fraction, seed)
         return
+    kept, held_out = hold_out(targets, fraction, seed)
     assert sorted([*kept, *held_out]) == list(range(len(targets)))
-    assert set(targets[kept]) == set(targets[held_out]) == set(targets)
+    assert set(targets[kept]) == set(targets)
+    assert set(targets[held_out]) == set(np.flatnonzero(counts >= 2))
 
 
 def test_every_class_gives_the_same_share():
@@ -57,16 +62,23 @@ def test_the_global_generator_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("targets", "fraction"),
+    ("counts", "fraction", "held_out"),
     [
-        ([0, 0, 0, 1, 1, 1], 0.01),  # one sequence held out, two classes
-        ([0, 0, 0, 1, 1, 1], 0.99),  # none kept
-        ([0, 0, 0, 0, 1], 0.5),  # a class of one sequence
-        ([0] * 97 + [1] * 3, 0.05),  # room for both classes, but rounding leaves one out
+        ([3, 3], 0.01, [1, 1]),  # a share of none
+        ([3, 3], 0.99, [2, 2]),  # a share of all
+        ([4, 1], 0.5, [2, 0]),  # a class of one sequence
+        ([97, 3], 0.05, [5, 1]),  # of all sequences together it leaves the second class out
+        ([2] * 52, 0.2, [1] * 52),  # PigAirwayPressure of the UCR archive
+        ([292, 177, 10, 19, 2], 0.2, [58, 35, 2, 4, 1]),  # ECG5000
     ],
 )
-def test_a_fraction_that_leaves_a_class_empty_is_refused(targets, fraction):
-    with pytest.raises(ConfigError, match="leaves a class without a sequence") as error:
-        hold_out(np.array(targets), fraction, 0)
-    assert error.value.where == "data.validation_fraction"
-    assert f"{fraction} of {len(targets)}" in str(error.value)
+def test_of_every_class_that_has_two_sequences_each_side_gets_one(counts, fraction, held_out):
+    targets = np.repeat(np.arange(len(counts)), counts)
+    _, found = hold_out(targets, fraction, 0)
+    assert np.bincount(targets[found], minlength=len(counts)).tolist() == held_out
+
+
+def test_where_each_class_has_one_sequence_the_message_says_what_is_needed():
+    with pytest.raises(ConfigError, match="each of the 18 classes has one") as error:
+        hold_out(np.arange(18), 0.2, 0)
+    assert "two sequences of at least one class" in error.value.hint

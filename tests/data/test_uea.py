@@ -1,5 +1,7 @@
 """UEA problems, on small files of their format."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from pydantic import ValidationError
 
 from ckconv_sweep.config.data import UeaData
 from ckconv_sweep.data.uea import describe, forward_filled, load
-from ckconv_sweep.errors import ConfigError, DamagedData
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 
 from .small_files import UEA_HEADER, ts, write_uea
 
@@ -112,9 +114,29 @@ def test_a_file_that_is_missing_is_told_with_how_to_get_it(folder, name):
     assert "--data-dir" in error.value.hint
 
 
-def test_a_class_too_rare_to_be_held_out_is_told(folder):
-    with pytest.raises(ConfigError, match="leaves a class without a sequence"):
-        load(DATA.model_copy(update={"validation_fraction": 0.01}), folder)
+def test_a_rare_class_gives_one_sequence_to_each_side(folder):
+    """Of 16 series a share of 0.01 is none."""
+    task = load(DATA.model_copy(update={"validation_fraction": 0.01}), folder)
+    assert sorted(task.validation.targets.tolist()) == [0, 1]
+    assert set(task.train.targets.tolist()) == {0, 1}
+
+
+def test_no_message_about_the_users_own_files_speaks_of_a_download(folder):
+    said = []
+    path = folder / "uea" / "Tiny" / "Tiny_TEST.ts"
+    whole = path.read_text()
+    for content in (
+        whole.replace("@data\n", "@data\nx\n"),
+        whole.replace("true b a", "true b c"),
+        None,
+    ):
+        path.unlink() if content is None else path.write_text(content)
+        with pytest.raises(CkconvSweepError) as error:
+            load(DATA, folder)
+        said.append(f"{error.value} {error.value.hint}")
+    assert len(set(said)) == 3
+    for text in said:
+        assert not re.search("download|fetch|again", text), text
 
 
 @pytest.mark.parametrize("problem", ["../Tiny", "/Tiny", "a/b", "", "."])
