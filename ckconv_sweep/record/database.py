@@ -241,11 +241,21 @@ class Watched:
     def __init__(self, path: Path, storage: RDBStorage) -> None:
         self._path, self._storage = path, storage
         self._inode, self._size = _inode_and_size(path) or (0, 0)
+        self._lost: CannotWrite | None = None
         self._log: tuple[int, ...] = ()
         """Inodes of the write-ahead log and its index, once there was one."""
 
     def check(self) -> None:
-        """Raises CannotWrite if it is not the same file any more."""
+        """Raises CannotWrite if it is not the same file any more; once it was not, always."""
+        try:
+            if self._lost is None:
+                self._check()
+        except CannotWrite as error:
+            self._lost = error
+        if self._lost is not None:
+            raise self._lost
+
+    def _check(self) -> None:
         state = _inode_and_size(self._path)
         if state is not None and state[0] == self._inode and state[1] >= self._size:
             self._size = state[1]

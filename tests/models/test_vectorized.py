@@ -12,10 +12,9 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ckconv_sweep.config.build import build
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.documents import read
 from ckconv_sweep.config.model import ARCHITECTURES, ModelConfig
+from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.models.architectures import make_model
@@ -158,7 +157,7 @@ def test_a_member_at_other_times_and_rates_is_as_alone(
 
 
 def published(path: Path) -> tuple[Trial, Description]:
-    trial = build(Trial, read(path))
+    trial = read_trial(str(path))
     if trial.data.name == "uea":
         return trial, Description(name="uea", in_channels=6, length=100, outputs=4)
     return trial, describe(trial.data)

@@ -68,7 +68,7 @@ def test_every_published_trial_is_here() -> None:
 
 
 def text_of(trial: str) -> str:
-    return bundled.locate("trials", trial).read_text()
+    return bundled.locate(trial, "trials").read_text()
 
 
 @pytest.mark.parametrize("trial", SAVED)
