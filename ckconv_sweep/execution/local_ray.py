@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import logging
 import os
 import shutil
@@ -143,7 +142,6 @@ def _start(folder: Path, done: threading.Event, check: Callable[[], None]) -> No
     for attempt in range(1, TRIES + 1):
         starter = _Starter(folder / f"ray{attempt}", done)
         starter.start()
-        importlib.import_module("ckconv_sweep.execution.tune")  # meanwhile: a second by itself
         while not starter.answered.wait(0.1):
             check()
         if starter.error is None:

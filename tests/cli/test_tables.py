@@ -57,7 +57,10 @@ def uri(finished: Path) -> str:
 def test_mlflow_alone_gives_the_same_bytes_as_the_folder(format: str, uri: str, typed: Any) -> None:
     command = ("table", "small", "--format", format)
     alone = typed(*command, "--tracking-uri", uri, "--sweeps-dir", "nowhere")
-    assert alone == typed(*command)
+    # How many sequences were scored, and so the sampling error, is known beside the data alone.
+    here, error, _ = typed(*command).partition("val/accuracy 0.2847 on 144 sequences")
+    assert bool(error) == (format in ("terminal", "markdown", "latex"))
+    assert alone.rstrip() == here.removesuffix("% ").rstrip()
     command = ("compare", "small", "--trials", "--format", format)
     alone = typed(*command, "--tracking-uri", uri, "--sweeps-dir", "nowhere")
     assert alone == typed(*command)
