@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,20 @@ def note_in_ledger(folder: Path, epoch: Epoch) -> None:
 
 def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_each_text_once(state), buffer)
     content = buffer.getvalue()
     return Blobs(folder).put(f"{stem}-{digest(content)}.pt", content).name
+
+
+def _each_text_once(value: Any) -> Any:
+    """The same plain values and tensors, with one object for equal texts: the bytes of a pickle
+    depend on which of its texts are one object, and a file is named by its bytes."""
+    match value:
+        case str():
+            return sys.intern(value)
+        case dict():
+            return {_each_text_once(key): _each_text_once(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_each_text_once(item) for item in value)
+        case _:
+            return value

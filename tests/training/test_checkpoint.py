@@ -377,3 +377,16 @@ def test_a_ledger_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").mkdir()
     with pytest.raises(CannotWrite, match=r"ledger\.jsonl: cannot be written: Is a directory"):
         checkpoint.note_in_ledger(tmp_path, EPOCH)
+
+
+def test_equal_trials_and_weights_are_one_file_whichever_texts_are_one_object(
+    tmp_path: Path,
+) -> None:
+    def trial(together: bool) -> dict[str, Any]:
+        name = "".join(["a", "dam"])
+        return {"optimizer": name, "also": [name if together else "".join(["ad", "am"])]}
+
+    weights = {"kernel": torch.arange(3.0)}
+    first = checkpoint.save_best(tmp_path, trial(together=True), weights)
+    assert trial(together=True) == trial(together=False)
+    assert checkpoint.save_best(tmp_path, trial(together=False), weights) == first
