@@ -24,8 +24,8 @@ MOST_DEATHS = 3
 """How often a trial is started again after the process died that trained it; then it has failed."""
 
 MOST_FALSE_STARTS = 5
-"""How many seats in a row may die before they say a word, and how often a trial may be refused by
-the node that it was given to; then the sweep gives up."""
+"""How many seats in a row may die before they are ready, while no other one is there, and how often
+a trial may be refused by the node that it was given to; then the sweep gives up."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a seat is put in the place of one that did not start."""
@@ -90,8 +90,8 @@ class Desk:
         self.unfit = dict(unfit)
         self.error: Exception | None = None
         """What went wrong in the coordinator: the study cannot be written, say."""
-        self.said: dict[str, str] = {}
-        """What Ray said of a seat when it died, until that is told."""
+        self.last_words: dict[str, str] = {}
+        """What Ray said when a seat died, until that is told."""
         self._coordinator, self._data, self._at_a_time = coordinator, data, at_a_time
         self._packing = Packing[Hashable](places)
         self._drawn: dict[int, Assignment] = {}
@@ -151,7 +151,8 @@ class Desk:
         """What a seat has said; the orders that it is answered (`Seat.take`). None: it is to
         end."""
         here, gone = self._seats[seat], []
-        self._false_starts = 0
+        if any("ready" in one for one in said):
+            self._false_starts = 0
         with self._coordinator.together():
             for one in said:
                 attempt = one.get("attempt", "")
@@ -175,13 +176,13 @@ class Desk:
 
     def died(self, seat: str) -> None:
         """A seat's process is dead: its trials are started again, or have failed."""
-        said = self.said.pop(seat, "")
+        said = self.last_words.pop(seat, "")
         lost = self._seats.pop(seat, None)
         if lost is None:
             return
         if not lost.running:
             self._false_starts += 1
-            if self._false_starts > MOST_FALSE_STARTS:
+            if self._false_starts > MOST_FALSE_STARTS and not self._seats:
                 self._coordinator.stop(
                     ResourcesMissing(
                         f"no process that trains could be started: {self._false_starts} of them "
@@ -290,7 +291,7 @@ class Desk:
     def _show_places(self) -> None:
         if self._packing.places == 1:
             return
-        taken = sum(len(seat.running) for seat in self._seats.values())
+        taken = sum(min(len(seat.running), seat.places) for seat in self._seats.values())
         shown, now = (taken, len(self._packing.waiting)), time.monotonic()
         if self._shown == shown or now < self._shown_at + SHOW_SECONDS:
             return

@@ -230,7 +230,7 @@ class _Scheduler(_NotPickled, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         # Not by Tune's own `get_error`, which reads a copy of this file that is not there yet.
         path = trial.error_file
-        self._desk.said[trial.trial_id] = Path(path).read_text() if path else ""
+        self._desk.last_words[trial.trial_id] = Path(path).read_text() if path else ""
 
 
 class _Stops(_NotPickled, tune.Callback):

@@ -49,7 +49,7 @@ class Problem:
         return f"{self.what} ({self.todo})" if self.todo else self.what
 
 
-_TODO = {
+_REMEDIES = {
     r"out-of-date database schema": "make a copy of it, then run: mlflow db upgrade ADDRESS; if a "
     "newer MLflow wrote it, use that one",
     r"malformed|not a database|no SQLite database": "put a backup in its place, or take it away: "
@@ -72,7 +72,7 @@ def problem(error: BaseException, uri: str) -> Problem:
     """What is said of a call to MLflow that failed."""
     text = reason(error, uri)
     said = f"{getattr(error, 'error_code', '')} {text}"
-    todo = next((todo for pattern, todo in _TODO.items() if re.search(pattern, said)), "")
+    todo = next((todo for pattern, todo in _REMEDIES.items() if re.search(pattern, said)), "")
     todo = todo.replace("ADDRESS", without_password(uri))
     if local_database(uri) is not None:
         return Problem(f"cannot be used: {text}", todo)

@@ -104,7 +104,7 @@ def test_a_death_counts_for_the_trials_that_were_trained_and_not_for_one_that_wa
         else:
             # It tells again what it reads from its checkpoint.
             assert place.ask(seat, place.epoch(0, 1), place.epoch(0, 2)) == [1]
-        place.desk.said[seat] = "The actor died unexpectedly"
+        place.desk.last_words[seat] = "The actor died unexpectedly"
         place.desk.died(seat)
     first, second = place.study.trials()
     assert (first.outcome, first.reason, len(first.history)) == ("failed", "worker_died", 2)
@@ -119,7 +119,7 @@ def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_
     while place.coordinator.fatal is None:
         assert place.desk.seat_wanted() == 1
         pauses.append(place.desk.open("seat", 1))
-        place.desk.said["seat"] = "Traceback ...\nModuleNotFoundError: No module named 'torch'"
+        place.desk.last_words["seat"] = "Traceback ...\nModuleNotFoundError: No module named 'torch'"
         place.desk.died("seat")
     assert pauses == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0]
     assert isinstance(place.coordinator.fatal, ResourcesMissing)
@@ -129,6 +129,34 @@ def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_
     assert place.desk.seat_wanted() == 0
     assert place.desk.over
     assert place.study.trials() == []
+
+
+def test_seats_that_cannot_start_are_not_started_at_once_again_because_another_one_works(
+    place: Place,
+) -> None:
+    ready = {"ready": 1}
+    place.desk.open("works", 1)
+    assert place.ask("works", ready) == [0]
+    pauses = []
+    for _ in range(2 * desks.MOST_FALSE_STARTS):
+        assert place.desk.seat_wanted() == 1
+        pauses.append(place.desk.open("dies", 1))
+        assert place.ask("works") == []
+        place.desk.died("dies")
+    assert pauses[:6] == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert set(pauses[6:]) == {desks.LONGEST_PAUSE_SECONDS}
+    assert place.coordinator.fatal is None
+
+    place.desk.open("dies", 1)
+    assert place.ask("dies", ready) == [1]
+    place.desk.died("dies")
+    assert place.desk.open("dies", 1) == 0.0
+
+    place.desk.died("works")
+    for _ in range(desks.MOST_FALSE_STARTS + 1):
+        place.desk.died("dies")
+        place.desk.open("dies", 1)
+    assert isinstance(place.coordinator.fatal, ResourcesMissing)
 
 
 def test_a_seat_with_nothing_to_do_stays_while_another_may_lose_its_trial(place: Place) -> None:
