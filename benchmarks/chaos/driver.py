@@ -102,17 +102,24 @@ class Conditions:
     environment: Mapping[str, str] | None = None
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def forked(work: Callable[[], object], log: Path) -> Process:
     """A fork of this process that does the work, in a session of its own."""
     log.touch(mode=0o600)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python 3.12: of threads, which the child leaves alone
+        # A signal that comes at once waits until the fork hears it as itself, not as its parent.
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         return Process(pid, log)
     code = 1
     try:
         _as_if_new(log)
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         work()
         code = 0
     except SystemExit as end:
