@@ -47,6 +47,9 @@ from ckconv_sweep.sweep import driver
 AT_A_TIME = 2
 """Trials that run at a time."""
 
+AT_RISK = 2 * AT_A_TIME
+"""Trials of which a kill may cost epochs: to each place the next one may have been given already."""
+
 
 @dataclass
 class Process:
@@ -141,7 +144,7 @@ def command(arguments: Sequence[object], log: Path, conditions: Conditions) -> P
     def run() -> None:
         _without_ray(conditions.in_turn)
         if not conditions.digits:
-            _with_signs()
+            _with_signs(in_turn=conditions.in_turn)
         os.environ |= conditions.environment or {}
         if conditions.crash_at is not None:
             crash_points._counter = crash_points._Counter(conditions.crash_at)
@@ -212,8 +215,10 @@ def _without_ray(in_turn: bool) -> None:
     replaced.RayExecutor = functools.partial(_Threads, in_turn)
 
 
-def _with_signs() -> None:
-    """A task that is learned in milliseconds in the place of the data."""
+def _with_signs(*, in_turn: bool) -> None:
+    """A task that is learned in milliseconds in the place of the data. Checkpoints, which would be
+    rarer than the trials, come after some epochs, and in turn after each."""
+    seat.CHECKPOINT_SECONDS = 0.0 if in_turn else 0.02
     for module, name in ((driver, "load"), (seat, "task_of")):
         assert hasattr(module, name), name
         setattr(module, name, lambda *_: signs())

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chaos.driver import AT_A_TIME, Process
+from benchmarks.chaos.driver import AT_RISK, Process
 from benchmarks.chaos.state import State, in_mlflow
 from benchmarks.chaos.sweep import Sweep, pause
 from ckconv_sweep.training.checkpoint import checkpoints
@@ -66,7 +66,7 @@ def kill_driver(sweep: Sweep, draws: random.Random) -> int:
     driver = sweep.launched()
     pause(LONGEST_SESSION_SECONDS, draws)
     code = driver.kill()
-    sweep.allowed += AT_A_TIME * (code == -signal.SIGKILL)
+    sweep.allowed += AT_RISK * (code == -signal.SIGKILL)
     return _in_flight(sweep.look(), driver, -signal.SIGKILL)
 
 
@@ -88,7 +88,7 @@ def interrupt(*numbers: signal.Signals) -> Disturb:
         if code == 0 or "trials at a time" not in driver.said():
             sweep.look()  # it had ended, or had not begun
             return 0
-        sweep.allowed += AT_A_TIME
+        sweep.allowed += AT_RISK
         if code not in {128 + number for number in numbers}:
             sweep.breaks("wrong", f"{numbers} ended it with {code}: {driver.said()[-2000:]}")
         if time.monotonic() - sent > LONGEST_STOP_SECONDS:
@@ -116,7 +116,7 @@ def two_drivers(sweep: Sweep, draws: random.Random) -> int:
     refused = [driver for driver in drivers if driver.code == 75]
     for driver in left:
         driver.kill()
-    sweep.allowed += AT_A_TIME * len(left)
+    sweep.allowed += AT_RISK * len(left)
     state = sweep.look()
     if len(left) + len(refused) < len(drivers) - 1 or len(left) > 1:
         codes = [driver.code for driver in drivers]
@@ -135,7 +135,7 @@ def full_disk(sweep: Sweep, draws: random.Random) -> int:
     is first. A new study needs about 200 kB, and an epoch 25 kB of its log."""
     driver = sweep.launched(largest_file=draws.randint(150_000, 900_000))
     code = driver.wait()
-    sweep.allowed += AT_A_TIME * (code != 0)
+    sweep.allowed += AT_RISK * (code != 0)
     if code not in (0, 73):
         sweep.breaks("wrong", f"a full disk ended it with {code}: {driver.said()[-2000:]}")
     if code == 73 and "error: " not in driver.said():
@@ -152,7 +152,7 @@ def damaged_checkpoint(sweep: Sweep, draws: random.Random) -> int:
     _wait_for_epochs(sweep, driver, draws.randint(1, 4))  # so that there are checkpoints
     pause(0.1, draws)
     kept = driver.kill() != -signal.SIGKILL
-    sweep.allowed += AT_A_TIME * (not kept)
+    sweep.allowed += AT_RISK * (not kept)
     sweep.look()
     said = sweep.said().count("damaged: its SHA-256") - before
     if kept and said < expected:
@@ -192,7 +192,7 @@ def tracking(mode: str) -> Disturb:
             hit = driver.runs
             pause(LONGEST_SESSION_SECONDS, draws)
             if draws.random() < 0.5:
-                sweep.allowed += AT_A_TIME * (driver.kill() == -signal.SIGKILL)
+                sweep.allowed += AT_RISK * (driver.kill() == -signal.SIGKILL)
         finally:
             if draws.random() < 0.5:  # else it stays cut to the end of the session
                 server.set_mode("open")
@@ -214,7 +214,7 @@ def kill_driver_with_ray(sweep: Sweep, draws: random.Random) -> int:
     _wait_for_epochs(sweep, driver, draws.randint(0, 4))
     pause(0.5, draws)
     code = driver.kill()
-    sweep.allowed += AT_A_TIME * (code == -signal.SIGKILL)
+    sweep.allowed += AT_RISK * (code == -signal.SIGKILL)
     return _in_flight(sweep.look(), driver, -signal.SIGKILL)
 
 

@@ -9,12 +9,14 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.execution.seat import CHECKPOINT_SECONDS
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report.leaderboard import leaderboard
@@ -30,6 +32,8 @@ class State:
     records: dict[int, TrialRecord]
     finished: bool
     executed: Counter[Place]
+    trained_again: int
+    """Epochs beyond the second of them that a kill may cost."""
     contradictions: tuple[str, ...] = ()
     """What no driver leaves behind, a sentence each."""
 
@@ -46,28 +50,42 @@ class State:
     def ended(self) -> dict[int, TrialRecord]:
         return {n: r for n, r in self.records.items() if r.outcome != "running"}
 
-    @property
-    def trained_again(self) -> int:
-        return self.executed.total() - len(self.executed)
-
 
 def state_of(folder: SweepFolder) -> State:
     """What is on disk now; no driver runs."""
-    executed = Counter(
-        (int(path.parent.name), json.loads(line)["epoch"])
+    ledgers = {
+        int(path.parent.name): [json.loads(line) for line in path.read_text().splitlines()]
         for path in folder.root.glob("trials/*/ledger.jsonl")
-        for line in path.read_text().splitlines()
-    )
+    }
+    executed = Counter((n, line["epoch"]) for n, lines in ledgers.items() for line in lines)
+    again = sum(trained_again(lines) for lines in ledgers.values())
     if not folder.records.exists():
-        return State({}, False, executed)
+        return State({}, False, executed, again)
     with folder.records.open() as study:
         records = study.trials()
         return State(
             {r.number: r for r in records},
             is_finished(records, study.space),
             executed,
+            again,
             tuple(study.contradictions()),
         )
+
+
+def trained_again(ledger: Sequence[Mapping[str, Any]]) -> int:
+    """How many epochs of a trial were executed again, without those of the second before each
+    kill."""
+    again = 0
+    for i, line in enumerate(ledger):
+        before = ledger[i - 1]["epoch"] if i else 0
+        if (lost := before - line["epoch"] + 1) <= 0:
+            continue
+        seconds = 0.0
+        for one in reversed(ledger[i - lost : i - 1]):  # the last may have been killed in its save
+            seconds += one["metrics"]["time/epoch_seconds"]
+            lost -= seconds < CHECKPOINT_SECONDS
+        again += lost
+    return again
 
 
 def result_of(folder: SweepFolder) -> tuple[dict[int, Any], str]:

@@ -16,7 +16,7 @@ class Epoch:
 
     `number` counts from 1; `metrics` holds `val/accuracy`, `time/epoch_seconds`, ...;
     `timestamp_ms` is the time of its end since 1970; `checkpoint` the name of the file that was
-    safe on disk before this epoch was reported, empty where none is kept.
+    safe on disk before this epoch was reported, empty where it has none.
     """
 
     number: int

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ckconv_sweep.config.history import Epoch
@@ -225,6 +225,7 @@ class Desk:
                     "trial": given.trial.model_dump_json(),
                     "folder": str(given.folder),
                     "data": self._data.of(given.trial.data),
+                    "recorded": [asdict(epoch) for epoch in given.recorded],
                 }
             )
         self._show_places()

@@ -26,6 +26,8 @@ class Assignment:
     folder: Path
     attempt: str
     """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
+    recorded: tuple[Epoch, ...] = ()
+    """What is known of it already."""
 
 
 class Work(Protocol):

@@ -15,7 +15,7 @@ import gc
 import os
 import threading
 import traceback
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,11 @@ IDLE_SECONDS = 0.5
 BUSY_SECONDS = 10.0
 """How often one without asks whether it shall go on, where no epoch ends meanwhile."""
 
+CHECKPOINT_SECONDS = 1.0
+"""How much of a trial may be lost with its process, beside the epoch that is being trained. A
+checkpoint is a file that is written through to the disk: of short epochs it would take a part of
+the time that is seen."""
+
 
 @dataclass(eq=False)
 class _Place:
@@ -50,6 +55,8 @@ class _Place:
     """Trials with the same one share a pack."""
     data: Identity | None
     """Of what it must be trained on, if that is known."""
+    recorded: list[Epoch]
+    """What the study has of it, or is told."""
     member: Member | None = None
     pack: Pack | None = None
     warnings: list[str] = field(default_factory=list)
@@ -95,7 +102,7 @@ class Seat:
 
     def take(self, orders: Mapping[str, Any]) -> None:
         """What the driver answers: attempts that are `gone`, ended or not, and `new` ones, each
-        with its trial as JSON, its folder and the identity of its data."""
+        with its trial as JSON, its folder, the identity of its data and its recorded epochs."""
         new = [self._place(**asked) for asked in orders["new"]]
         with self._changed:
             for attempt in orders["gone"]:
@@ -114,11 +121,19 @@ class Seat:
             said, self._said = self._said, []
         return said
 
-    def _place(self, attempt: str, trial: str, folder: str, data: Identity | None) -> _Place:
+    def _place(
+        self,
+        attempt: str,
+        trial: str,
+        folder: str,
+        data: Identity | None,
+        recorded: Iterable[Mapping[str, Any]],
+    ) -> _Place:
         from ckconv_sweep.training.shape import shape_key
 
         asked, where = Trial.model_validate_json(trial), Path(folder)
-        return _Place(attempt, asked, where, Lease(where, attempt), shape_key(asked), data)
+        epochs = [Epoch(**epoch) for epoch in recorded]
+        return _Place(attempt, asked, where, Lease(where, attempt), shape_key(asked), data, epochs)
 
     # The thread that trains
 
@@ -202,6 +217,8 @@ class Seat:
             warn=place.warnings.append,
             guard=place.lease.check,
             allow_data_change=self._allow_data_change,
+            recorded=place.recorded,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
         )
         place.digest = task.identity["digest"]
         self._say(place, *(self._told(place, epoch) for epoch in member.history))
@@ -298,6 +315,8 @@ class Seat:
         place.member = place.pack = None
 
     def _told(self, place: _Place, epoch: Epoch) -> dict[str, Any]:
+        if epoch.number > len(place.recorded):
+            place.recorded.append(epoch)
         told = said_of(epoch, list(place.warnings), place.digest)
         place.warnings.clear()
         return told

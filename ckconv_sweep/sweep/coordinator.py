@@ -153,6 +153,7 @@ class Coordinator:
                 trial=trial,
                 folder=self._study.folder.trial(number),
                 attempt=f"{self._sessions.number}:{time.time_ns()}",
+                recorded=tuple(record.history),
             )
         return None
 

@@ -58,4 +58,5 @@ def train(
         if isinstance(outcome, TrialFailed):
             raise outcome
         report(member.keep())
-    return member.finish().to(device)
+    member.finish()
+    return member.model().to(device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,17 @@ class Member:
         folder: Path | None,
         guard: Callable[[], None],
         data: Identity,
+        warn: Callable[[str], None],
+        recorded: Sequence[Epoch],
+        checkpoint_seconds: float,
     ) -> None:
-        """The model gives the weights to begin with."""
+        """The model gives the weights to begin with; the other arguments: see `open`."""
         self.trial, self.folder, self.history = trial, folder, list[Epoch]()
-        self._data = data
+        self._data, self._warn, self._recorded = data, warn, recorded
+        self._differing = set[int]()
+        """Epochs whose weights here are not those of which the record tells."""
+        self._checkpoint_seconds = checkpoint_seconds
+        self._kept_at = self._saved_at = time.monotonic()
         self.trained: Trained | None = None
         """What a pack has made of it and nobody has kept yet."""
         self._description, self._guard = description, guard
@@ -85,6 +93,8 @@ class Member:
         warn: Callable[[str], None] = lambda message: None,
         guard: Callable[[], None] = lambda: None,
         allow_data_change: bool = False,
+        recorded: Sequence[Epoch] = (),
+        checkpoint_seconds: float = 0.0,
     ) -> Member:
         """A trial at its beginning, or after the newest whole checkpoint in its folder.
 
@@ -92,9 +102,13 @@ class Member:
             trial: the settings.
             task: what it will be trained on.
             folder: of its checkpoints; made if need be. Without one nothing is written.
-            warn: hears of each checkpoint that is damaged.
+            warn: hears of each checkpoint that is damaged, and of an epoch that differs from the
+                recorded one.
             guard: called before anything is written; what it raises ends that.
             allow_data_change: also continue from a checkpoint that was trained on other data.
+            recorded: the epochs that somebody has recorded, from the first. Those after the
+                checkpoint are trained again, and stay what was recorded.
+            checkpoint_seconds: how long epochs may go on without a checkpoint; 0: each has one.
 
         Raises:
             OutOfMemory: the host has no room.
@@ -119,7 +133,17 @@ class Member:
                     if not allow_data_change:
                         raise
                     raise TrialFailed(f"its checkpoint does not fit these data: {error}") from None
-        member = cls(trial, task.description, model, folder, guard, task.identity if folder else {})
+        member = cls(
+            trial,
+            task.description,
+            model,
+            folder,
+            guard,
+            task.identity if folder else {},
+            warn,
+            recorded,
+            checkpoint_seconds,
+        )
         if state is not None:
             member._restore(state)
         return member
@@ -137,37 +161,70 @@ class Member:
     def keep(self) -> Epoch:
         """Make the epoch that was trained part of the trial; returns it as it is to be reported.
 
-        With a folder it is safe in a checkpoint there first.
+        With a folder it is safe in a checkpoint there first, if one is due.
 
         Raises:
             CannotWrite: the checkpoint cannot be written.
         """
         assert self.trained is not None
         epoch, self.rows, self.trained = self.trained.epoch, self.trained.rows, None
-        self.history.append(epoch)
+        self.history.append(self._as_recorded(epoch))
         rows = {name: row.cpu() for name, row in self.rows.items()}
-        if best(self.history, self.trial.metric).number == epoch.number:
+        own = [e for e in self.history if e.number not in self._differing]
+        if own and best(own, self.trial.metric).number == epoch.number:
             self._best_weights = self._state_dict(rows)
         if self.folder is not None:
             self._guard()
             checkpoint.note_in_ledger(self.folder, epoch)
             crash_point("epoch.trained")
-            name = checkpoint.save(self.folder, epoch.number, self._state(rows))
-            self.history[-1] = replace(epoch, checkpoint=name)
-            crash_point("epoch.saved")
+            if self._is_due():
+                name = checkpoint.save(self.folder, epoch.number, self._state(rows))
+                self.history[-1] = replace(self.history[-1], checkpoint=name)
+                self._saved_at = time.monotonic()
+                crash_point("epoch.saved")
+            self._kept_at = time.monotonic()
         return self.history[-1]
 
-    def finish(self) -> SequenceModel:
-        """Once it has ended: write its best weights, and the model with them, on the CPU.
+    def _as_recorded(self, epoch: Epoch) -> Epoch:
+        """An epoch that was trained again stays what was recorded of it."""
+        if epoch.number > len(self._recorded):
+            return epoch
+        recorded = self._recorded[epoch.number - 1]
+        if differing := [
+            name
+            for name, value in epoch.metrics.items()
+            if not name.startswith("time/") and recorded.metrics.get(name) != value
+        ]:
+            if not self._differing:
+                name = differing[0]
+                self._warn(
+                    f"epoch {epoch.number}, trained again, is not the recorded one: {name} "
+                    f"{epoch.metrics[name]!r}, recorded {recorded.metrics.get(name)!r}; the record "
+                    "stays, and these weights are not kept as the best"
+                )
+            self._differing.add(epoch.number)
+        return replace(recorded, checkpoint="")
+
+    def _is_due(self) -> bool:
+        """Whether one more epoch as long as this might be one without a checkpoint for too long."""
+        now = time.monotonic()
+        return (now - self._saved_at) + (now - self._kept_at) >= self._checkpoint_seconds
+
+    def finish(self) -> None:
+        """Once it has ended: write its best weights, if there are any of a recorded epoch.
 
         Raises:
             CannotWrite: they cannot be written.
         """
         if self.folder is not None:
             self._guard()
-            checkpoint.save_best(
-                self.folder, self.trial.model_dump(mode="json"), self._best_weights, self._data
-            )
+            if self._best_weights:
+                checkpoint.save_best(
+                    self.folder, self.trial.model_dump(mode="json"), self._best_weights, self._data
+                )
+
+    def model(self) -> SequenceModel:
+        """With its best weights, on the CPU."""
         model = make_model(self.trial.model, self._description, None)
         model.load_state_dict(self._best_weights)
         return model
@@ -179,7 +236,7 @@ class Member:
 
     def _state(self, rows: Rows) -> dict[str, Any]:
         """Everything that the next epoch depends on and that does not follow from the trial."""
-        return {
+        state = {
             "trial": self.trial.model_dump(mode="json"),
             "data": dict(self._data),
             "model": self._state_dict(rows),
@@ -190,6 +247,7 @@ class Member:
                 for e in self.history
             ],
         }
+        return state | ({"differing": sorted(self._differing)} if self._differing else {})
 
     def _restore(self, state: dict[str, Any]) -> None:
         optimizer = state["optimizer"]
@@ -206,6 +264,7 @@ class Member:
                 where=str(self.folder),
             ) from None
         self._best_weights = state["best_weights"]
+        self._differing = set(state.get("differing", ()))
         assert self.folder is not None
         names = {number: path.name for number, path in checkpoint.checkpoints(self.folder)}
         epochs = [Epoch(**epoch) for epoch in state["history"]]

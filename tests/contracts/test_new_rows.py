@@ -305,7 +305,7 @@ def test_trials_with_a_new_row_train_in_a_pack_as_alone(add: Callable[[], Blocks
         for member in members:
             model, epochs = run(member.trial, task=task)
             assert in_hex(epochs) == in_hex(member.history)
-            assert equal(model, member.finish())
+            assert equal(model, member.model())
             assert member.trial.metric.name in epochs[0].metrics
     plain = run(trial_of(text_of({}, 4)))[1]
     assert (in_hex(epochs) == in_hex(plain)) == (add is data_set)  # the task is that of `run`

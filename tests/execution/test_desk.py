@@ -119,7 +119,9 @@ def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_
     while place.coordinator.fatal is None:
         assert place.desk.seat_wanted() == 1
         pauses.append(place.desk.open("seat", 1))
-        place.desk.last_words["seat"] = "Traceback ...\nModuleNotFoundError: No module named 'torch'"
+        place.desk.last_words["seat"] = (
+            "Traceback ...\nModuleNotFoundError: No module named 'torch'"
+        )
         place.desk.died("seat")
     assert pauses == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0]
     assert isinstance(place.coordinator.fatal, ResourcesMissing)
@@ -157,6 +159,21 @@ def test_seats_that_cannot_start_are_not_started_at_once_again_because_another_o
         place.desk.died("dies")
         place.desk.open("dies", 1)
     assert isinstance(place.coordinator.fatal, ResourcesMissing)
+
+
+def test_a_trial_that_is_handed_out_again_comes_with_what_the_study_has_of_it(
+    place: Place,
+) -> None:
+    place.desk.open("a", 1)
+    (new,) = place.desk.heard("a", [{"ready": 1}])["new"]  # type: ignore[index]
+    assert new["recorded"] == []
+    place.attempts[0] = new["attempt"]
+    said = place.epoch(0, 1)
+    assert place.ask("a", said) == []
+    place.desk.died("a")
+    place.desk.open("b", 1)
+    (new,) = place.desk.heard("b", [{"ready": 1}])["new"]  # type: ignore[index]
+    assert [Epoch(**epoch) for epoch in new["recorded"]] == [Epoch(**said["epoch"])]
 
 
 def test_a_seat_with_nothing_to_do_stays_while_another_may_lose_its_trial(place: Place) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Brought:
         folder: Path,
         attempt: str | None = None,
         data: Any = None,
+        recorded: Sequence[Epoch] = (),
     ) -> None:
         self.driver, self.folder = driver, folder
         self.attempt = attempt or f"1:{len(driver.said)}"
@@ -61,6 +63,7 @@ class Brought:
             "trial": asked.model_dump_json(),
             "folder": str(folder),
             "data": data,
+            "recorded": [asdict(epoch) for epoch in recorded],
         }
         driver.seat.take({"new": [new], "gone": []})
         self.epochs: list[Epoch] = []
@@ -146,14 +149,14 @@ def test_a_trial_that_leaves_keeps_the_epochs_that_were_said_and_disturbs_nobody
     assert one.to_its_end() == {"ended": True}
     assert in_hex(one.epochs) == alone(stays)
     ledger = (tmp_path / "1" / "ledger.jsonl").read_text().splitlines()
-    assert 1 <= len(ledger) < ENDLESS
-    assert checkpoint.checkpoints(tmp_path / "1")[-1][0] == len(ledger)
+    assert len(other.epochs) <= len(ledger) < ENDLESS
     assert other.is_gone()
 
 
-def test_a_trial_that_is_brought_again_goes_on_after_its_last_epoch(
-    driver: Driver, tmp_path: Path
+def test_a_trial_that_is_brought_again_goes_on_after_its_last_checkpoint(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(seat, "CHECKPOINT_SECONDS", 0.0)
     asked = trial(1, 20)
     first = Brought(driver, asked, tmp_path / "0")
     first.next_epoch()
@@ -163,6 +166,31 @@ def test_a_trial_that_is_brought_again_goes_on_after_its_last_epoch(
     ledger = (tmp_path / "0" / "ledger.jsonl").read_text().splitlines()
     assert len(ledger) - 20 <= 1
     assert first.is_gone()
+
+
+def test_what_the_study_has_of_a_trial_without_a_checkpoint_is_compared_with_what_is_trained_again(
+    driver: Driver, tmp_path: Path
+) -> None:
+    asked = trial(1, 6)
+    first = Brought(driver, asked, tmp_path / "0")
+    for _ in range(3):
+        first.next_epoch()
+    recorded = list(first.epochs)
+    first.leave()
+    assert first.is_gone()
+    assert checkpoint.checkpoints(tmp_path / "0") == []
+
+    again = Brought(driver, asked, tmp_path / "0", recorded=recorded)
+    assert again.to_its_end() == {"ended": True}
+    assert in_hex(again.epochs) == alone(asked)
+    assert again.epochs[:3] == recorded
+
+    other = [replace(recorded[0], metrics=recorded[0].metrics | {"train/loss": 9.0}), *recorded[1:]]
+    differs = Brought(driver, asked, tmp_path / "1", recorded=other)
+    (warning,) = differs.next()["warnings"]
+    assert warning.startswith("epoch 1, trained again, is not the recorded one: train/loss ")
+    assert differs.to_its_end() == {"ended": True}
+    assert differs.epochs[0].metrics["train/loss"] == 9.0
 
 
 def test_a_trial_that_diverges_fails_alone(driver: Driver, tmp_path: Path) -> None:

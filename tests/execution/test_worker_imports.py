@@ -28,7 +28,7 @@ seat.setup({{
 }})
 import json
 trial = read_space("quickstart", ["training.epochs=4"]).trial.model_dump_json()
-new = {{"attempt": "1:1", "trial": trial, "folder": sys.argv[1], "data": None}}
+new = {{"attempt": "1:1", "trial": trial, "folder": sys.argv[1], "data": None, "recorded": []}}
 seat.answer(json.dumps({{"new": [new], "gone": []}}))
 told = []
 while not told or "ended" not in told[-1]:

@@ -85,7 +85,7 @@ def test_members_train_as_alone_and_are_scored_by_every_metric_of_the_task(name:
     for member in members:
         model, epochs = run(member.trial, task=task)
         assert in_hex(epochs) == in_hex(member.history)
-        assert equal(model, member.finish())
+        assert equal(model, member.model())
         best = min(epochs, key=lambda epoch: epoch.metrics["val/loss"]).metrics
         scores = evaluate(model, task.validation, kind)
         assert scores == {score: best[f"val/{score}"] for score in scored_by(kind)}

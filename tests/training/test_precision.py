@@ -44,7 +44,7 @@ def test_in_bfloat16_members_train_as_alone() -> None:
         for trial, member in zip(trials, members, strict=True):
             model, epochs = run(trial, task=TASK)
             assert in_hex(epochs) == in_hex(member.history)
-            assert equal(model, member.finish())
+            assert equal(model, member.model())
 
 
 def test_bfloat16_changes_what_a_trial_becomes_and_tf32_on_a_cpu_nothing() -> None:

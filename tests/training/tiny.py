@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from hypothesis import settings
+from torch import Tensor
 
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.history import Epoch
@@ -76,7 +77,10 @@ def in_hex(epochs: list[Epoch]) -> list[dict[str, str]]:
 
 def equal(one: SequenceModel, other: SequenceModel) -> bool:
     """Whether all weights are the same to the last bit."""
-    first, second = one.state_dict(), other.state_dict()
+    return equal_weights(one.state_dict(), other.state_dict())
+
+
+def equal_weights(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
