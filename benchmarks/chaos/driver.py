@@ -48,7 +48,7 @@ AT_A_TIME = 2
 """Trials that run at a time."""
 
 AT_RISK = 2 * AT_A_TIME
-"""Trials of which a kill may cost epochs: to each place the next one may have been given already."""
+"""Trials of which a kill may cost epochs: each place may have been given the next one already."""
 
 
 @dataclass
