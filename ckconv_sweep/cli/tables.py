@@ -55,6 +55,8 @@ Sort = Annotated[
     ),
 ]
 Top = Annotated[int | None, typer.Option(metavar="N", min=1, help="Show only the first N rows.")]
+MOST_ROWS = 1000
+"""A terminal is shown no more without --top: nobody reads them, and they take seconds."""
 Columns = Annotated[
     str | None,
     typer.Option(
@@ -150,7 +152,8 @@ def table(
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")
-    _show(chosen, format, title=name, settings=list(space.parameters()), notes=notes)
+    settings = list(space.parameters())
+    _show(chosen, format, title=name, settings=settings, notes=notes, all_rows=top is not None)
 
 
 def compare(
@@ -200,7 +203,7 @@ def compare(
     notes = reservations(results)
     if not trials and INTERVAL[0] in chosen:
         notes.append("95 %: interval of the best, for its number of validation sequences (Wilson)")
-    _show(chosen, format, title=title, settings=settings, notes=notes)
+    _show(chosen, format, title=title, settings=settings, notes=notes, all_rows=top is not None)
 
 
 def _selection(
@@ -262,15 +265,19 @@ def _show(
     title: str,
     settings: Sequence[str],
     notes: Sequence[str],
+    all_rows: bool = False,
 ) -> None:
-    """`notes` are for a person: programs get the table alone."""
+    """`notes` are for a person: programs get the table alone, and all rows."""
     from ckconv_sweep.cli import words
     from ckconv_sweep.report.latex import to_latex
     from ckconv_sweep.report.render import FOR_PROGRAMS, shortened, to_markdown, to_terminal
 
     if format is Format.terminal:
-        console = words.console()
-        console.print(to_terminal(rows, title=title, settings=settings, width=console.width))
+        console, first = words.console(), rows if all_rows else rows.head(MOST_ROWS)
+        if len(first) < len(rows):
+            cut = f"the first {len(first):,} of {len(rows):,} rows: --top {len(rows)} shows all"
+            notes = [cut, *notes]
+        console.print(to_terminal(first, title=title, settings=settings, width=console.width))
         for note in notes:
             console.print(note, soft_wrap=True)
         return

@@ -6,7 +6,9 @@ most of the time of `status`, `table` and a resume.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import gc
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -49,7 +51,7 @@ class FrozenTrials:
         return self._known[trial_id]
 
     def _read(self, *, after: int | None, and_these: list[int]) -> None:
-        with self._engine.connect() as connection:
+        with without_collection(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # all tables as they are at one moment
 
             def rows(model: Any, *names: str) -> Iterator[Any]:
@@ -106,6 +108,19 @@ class FrozenTrials:
                     intermediate_values=reported[trial_id],
                     trial_id=trial_id,
                 )
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Nothing that is made inside becomes garbage. Of the reading of 10,000 trials, looking for
+    some would be a third."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @lru_cache(maxsize=1000)

@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ckconv_sweep.record.trials import TrialRecord, listed
+
 if TYPE_CHECKING:  # Optuna
     from ckconv_sweep.record.study import Study
-    from ckconv_sweep.record.trials import TrialRecord
 
 NOTE = "data"
 
@@ -57,7 +58,7 @@ def on_other_data(records: Iterable[TrialRecord]) -> dict[str, list[int]]:
 def in_words(others: Mapping[str, list[int]]) -> list[str]:
     """A sentence for each digest of `on_other_data`."""
     return [
-        f"trained on other data than the newest trials: {', '.join(map(str, numbers))} (digest "
+        f"trained on other data than the newest trials: {listed(numbers)} (digest "
         f"{digest}); their numbers cannot be compared with those of the others"
         for digest, numbers in others.items()
     ]

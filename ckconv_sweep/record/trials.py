@@ -63,3 +63,10 @@ def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:
 def next_position(records: Iterable[TrialRecord]) -> int:
     """How many trials the sampler has drawn, those that were rejected included."""
     return 1 + max((r.position for r in records if r.position is not None), default=-1)
+
+
+def listed(numbers: Sequence[int], most: int = 10) -> str:
+    """Trials by their numbers, for a sentence: the first of them where there are many."""
+    first = ", ".join(map(str, numbers[:most]))
+    others = len(numbers) - most
+    return first if others <= 0 else f"{first} and {others:,} other{'s' * (others > 1)}"

@@ -10,7 +10,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.record import trained_data
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, listed
 from ckconv_sweep.record.versions import noted
 from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
@@ -50,10 +50,7 @@ class Results:
             source=str(folder.root),
             notes=(
                 *in_words(on_other_data(records)),
-                *(
-                    f"trial {number}: its record was changed after it had ended, see doctor"
-                    for number in study.changed_trials()
-                ),
+                *_changed(study.changed_trials()),
             ),
             versions=noted(study),
             sequences=scored_sequences(study.space, trained_data.noted(study.notes())),
@@ -63,3 +60,14 @@ class Results:
         """The sweep in a few numbers."""
         of_records = summarize(self.name, self.records, self.space, held=False)
         return replace(of_records, state=self.state)
+
+
+def _changed(numbers: Sequence[int]) -> list[str]:
+    if not numbers:
+        return []
+    whose = (
+        f"trial {numbers[0]}: its record was"
+        if len(numbers) == 1
+        else (f"trials {listed(numbers)}: their records were")
+    )
+    return [f"{whose} changed after the end, see doctor"]

@@ -103,6 +103,18 @@ def test_rows_are_filtered_sorted_and_cut(typed: Any) -> None:
     assert "no trial of 3 matches" in typed("table", "small", *two)
 
 
+def test_a_terminal_is_shown_the_first_rows_of_very_many_and_is_told_how_many_follow(
+    typed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckconv_sweep.cli.tables.MOST_ROWS", 2)
+    said = typed("table", "small")
+    assert "the first 2 of 3 rows: --top 3 shows all" in said
+    whole = typed("table", "small", "--top", 3)
+    assert len(whole.splitlines()) == len(said.splitlines())  # one row more, and one note less
+    assert "rows: --top" not in whole
+    assert len(rows(typed("table", "small", "--format", "json"))) == 3
+
+
 def test_columns_of_other_metrics_and_of_parameters_can_be_asked_for(
     typed: Any, finished: Path
 ) -> None:
