@@ -7,20 +7,17 @@ folder that knows only the ones before it; doctor looks at what a sweep left.
 For Python and notebooks: `from ckconv_sweep import launch, resume, train, Sweep`.
 """
 
-from __future__ import annotations
-
-import importlib
-import warnings
-from typing import Any
-
 __version__ = "0.1.0"
 __all__ = ["Best", "Run", "Sweep", "launch", "resume", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """These are imported when they are asked for, so that the command line starts at once. Type
     checkers read `__init__.pyi`."""
     if name in __all__:
+        import importlib
+        import warnings
+
         module = "api" if name in ("Best", "Sweep") else "start"
         with warnings.catch_warnings():
             # Optuna imports progress bars, which miss their widgets in many a notebook.

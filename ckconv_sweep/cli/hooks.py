@@ -187,10 +187,8 @@ def at_the_end(line: str | None, folder: SweepFolder, metric: Metric) -> Iterato
         code, failed = 1, True
         raise
     finally:
-        if began.it_did:
-            with contextlib.suppress(KeyboardInterrupt):
-                if problem := command.run(_how_it_ended(folder, code, failed)):
-                    typer.echo(problem, err=True)
+        if began.it_did and (problem := command.run(_how_it_ended(folder, code, failed))):
+            typer.echo(problem, err=True)
 
 
 def _how_it_ended(folder: SweepFolder, code: int, failed: bool) -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from ckconv_sweep.record.events import Event
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.trials import TrialRecord
+    from ckconv_sweep.sweep.interruption import Interruption
 
 _PAUSE_SECONDS = 1.0
 
@@ -35,11 +33,16 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     _wait_for_study(SweepFolder.of(sweeps_dir, name))
     folder = SweepFolder.existing(sweeps_dir, name)
     if folder.records.holder() is not None:
+        from ckconv_sweep.sweep.interruption import Interrupted, Interruption
+
         try:
-            _look_on(folder)
-        except KeyboardInterrupt:
+            # Not from within SQLAlchemy's callbacks, where Python would swallow it.
+            with Interruption().caught() as interruption, interruption.shielded():
+                while _budget_changed(folder, interruption):
+                    pass
+        except Interrupted as interrupted:
             typer.echo(f"{name} is still running; watch it again with: {command('watch', folder)}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(interrupted.exit_code) from None
     status(name, sweeps_dir=sweeps_dir)
     typer.echo(f"  all its trials: {command('table', folder)}")
 
@@ -54,15 +57,7 @@ def _wait_for_study(folder: SweepFolder) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _look_on(folder: SweepFolder) -> None:
-    """Until no driver holds the sweep any more. Raises KeyboardInterrupt after a Ctrl-C, but not
-    from within SQLAlchemy's callbacks, where Python would swallow it."""
-    with _interrupts() as asked_to_end:
-        while _budget_changed(folder, asked_to_end):
-            pass
-
-
-def _budget_changed(folder: SweepFolder, asked_to_end: threading.Event) -> bool:
+def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     """Look on until no driver holds the sweep any more, or it was extended."""
     from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.config.grid import most_trials
@@ -90,20 +85,10 @@ def _budget_changed(folder: SweepFolder, asked_to_end: threading.Event) -> bool:
                         view.hear(event)
                 if study.note("space") != written:
                     return True
-                if held and asked_to_end.wait(_PAUSE_SECONDS):
-                    raise KeyboardInterrupt
+                for _ in range(10 * held):
+                    interruption.check()
+                    time.sleep(_PAUSE_SECONDS / 10)
     return False
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Is set by a Ctrl-C, and nothing else happens."""
-    came = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.set())
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class News:

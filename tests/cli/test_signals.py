@@ -7,7 +7,9 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from benchmarks.chaos.driver import Conditions, command
 from benchmarks.chaos.state import trained_again
 
-from .commands import PROGRAM, ckconv_sweep, ended, environment
+from .commands import NOBODY, PROGRAM, REPOSITORY, ckconv_sweep, ended, environment
 
 
 def launched(here: Path, *options: str) -> subprocess.Popen[str]:
@@ -222,3 +224,97 @@ def test_ctrl_c_while_ray_starts_ends_the_launch_and_leaves_no_trace(here: Path)
         time.sleep(0.1)
     assert left == set()
     assert not (here / "sweeps" / "small").exists()
+
+
+AT_AN_IMPORT = """
+import os, sys
+from ckconv_sweep.__main__ import main
+wanted, number = sys.argv.pop(1), int(sys.argv.pop(1))
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            os.kill(os.getpid(), number)
+sys.meta_path.insert(0, Finder())
+main()
+"""
+TRAIN = ("train", "trial.yaml", "--set=training.epochs=100000", "--tracking-uri", NOBODY)
+
+
+@pytest.mark.fault("driver-sigint")
+@pytest.mark.fault("driver-sigterm")
+@pytest.mark.parametrize(
+    ("module", "number", "arguments"),
+    [
+        ("typer", signal.SIGINT, TRAIN),
+        ("pydantic", signal.SIGHUP, ("validate", "small.yaml")),
+        ("numpy._core.printoptions", signal.SIGINT, TRAIN),  # what NumPy then does ends in an error
+        ("torch._C", signal.SIGTERM, TRAIN),
+        ("torch", signal.SIGINT, ("launch", "small.yaml")),
+        ("sklearn.utils._openmp_helpers", signal.SIGINT, TRAIN),  # in a session that hears signals
+    ],
+)
+def test_a_signal_while_a_module_is_imported_is_one_line_and_its_exit_code(
+    module: str, number: signal.Signals, arguments: tuple[str, ...], here: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_AN_IMPORT, module, str(int(number)), *arguments],
+        cwd=here,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 128 + number
+    if done.stdout:
+        assert done.stdout.splitlines()[-1].startswith("stopped: every finished epoch is kept in ")
+        assert done.stderr == ""
+    else:
+        assert done.stderr == f"stopped by {number.name}\n"
+
+
+def hears_signals(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM, which Python itself has not."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) & 1 << signal.SIGTERM - 1)
+
+
+@pytest.mark.fault("driver-sigint")
+@pytest.mark.fault("driver-sigterm")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_of_train_is_one_line_and_its_exit_code(
+    number: signal.Signals, here: Path
+) -> None:
+    for seconds in (0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.3, 2.0, 3.0):
+        with subprocess.Popen(
+            [sys.executable, "-m", "ckconv_sweep", *TRAIN],
+            cwd=here,
+            env=environment(PYTHONPATH=str(REPOSITORY)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            while not hears_signals(process.pid):
+                time.sleep(0.001)
+            time.sleep(seconds)
+            process.send_signal(number)
+            said, complaint = process.communicate(timeout=30)
+        assert process.returncode == 128 + number, (seconds, complaint)
+        assert "Traceback" not in said + complaint, seconds
+        last = (said.splitlines() or [complaint])[-1]
+        assert last.startswith(("stopped: ", f"stopped by {number.name}\n")), (seconds, last)
+
+
+def test_signals_are_heard_before_anything_else_is_imported() -> None:
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"ckconv-sweep": "ckconv_sweep.__main__:main"}
+    look = "import ckconv_sweep.__main__, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", look],
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "ckconv_sweep.signals" in loaded
+    assert not {"typing", "typer", "importlib", "ckconv_sweep.cli"} & set(loaded)

@@ -142,7 +142,10 @@ def half_run(folder: Path):  # type: ignore[no-untyped-def]
         yield session
 
 
-def test_ctrl_c_ends_the_looking_and_leaves_the_sweep_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_looking_and_leaves_the_sweep_alone(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     with half_run(tmp_path) as session:
         process = subprocess.Popen(
             [PROGRAM, "watch", "sweep"],
@@ -155,9 +158,9 @@ def test_ctrl_c_ends_the_looking_and_leaves_the_sweep_alone(tmp_path: Path) -> N
         assert process.stdout is not None
         first = process.stdout.readline()
         before = session.study.trials()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, complaint = process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == 128 + number
         assert complaint == ""
         assert re.match(r"\S+ [01] of 5 trials ended; a line for each follows$", first)
         assert said == "sweep is still running; watch it again with: ckconv-sweep watch sweep\n"
