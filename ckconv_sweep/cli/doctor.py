@@ -12,7 +12,7 @@ from ckconv_sweep.cli.look import Json
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, SweepsDir, TrackingUri, absolute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ckconv_sweep.doctor import Finding
     from ckconv_sweep.record.folder import SweepFolder
@@ -43,7 +43,7 @@ def doctor(
 
     code, said = 0, []
     for folder in _folders(sweeps_dir, name):
-        findings = examine(folder, _command(folder), tracking_uri, absolute(data_dir))
+        findings = examine(folder, folder.command, tracking_uri, absolute(data_dir))
         code = max(code, _exit_code(findings))
         said.append({"name": folder.name, "findings": [asdict(finding) for finding in findings]})
         if not json:
@@ -64,16 +64,6 @@ def _folders(sweeps_dir: Path, name: str | None) -> list[SweepFolder]:
         whole = folder.records.exists() or not (folder.root / "trials").is_dir()
         return [SweepFolder.existing(sweeps_dir, name) if whole else folder]
     return all_sweeps(sweeps_dir)
-
-
-def _command(folder: SweepFolder) -> Callable[[str], str]:
-    """The command line of a verb for this sweep."""
-    import shlex
-
-    where = ""
-    if folder.root.parent != Path("sweeps").resolve():
-        where = f" --sweeps-dir {shlex.quote(str(folder.root.parent))}"
-    return lambda verb: f"ckconv-sweep {verb} {folder.name}{where}"
 
 
 def _exit_code(findings: Sequence[Finding]) -> int:

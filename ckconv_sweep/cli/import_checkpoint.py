@@ -84,7 +84,7 @@ def import_checkpoint(
             rounded = omega_0 == round(known.omega_0, 2) != known.omega_0
             if rounded and dataset == known.dataset:
                 typer.echo(f"note: the omega_0 of {known.name} is {known.omega_0}", err=True)
-    typer.echo(f"score it: ckconv-sweep evaluate {out}")
+    typer.echo(f"score it: ckconv-sweep evaluate {quote(str(out))}")
 
 
 def _proposed(file: Path, out: Path | None) -> str:
@@ -116,7 +116,7 @@ def _proposed(file: Path, out: Path | None) -> str:
 
 
 def _command(file: Path, known: Known, out: Path | None) -> str:
-    changes = "".join(f" --set {change}" for change in known.changes)
+    changes = "".join(f" --set {quote(change)}" for change in known.changes)
     return (
         f"ckconv-sweep import-checkpoint {quote(str(file))} --dataset {known.dataset} --omega-0 "
         f"{known.omega_0}{changes} --out {quote(str(out or known.name))}"

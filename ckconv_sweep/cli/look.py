@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ckconv_sweep.cli import completion
-from ckconv_sweep.cli.options import SWEEPS_DIR, Force, Name, SweepsDir, command, folder_here
+from ckconv_sweep.cli.options import SWEEPS_DIR, Force, Name, SweepsDir, folder_here
 from ckconv_sweep.cli.output import write_new
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def status(
                 f"epoch {s.best_epoch})"
             )
         if s.state == "interrupted":
-            typer.echo(f"  resume with: {command('resume', folder)}")
+            typer.echo(f"  resume with: {folder.command('resume')}")
 
 
 def _as_json(folder: SweepFolder) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def best(
         raise NoResult(
             "no trial has completed yet",
             where=name,
-            hint=f"see what became of them: {command('table', folder)}",
+            hint=f"see what became of them: {folder.command('table')}",
         )
     trial = space.resolve(record.params, record.number)
     epoch = best_epoch(record.history, space.metric).number
@@ -176,10 +177,14 @@ def best(
         return
     write_new(out, comment + text, force=force)
     typer.echo(f"{told} ({trial_name(record.number)}, epoch {epoch})")
-    typer.echo(f"train it again (the same numbers on the same CPU): ckconv-sweep train {out}")
+    typer.echo(
+        f"train it again (the same numbers on the same CPU): ckconv-sweep train {quote(str(out))}"
+    )
     if weights is not None:
         typer.echo(f"its weights: {weights}")
-        typer.echo(f"score them on the test split, once: ckconv-sweep evaluate {weights}")
+        typer.echo(
+            f"score them on the test split, once: ckconv-sweep evaluate {quote(str(weights))}"
+        )
 
 
 def _summary(folder: SweepFolder) -> tuple[Summary, str]:

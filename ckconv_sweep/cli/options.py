@@ -7,8 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer import CallbackParam
@@ -19,9 +18,6 @@ from ckconv_sweep.config.bundled import is_stream
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
 from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ckconv_sweep.record.folder import SweepFolder
 
 
 def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
@@ -136,14 +132,6 @@ Name = Annotated[
 def absolute(path: Path | None) -> Path | None:
     """Workers have another current folder than the user."""
     return None if path is None else expanded(path).resolve()
-
-
-def command(name: str, folder: SweepFolder) -> str:
-    """What to type for a command on this sweep. Where the sweep lies is not said of the default
-    folder."""
-    sweeps_dir = folder.root.parent
-    where = "" if sweeps_dir == SWEEPS_DIR.resolve() else f" --sweeps-dir {quote(str(sweeps_dir))}"
-    return f"ckconv-sweep {name} {folder.name}{where}"
 
 
 def name_of(file: str, otherwise: str | None, option: str, hint: str) -> str:

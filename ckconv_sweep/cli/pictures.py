@@ -15,7 +15,6 @@ from ckconv_sweep.cli.options import (
     FromMlflow,
     Name,
     SweepsDir,
-    command,
     folder_here,
 )
 from ckconv_sweep.cli.output import write_new, write_out
@@ -158,7 +157,7 @@ def report(
     text = page(
         results,
         parameters=parameters,
-        again=(lambda other: command(other, folder)) if here else None,
+        again=folder.command if here else None,
     )
     write_out(out, text)
     typer.echo(f"report: {out}")

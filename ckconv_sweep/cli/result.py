@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from ckconv_sweep.cli import words
-from ckconv_sweep.cli.options import command
 from ckconv_sweep.cli.words import count
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
@@ -43,7 +42,7 @@ def show_result(
         NoResult: the sweep is over, or its time is, and no trial completed.
     """
     console = words.console()
-    again = command("resume", folder)
+    again = folder.command("resume")
     over = is_finished(records, space)  # then a signal came too late to stop anything
     if session is not None and session.signal_exit_code is not None and not over:
         if not session.trained:
@@ -75,7 +74,7 @@ def show_result(
     )
     if len(table) > SHOWN:
         left = count(len(table) - SHOWN, "more trial")
-        console.print(f"{left}: {command('table', folder)}", soft_wrap=True)
+        console.print(f"{left}: {folder.command('table')}", soft_wrap=True)
     with folder.records.open() as study:
         sequences = scored_sequences(space, noted(study.notes()))
     interval = sampling_error.in_words(records, space, sequences)
@@ -93,11 +92,11 @@ def show_result(
             if session.trained
             else "MLflow did not confirm that it has every record; when it answers"
         )
-        console.print(f"{lacking}: {command('sync', folder)}")
+        console.print(f"{lacking}: {folder.command('sync')}", soft_wrap=True)
     if best is not None:
         console.print(
             f"best settings ({trial_name(best.number)}) as a trial file: "
-            f"{command('best', folder)} --out {folder.name}_best.yaml",
+            f"{folder.command('best')} --out {folder.name}_best.yaml",
             soft_wrap=True,
         )
     for line in _in_mlflow(folder, tracking_uri):
@@ -105,7 +104,7 @@ def show_result(
     if any(record.history for record in records):
         first = _first_advice(records, space)
         told = f" (first: {first})" if first else ""
-        console.print(f"pictures and advice: {command('report', folder)}{told}", soft_wrap=True)
+        console.print(f"pictures and advice: {folder.command('report')}{told}", soft_wrap=True)
     if best is None and (summary.state == "finished" or time_is_up):
         outcomes = [r.reason or r.outcome for r in records if r.counts and r.outcome != "running"]
         reasons = Counter(outcomes + ["unfinished"] * summary.unfinished)
@@ -138,7 +137,7 @@ def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:
 
     kept = tracked(folder)
     if not tracking_uri or not tracking_uri.startswith("http"):
-        yield f"compare all trials in MLflow:  {command('ui', folder)}"
+        yield f"compare all trials in MLflow:  {folder.command('ui')}"
     elif kept.uri == without_password(tracking_uri) and (found := kept.addresses(kept.server)):
         yield f"compare all trials in MLflow:  {found.charts}"
         yield f"                     as table:  {found.table}"

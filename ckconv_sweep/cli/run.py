@@ -23,7 +23,6 @@ from ckconv_sweep.cli.options import (
     SweepsDir,
     TrackingUri,
     absolute,
-    command,
     name_of,
     takes,
 )
@@ -400,12 +399,12 @@ def _run(
             if folder.records.exists() and full.hint is None:
                 full.hint = (
                     "every recorded epoch is kept; to continue when it can be written: "
-                    f"{command('resume', folder)}"
+                    f"{folder.command('resume')}"
                 )
             raise
         except ClusterLost as lost:
             if folder.records.exists():
-                hints = [lost.hint, f"to continue: {command('resume', folder)}"]
+                hints = [lost.hint, f"to continue: {folder.command('resume')}"]
                 hints += [f"what Ray wrote: {folder.ray_log}"] * folder.ray_log.exists()
                 lost.hint = "\n  ".join(hint for hint in hints if hint)
             raise

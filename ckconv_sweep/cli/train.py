@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import join, quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,14 +94,13 @@ def train(
 
     from ckconv_sweep.sweep.single import run_single
     from ckconv_sweep.tracking.answers import check_takes_runs
-    from ckconv_sweep.tracking.store import default_uri
+    from ckconv_sweep.tracking.store import default_uri, without_password
     from ckconv_sweep.training.allocator import keep_pages
 
     keep_pages()
     uri = tracking_uri or default_uri(folder.parent)
     if require_tracking:
         check_takes_runs(uri)
-    again = f"ckconv-sweep train {trial}" + "".join(f" --set {c}" for c in set_ or ())
     with view_of(name, (settings.metric,)) as view:
         run = run_single(
             settings,
@@ -113,9 +113,21 @@ def train(
             allow_data_change=allow_data_change,
         )
     if run.signal_exit_code is not None:
+        again = ["ckconv-sweep", "train", trial]
+        for change in set_ or ():
+            again += ["--set", change]
+        hidden = without_password(uri) != uri
+        given = {
+            "--out": out,
+            "--data-dir": data_dir,
+            "--tracking-uri": None if hidden else tracking_uri,
+            "--device": None if device == "auto" else device,
+        }
+        for option, value in given.items():
+            again += [] if value is None else [option, str(value)]
         typer.echo(
             f"stopped: every finished epoch is kept in {folder}; to continue, run again: "
-            f"{again}" + (f" --out {out}" if out else "")
+            f"{join(again)}"
         )
         raise typer.Exit(run.signal_exit_code)
     if run.best is None:
@@ -128,7 +140,7 @@ def train(
         f"best epoch {run.best.number}: {scores} (validation split; the test split was not touched)"
     )
     typer.echo(f"weights: {run.weights}")
-    typer.echo(f"score it on the test split, once: ckconv-sweep evaluate {folder}")
+    typer.echo(f"score it on the test split, once: ckconv-sweep evaluate {quote(str(folder))}")
     if run.undelivered:
         typer.echo(
             f"{count(run.undelivered, 'record')} not delivered to MLflow; the same command "

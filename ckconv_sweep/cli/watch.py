@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir, command
+from ckconv_sweep.cli.options import SWEEPS_DIR, Name, SweepsDir
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
@@ -41,10 +41,10 @@ def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
                 while _budget_changed(folder, interruption):
                     pass
         except Interrupted as interrupted:
-            typer.echo(f"{name} is still running; watch it again with: {command('watch', folder)}")
+            typer.echo(f"{name} is still running; watch it again with: {folder.command('watch')}")
             raise typer.Exit(interrupted.exit_code) from None
     status(name, sweeps_dir=sweeps_dir)
-    typer.echo(f"  all its trials: {command('table', folder)}")
+    typer.echo(f"  all its trials: {folder.command('table')}")
 
 
 def _wait_for_study(folder: SweepFolder) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
@@ -92,7 +93,7 @@ def _without_notes(document: Document) -> Document:
 
 def _typed(document: Document) -> str:
     """The file as an argument of a command."""
-    return "-" if document.name == bundled.shown("-") else document.name
+    return "-" if document.name == bundled.shown("-") else quote(document.name)
 
 
 def _folder(path: Path) -> Path:

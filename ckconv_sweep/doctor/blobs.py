@@ -45,7 +45,8 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
                 yield problem(
                     f"{sweep.short(path)}: {why}",
                     f"trial {number}'s numbers are in the study and stay; its weights "
-                    "are lost, unless it is trained again (ckconv-sweep best, train)",
+                    "are lost, unless it is trained again "
+                    f"({sweep.command('best')}, ckconv-sweep train)",
                     damaged=True,
                 )
         if record is None:

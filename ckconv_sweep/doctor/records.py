@@ -14,7 +14,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, warning
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
-from ckconv_sweep.record.database import SEE_DOCTOR
+from ckconv_sweep.record.database import NOTHING_CHANGED
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
@@ -59,7 +59,7 @@ def examine_study(sweep: Examined) -> tuple[list[Finding], Examined]:
         todo = f"make it readable, or free disk space: {error.filename}"
         return [Finding(check="study", level="problem", message=message, todo=todo)], sweep
     except DamagedData as error:
-        hint = error.hint if error.hint and error.hint != SEE_DOCTOR else ""
+        hint = "" if (error.hint or "").startswith(NOTHING_CHANGED) else error.hint or ""
         return damaged(f"{STUDY}: {error.message}", hint)
     except CkconvSweepError as error:
         return [problem(f"{STUDY}: {error.message}")], sweep

@@ -29,6 +29,7 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import give_name
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData, SweepBusy
 from ckconv_sweep.record.filesystem import is_local
+from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.records import RESCUED
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -279,7 +280,7 @@ class Watched:
             f"the study was {what} while the sweep was running; nothing more is recorded",
             where=str(self._path),
             hint=f"{kept_hint}; checkpoints and weights of the trials are untouched. "
-            "What is left of what: ckconv-sweep doctor",
+            f"What is left of what: {_doctor(self._path)}",
         )
 
     def _log_paths(self) -> list[Path]:
@@ -332,7 +333,16 @@ def count_of(path: Path) -> tuple[int, int]:
 # What SQLite says
 
 
-SEE_DOCTOR = "nothing was changed; what else is wrong, and what to do: ckconv-sweep doctor"
+NOTHING_CHANGED = "nothing was changed"
+
+
+def see_doctor(path: Path) -> str:
+    """What to do about a study that cannot be read."""
+    return f"{NOTHING_CHANGED}; what else is wrong, and what to do: {_doctor(path)}"
+
+
+def _doctor(path: Path) -> str:
+    return SweepFolder(path.parent, path.parent.name).command("doctor")
 
 
 def read(path: Path, reading: Callable[[], T]) -> T:
@@ -415,5 +425,5 @@ def _damaged(path: Path, why: str) -> DamagedData:
     return DamagedData(
         f"the study cannot be read: {why}",
         where=str(path),
-        hint=SEE_DOCTOR,
+        hint=see_doctor(path),
     )

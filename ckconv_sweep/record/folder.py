@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name, expanded
 from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
@@ -80,6 +81,14 @@ class SweepFolder:
     def ray_log(self) -> Path:
         """What Ray wrote in the last session, if anything."""
         return self.root / "ray.log"
+
+    def command(self, verb: str) -> str:
+        """What to type for a command on this sweep. Where the sweep lies is not said of the default
+        folder."""
+        sweeps_dir = self.root.parent
+        default = sweeps_dir == SWEEPS_DIR.resolve()
+        where = "" if default else f" --sweeps-dir {quote(str(sweeps_dir))}"
+        return f"ckconv-sweep {verb} {self.name}{where}"
 
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"

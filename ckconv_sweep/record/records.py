@@ -45,7 +45,7 @@ class Records:
             raise DamagedData(
                 "the study is missing, and there are trials: nothing is started over",
                 where=str(self.path),
-                hint=f"what is left, and what to do: ckconv-sweep doctor {self._folder.name}",
+                hint=f"what is left, and what to do: {self._folder.command('doctor')}",
             )
 
     @contextlib.contextmanager
@@ -78,7 +78,8 @@ class Records:
                 f"recorded {before[0] + written['epochs']} and {before[1] + written['ends']}: "
                 "another program has written to the file",
                 where=str(self.path),
-                hint="checkpoints and weights of the trials are untouched: ckconv-sweep doctor",
+                hint="checkpoints and weights of the trials are untouched: "
+                + self._folder.command("doctor"),
             )
 
     @contextlib.contextmanager
@@ -140,10 +141,12 @@ class Records:
 
 @contextlib.contextmanager
 def _named(copy: Path, path: Path) -> Iterator[None]:
-    """Errors of a copy name the file itself."""
+    """Errors of a copy name the file itself, and its sweep."""
     try:
         yield
     except CkconvSweepError as error:
         if error.where == str(copy):
             error.where = str(path)
+        if error.hint:
+            error.hint = error.hint.replace(str(copy.parents[1]), str(path.parents[1]))
         raise

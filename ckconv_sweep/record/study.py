@@ -71,7 +71,7 @@ class Study:
                 where=str(folder.records.path),
                 hint=f"they are called {', '.join(sorted(names))}"
                 if names
-                else database.SEE_DOCTOR,
+                else database.see_doctor(folder.records.path),
             )
         self._study = optuna.load_study(storage=storage, study_name=names[0])
         self._storage = self._study._storage

@@ -51,7 +51,7 @@ class Session:
     time_is_up: bool = False
 
 
-def check_same_space(stored: Space, given: Space, name: str) -> None:
+def check_same_space(stored: Space, given: Space, folder: SweepFolder) -> None:
     """Raises SpaceChanged, with the difference, if more than the budget differs."""
     before, now = (replace(space, budget=stored.budget) for space in (stored, given))
     if before == now:
@@ -65,9 +65,10 @@ def check_same_space(stored: Space, given: Space, name: str) -> None:
         n=1,
     )
     raise SpaceChanged(
-        f"the sweep {name!r} was started with another space\n" + "\n".join(f"  {x}" for x in lines),
+        f"the sweep {folder.name!r} was started with another space\n"
+        + "\n".join(f"  {x}" for x in lines),
         hint="take another --name for the new space, or resume with the old one: "
-        f"ckconv-sweep resume {name}",
+        f"{folder.command('resume')}",
     )
 
 
@@ -79,7 +80,7 @@ def starts_over(study: Study, given: Space) -> bool:
         SpaceChanged: it has another one, and trials.
     """
     try:
-        check_same_space(study.space, given, study.folder.name)
+        check_same_space(study.space, given, study.folder)
     except SpaceChanged:
         if study.is_unused():
             return True

@@ -130,6 +130,30 @@ def test_the_table_counts_what_it_leaves_out_and_the_last_line_is_the_first_advi
     assert "more trial" not in capsys.readouterr().out
 
 
+def test_a_proposed_command_names_the_sweeps_folder_unless_it_is_the_default_one(
+    here: Path,
+) -> None:
+    there = machine(here / "my sweeps", make_space(trials=2))
+    assert there.run()
+    folder, study = ("--sweeps-dir", "my sweeps"), there.folder.records.path
+    launch = ckconv_sweep("launch", "small.yaml", "--name", "sweep", *folder, cwd=here)
+    there.folder.trial(0).mkdir(exist_ok=True)
+    path = study.rename(here / "kept")
+    missing = ckconv_sweep("status", "sweep", *folder, cwd=here)
+    study.write_bytes(bytes(4096) + path.read_bytes()[4096:])
+    damaged = ckconv_sweep("table", "sweep", *folder, cwd=here)
+    for done, verb, code in (
+        (launch, "resume", 2),
+        (missing, "doctor", 65),
+        (damaged, "doctor", 65),
+    ):
+        line = f": ckconv-sweep {verb} sweep --sweeps-dir '{here / 'my sweeps'}'\n"
+        assert refused(done, code).endswith(line), done.stderr
+    (here / "my sweeps").rename(here / "sweeps")
+    said = refused(ckconv_sweep("table", "sweep", cwd=here), 65)
+    assert said.endswith(": ckconv-sweep doctor sweep\n")
+
+
 def out_of_time(tmp_path: Path, epochs: int) -> Machine:
     """A sweep whose hour is up: each epoch took twenty minutes of it. One trial at a time."""
     space = make_space(trials=2, epochs=epochs, hours=1.0)

@@ -107,6 +107,21 @@ def test_every_module_says_what_it_is() -> None:
     assert [inside for inside, tree in modules().items() if not ast.get_docstring(tree)] == []
 
 
+def proposals(tree: ast.AST) -> Iterator[str]:
+    of_a_sweep = (
+        r"ckconv-sweep (best|compare|doctor|plot|report|resume|status|sync|table|ui|watch) $"
+    )
+    for node in ast.walk(tree):
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            if isinstance(part, ast.Constant) and re.search(of_a_sweep, str(part.value)):
+                yield f"line {part.lineno}"
+
+
+def test_a_command_on_a_sweep_is_proposed_by_its_folder_which_knows_where_it_lies() -> None:
+    assert list(proposals(ast.parse('f"ckconv-sweep resume {name}"'))) == ["line 1"]
+    assert found(proposals).keys() == {"report/page.py"}  # of a sweep that only MLflow knows
+
+
 # Too plain for a sentence: each says it all in its name, its type and its class's docstring.
 SELF_EXPLAINING = {
     "config/bundled.py": {"names"},

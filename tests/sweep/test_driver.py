@@ -114,15 +114,20 @@ def everything(uri: str, name: str) -> Any:
 
 # The space
 
+HERE = SweepFolder.of(Path("sweeps"), "digits")
+
 
 @pytest.mark.fault("space-changed")
 def test_another_space_is_refused_with_the_lines_that_differ() -> None:
     other = make_space(trials=3, epochs=7)
     with pytest.raises(SpaceChanged) as refused:
-        check_same_space(SPACE, other, "digits")
+        check_same_space(SPACE, other, HERE)
     assert "  -    epochs: 3\n  +    epochs: 7" in refused.value.message
     assert "hidden_channels" not in refused.value.message
-    assert "ckconv-sweep resume digits" in str(refused.value)
+    assert str(refused.value).endswith(
+        "\n  take another --name for the new space, or resume with "
+        "the old one: ckconv-sweep resume digits"
+    )
 
 
 @pytest.mark.fault("space-changed")
@@ -139,7 +144,7 @@ def test_another_space_is_refused_with_the_lines_that_differ() -> None:
 )
 def test_every_part_of_a_space_but_its_budget_is_compared(other: Space) -> None:
     with pytest.raises(SpaceChanged):
-        check_same_space(make_space(), other, "digits")
+        check_same_space(make_space(), other, HERE)
 
 
 @pytest.mark.fault("space-changed")
@@ -150,11 +155,11 @@ def before_precision(text: str) -> str:
 
 
 def test_a_sweep_from_before_there_was_a_precision_goes_on() -> None:
-    check_same_space(parse_space(before_precision(SPACE.to_yaml()), "space.yaml"), SPACE, "x")
+    check_same_space(parse_space(before_precision(SPACE.to_yaml()), "space.yaml"), SPACE, HERE)
 
 
 def test_the_budget_may_differ() -> None:
-    check_same_space(SPACE, make_space(trials=30, hours=2.0), "digits")
+    check_same_space(SPACE, make_space(trials=30, hours=2.0), HERE)
 
 
 # A sweep of which no trial has begun
