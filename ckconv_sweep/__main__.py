@@ -1,5 +1,7 @@
 """The program, as `ckconv-sweep ...` and as `python -m ckconv_sweep ...`."""
 
+import sys
+
 from ckconv_sweep.signals import end_at_a_signal
 
 
@@ -12,4 +14,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        # `-m` looks into the user's folder first: a numpy.py there would be taken for NumPy.
+        sys.path.append(sys.path.pop(0))
     main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ckconv_sweep.record.folder import SweepFolder
 
 from .commands import (
     PROGRAM,
+    REPOSITORY,
     SPACE,
     TRIAL,
     ckconv_sweep,
@@ -381,6 +383,19 @@ def test_python_without_docstrings_is_refused(tmp_path: Path) -> None:
 def test_warnings_as_errors_are_meant_for_other_programs(tmp_path: Path) -> None:
     said = ended(with_python("PYTHONWARNINGS", "error", tmp_path))
     assert said == "no sweeps in sweeps\n"
+
+
+@pytest.mark.fault("odd-surroundings")
+def test_a_module_beside_the_users_files_is_not_imported(here: Path) -> None:
+    (here / "numpy.py").write_text("raise RuntimeError('of the user')")
+    done = subprocess.run(
+        [sys.executable, "-m", "ckconv_sweep", "validate", "small.yaml"],
+        cwd=here,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        text=True,
+    )
+    assert ended(done).startswith("small.yaml: a space of 2 searched settings")
 
 
 @pytest.mark.parametrize(
