@@ -151,7 +151,7 @@ def command(arguments: Sequence[object], log: Path, conditions: Conditions) -> P
         if conditions.largest_file is not None:
             size = conditions.largest_file
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        from ckconv_sweep.cli import main
+        from ckconv_sweep.__main__ import main
 
         sys.argv = ["ckconv-sweep", *map(str, arguments)]
         main()

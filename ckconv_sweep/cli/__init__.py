@@ -35,7 +35,6 @@ from ckconv_sweep.errors import (
     ConfigError,
     no_room,
 )
-from ckconv_sweep.signals import end_at_a_signal
 
 app = typer.Typer(
     name="ckconv-sweep",
@@ -94,7 +93,6 @@ def main(on_error: Callable[[CkconvSweepError], None] = lambda error: None) -> N
     Args:
         on_error: hears of such an error, too.
     """
-    end_at_a_signal()  # where Python was not started for the program alone
     os.umask(0o077)  # also for what SQLite, MLflow and Ray write, here and in our child processes
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("ignore")  # meant for the user's own code; MLflow and Ray would fail

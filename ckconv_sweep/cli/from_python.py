@@ -18,6 +18,7 @@ from ckconv_sweep.cli import progress
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.events import EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.signals import end_at_a_signal
 
 
 class ToPython(Listener):
@@ -57,6 +58,7 @@ class ToPython(Listener):
 def main() -> None:
     """The arguments are the descriptor of a file, the process that started this one, and those of
     the command."""
+    end_at_a_signal()
     view, starter = ToPython(int(sys.argv.pop(1))), int(sys.argv.pop(1))
     os.set_inheritable(view._descriptor, False)
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()

@@ -137,7 +137,7 @@ def _become(
 
 def _end() -> int:
     """Run the command as Python runs a program, but for tearing down what was imported."""
-    from ckconv_sweep.cli import main
+    from ckconv_sweep.__main__ import main
 
     code: object = 0
     try:
