@@ -56,5 +56,6 @@ class RayExecutor:
             data_dir=session.data_dir,
             data=known,
             folder=session.folder / "tune",
+            first=session.trial,
             unfit=self._unfit,
         )

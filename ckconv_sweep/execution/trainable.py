@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.execution.seat import Seat
 
 KEY = "ckconv"
@@ -16,7 +17,7 @@ is nested."""
 
 
 class SeatTrainable(tune.Trainable):
-    """`config` holds the arguments of a `Seat` as plain values."""
+    """`config` holds the arguments of a `Seat` as plain values, a trial as JSON."""
 
     def setup(self, config: dict[str, Any]) -> None:
         time.sleep(config["pause_seconds"])
@@ -26,6 +27,7 @@ class SeatTrainable(tune.Trainable):
             config["data_dir"],
             config["versions"],
             allow_data_change=config["allow_data_change"],
+            first=Trial.model_validate_json(config["first"]),
         )
 
     def step(self) -> dict[str, Any]:
