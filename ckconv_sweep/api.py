@@ -67,11 +67,11 @@ class Sweep:
     >>> from ckconv_sweep import Sweep
     >>> sweep = Sweep.open("quickstart")
     >>> sweep
-    <Sweep quickstart: finished, 16 of 16 trials ended>
+    <Sweep quickstart: finished, 24 of 24 trials ended>
     >>> best = sweep.best()
     >>> best.epoch <= best.trial.training.epochs
     True
-    >>> good = sweep.table(where=["outcome == completed", "dropout < 0.2"], sort="seconds")
+    >>> good = sweep.table(where=["outcome == completed", "learning_rate < 0.005"], sort="seconds")
     >>> list(good.columns)[:4]
     ['rank', 'trial', 'outcome', 'val/accuracy']
     >>> figure = sweep.plot("curves")

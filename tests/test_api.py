@@ -39,7 +39,7 @@ def launched(root: Path, space: Space, name: str = "quickstart") -> Machine:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished sweep. Not to be changed."""
     root = tmp_path_factory.mktemp("notebook")
-    assert launched(root, make_space(trials=16, scheduler="{name: median}")).run()
+    assert launched(root, make_space(trials=24, scheduler="{name: median}")).run()
     return root
 
 
@@ -106,7 +106,7 @@ def test_a_picture_is_a_figure(kind: str, sweep: Sweep) -> None:
 
 
 def test_it_shows_itself_as_a_line_and_as_a_short_table(sweep: Sweep) -> None:
-    assert repr(sweep) == "<Sweep quickstart: finished, 16 of 16 trials ended>"
+    assert repr(sweep) == "<Sweep quickstart: finished, 24 of 24 trials ended>"
     shown = sweep._repr_html_()
     page = ElementTree.fromstring(f"<div>{shown}</div>")
     headings = [cell.text for cell in page.iter("th")]
@@ -114,13 +114,13 @@ def test_it_shows_itself_as_a_line_and_as_a_short_table(sweep: Sweep) -> None:
     assert "learning_rate" in headings
     numbers = [row[headings.index("trial")] for row in rows]
     assert numbers == sweep.table()["trial"].astype(str).tolist()[:10]
-    assert "and 6 more" in shown
+    assert "and 14 more" in shown
 
 
 def test_what_a_trial_has_not_is_shown_as_nothing(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_SHOWN", 16)
+    monkeypatch.setattr(api, "_SHOWN", 24)
     assert sweep.table()["rank"].isna().any()
     assert "NA" not in sweep._repr_html_()
 
