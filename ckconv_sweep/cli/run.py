@@ -117,6 +117,14 @@ AllowDataChange = Annotated[
     ),
 ]
 
+Shared = Annotated[
+    bool,
+    typer.Option(
+        "--shared",
+        help="Let the group of the sweep's folder read it, whatever the umask; it stays so.",
+    ),
+]
+
 Insecure = Annotated[
     bool,
     typer.Option(
@@ -150,6 +158,7 @@ class RunOptions:
     tracking_uri: TrackingUri = None
     require_tracking: RequireTracking = False
     sweeps_dir: SweepsDir = SWEEPS_DIR
+    shared: Shared = False
     allow_code_change: AllowCodeChange = False
     allow_data_change: AllowDataChange = False
     on_finish: OnFinish = None
@@ -348,6 +357,8 @@ def _run(
     uri = options.tracking_uri or default_uri(folder.root.parent)
     for note in notes(space, rejected(records)):
         typer.echo(note)
+    if options.shared and continues:
+        folder.share()
     finished = is_finished(records, space)
     if continues and (finished or hours_are_up(records, space)):
         from ckconv_sweep.sweep.driver import deliver_rest
@@ -393,6 +404,7 @@ def _run(
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
                     options=options.kept(),
+                    shared=options.shared,
                     lock=lock,
                 )
         except CannotWrite as full:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, quoted, size, warning
+from ckconv_sweep.durable import is_shared
 from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.training import checkpoint
 
@@ -121,9 +122,10 @@ def modes(sweep: Examined) -> Iterator[Finding]:
     top = sweep.folder.root.parent
     beside = [path for path in top.glob("ml*") if path.name.startswith(("mlflow.", "mlartifacts"))]
     found, starts = list[Path](), list[Path]()
+    shared = is_shared(sweep.folder.root)
     for start in (sweep.folder.root, *beside):
         inside = (start, *(start.rglob("*") if start.is_dir() else ()))
-        if opened := [path for path in inside if _open_to_others(path, top)]:
+        if opened := [path for path in inside if _open_to_others(path, top, shared=shared)]:
             starts.append(start)
             found += opened
     if found:
@@ -132,15 +134,16 @@ def modes(sweep: Examined) -> Iterator[Finding]:
             f"others can read {count(len(found), 'file or folder', 'files and folders')}: "
             + names
             + (", ..." if len(found) > 3 else ""),
-            "chmod -R go= " + " ".join(quoted(path) for path in starts),
+            f"chmod -R {'o' if shared else 'go'}= " + " ".join(quoted(path) for path in starts),
         )
     else:
-        yield ok("nobody else can read it")
+        yield ok("only its group can read it" if shared else "nobody else can read it")
 
 
-def _open_to_others(path: Path, top: Path) -> bool:
+def _open_to_others(path: Path, top: Path, *, shared: bool) -> bool:
+    others = stat.S_IROTH if shared else stat.S_IRGRP | stat.S_IROTH
     try:
-        if path.is_symlink() or not path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        if path.is_symlink() or not path.stat().st_mode & others:
             return False
         way = path.parents[: len(path.relative_to(top).parts)]
         return all(p.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for p in way)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ckconv_sweep.durable import opened
+
 
 @contextlib.contextmanager
 def kept(path: Path) -> Iterator[None]:
@@ -16,7 +18,7 @@ def kept(path: Path) -> Iterator[None]:
     belongs to the sweep. A file that stays empty is deleted."""
     from ray._private import worker
 
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    descriptor = opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     terminal, printed = os.dup(2), worker.print_to_stdstream
 
     def write(data: dict[str, Any], ignore_prefix: bool = False) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.durable import give_name, sync
+from ckconv_sweep.durable import give_name, opened, sync
 from ckconv_sweep.errors import CannotWrite, DamagedData
 
 UNFINISHED = ".tmp-*"
@@ -37,7 +37,7 @@ class Blobs:
         self.folder = folder
 
     def put(self, name: str, content: str | bytes) -> Path:
-        """Write a file that only its owner can read, in the place of an older one.
+        """Write a file in the place of an older one.
 
         Raises:
             CannotWrite: the disk is full or the folder cannot be written; what was there stays.
@@ -46,7 +46,7 @@ class Blobs:
         path = self.folder / name
         temporary = self.folder / f".tmp-{uuid.uuid4().hex}"
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 crash_point("blob.written")

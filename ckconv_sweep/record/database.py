@@ -26,7 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.durable import give_name
+from ckconv_sweep.durable import give_name, opened
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData, SweepBusy
 from ckconv_sweep.record.filesystem import is_local
 from ckconv_sweep.record.folder import SweepFolder
@@ -47,8 +47,7 @@ def make(path: Path, name: str, *, maximize: Sequence[bool], notes: Mapping[str,
     _remove(new)
     try:
         with translated(new):
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            os.close(descriptor)
+            os.close(opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         set_journal_mode(new)
         with storage_at(new, new=True) as storage:
             study = optuna.create_study(
@@ -295,7 +294,7 @@ class Watched:
         new = self._path.with_name(f".tmp-rescued-{os.getpid()}.db")
         kept = self._path.with_name(RESCUED.replace("*", str(time.time_ns() // 1_000_000)))
         try:
-            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             connection = self._storage.engine.raw_connection()
             try:
                 connection.cursor().execute("VACUUM INTO ?", (str(new),))

@@ -1,7 +1,7 @@
 """What a sweep leaves on disk.
 
 sweeps/mlflow.db                MLflow, unless a tracking server is named
-sweeps/<name>/                  0700
+sweeps/<name>/                  0700, files 0600; shared: 2750, 0640
     space.yaml                  the space as it was resolved, for a person to read
     study.db                    the study
     lock                        held by the driver that runs the sweep
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from ckconv_sweep import durable
 from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name, expanded
 from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
 from ckconv_sweep.record.blobs import Blobs
@@ -97,17 +98,32 @@ class SweepFolder:
         """Whether a trial left files here."""
         return any((self.root / "trials").glob("*"))
 
-    def make(self) -> list[Path]:
+    def make(self, *, shared: bool = False) -> list[Path]:
         """Make what is missing of it; returns which of the sweep's folder and the one that it lies
-        in were made. Raises CannotWrite if that cannot be done."""
+        in were made. `shared`: see `share`. Raises CannotWrite if that cannot be done."""
         made = [path for path in (self.root, self.root.parent) if not path.exists()]
         try:
             self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
-            (self.root / "trials").mkdir(mode=0o700, exist_ok=True)
+            durable.make_folder(self.root / "trials")
         except OSError as error:
             raise CannotWrite(f"cannot be made: {error.strerror}", where=str(self.root)) from None
+        if shared:
+            self.share()
         return made
+
+    def share(self) -> None:
+        """Let the folder's group read it, for good: what is here, what comes, and the way here as
+        far as the folder of all sweeps, of which others stay as they are. Raises CannotWrite."""
+        above = self.root.parent
+        try:
+            if above.stat().st_mode & 0o050 != 0o050:
+                above.chmod(0o2750)
+            durable.share(self.root)
+        except OSError as error:
+            raise CannotWrite(
+                f"cannot be shared: {error.strerror or error}", where=str(self.root)
+            ) from None
 
     def remove_if_unused(self, made: Sequence[Path]) -> None:
         """Take away what `make` made, if the sweep did not begin. A folder goes only if it is

@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from ckconv_sweep.durable import make_folder
 from ckconv_sweep.errors import CannotWrite
 from ckconv_sweep.record.blobs import Blobs
 
@@ -28,7 +29,7 @@ class Lease:
     def take(self) -> None:
         """Raises RuntimeError if a later session handed the trial out, CannotWrite."""
         try:
-            self._blobs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._blobs.folder)
             owner = self._blobs.get(_NAME).decode() if self._blobs.list(_NAME) else ""
         except OSError as error:
             raise CannotWrite(

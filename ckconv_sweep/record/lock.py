@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ckconv_sweep import durable
 from ckconv_sweep.errors import CannotWrite, SweepBusy
 
 
@@ -56,7 +57,7 @@ def held(path: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        return durable.opened(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise CannotWrite(f"cannot be made: {error.strerror}", where=str(path)) from None
 

@@ -19,6 +19,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import Identity, difference
+from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, DataChanged, SpaceChanged, SweepBusy, no_room
 from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
@@ -122,6 +123,7 @@ def run_sweep(
     allow_code_change: bool = False,
     allow_data_change: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    shared: bool = False,
     lock: AbstractContextManager[object] | None = None,
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
@@ -131,6 +133,7 @@ def run_sweep(
         allow_code_change: also with another major version than it was run with.
         allow_data_change: also on other data; each epoch keeps the digest of its own.
         options: plain values that the command line wants to find in the next session.
+        shared: the group of the folder can read it, from now on.
         lock: the sweep's, where the caller holds it already; it is released at the end.
 
     Raises:
@@ -148,7 +151,8 @@ def run_sweep(
     # A signal may come before anything was begun, and after everything was.
     with ended_by_signal(exit_codes), contextlib.ExitStack() as stack:
         stack.enter_context(interruption.caught())
-        made = folder.make()
+        made = folder.make(shared=shared)
+        stack.enter_context(as_readable_as(folder.root))
         stack.enter_context(lock or folder.records.lock())
         stack.callback(folder.remove_if_unused, made)
         check_writable(folder.root)
@@ -250,7 +254,11 @@ def deliver(
         SweepBusy: a driver runs the sweep, and delivers by itself.
         CannotWrite: the sweep's folder cannot be written to.
     """
-    with lock or folder.records.lock(), folder.records.open_for_writing() as study:
+    with (
+        lock or folder.records.lock(),
+        as_readable_as(folder.root),
+        folder.records.open_for_writing() as study,
+    ):
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)

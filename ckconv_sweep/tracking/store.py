@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.names import expanded
-from ckconv_sweep.durable import give_name
+from ckconv_sweep.durable import give_name, opened
 from ckconv_sweep.record.filesystem import is_local
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -174,7 +174,7 @@ def first_to_open(uri: str) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = opened(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not path.exists():
@@ -226,7 +226,7 @@ def _make(path: Path) -> None:
     new = path.with_name(f".new-{path.name}")
     for left in path.parent.glob(f"{new.name}*"):
         left.unlink()
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.close(opened(new, os.O_WRONLY | os.O_CREAT))
     store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
         database_uri(new), artifact_location(database_uri(path))
     )

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.durable import opened
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import UNFINISHED, Blobs, digest
 
@@ -143,7 +144,7 @@ def note_in_ledger(folder: Path, epoch: Epoch) -> None:
     line = json.dumps({"epoch": epoch.number, "pid": os.getpid(), **said}) + "\n"
     path = folder / "ledger.jsonl"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         with os.fdopen(descriptor, "a") as file:
             file.write(line)
     except OSError as error:

@@ -17,6 +17,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.identity import PUT_BACK, Identity, difference
 from ckconv_sweep.data.task import SequenceTask
+from ckconv_sweep.durable import make_folder
 from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, TrialFailed
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
@@ -120,7 +121,7 @@ class Member:
         model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
         state = None
         if folder is not None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             state, damaged = checkpoint.newest(folder)
             for message in damaged:
                 warn(message)

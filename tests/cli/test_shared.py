@@ -1,0 +1,93 @@
+"""A sweep that is shared with a group: what its members read, and that nobody else does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .commands import ckconv_sweep, ended, environment, refused
+
+AS_ANOTHER = """
+import contextlib, io, os, sys
+from ckconv_sweep.cli import main
+
+group = int(sys.argv.pop(1))
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()  # imports all that it needs: another user may not be allowed to read this Python
+os.setgroups([])
+os.setgid(group)
+os.setuid(54_321)
+main()
+"""
+
+pytestmark = [pytest.mark.fault("modes"), pytest.mark.ray]
+
+
+def wrong_modes(folder: Path) -> list[str]:
+    """What is not 2750 for a folder and 0640 for a file, at or below a folder."""
+    found = []
+    for path in [folder, *folder.rglob("*")]:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if mode != (0o2750 if path.is_dir() else 0o640):
+            found.append(f"{path.relative_to(folder)} {mode:o}")
+    return found
+
+
+@pytest.fixture
+def copied(finished: Path) -> Iterator[Path]:
+    """A copy of the finished sweep's folder, to which everybody finds the way."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(finished, folder, dirs_exist_ok=True)
+        folder.chmod(0o711)
+        yield folder
+
+
+def test_a_shared_sweep_and_its_database_are_readable_for_the_group_and_stay_so(here: Path) -> None:
+    ended(ckconv_sweep("launch", "small.yaml", "--shared", "--trials", 1, cwd=here))
+    assert {p.name for p in (here / "sweeps").iterdir()} >= {"small", "mlflow.db", "mlartifacts"}
+    assert wrong_modes(here / "sweeps") == []
+    ended(ckconv_sweep("resume", "small", "--trials", 2, cwd=here))
+    assert (here / "sweeps" / "small" / "trials" / "0001").is_dir()
+    assert wrong_modes(here / "sweeps") == []
+    said = ended(ckconv_sweep("doctor", "small", cwd=here))
+    assert "only its group can read it" in said
+
+
+def test_a_finished_sweep_is_shared_alone(copied: Path) -> None:
+    before = stat.S_IMODE((copied / "sweeps" / "mlflow.db").stat().st_mode)
+    ended(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied))
+    assert wrong_modes(copied / "sweeps" / "small") == []
+    assert stat.S_IMODE((copied / "sweeps" / "mlflow.db").stat().st_mode) == before == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_member_of_the_group_reads_a_shared_sweep_and_nobody_else_does(copied: Path) -> None:
+    ended(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied))
+    sweeps, group = copied / "sweeps", 54_321
+    for path in [sweeps, *sweeps.rglob("*")]:
+        mode = path.stat().st_mode
+        os.chown(path, -1, group)
+        path.chmod(stat.S_IMODE(mode))
+
+    def as_another(command: str, their_group: int) -> subprocess.CompletedProcess[str]:
+        arguments = [command, "small", "--sweeps-dir", str(sweeps)]
+        return subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER, str(their_group), *arguments],
+            cwd="/",
+            env=environment(HOME="/nonexistent"),
+            capture_output=True,
+            text=True,
+        )
+
+    for command in ("status", "table"):
+        assert "val/accuracy" in ended(as_another(command, group))
+        assert "is not readable" in refused(as_another(command, 54_322))
