@@ -141,10 +141,13 @@ def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, A
     shown = {
         f"metrics.`{best}`": 130,
         **{f"metrics.`{keys.summary_of(m.name)}`": 130 for m in space.further},
-        f"metrics.`{keys.SUMMARY_EPOCHS}`": 110,
-        f"metrics.`{keys.SUMMARY_PARAMETERS}`": 110,
         f"tags.`{keys.TAG_OUTCOME}`": 100,
-        **{f"params.`{column.param}`": 130 for column in searched},
+        **{
+            f"params.`{column.param}`": _width(column.param)
+            for column in sorted(searched, key=lambda column: not column.always)
+        },
+        f"metrics.`{keys.SUMMARY_EPOCHS}`": _width(keys.SUMMARY_EPOCHS),
+        f"metrics.`{keys.SUMMARY_PARAMETERS}`": _width(keys.SUMMARY_PARAMETERS),
     }
     widths = {"attributes.`Run Name`": 110, **shown, "runDateAndNestInfo": 150, "duration": 90}
     return {
@@ -161,7 +164,7 @@ def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, A
         "runsHiddenMode": "SHOW_ALL" if trials <= _MOST_DRAWN else f"FIRST_{_FEW}_RUNS",
         "compareRunSections": [
             _section("settings", f"Which settings are good? The {colour} ones", 1, 400),
-            _section("each", f"Setting by setting: {drawn}", 3, 300),
+            _section("each", f"Setting by setting: {drawn}", 2, 300),
             _section("curves", f"Epoch by epoch: {drawn}", 2, 340),
         ],
         "compareRunCharts": [*_settings_charts(space, searched), *_curves(space)],
@@ -178,6 +181,11 @@ def _state(space: Space, sweep: str, searched: Sequence[_Column]) -> dict[str, A
             "selectedXAxisMetricKey": "",
         },
     }
+
+
+def _width(title: str) -> int:
+    """Of a column that shows the whole of its title, unless that is very long."""
+    return min(7 * len(title) + 30, 240)
 
 
 def _section(identity: str, name: str, columns: int, height: int) -> dict[str, Any]:

@@ -64,17 +64,17 @@ def test_the_tag_is_an_envelope_of_mlflows_form() -> None:
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == set(sections)
 
 
-def test_the_table_shows_the_metric_the_outcome_and_what_was_searched() -> None:
+def test_the_table_shows_the_metric_the_outcome_and_first_what_every_trial_has() -> None:
     state = opened(view_tag(make_space(), "s", 0))
     assert state["selectedColumns"] == [
         "metrics.`val/accuracy_best`",
-        "metrics.`summary/epochs`",
-        "metrics.`summary/parameters`",
         "tags.`outcome`",
         "params.`schedule.name`",
-        "params.`schedule.patience`",
         "params.`optimizer.learning_rate`",
         "params.`model.dropout`",
+        "params.`schedule.patience`",
+        "metrics.`summary/epochs`",
+        "metrics.`summary/parameters`",
     ]
     assert [c for c in state["columnOrder"] if c in state["selectedColumns"]] == state[
         "selectedColumns"
@@ -169,7 +169,7 @@ def test_with_more_settings_than_fit_some_columns_are_left_out() -> None:
     assert len(text) <= MOST_CHARACTERS
     shown = opened(text)["selectedColumns"]
     assert 10 < len(shown) < 150
-    assert shown[4] == f"params.`{path(0)}`"
+    assert shown[2] == f"params.`{path(0)}`"
 
 
 def test_a_name_that_fits_nowhere_is_refused_and_not_cut_off() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import versions
+from ckconv_sweep.tracking.runs import colour_of
 
 from .mlflow_real import points_of, runs_of
 from .tracked import make
@@ -105,6 +109,27 @@ def test_what_is_known_of_a_trial_from_the_start_stands_at_step_0(
         exponent = math.log10(trial.optimizer.learning_rate)
         assert points["log10/learning_rate"] == [(0, exponent, when)]
         assert "log10/dropout" not in points  # its scale is linear
+
+
+def test_mlflow_lists_the_metric_that_trials_are_judged_by_first(
+    tracked_sweep: tuple[str, Machine],
+) -> None:
+    """Its page that compares two runs opens on the first of a run's metrics."""
+    uri, _ = tracked_sweep
+    database = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    first = "select key from latest_metrics where run_uuid = ? limit 1"
+    with contextlib.closing(database):
+        for name, run in runs_of(uri, "sweep").items():
+            if name != "sweep" and run.data.tags["outcome"] != "failed":
+                assert database.execute(first, (run.info.run_id,)).fetchone() == (
+                    "val/accuracy_best",
+                )
+
+
+def test_the_first_hundred_trials_have_colours_of_their_own_in_mlflow() -> None:
+    made = [colour_of(number) for number in range(100)]
+    assert len(set(made)) == 100
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in made)
 
 
 def test_every_trial_names_its_data_set_and_one_digest(tracked_sweep: tuple[str, Machine]) -> None:
