@@ -102,6 +102,8 @@ class SweepFolder:
         """Make what is missing of it; returns which of the sweep's folder and the one that it lies
         in were made. `shared`: see `share`. Raises CannotWrite if that cannot be done."""
         made = [path for path in (self.root, self.root.parent) if not path.exists()]
+        if shared:
+            self._check_way()
         try:
             self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
@@ -109,21 +111,36 @@ class SweepFolder:
         except OSError as error:
             raise CannotWrite(f"cannot be made: {error.strerror}", where=str(self.root)) from None
         if shared:
-            self.share()
+            self.share(above=self.root.parent in made)
         return made
 
-    def share(self) -> None:
-        """Let the folder's group read it, for good: what is here, what comes, and the way here as
-        far as the folder of all sweeps, of which others stay as they are. Raises CannotWrite."""
-        above = self.root.parent
+    def share(self, *, above: bool = False) -> None:
+        """Let the folder's group read it, for good: what is here and what comes. Other sweeps stay
+        as they are. Raises CannotWrite.
+
+        Args:
+            above: also the folder of all sweeps, which is new.
+        """
         try:
-            if above.stat().st_mode & 0o050 != 0o050:
-                above.chmod(0o2750)
-            durable.share(self.root)
+            if above:
+                durable.share(self.root.parent)
+            else:
+                self._check_way()
+                durable.share(self.root)
         except OSError as error:
             raise CannotWrite(
                 f"cannot be shared: {error.strerror or error}", where=str(self.root)
             ) from None
+
+    def _check_way(self) -> None:
+        """A folder that was there is not opened to a group unasked: it may be somebody's home."""
+        above = self.root.parent
+        if above.exists() and above.stat().st_mode & 0o050 != 0o050:
+            raise CannotWrite(
+                "cannot be shared: its group cannot enter the folder of all sweeps",
+                where=str(self.root),
+                hint=f"chmod g+rx {quote(str(above))}",
+            )
 
     def remove_if_unused(self, made: Sequence[Path]) -> None:
         """Take away what `make` made, if the sweep did not begin. A folder goes only if it is

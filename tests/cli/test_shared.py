@@ -64,6 +64,11 @@ def test_a_shared_sweep_and_its_database_are_readable_for_the_group_and_stay_so(
 
 def test_a_finished_sweep_is_shared_alone(copied: Path) -> None:
     before = stat.S_IMODE((copied / "sweeps" / "mlflow.db").stat().st_mode)
+    said = refused(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied), code=73)
+    assert "its group cannot enter the folder of all sweeps" in said
+    assert f"chmod g+rx {copied / 'sweeps'}" in said
+    assert stat.S_IMODE((copied / "sweeps" / "small").stat().st_mode) == 0o700
+    (copied / "sweeps").chmod(0o750)
     ended(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied))
     assert wrong_modes(copied / "sweeps" / "small") == []
     assert stat.S_IMODE((copied / "sweeps" / "mlflow.db").stat().st_mode) == before == 0o600
@@ -71,6 +76,7 @@ def test_a_finished_sweep_is_shared_alone(copied: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_a_member_of_the_group_reads_a_shared_sweep_and_nobody_else_does(copied: Path) -> None:
+    (copied / "sweeps").chmod(0o750)
     ended(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied))
     sweeps, group = copied / "sweeps", 54_321
     for path in [sweeps, *sweeps.rglob("*")]:
