@@ -12,9 +12,6 @@ import contextlib
 import copy
 import datetime
 import functools
-import hashlib
-import json
-import math
 import time
 import uuid
 from collections import Counter
@@ -23,31 +20,33 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ValidationError
 
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objectives
+from ckconv_sweep.config.history import Epoch, Verdict, objectives
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.frozen import FrozenTrials, without_collection
+from ckconv_sweep.record.rows import (
+    DIGEST,
+    check_notes,
+    contradictions_of,
+    digest_of,
+    record_of,
+    short_hash,
+    was_changed,
+    written_verdict,
+)
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import FORMAT
+from ckconv_sweep.record.watched import Watched
 
-_OUTCOMES: dict[TrialState, Outcome] = {
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "running",
-    TrialState.COMPLETE: "completed",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 _STATES: dict[Outcome, TrialState] = {
     "completed": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -76,7 +75,7 @@ class Study:
         self._study = optuna.load_study(storage=storage, study_name=names[0])
         self._storage = self._study._storage
         self._database = storage
-        self._file = database.Watched(folder.records.path, storage)
+        self._file = Watched(folder.records.path, storage)
         self._frozen = FrozenTrials(storage, self._study._study_id)
         self._ids = {t.number: t._trial_id for t in self._frozen.all()}
         self._ended: dict[int, TrialRecord] = {}
@@ -85,7 +84,7 @@ class Study:
         """The transaction that is open."""
         self.written = Counter[str]()
         """How many epochs and ends of trials were recorded here."""
-        _check_notes(self.notes())
+        check_notes(self.notes())
         self.trials()
 
     def check_file(self) -> None:
@@ -129,7 +128,7 @@ class Study:
                 if trial.number in self._ended:
                     yield self._ended[trial.number]
                     continue
-                record = _record(trial)
+                record = record_of(trial)
                 for name in record.params.keys() - searched:
                     raise ValueError(f"trial {trial.number}: nothing called {name!r} is searched")
                 if record.outcome == "completed" and not record.history:
@@ -147,17 +146,17 @@ class Study:
     def contradictions(self) -> list[str]:
         """What no driver leaves behind, a sentence each."""
         found = []
-        if self.note("space_digest") != _hash(self.note("space")):
+        if self.note("space_digest") != short_hash(self.note("space")):
             found.append("the space was changed since the driver wrote it")
         return found + [
             f"trial {trial.number}: {sentence}"
             for trial in self._frozen.all()
-            for sentence in _contradictions(trial, self.space.metrics)
+            for sentence in contradictions_of(trial, self.space.metrics)
         ]
 
     def changed_trials(self) -> list[int]:
         """The ended trials whose record is not what the driver wrote when they ended."""
-        return [t.number for t in self._frozen.all() if _was_changed(t)]
+        return [t.number for t in self._frozen.all() if was_changed(t)]
 
     # Writing
 
@@ -232,7 +231,7 @@ class Study:
         self._ids[trial.number] = self._storage.create_new_trial(self._study._study_id, trial)
         self.check_file()
         crash_point("trial.recorded")
-        return _record(trial)
+        return record_of(trial)
 
     def add_epoch(
         self,
@@ -257,7 +256,7 @@ class Study:
             "data": data,
         }
         if verdict is not None:
-            attribute["verdict"] = _written_verdict(verdict)
+            attribute["verdict"] = written_verdict(verdict)
         with self._transaction() as writes:
             writes.set_attributes(trial_id, {f"epoch:{epoch.number}": attribute})
             crash_point("epoch.described")
@@ -272,7 +271,7 @@ class Study:
         error is taken away."""
         trial_id = self._ids[number]
         ended = copy.copy(self._frozen.one(trial_id))
-        judged = _record(ended).history if outcome != "failed" else ()
+        judged = record_of(ended).history if outcome != "failed" else ()
         values = list(objectives(judged, self.space.metrics).values())
         said = {"reason": reason or None, "error": error[-10_000:] or None}
         now = database.now()
@@ -285,197 +284,17 @@ class Study:
             if key not in said or value is not None
         }
         with self._transaction() as writes:
-            writes.set_attributes(trial_id, {**said, _DIGEST: _digest(ended)})
+            writes.set_attributes(trial_id, {**said, DIGEST: digest_of(ended)})
             crash_point("trial.explained")
             writes.end(trial_id, ended.state, values, now)
         self.written["ends"] += 1
         crash_point("trial.told")
-        return _record(ended)
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    history, sessions, data, spent_seconds, verdict = [], [], [], 0.0, None
-    for number in sorted(trial.intermediate_values):
-        kept = trial.user_attrs.get(f"epoch:{number}")
-        if kept is None:  # a reader's values and attributes are read in separate queries
-            break
-        _check_types(trial.number, number, kept)
-        kept = dict(kept)
-        sessions.append(kept.pop("session", 1))
-        data.append(kept.pop("data", ""))
-        spent_seconds = kept.pop("spent_seconds", 0.0)
-        verdict = _verdict(kept.pop("verdict", None))
-        history.append(Epoch(number=number, **kept))
-    outcome = _OUTCOMES[trial.state]
-    return TrialRecord(
-        number=trial.number,
-        outcome=outcome,
-        params=trial.params,
-        history=tuple(history),
-        reason=trial.user_attrs.get("reason", ""),
-        error=trial.user_attrs.get("error", ""),
-        started_ms=_ms(trial.datetime_start) or 0,
-        ended_ms=_ms(trial.datetime_complete),
-        sessions=tuple(sessions),
-        data=tuple(data),
-        spent_seconds=spent_seconds,
-        position=trial.user_attrs.get("position"),
-        verdict=verdict,
-    )
-
-
-class _OfSession(BaseModel):
-    session: int
-
-
-class _OfData(_OfSession):
-    digest: str
-
-
-class _Place(BaseModel):
-    folder: str
-    inode: int
-
-
-class _Mirror(BaseModel):
-    uri: str
-    marks: dict[str, list[int]]
-    experiment_id: str | None = None
-    status: str = ""
-    view: str = ""
-
-
-class _Notes(BaseModel):
-    """What a study's attributes hold; those with a default come later, or unreleased versions did
-    not write them. Each is explained where it is written."""
-
-    uid: str
-    space: str
-    space_digest: str = ""
-    created_ms: int = 0
-    format: int = 0
-    sessions: list[int] = []
-    versions: list[_OfSession] = []
-    data: list[_OfData] = []
-    data_digest: str = ""
-    options: dict[str, bool | int | float | str] = {}
-    place: _Place | None = None
-    mlflow: _Mirror | None = None
-
-
-def _check_notes(notes: Mapping[str, Any]) -> None:
-    """Raises ValueError if one of them is not what a driver writes."""
-    try:
-        _Notes.model_validate({key: value for key, value in notes.items() if value != {}})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-_KEPT = {
-    "metrics": (dict,),
-    "timestamp_ms": (int,),
-    "checkpoint": (str,),
-    "session": (int,),
-    "spent_seconds": (float, int),
-    "data": (str,),
-    "verdict": (str, dict),
-}
-"""What an epoch's attribute may hold."""
-_TYPES = {(name, kind) for name, kinds in _KEPT.items() for kind in kinds}
-_NUMBERS = {float, int}
-
-
-def _check_types(trial: int, epoch: int, kept: Any) -> None:
-    """Raises TypeError if an epoch's attribute is not what a driver writes."""
-    if isinstance(kept, dict):
-        if _TYPES.issuperset(zip(kept, map(type, kept.values()), strict=True)) and (
-            _NUMBERS.issuperset(map(type, kept.get("metrics", {}).values()))
-        ):
-            return  # nearly always, and of all epochs of all trials
-        wrong = [name for name, value in kept.items() if type(value) not in _KEPT.get(name, ())]
-        values = () if wrong else kept.get("metrics", {}).values()
-        wrong += [repr(value) for value in values if type(value) not in _NUMBERS]
-    else:
-        wrong = [repr(kept)]
-    if wrong:
-        raise TypeError(f"trial {trial}, epoch {epoch}: {', '.join(wrong)}")
-
-
-def _written_verdict(verdict: Verdict) -> Any:
-    return {"stop": verdict.reason} if isinstance(verdict, Stop) else "go"
-
-
-def _verdict(kept: Any) -> Verdict | None:
-    if kept is None:  # the trial's last epoch
-        return None
-    return Go() if kept == "go" else Stop(kept["stop"])
-
-
-def _contradictions(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator[str]:
-    numbers, metric = sorted(trial.intermediate_values), metrics[0]
-    if numbers != list(range(1, len(numbers) + 1)):
-        yield f"its epochs are not counted from 1 without a gap: {numbers}"
-    for number in numbers:
-        kept = trial.user_attrs.get(f"epoch:{number}")
-        if kept is None:
-            yield f"epoch {number} was acknowledged and has no metrics"
-            continue
-        if kept["metrics"].get(metric.name) != trial.intermediate_values[number]:
-            yield f"epoch {number} was acknowledged with another {metric.name} than its metrics say"
-        stopped = isinstance(_verdict(kept.get("verdict")), Stop)
-        if stopped and (number != numbers[-1] or trial.state is TrialState.COMPLETE):
-            yield f"the stopping rule ended it after epoch {number}, and it went on"
-    history = _record(trial).history
-    if trial.state is TrialState.COMPLETE:
-        if trial.values != (list(objectives(history, metrics).values()) or None):
-            told = ", ".join(map(str, trial.values or [None]))
-            yield f"it completed with {told}, which is not what its epochs say"
-    elif trial.state is TrialState.FAIL and not trial.user_attrs.get("reason"):
-        yield "it failed without a reason"
-    elif trial.state is TrialState.PRUNED and not history:
-        yield "it was pruned before its first epoch"
-    if _was_changed(trial):
-        yield "its record was changed after it had ended"
-
-
-def _was_changed(trial: FrozenTrial) -> bool:
-    """Whether it is not what was written when it ended."""
-    return trial.state.is_finished() and trial.user_attrs.get(_DIGEST) != _digest(trial)
-
-
-_DIGEST = "digest"
-
-
-def _digest(trial: FrozenTrial) -> str:
-    """16 hexadecimal digits of all that the study holds of an ended trial."""
-    held = {
-        "number": trial.number,
-        "state": trial.state.name,
-        "values": trial.values,
-        "params": trial.params,
-        "distributions": {k: distribution_to_json(d) for k, d in trial.distributions.items()},
-        "epochs": {str(step): value for step, value in trial.intermediate_values.items()},
-        "attributes": {key: v for key, v in trial.user_attrs.items() if key != _DIGEST},
-        "times": [
-            when and when.astimezone(datetime.UTC).isoformat()
-            for when in (trial.datetime_start, trial.datetime_complete)
-        ],
-    }
-    return _hash(json.dumps(held, sort_keys=True))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _ms(when: Any) -> int | None:
-    return None if when is None else math.floor(when.timestamp() * 1000)
+        return record_of(ended)
 
 
 def _space_notes(space: Space) -> dict[str, str]:
     text = space.to_yaml()
-    return {"space": text, "space_digest": _hash(text)}
+    return {"space": text, "space_digest": short_hash(text)}
 
 
 def _first_notes(space: Space) -> dict[str, Any]:
