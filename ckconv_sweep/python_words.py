@@ -15,7 +15,10 @@ _ARGUMENTS = (
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
     *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
 )
-_FLAGS = ("require-tracking", "allow-code-change", "allow-data-change", "insecure-cluster")
+_FLAGS = (
+    *("require-tracking", "allow-code-change", "allow-data-change"),
+    *("insecure-cluster", "shared"),
+)
 _COMMANDS = "launch|resume|train"
 """Of the command line's, those that are functions too; others are typed in a terminal."""
 _WORD = r"(?:'[^'\n]*'|(?!-)[^\s,;']*[^\s,;'.])"
