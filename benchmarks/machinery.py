@@ -2,11 +2,15 @@
 
     python -m benchmarks.machinery --trials 80 --places 2 --rounds 3
     python -m benchmarks.machinery --only ours --trials 120 --places 8
+    python -m benchmarks.machinery --only ours --trials 60 --train
 
 Trials that only sleep, 5 epochs of 0.2 s, with all that one wants of a sweep: a search with TPE, a
 study on disk and MLflow. `ours` is this project with real checkpoints, `ray` is Ray Tune with
 OptunaSearch, its MLflow callback and processes that are used again, `optuna` is Optuna in so many
 processes, with a journal and MLflow. Each side runs in a process of its own, the sides in turn.
+
+With `--train` ours trains instead, two epochs of `digits` a trial, whose seconds take the place of
+the sleep.
 
 What is printed: `over ideal` is the time from the first start of a trial to the last end, over
 trials x 1 s / places. `turn` is the time from the last step of a trial to the first step of the
@@ -26,11 +30,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 EPOCHS, SECONDS = 5, 0.2
+TRAINED_EPOCHS = 2
 
 SPACE = """
 trial:
@@ -105,7 +110,8 @@ def ours(out: str, trials: int, places: int, options: argparse.Namespace) -> Non
         run(self, *given)
 
     RayExecutor.run = run_sleeping  # type: ignore[method-assign]
-    text = SPACE.format(epochs=EPOCHS, sampler=options.sampler, trials=trials)
+    epochs = TRAINED_EPOCHS if options.train else EPOCHS
+    text = SPACE.format(epochs=epochs, sampler=options.sampler, trials=trials)
     space = parse_space(text, "space")
     pack = options.pack or None
     with view_of("ours", space.metrics, space, ()) as view:
@@ -125,6 +131,26 @@ def ours(out: str, trials: int, places: int, options: argparse.Namespace) -> Non
         )
     assert [record.outcome for record in session.records] == ["completed"] * trials
     assert session.undelivered == 0
+    if options.train:
+        note_trained(Path(out), session.records)
+
+
+def note_trained(out: Path, records: Sequence[Any]) -> None:
+    """As `note`, of trials that were trained, and the sum of the seconds of their epochs."""
+    spent, said = 0.0, defaultdict[int, list[tuple[float, str, str]]](list)
+    for record in records:
+        ledger = out / "ours" / "trials" / f"{record.number:04d}" / "ledger.jsonl"
+        pid = json.loads(ledger.read_text().splitlines()[0])["pid"]
+        seconds = [epoch.metrics["time/epoch_seconds"] for epoch in record.history]
+        start = record.history[0].timestamp_ms / 1000 - seconds[0]
+        end = record.history[-1].timestamp_ms / 1000
+        said[pid] += [(start, "start", str(record.number)), (end, "end", str(record.number))]
+        spent += sum(seconds)
+    for pid, several in said.items():
+        (out / f"{pid}.jsonl").write_text(
+            "".join(json.dumps(one) + "\n" for one in sorted(several))
+        )
+    (out / "spent.json").write_text(json.dumps(spent))
 
 
 def ray(out: str, trials: int, places: int, options: argparse.Namespace) -> None:
@@ -266,7 +292,10 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, float]:
                         turns.append(when - free[0].pop(0))
         own = json.loads(Path(out, "own.json").read_text())
         used = len(list(Path(out).glob("[0-9]*.jsonl")))
-    ideal = options.trials * EPOCHS * SECONDS / options.places
+        spent = options.trials * EPOCHS * SECONDS
+        if options.train:
+            spent = json.loads(Path(out, "spent.json").read_text())
+    ideal = spent / options.places
     return {
         "over ideal": (max(ends, default=0) - min(starts, default=0)) / ideal,
         "turn s": statistics.median(turns) if turns else 0.0,
@@ -303,7 +332,9 @@ def main() -> None:
 
     print(
         f"{processor()}; {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
-        f"{options.trials} trials of {EPOCHS} x {SECONDS} s, {options.places} places"
+        f"{options.trials} trials of "
+        + (f"{TRAINED_EPOCHS} epochs" if options.train else f"{EPOCHS} x {SECONDS} s")
+        + f", {options.places} places"
     )
     columns = ["over ideal", "turn s", "first s", "processes", "total s", "CPU s", "MiB"]
     print(f"{'':8}" + "".join(f"{name:>12}" for name in columns))
