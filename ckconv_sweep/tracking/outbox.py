@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 
 from ckconv_sweep.config.history import objective, objectives
 from ckconv_sweep.config.trial import Metric, Trial
@@ -32,6 +32,8 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
 """How long a server that did not answer is waited for at the end."""
 _MOST_TOGETHER = 500
+"""Of the first in the queue, those of one trial are one call: where MLflow is slower than the
+trials, the epochs of a trial wait for each other, not for those of its neighbours."""
 
 
 class Tracker(Listener):
@@ -183,8 +185,8 @@ class Tracker(Listener):
                 self._failing, self._silent, pause = "", False, 1.0
                 self._say("MLflow answers again")
             with self._wake:
-                for _ in range(done):
-                    self._queue.popleft()
+                first = [self._queue.popleft() for _ in batch if done]
+                self._queue.extendleft(item for item in reversed(first) if id(item) not in done)
 
     def _lacking(self) -> list[Event | str]:
         """What the earlier records have and the marks have not."""
@@ -205,7 +207,7 @@ class Tracker(Listener):
             self._runs.delivered_before[record.number] = before
         return lacking
 
-    def _compare(self) -> int:
+    def _compare(self) -> set[int]:
         """Ask MLflow once whether it has what is marked, and queue what it lacks. Raises what
         MLflow raises when it cannot be reached; nothing is changed then."""
         if self.marks:
@@ -227,17 +229,17 @@ class Tracker(Listener):
                     "they are delivered again"
                 )
         self._records = []
-        return 0
+        return set()
 
-    def _deliver(self, batch: list[Event | str]) -> int:
-        """Deliver the first items that belong together; returns how many. Raises what MLflow
-        raises when it cannot be reached."""
+    def _deliver(self, batch: list[Event | str]) -> set[int]:
+        """Deliver the first item, and those of the same trial before the sweep's run changes its
+        state; returns which, by `id`. Raises what MLflow raises when it cannot be reached."""
         self._runs.connect()
-        together = [batch[0]]
-        for item in batch[1:]:
-            if isinstance(item, str) or isinstance(batch[0], str) or item.number != batch[0].number:
-                break
-            together.append(item)
+        together = batch[:1]
+        if not isinstance(batch[0], str):
+            number = batch[0].number
+            events = takewhile(lambda item: not isinstance(item, str), batch)
+            together = [e for e in events if not isinstance(e, str) and e.number == number]
         log.debug("delivering to MLflow: %s (%d together)", _name_of(batch[0]), len(together))
         try:
             self._write(together)
@@ -247,7 +249,7 @@ class Tracker(Listener):
             if len(together) > 1:  # one by one, so that only what is refused is lost
                 return self._deliver(together[:1])
             self._runs.refuse(_name_of(together[0]), error)
-        return len(together)
+        return set(map(id, together))
 
     def _write(self, items: list[Event | str]) -> None:
         events = [item for item in items if not isinstance(item, str)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ckconv_sweep import keys
+from ckconv_sweep.record.events import Event
 from ckconv_sweep.tracking.outbox import Mark, events_of, uid
 
 from .mlflow_real import runs_of
@@ -131,3 +134,26 @@ def test_a_run_that_was_deleted_in_the_pages_is_there_again_with_all_of_its_epoc
         assert tracker.close("FINISHED") == 0
         assert len(said) == 1
     check(database, "deleted", after, "FINISHED")
+
+
+def test_what_waits_of_one_trial_is_one_call_whatever_came_between(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, said = make(database, "turns")
+    written: list[tuple[int, int]] = []
+    write = tracker._runs.write_trial
+
+    def counted(number: int, events: Sequence[Event]) -> None:
+        written.append((number, len(events)))
+        write(number, events)
+
+    monkeypatch.setattr(tracker._runs, "write_trial", counted)
+    trials = [all_events([record]) for record in RECORDS[:5]]
+    for turn in itertools.zip_longest(*trials):  # as of trials that are trained at a time
+        for event in filter(None, turn):
+            tracker.hear(event)
+    tracker.start()
+    assert tracker.close("KILLED") == 0
+    assert written == [(i, len(events)) for i, events in enumerate(trials)]
+    assert said == []
+    check(database, "turns", RECORDS)
