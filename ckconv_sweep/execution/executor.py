@@ -56,6 +56,5 @@ class RayExecutor:
             data_dir=session.data_dir,
             data=known,
             folder=session.folder / "tune",
-            first=session.trial,
             unfit=self._unfit,
         )

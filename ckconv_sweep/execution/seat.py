@@ -11,7 +11,6 @@ next trial.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import threading
@@ -78,7 +77,6 @@ class Seat:
         data_dir: where data sets are looked for first.
         versions: those that this process must have, `record.versions.of_worker()`.
         allow_data_change: also continue from checkpoints that were trained on other data.
-        first: a trial whose data are read before the first one comes, which has the same mostly.
     """
 
     def __init__(
@@ -89,12 +87,11 @@ class Seat:
         versions: Mapping[str, str],
         *,
         allow_data_change: bool,
-        first: Trial | None = None,
     ) -> None:
         from ckconv_sweep.training.allocator import keep_pages
 
         keep_pages()
-        self._count, self._gpus, self._data_dir, self._first = places, gpus, data_dir, first
+        self._count, self._gpus, self._data_dir = places, gpus, data_dir
         self._versions, self._allow_data_change = versions, allow_data_change
         self._places: dict[str, _Place] = {}
         self._packs: dict[Hashable, Pack] = {}
@@ -142,19 +139,11 @@ class Seat:
 
     def _work(self) -> None:
         try:
-            if self._first is not None:
-                self._read_ahead(self._first)
             while True:
                 self._round()
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # the driver puts another seat in its place, and its trials there
-
-    def _read_ahead(self, trial: Trial) -> None:
-        """What fails here fails again, and is told, when a trial needs it."""
-        with contextlib.suppress(Exception):
-            task_of(trial.data, self._data_dir)
-            import ckconv_sweep.training.pack  # noqa: F401  # and so what trains
 
     def _round(self) -> None:
         """Each pack is trained a step. Between two epochs of a pack whoever has left goes, and

@@ -8,7 +8,6 @@ from typing import Any
 
 from ray import tune
 
-from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.execution.seat import Seat
 
 KEY = "ckconv"
@@ -17,7 +16,7 @@ is nested."""
 
 
 class SeatTrainable(tune.Trainable):
-    """`config` holds the arguments of a `Seat` as plain values, a trial as JSON."""
+    """`config` holds the arguments of a `Seat` as plain values."""
 
     def setup(self, config: dict[str, Any]) -> None:
         time.sleep(config["pause_seconds"])
@@ -27,7 +26,6 @@ class SeatTrainable(tune.Trainable):
             config["data_dir"],
             config["versions"],
             allow_data_change=config["allow_data_change"],
-            first=Trial.model_validate_json(config["first"]),
         )
 
     def step(self) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ClusterLost, ResourcesMissing
 from ckconv_sweep.execution import nodes
 from ckconv_sweep.execution.cluster import Head, Placement, processes
@@ -53,7 +52,6 @@ def run(
     data_dir: Path | None,
     data: KnownData,
     folder: Path,
-    first: Trial,
     unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Train until the coordinator has nothing left. `folder` takes Tune's own files and is
@@ -63,7 +61,6 @@ def run(
     Args:
         placement: how many trials run at a time, and what each process that trains them gets.
         data: what the workers' data are compared with.
-        first: a trial whose data each seat reads before it is given one.
         unfit: the nodes that may not train, by id, and why.
 
     Tune runs in a thread of its own, and is left alone where it does not come back.
@@ -84,7 +81,6 @@ def run(
         "gpus": placement.gpus_per_trial,
         "data_dir": str(data_dir) if data_dir else None,
         "allow_data_change": data.allow_change,
-        "first": first.model_dump_json(),
     }
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -34,13 +33,7 @@ from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
-from ckconv_sweep.tracking.store import (
-    is_default,
-    kept_notes,
-    make_ready,
-    noted,
-    without_password,
-)
+from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +162,6 @@ def run_sweep(
         data = load(space.trial.data, data_dir).identity
         changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
         stack.enter_context(interruption.shielded())
-        threading.Thread(target=make_ready, args=(tracking_uri,), daemon=True).start()
         stack.enter_context(executor.connected(folder.ray_log, interruption))
         interruption.install()
         interruption.check()

@@ -185,15 +185,6 @@ def first_to_open(uri: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_ready(uri: str) -> None:
-    """Import MLflow, which takes seconds, and make a local database that is not there yet, while
-    something else is waited for. What fails fails again, and is told, when it is needed."""
-    with contextlib.suppress(Exception):
-        quiet_client(uri)
-        with first_to_open(uri):
-            pass
-
-
 def take_files_along(database: Path, location: str) -> None:
     """Let a database of ours look for the files of runs at `location`, which lies beside it. MLflow
     notes whole paths, and somebody may have moved or copied both since. What is no database of

@@ -22,12 +22,12 @@ ray.is_initialized = lambda: False
 sys.modules |= {{"ray": ray, "ray.tune": ray.tune}}
 from ckconv_sweep.execution.trainable import SeatTrainable
 seat = SeatTrainable()
-trial = read_space("quickstart", ["training.epochs=4"]).trial.model_dump_json()
 seat.setup({{
     "places": 1, "gpus": 0.0, "data_dir": None, "versions": versions.of_worker(),
-    "allow_data_change": False, "pause_seconds": 0.0, "first": trial,
+    "allow_data_change": False, "pause_seconds": 0.0,
 }})
 import json
+trial = read_space("quickstart", ["training.epochs=4"]).trial.model_dump_json()
 new = {{"attempt": "1:1", "trial": trial, "folder": sys.argv[1], "data": None, "recorded": []}}
 seat.answer(json.dumps({{"new": [new], "gone": []}}))
 told = []
