@@ -11,6 +11,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, quoted, size, warning
 from ckconv_sweep.durable import is_shared
 from ckconv_sweep.errors import DamagedData
+from ckconv_sweep.execution.seat import CHECKPOINT_SECONDS
 from ckconv_sweep.training import checkpoint
 
 
@@ -68,7 +69,9 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
 def _without_files(sweep: Examined, resumed: Mapping[int, int]) -> Iterator[Finding]:
     """Trials that should have a checkpoint, or their best weights, and have none."""
     for record in sweep.records:
-        if record.outcome == "running" and record.history and record.number not in resumed:
+        lost = record.outcome == "running" and record.number not in resumed and record.history
+        seconds = (e.metrics.get("time/epoch_seconds", 0.0) for e in record.history[:-1])
+        if lost and sum(seconds) >= CHECKPOINT_SECONDS:  # of less there need be none
             yield warning(
                 f"trial {record.number} has {count(len(record.history), 'epoch')} and no "
                 "usable checkpoint: it is trained from its start, and its recorded epochs stay",

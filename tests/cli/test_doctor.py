@@ -42,7 +42,7 @@ from .commands import (
 EPOCHS = 3
 
 
-def made(here: Path, *outcomes: str) -> SweepFolder:
+def made(here: Path, *outcomes: str, seconds: float = 2.0) -> SweepFolder:
     """A sweep of `small.yaml` with a trial of each outcome and all that belongs to it on disk. A
     running one has told 2 of 3 epochs. MLflow's records go where nobody is, and are delivered."""
     folder = SweepFolder.of(here / "sweeps", "small")
@@ -57,7 +57,10 @@ def made(here: Path, *outcomes: str) -> SweepFolder:
             place.mkdir(mode=0o700)
             for epoch in range(1, EPOCHS if outcome == "running" else EPOCHS + 1):
                 name = checkpoint.save(place, epoch, {"trial": trial, "epoch": epoch})
-                metrics = {"val/accuracy": epoch / 10 + number / 100}
+                metrics = {
+                    "val/accuracy": epoch / 10 + number / 100,
+                    "time/epoch_seconds": seconds,
+                }
                 told = Epoch(
                     number=epoch, metrics=metrics, timestamp_ms=1000 * epoch, checkpoint=name
                 )
@@ -256,6 +259,14 @@ def test_a_damaged_checkpoint_is_named_with_the_epoch_after_which_its_trial_goes
     _, one = found(interrupted)
     assert one.level == "warning"
     assert one.message.startswith("trial 1 has 2 epochs and no usable checkpoint")
+
+
+def test_a_trial_of_short_epochs_need_not_have_a_checkpoint(here: Path) -> None:
+    folder = made(here, "completed", "running", seconds=0.4)
+    for _, path in checkpoint.checkpoints(folder.trial(1)):
+        path.unlink()
+    (that_it_was_interrupted,) = found(folder)
+    assert that_it_was_interrupted.check == "study"
 
 
 def test_findings_are_in_the_order_of_the_trials_numbers(whole: SweepFolder) -> None:
