@@ -116,7 +116,8 @@ class Seat:
         an epoch, that the trial ended, or why it failed. Waits for the first, but not long: what
         is empty asks for orders."""
         with self._changed:
-            seconds = IDLE_SECONDS if len(self._places) < self._count else BUSY_SECONDS
+            stay = sum(not place.left for place in self._places.values())
+            seconds = IDLE_SECONDS if stay < self._count else BUSY_SECONDS
             self._changed.wait_for(lambda: self._said, seconds)
             said, self._said = self._said, []
         return said

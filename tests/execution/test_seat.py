@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -289,6 +290,22 @@ def test_an_epoch_of_a_trial_that_leaves_is_broken_off_where_nobody_else_is_in_i
     assert one.is_gone()
     assert 22 < len(steps) < 40
     assert len((tmp_path / "0" / "ledger.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_seat_whose_trial_is_to_leave_asks_for_orders_although_its_epoch_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Seat, "_work", lambda self: None)  # an epoch without end
+    monkeypatch.setattr(seat, "BUSY_SECONDS", 3600.0)
+    made = Seat(1, 0.0, None, versions.of_worker(), allow_data_change=False)
+    driver = Driver(made)
+    driver.listen()
+    Brought(driver, trial(1), tmp_path / "0").leave()
+    assert list(made._places) == ["1:1"]
+    asks = threading.Thread(target=made.said, daemon=True)
+    asks.start()
+    asks.join(60.0)
+    assert not asks.is_alive()
 
 
 def test_a_seat_says_that_it_is_ready_and_asks_for_more_while_a_place_is_empty(
