@@ -241,9 +241,12 @@ def kill_workers(sweep: Sweep, draws: random.Random) -> int:
 
 
 def _being_trained(sweep: Sweep) -> list[int]:
-    """Trials that have a checkpoint, which is gone when a trial has ended."""
-    found = sweep.folder.root.glob("trials/*/checkpoint-*")
-    return sorted({int(path.parent.name) for path in found})
+    """Trials that have told an epoch and not their end."""
+    if not sweep.folder.records.exists():
+        return []
+    with sweep.folder.records.open() as study:
+        records = study.trials()
+    return [record.number for record in records if record.outcome == "running" and record.history]
 
 
 def _kill_worker(sweep: Sweep, number: int) -> bool:
@@ -254,7 +257,7 @@ def _kill_worker(sweep: Sweep, number: int) -> bool:
     with contextlib.suppress(OSError):
         if Path(f"/proc/{last['pid']}/cmdline").read_bytes().startswith(b"ray::"):
             os.kill(last["pid"], signal.SIGKILL)
-            return bool(checkpoints(folder))  # it had not ended yet
+            return number in _being_trained(sweep)  # it had not ended yet
     return False
 
 
