@@ -25,7 +25,7 @@ def share(folder: Path) -> None:
     """Let the group of a folder read it and all below it, also what will be written there.
 
     Raises:
-        OSError: it is somebody else's, or its group is none of ours.
+        OSError: another user owns it, or we are not in its group.
     """
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():

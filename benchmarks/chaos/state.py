@@ -33,7 +33,7 @@ class State:
     finished: bool
     executed: Counter[Place]
     trained_again: int
-    """Epochs beyond the second of them that a kill may cost."""
+    """Epochs executed again, without those that a kill may cost; see the function."""
     contradictions: tuple[str, ...] = ()
     """What no driver leaves behind, a sentence each."""
 

@@ -71,7 +71,7 @@ class Desk:
     thread, but for `close`.
 
     Args:
-        coordinator: has the trials, and records what is said of them before it answers.
+        coordinator: hands out the trials, and records each report before it answers.
         data: what the workers' data are compared with.
         places: how many trials a seat trains at a time.
         at_a_time: how many all seats train.

@@ -4,9 +4,9 @@ Trials of equal shapes are trained as one, a pack; a thread here trains the pack
 step each in turn. It does not wait for what is decided about an epoch: by then the next one is
 being trained, and it is thrown away if the trial has left meanwhile.
 
-A seat opens neither the study nor MLflow. What leaves it are checkpoints in the trials' folders and
-what it says. A failure of a trial is said too, it is no exception, so that the process serves the
-next trial.
+A seat opens neither the study nor MLflow. It writes checkpoints into the trials' folders, and reports.
+When a trial fails, the seat reports that as well and goes on with the next one; the process does not
+raise an exception.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ BUSY_SECONDS = 10.0
 """How often one without asks whether it shall go on, where no epoch ends meanwhile."""
 
 CHECKPOINT_SECONDS = 1.0
-"""How much of a trial may be lost with its process, beside the epoch that is being trained. A
-checkpoint is a file that is written through to the disk: of short epochs it would take a part of
-the time that is seen."""
+"""How much of a trial may be lost with its process, beside the epoch that is being trained. Each
+checkpoint is synced to the disk, which costs 10 to 25 ms: too much after every short epoch."""
 
 
 @dataclass(eq=False)

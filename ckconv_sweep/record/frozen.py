@@ -112,8 +112,8 @@ class FrozenTrials:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Nothing that is made inside becomes garbage. Of the reading of 10,000 trials, looking for
-    some would be a third."""
+    """Without Python's search for cyclic garbage: it would find none, and take a third of the time
+    in which 10,000 trials are read."""
     collects = gc.isenabled()
     gc.disable()
     try:

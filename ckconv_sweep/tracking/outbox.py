@@ -185,8 +185,9 @@ class Tracker(Listener):
                 self._failing, self._silent, pause = "", False, 1.0
                 self._say("MLflow answers again")
             with self._wake:
-                first = [self._queue.popleft() for _ in batch if done]
-                self._queue.extendleft(item for item in reversed(first) if id(item) not in done)
+                if done:
+                    first = [self._queue.popleft() for _ in batch]
+                    self._queue.extendleft(i for i in reversed(first) if id(i) not in done)
 
     def _lacking(self) -> list[Event | str]:
         """What the earlier records have and the marks have not."""

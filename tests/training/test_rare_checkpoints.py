@@ -50,15 +50,15 @@ def opened(trial: Trial, folder: Path, recorded: Sequence[Epoch], **others: Any)
     return Member.open(trial, TASK, folder=folder, recorded=recorded, **options)
 
 
+Whole = tuple[Member, list[Epoch], list[dict[str, Tensor]]]
+
+
 @pytest.fixture
-def whole(trial: Trial) -> tuple[Member, list[Epoch], list[dict[str, Tensor]]]:
+def whole(trial: Trial) -> Whole:
     """A trial that was never interrupted: its epochs, and the weights after each."""
     made = Member.open(trial, TASK)
     pairs = [(epoch, made._state_dict(made.rows)) for epoch in epochs_of(made)]
     return made, [epoch for epoch, _ in pairs], [weights for _, weights in pairs]
-
-
-Whole = tuple[Member, list[Epoch], list[dict[str, Tensor]]]
 
 
 def kept_weights(folder: Path) -> dict[str, Tensor]:
