@@ -4,9 +4,9 @@ Trials of equal shapes are trained as one, a pack; a thread here trains the pack
 step each in turn. It does not wait for what is decided about an epoch: by then the next one is
 being trained, and it is thrown away if the trial has left meanwhile.
 
-A seat opens neither the study nor MLflow. It writes checkpoints into the trials' folders, and reports.
-When a trial fails, the seat reports that as well and goes on with the next one; the process does not
-raise an exception.
+A seat opens neither the study nor MLflow. It writes checkpoints into the trials' folders, and
+reports. When a trial fails, the seat reports that too and goes on with the next one; the process
+does not raise an exception.
 """
 
 from __future__ import annotations

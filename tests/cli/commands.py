@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,13 @@ def copied(folder: Path, to: Path) -> None:
     """A copy of a folder of sweeps that other tests read at the same time: without the files that
     SQLite has beside a study that somebody has open."""
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns("study.db-wal", "study.db-shm"))
+
+
+def other_modes(folder: Path, *, folders: int = 0o700, files: int = 0o600) -> list[str]:
+    """What has another mode than these, at or below a folder."""
+    found = []
+    for path in [folder, *folder.rglob("*")]:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if mode != (folders if path.is_dir() else files):
+            found.append(f"{path.relative_to(folder)} {mode:o}")
+    return found

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
 
-from .commands import ckconv_sweep, ended
+from .commands import ckconv_sweep, ended, other_modes
 
 pytestmark = pytest.mark.fault("modes")
-
-
-def open_to_others(folder: Path) -> list[str]:
-    """What is more than 0700 for a folder and 0600 for a file, at or below a folder."""
-    found = []
-    for path in [folder, *folder.rglob("*")]:
-        mode = stat.S_IMODE(path.lstat().st_mode)
-        if mode != (0o700 if path.is_dir() else 0o600):
-            found.append(f"{path.relative_to(folder)} {mode:o}")
-    return found
 
 
 @pytest.mark.ray
 def test_everything_that_a_sweep_leaves_is_its_owners_alone(finished: Path) -> None:
     there = {path.name for path in (finished / "sweeps").iterdir()}
     assert {"small", "mlflow.db", "mlflow.lock", "mlartifacts"} <= there
-    assert open_to_others(finished / "sweeps") == []
+    assert other_modes(finished / "sweeps") == []
 
 
 @pytest.mark.ray
 def test_the_best_trial_is_written_for_its_owner_alone(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "best.yaml"
     ended(ckconv_sweep("best", "small", "--out", out, cwd=finished))
-    assert open_to_others(out.parent) == []
+    assert other_modes(out.parent) == []
 
 
 def test_everything_that_a_trial_by_itself_leaves_is_its_owners_alone(trained: Path) -> None:
     assert {path.name for path in (trained / "runs" / "trial").iterdir()} >= {"trial.yaml", "lock"}
-    assert open_to_others(trained / "runs") == []
+    assert other_modes(trained / "runs") == []
 
 
 def test_a_mlflow_database_of_a_trial_by_itself_is_its_owners_alone(here: Path) -> None:
     ended(ckconv_sweep("train", "trial.yaml", "--set", "training.epochs=1", cwd=here))
     written = {path.name for path in here.iterdir()} - {"trial.yaml", "small.yaml"}
-    assert [open_to_others(here / name) for name in written] == [[]] * len(written)
+    assert [other_modes(here / name) for name in written] == [[]] * len(written)
     assert list(here.rglob("mlflow.db"))
 
 
 def test_a_picture_is_its_owners_alone(here: Path) -> None:
     ended(ckconv_sweep("fit-kernel", "--steps", 1, "--out", "new/kernels.svg", cwd=here))
-    assert open_to_others(here / "new") == []
+    assert other_modes(here / "new") == []

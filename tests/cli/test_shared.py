@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import ckconv_sweep, ended, environment, refused
+from .commands import ckconv_sweep, ended, environment, other_modes, refused
 
 AS_ANOTHER = """
 import contextlib, io, os, sys
@@ -31,16 +31,6 @@ main()
 pytestmark = [pytest.mark.fault("modes"), pytest.mark.ray]
 
 
-def wrong_modes(folder: Path) -> list[str]:
-    """What is not 2750 for a folder and 0640 for a file, at or below a folder."""
-    found = []
-    for path in [folder, *folder.rglob("*")]:
-        mode = stat.S_IMODE(path.lstat().st_mode)
-        if mode != (0o2750 if path.is_dir() else 0o640):
-            found.append(f"{path.relative_to(folder)} {mode:o}")
-    return found
-
-
 @pytest.fixture
 def copied(finished: Path) -> Iterator[Path]:
     """A copy of the finished sweep's folder, to which everybody finds the way."""
@@ -54,10 +44,10 @@ def copied(finished: Path) -> Iterator[Path]:
 def test_a_shared_sweep_and_its_database_are_readable_for_the_group_and_stay_so(here: Path) -> None:
     ended(ckconv_sweep("launch", "small.yaml", "--shared", "--trials", 1, cwd=here))
     assert {p.name for p in (here / "sweeps").iterdir()} >= {"small", "mlflow.db", "mlartifacts"}
-    assert wrong_modes(here / "sweeps") == []
+    assert other_modes(here / "sweeps", folders=0o2750, files=0o640) == []
     ended(ckconv_sweep("resume", "small", "--trials", 2, cwd=here))
     assert (here / "sweeps" / "small" / "trials" / "0001").is_dir()
-    assert wrong_modes(here / "sweeps") == []
+    assert other_modes(here / "sweeps", folders=0o2750, files=0o640) == []
     said = ended(ckconv_sweep("doctor", "small", cwd=here))
     assert "only its group can read it" in said
 
@@ -70,7 +60,7 @@ def test_a_finished_sweep_is_shared_alone(copied: Path) -> None:
     assert stat.S_IMODE((copied / "sweeps" / "small").stat().st_mode) == 0o700
     (copied / "sweeps").chmod(0o750)
     ended(ckconv_sweep("launch", "small.yaml", "--shared", cwd=copied))
-    assert wrong_modes(copied / "sweeps" / "small") == []
+    assert other_modes(copied / "sweeps" / "small", folders=0o2750, files=0o640) == []
     assert stat.S_IMODE((copied / "sweeps" / "mlflow.db").stat().st_mode) == before == 0o600
 
 
