@@ -43,7 +43,7 @@ def doctor(
 
     code, said = 0, []
     for folder in _folders(sweeps_dir, name):
-        findings = examine(folder, folder.command, tracking_uri, absolute(data_dir))
+        findings = examine(folder, tracking_uri, absolute(data_dir))
         code = max(code, _exit_code(findings))
         said.append({"name": folder.name, "findings": [asdict(finding) for finding in findings]})
         if not json:

@@ -6,7 +6,6 @@ at all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,21 +30,18 @@ CHECKS = {
 
 def examine(
     folder: SweepFolder,
-    command: Callable[[str], str],
     tracking_uri: str | None = None,
     data_dir: Path | None = None,
 ) -> list[Finding]:
     """All that there is to say about a sweep, good and bad.
 
     Args:
-        command: the command line of a verb for this sweep: `resume` -> `ckconv-sweep resume small`.
         tracking_uri: MLflow's address, if not where the sweep's records went last.
         data_dir: the folder that holds the datasets' folders, as for `data.datasets.load`.
     """
     holder = folder.records.holder()
     sweep = Examined(
         folder=folder,
-        command=command,
         tracking_uri=tracking_uri,
         data_dir=data_dir,
         runs=holder is not None,

@@ -35,7 +35,7 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
                 todo = f"nothing reads it: rm {quoted(path)}"
             elif damaged:
                 goes_on = f"resumes after epoch {newest}" if newest else "is trained from its start"
-                todo = f"it is not used, trial {number} {goes_on}: {sweep.command('resume')}"
+                todo = f"it is not used, trial {number} {goes_on}: {sweep.folder.command('resume')}"
             else:
                 todo = f"rm {quoted(path)}, or trial {number} fails"
             yield problem(f"{sweep.short(path)}: {why}", todo, damaged=True)
@@ -48,7 +48,7 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
                     f"{sweep.short(path)}: {why}",
                     f"trial {number}'s numbers are in the study and stay; its weights "
                     "are lost, unless it is trained again "
-                    f"({sweep.command('best')}, ckconv-sweep train)",
+                    f"({sweep.folder.command('best')}, ckconv-sweep train)",
                     damaged=True,
                 )
         if record is None:
@@ -75,7 +75,7 @@ def _without_files(sweep: Examined, resumed: Mapping[int, int]) -> Iterator[Find
             yield warning(
                 f"trial {record.number} has {count(len(record.history), 'epoch')} and no "
                 "usable checkpoint: it is trained from its start, and its recorded epochs stay",
-                sweep.command("resume"),
+                sweep.folder.command("resume"),
             )
         place = sweep.folder.trial(record.number)
         if record.outcome == "completed" and checkpoint.best(place) is None:

@@ -33,7 +33,7 @@ def same_data(sweep: Examined) -> Iterator[Finding]:
         yield problem(
             f"the data here are not those of the sweep: {why}",
             "put the old data back, or train on both and mark each trial with its own: "
-            f"{sweep.command('resume')} --allow-data-change",
+            f"{sweep.folder.command('resume')} --allow-data-change",
         )
     else:
         yield ok(f"those of the sweep: digest {before['digest']}")

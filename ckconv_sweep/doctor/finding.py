@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,6 @@ class Examined:
     """What the checks look at. Without a readable study nothing is known of its trials."""
 
     folder: SweepFolder
-    command: Callable[[str], str]
     tracking_uri: str | None
     runs: bool
     records: list[TrialRecord] = field(default_factory=list)

@@ -114,9 +114,9 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     original = copied_from(study, sweep.folder)
     if original and shares_runs(original, sweep.folder, own_database=own_database):
         what = f"a copy of the sweep in {original}; MLflow has nothing of it yet"
-        found.append(warning(what, sweep.command("sync")))
+        found.append(warning(what, sweep.folder.command("sync")))
     if not sweep.runs and (todo := _not_done(space, records)):
-        found.append(warning(todo, sweep.command("resume")))
+        found.append(warning(todo, sweep.folder.command("resume")))
     return found, replace(
         sweep,
         records=records,

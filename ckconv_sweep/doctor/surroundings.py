@@ -53,7 +53,9 @@ def mlflow(sweep: Examined) -> Iterator[Finding]:
         return  # nobody has written there yet
     silent, damaged, found = _asked(sweep, uri)
     elsewhere = uri != default_uri(sweep.folder.root.parent)
-    sync = sweep.command("sync") + (f" --tracking-uri {shlex.quote(shown)}" if elsewhere else "")
+    sync = sweep.folder.command("sync") + (
+        f" --tracking-uri {shlex.quote(shown)}" if elsewhere else ""
+    )
     if found is not None:
         lacks = _lacks(sweep, found, shown, noted)
         yield Finding(
@@ -200,7 +202,7 @@ def same_versions(sweep: Examined) -> Iterator[Finding]:
         "problem" if refused else "warning",
         "not those of the last session: " + "; ".join(map(str, changed)),
         "use the old version, or accept a mix of both: "
-        f"{sweep.command('resume')} --allow-code-change"
+        f"{sweep.folder.command('resume')} --allow-code-change"
         if refused
         else "results of new epochs may differ; use the old version if they must not",
     )

@@ -90,7 +90,7 @@ def test_a_sweep_draws_on_past_trials_that_cannot_be_and_its_budget_is_not_spent
         assert widths == [0] * 4
         assert_rejected(study, 4)
         assert len(leaderboard(study.trials(), odd_widths)) == 4
-    found = {f.level for f in examine(folder, lambda verb: verb) if f.check == "study"}
+    found = {f.level for f in examine(folder) if f.check == "study"}
     assert found == {"ok", "warning"}  # that four trials are not done
     with folder.records.create(odd_widths) as study:  # and it is resumed
         assert Coordinator(study, count_parameters=width).next() is not None

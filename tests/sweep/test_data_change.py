@@ -154,7 +154,7 @@ def test_a_sweep_whose_data_changed_is_refused_with_the_difference_and_left_as_i
     assert f"{first}; digest {old}, now {place.digest()}" in refused.value.message
     assert "--allow-data-change" in str(refused.value)
     assert content(place.folder.root) == before
-    (said,) = [f for f in examine(place.folder, str, NOBODY, place.root) if f.check == "data"]
+    (said,) = [f for f in examine(place.folder, NOBODY, place.root) if f.check == "data"]
     assert (said.level, first in said.message) == ("problem", True)
     assert old in said.message
 
@@ -164,7 +164,7 @@ def test_trials_on_other_data_are_marked_in_study_tables_and_doctor_if_it_is_all
     place: Place,
 ) -> None:
     place.launch()
-    (well,) = [f for f in examine(place.folder, str, NOBODY, place.root) if f.check == "data"]
+    (well,) = [f for f in examine(place.folder, NOBODY, place.root) if f.check == "data"]
     old = place.digest()
     assert (well.level, well.message) == ("ok", f"those of the sweep: digest {old}")
     swapped_labels(place.train)
@@ -186,7 +186,7 @@ def test_trials_on_other_data_are_marked_in_study_tables_and_doctor_if_it_is_all
     }
     (line,) = results.notes
     assert line.startswith("trained on other data than the newest trials: 0, 1 (digest ")
-    found = [f for f in examine(place.folder, str, NOBODY, place.root) if f.check == "data"]
+    found = [f for f in examine(place.folder, NOBODY, place.root) if f.check == "data"]
     assert [f.level for f in found] == ["warning", "ok"]
     assert found[0].message == line
     # The next session is compared with the last one.

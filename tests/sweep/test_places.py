@@ -75,7 +75,7 @@ def sync(folder: SweepFolder) -> list[str]:
 
 
 def doctor(folder: SweepFolder) -> list[Finding]:
-    findings = examine(folder, lambda verb: f"ckconv-sweep {verb} {folder.name}")
+    findings = examine(folder)
     return [f for f in findings if f.check in ("study", "mlflow")]
 
 
@@ -164,7 +164,7 @@ def test_a_copy_becomes_a_sweep_of_its_own(how: str, swept: SweepFolder) -> None
     study, mlflow = [f for f in doctor(folder) if f.level != "ok"]
     assert study.message == f"a copy of the sweep in {swept.root}; MLflow has nothing of it yet"
     assert " lacks " in mlflow.message
-    assert study.todo == mlflow.todo == "ckconv-sweep sync second"
+    assert study.todo == mlflow.todo == folder.command("sync")
     assert tracked(folder).view == f"sweep-{uid}"  # where its trials are until then
     trials, said = 2, list[str]()
     if how == "resume":

@@ -60,7 +60,7 @@ def picture(uri: str, swept: Machine) -> Any:
 
 
 def said_by_doctor(uri: str, swept: Machine) -> list[Finding]:
-    findings = examine(swept.folder, lambda verb: f"ckconv-sweep {verb} sweep", uri)
+    findings = examine(swept.folder, uri)
     return [finding for finding in findings if finding.check == "mlflow"]
 
 
