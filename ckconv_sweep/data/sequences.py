@@ -20,11 +20,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ckconv_sweep.config.data import Resampled
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import hold_out, stratified
 from ckconv_sweep.data.task import Split
 from ckconv_sweep.errors import ConfigError
 
@@ -60,14 +59,12 @@ def published_split(targets_N: NDArray[np.int64], split_seed: int) -> Positions:
     Raises:
         ConfigError: there are too few sequences of a class.
     """
-    everything = np.arange(len(targets_N), dtype=np.int64)
     try:
-        train, rest = train_test_split(
-            everything, train_size=0.7, random_state=0, stratify=targets_N
-        )
-        validation, test = train_test_split(
-            rest, train_size=0.5, random_state=1, stratify=targets_N[rest]
-        )
+        count = math.floor(0.7 * len(targets_N))
+        train, rest = stratified(targets_N, count, np.random.RandomState(0))
+        half = len(rest) // 2
+        validation, test = stratified(targets_N[rest], half, np.random.RandomState(1))
+        validation, test = rest[validation], rest[test]
     except ValueError as error:
         raise ConfigError(
             f"{len(targets_N)} sequences cannot be split into 70, 15 and 15 % with every class in "

@@ -1,4 +1,9 @@
-"""Classes of all sequences in, two sets of positions out: which to keep, which to hold out."""
+"""Classes of all sequences in, two sets of positions out: which to keep, which to hold out.
+
+The positions are those of scikit-learn's `train_test_split` (1.9; the algorithm of its
+`StratifiedShuffleSplit`), with which the splits were first drawn. They are drawn here because they
+may never change, whatever a later version does: a sequence that trials have seen would be a test.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from ckconv_sweep.errors import ConfigError
 
@@ -42,16 +46,52 @@ def hold_out(
     held_out_count = math.ceil(fraction * len(targets))
     sides = None
     if counts.min() > 1 and len(classes) <= held_out_count <= len(targets) - len(classes):
-        sides = train_test_split(
-            np.arange(len(targets)),
-            test_size=held_out_count,
-            stratify=targets,
-            random_state=random_state,
-        )
+        sides = stratified(targets, len(targets) - held_out_count, random_state)
     if sides is None or any(len(np.unique(targets[side])) < len(classes) for side in sides):
         sides = _class_by_class(targets, fraction, random_state)
     kept, held_out = sides
     return np.sort(kept), np.sort(held_out)
+
+
+def stratified(
+    targets: NDArray[np.int64], kept_count: int, random_state: np.random.RandomState
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions that stay, `kept_count` of them, and all others, each in a drawn order: of every
+    class the same share.
+
+    Raises:
+        ValueError: a class has one sequence, or a side has fewer sequences than there are classes.
+    """
+    classes, counts = np.unique(targets, return_counts=True)
+    if counts.min() < 2:
+        raise ValueError(f"class {classes[counts.argmin()]} has one sequence")
+    if min(kept_count, len(targets) - kept_count) < len(classes):
+        raise ValueError(f"{len(targets)} sequences are too few for {len(classes)} classes")
+    kept_counts = _shares(counts, kept_count, random_state)
+    left_counts = _shares(counts - kept_counts, len(targets) - kept_count, random_state)
+    kept, left = list[int](), list[int]()
+    for label, n_kept, n_left in zip(classes, kept_counts, left_counts, strict=True):
+        positions = random_state.permutation(np.flatnonzero(targets == label)).tolist()
+        kept += positions[:n_kept]
+        left += positions[n_kept : n_kept + n_left]
+    return random_state.permutation(kept), random_state.permutation(left)
+
+
+def _shares(
+    counts: NDArray[np.int64], total: int, random_state: np.random.RandomState
+) -> NDArray[np.int64]:
+    """`total` dealt out in proportion to `counts`: each is rounded down, then the largest
+    remainders get one more; equal ones by chance."""
+    exact = counts / counts.sum() * total
+    shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    remainders = exact - shares
+    for remainder in np.unique(remainders)[::-1]:
+        missing = total - shares.sum()
+        if missing == 0:
+            break
+        equal = np.flatnonzero(remainders == remainder)
+        shares[random_state.choice(equal, min(len(equal), missing), replace=False)] += 1
+    return shares
 
 
 def _class_by_class(

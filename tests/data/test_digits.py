@@ -40,6 +40,11 @@ def test_the_three_splits_are_all_1797_digits_once(task):
     assert found == sorted((*row.astype(int), t) for row, t in zip(values, targets, strict=True))
 
 
+def test_the_file_is_read_as_scikit_learn_reads_it():
+    for ours, theirs in zip(digits._read(), load_digits(return_X_y=True), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def digits_mean(task):
     return task.test_reader.args[0]
 
@@ -84,6 +89,6 @@ def test_an_image_is_read_row_by_row(task):
 
 def test_the_test_split_is_not_read_before_it_is_asked_for(monkeypatch):
     task = load()
-    monkeypatch.setattr(digits, "load_digits", lambda **_: pytest.fail("read"))
+    monkeypatch.setattr(digits, "_read", lambda: pytest.fail("read"))
     with pytest.raises(pytest.fail.Exception):
         task.read_test()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import hold_out, stratified
 from ckconv_sweep.errors import ConfigError
 
 TARGETS = np.repeat(np.arange(10), 30)
@@ -30,6 +31,36 @@ def test_both_sides_hold_every_class_of_two_and_together_every_sequence_once(
     assert sorted([*kept, *held_out]) == list(range(len(targets)))
     assert set(targets[kept]) == set(targets)
     assert set(targets[held_out]) == set(np.flatnonzero(counts >= 2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    targets=st.lists(st.integers(0, 6), min_size=4, max_size=90),
+    kept=st.integers(1, 89),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_stratified_split_is_scikit_learns_in_its_order(targets, kept, seed):
+    targets, left = np.array(targets), len(targets) - kept
+    try:
+        expected = train_test_split(
+            np.arange(len(targets)),
+            test_size=left,
+            stratify=targets,
+            random_state=seed,
+        )
+    except ValueError:
+        with pytest.raises(ValueError, match="has one sequence|are too few for"):
+            stratified(targets, kept, np.random.RandomState(seed))
+        return
+    found = stratified(targets, kept, np.random.RandomState(seed))
+    assert [side.tolist() for side in found] == [side.tolist() for side in expected]
+
+
+def test_the_generator_is_left_where_scikit_learn_leaves_it():
+    theirs, ours = np.random.RandomState(3), np.random.RandomState(3)
+    train_test_split(np.arange(300), test_size=77, stratify=TARGETS, random_state=theirs)
+    stratified(TARGETS, 223, ours)
+    assert ours.random_sample() == theirs.random_sample()
 
 
 def test_every_class_gives_the_same_share():

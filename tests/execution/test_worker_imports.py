@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-OF_THE_DRIVER = ("optuna", "sqlalchemy", "mlflow", "matplotlib", "typer")
+OF_THE_DRIVER = ("optuna", "sqlalchemy", "mlflow", "matplotlib", "typer", "sklearn", "scipy")
 """Ray Tune loads pandas by itself."""
 
 WORKER = """
