@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -51,13 +51,15 @@ def copied(tensor: Tensor, rng: Generator | None = None) -> Tensor:
 
 class Differing(TorchDispatchMode):
     """Repeats each operation of a new kind, of new sizes or on other layouts, with drawn numbers
-    for all members and for one at a time."""
+    for all members and for one at a time. One that another test has seen is not repeated again."""
+
+    _seen: ClassVar[dict[str, bool]] = {}
+    """Each operation, with its sizes and layouts, and whether it gave the same bits."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[str, str] = {}
+        self.found: set[str] = set()
         self.checked: set[str] = set()
-        self._seen: set[str] = set()
         self._rng = Generator().manual_seed(0)
 
     def __torch_dispatch__(
@@ -75,10 +77,15 @@ class Differing(TorchDispatchMode):
         if not any(of_members(leaf) and leaf.dtype.is_floating_point for leaf in leaves):
             return
         key = str([operation, *map(_described, leaves)])
-        if key in self._seen or str(operation) in NOT_BY_MEMBER:
+        if str(operation) in NOT_BY_MEMBER:
             return
-        self._seen.add(key)
         self.checked.add(str(operation))
+        if key not in self._seen:
+            self._seen[key] = self._is_same(operation, args, kwargs)
+        if not self._seen[key]:
+            self.found.add(key)
+
+    def _is_same(self, operation: Any, args: Any, kwargs: Any) -> bool:
         for rng in [None] + [self._rng] * DRAWS:
             drawn_args, drawn_kwargs = tree_map_only(
                 Tensor, lambda leaf, rng=rng: copied(leaf, rng), (args, kwargs)
@@ -89,7 +96,8 @@ class Differing(TorchDispatchMode):
                 alone = tree_leaves(operation(*own_args, **own_kwargs))
                 for of_all, of_one in zip(together, alone, strict=True):
                     if of_members(of_all) and not _same_bits(_part(of_all, e=e), of_one):
-                        self.found[str(operation)] = key
+                        return False
+        return True
 
 
 def _described(leaf: Any) -> Any:
