@@ -32,7 +32,7 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
-from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
+from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS, Mark, RunOfSweep, Tracker
 from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
 
 
@@ -396,7 +396,7 @@ def _tracker(
     if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
         tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
     tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
-    tracker.start()
+    tracker.start(first_epoch_seconds=FIRST_EPOCH_SECONDS)
     return tracker
 
 

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
 """How long a server that did not answer is waited for at the end."""
+FIRST_EPOCH_SECONDS = 30.0
+"""How long a sweep's first epoch is waited for before MLflow is imported and its database made:
+that takes two and a half seconds of a processor, which the processes that train need to start."""
 _MOST_TOGETHER = 500
 """Of the first in the queue, those of one trial are one call: where MLflow is slower than the
 trials, the epochs of a trial wait for each other, not for those of its neighbours."""
@@ -66,7 +69,7 @@ class Tracker(Listener):
         self._believed = 0
         """How many of the first in the queue were chosen by those marks."""
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = self._begun = False
         self._failing = ""
         """Why the last delivery failed; empty if none did."""
         self._silent = False
@@ -90,7 +93,9 @@ class Tracker(Listener):
         self._believed = len(lacking)
         self._queue.extend(lacking)
 
-    def start(self) -> None:
+    def start(self, *, first_epoch_seconds: float = 0.0) -> None:
+        """Deliver from now on, or once an epoch was heard, for which it waits so long."""
+        self._first_epoch_seconds = first_epoch_seconds
         self._queue.appendleft("RUNNING")
         self._thread.start()
 
@@ -150,9 +155,12 @@ class Tracker(Listener):
     def _put(self, item: Event | str) -> None:
         with self._wake:
             self._queue.append(item)
+            self._begun |= isinstance(item, EpochEnded)
             self._wake.notify()
 
     def _deliver_all(self) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._begun or self._closing, self._first_epoch_seconds)
         pause = 1.0
         while True:
             with self._wake:
