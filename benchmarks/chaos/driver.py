@@ -42,6 +42,7 @@ from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Session, Signals, Work
 from ckconv_sweep.execution.seat import Seat
 from ckconv_sweep.record import versions
+from ckconv_sweep.signals import SIGNALS
 from ckconv_sweep.sweep import driver
 
 AT_A_TIME = 2
@@ -49,6 +50,10 @@ AT_A_TIME = 2
 
 AT_RISK = 2 * AT_A_TIME
 """Trials of which a kill may cost epochs: each place may have been given the next one already."""
+
+SIGNS_CHECKPOINT_SECONDS = 0.15
+"""`seat.CHECKPOINT_SECONDS` of a task whose epochs take some 50 ms: one in two or three has a
+checkpoint."""
 
 
 @dataclass
@@ -105,16 +110,13 @@ class Conditions:
     environment: Mapping[str, str] | None = None
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 def forked(work: Callable[[], object], log: Path) -> Process:
     """A fork of this process that does the work, in a session of its own."""
     log.touch(mode=0o600)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python 3.12: of threads, which the child leaves alone
         # A signal that comes at once waits until the fork hears it as itself, not as its parent.
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, heard)
@@ -218,7 +220,7 @@ def _without_ray(in_turn: bool) -> None:
 def _with_signs(*, in_turn: bool) -> None:
     """A task that is learned in milliseconds in the place of the data. Checkpoints, which would be
     rarer than the trials, come after some epochs, and in turn after each."""
-    seat.CHECKPOINT_SECONDS = 0.0 if in_turn else 0.02
+    seat.CHECKPOINT_SECONDS = 0.0 if in_turn else SIGNS_CHECKPOINT_SECONDS
     for module, name in ((driver, "load"), (seat, "task_of")):
         assert hasattr(module, name), name
         setattr(module, name, lambda *_: signs())

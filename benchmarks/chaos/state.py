@@ -51,14 +51,14 @@ class State:
         return {n: r for n, r in self.records.items() if r.outcome != "running"}
 
 
-def state_of(folder: SweepFolder) -> State:
-    """What is on disk now; no driver runs."""
+def state_of(folder: SweepFolder, checkpoint_seconds: float) -> State:
+    """What is on disk now; no driver runs. `checkpoint_seconds`: see `trained_again`."""
     ledgers = {
         int(path.parent.name): [json.loads(line) for line in path.read_text().splitlines()]
         for path in folder.root.glob("trials/*/ledger.jsonl")
     }
     executed = Counter((n, line["epoch"]) for n, lines in ledgers.items() for line in lines)
-    again = sum(trained_again(lines) for lines in ledgers.values())
+    again = sum(trained_again(lines, checkpoint_seconds) for lines in ledgers.values())
     if not folder.records.exists():
         return State({}, False, executed, again)
     with folder.records.open() as study:
@@ -72,9 +72,11 @@ def state_of(folder: SweepFolder) -> State:
         )
 
 
-def trained_again(ledger: Sequence[Mapping[str, Any]]) -> int:
-    """How many epochs of a trial were executed again, without those of the second before each
-    kill."""
+def trained_again(
+    ledger: Sequence[Mapping[str, Any]], checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> int:
+    """How many epochs of a trial were executed again, without those that each kill may cost: so
+    many seconds of them before the last."""
     again = 0
     for i, line in enumerate(ledger):
         before = ledger[i - 1]["epoch"] if i else 0
@@ -83,7 +85,7 @@ def trained_again(ledger: Sequence[Mapping[str, Any]]) -> int:
         seconds = 0.0
         for one in reversed(ledger[i - lost : i - 1]):  # the last may have been killed in its save
             seconds += one["metrics"]["time/epoch_seconds"]
-            lost -= seconds < CHECKPOINT_SECONDS
+            lost -= seconds < checkpoint_seconds
         again += lost
     return again
 

@@ -11,11 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.driver import AT_A_TIME, Conditions, Process, command, forked
+from benchmarks.chaos.driver import (
+    AT_A_TIME,
+    SIGNS_CHECKPOINT_SECONDS,
+    Conditions,
+    Process,
+    command,
+    forked,
+)
 from benchmarks.chaos.server import Server
 from benchmarks.chaos.state import State, in_mlflow, result_of, state_of
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Stop
+from ckconv_sweep.execution.seat import CHECKPOINT_SECONDS
 from ckconv_sweep.record.folder import SweepFolder
 
 PROGRAM = Path(sys.executable).parent / "ckconv-sweep"
@@ -142,7 +150,8 @@ class Sweep:
     def look(self) -> State:
         """What is on disk now, compared with what was there at the last look: nothing that was
         acknowledged then is gone or different."""
-        now = state_of(self.folder)
+        seconds = CHECKPOINT_SECONDS if self.plan.digits else SIGNS_CHECKPOINT_SECONDS
+        now = state_of(self.folder, seconds)
         if self.states:
             before = self.states[-1]
             for place, epoch in before.epochs.items():
