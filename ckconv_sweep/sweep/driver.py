@@ -191,6 +191,7 @@ def run_sweep(
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
         tracker = _tracker(folder, study, tracking_uri, _say_to(listeners), data_dir)
+        tracker.start(first_epoch_seconds=FIRST_EPOCH_SECONDS)
         keep_marks(study, tracker)  # also of a session that is killed: where its records went
         after_trial = _AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
@@ -255,6 +256,7 @@ def deliver(
         for line in place.settle(study, own_database=own_database):
             say(line)
         tracker = _tracker(folder, study, tracking_uri, say)
+        tracker.start()
         _AfterTrial(folder, study, tracker).forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
         missing = tracker.close(status, patience_seconds=patience_seconds, as_long_as_it_takes=True)
@@ -373,7 +375,7 @@ def _tracker(
     say: Callable[[str], None],
     data_dir: Path | None = None,
 ) -> Tracker:
-    """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
+    """A tracker that has been given what MLflow lacks of earlier sessions."""
     space = study.space
     tracker = Tracker(
         uri,
@@ -396,7 +398,6 @@ def _tracker(
     if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
         tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
     tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
-    tracker.start(first_epoch_seconds=FIRST_EPOCH_SECONDS)
     return tracker
 
 
