@@ -52,7 +52,7 @@ def main() -> int:
 def _wanted(name: str, asked: argparse.Namespace) -> int:
     if name == "driver-sigkill":
         return int(asked.kills)
-    return int(asked.ray_kills if FAULTS[name].ray else asked.others)
+    return int(asked.ray_kills if FAULTS[name].plan.ray else asked.others)
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,7 +63,9 @@ def _arguments() -> argparse.Namespace:
         epilog="\n".join(f"{name:22} {fault.what}" for name, fault in FAULTS.items()),
     )
     parser.add_argument("--kills", type=int, default=100, help="of the driver, without Ray")
-    parser.add_argument("--ray-kills", type=int, default=10, help="of the driver and of workers")
+    parser.add_argument(
+        "--ray-kills", type=int, default=10, help="of the driver, of workers and of nodes"
+    )
     parser.add_argument("--others", type=int, default=20, help="of each other fault")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,8 +16,6 @@ from benchmarks.chaos.server import served
 from benchmarks.chaos.state import result_of
 from benchmarks.chaos.sweep import Plan, Sweep, empty_database
 
-WITHOUT_RAY = Plan(trials=8, epochs=6)
-WITH_RAY = Plan(trials=8, epochs=8, digits=True, ray=True)
 STOPPED_EARLY: dict[str, Any] = {
     "sampler": "tpe",
     "scheduler": "{name: asha, grace_epochs: 2, reduction_factor: 2}",
@@ -76,16 +74,16 @@ class Campaign:
         warm_up()
         self._folder, self._seed, self._deadline = folder, seed, deadline
         self._empty = empty_database(folder)
-        self._undisturbed: dict[bool, Any] = {}
+        self._undisturbed: dict[Plan, Any] = {}
 
     def run(self, name: str, hits: int) -> Tally:
         """Disturb sweeps with a fault until so many times work in flight was hit."""
         fault, tally, start = FAULTS[name], Tally(name), time.monotonic()
         draws = random.Random(f"{self._seed}/{name}")
-        undisturbed = self.undisturbed(fault.ray)
+        undisturbed = self.undisturbed(fault.plan)
         with self._server(fault, name) as server:
             while tally.hits < hits and time.monotonic() < self._deadline:
-                plan = WITH_RAY if fault.ray else WITHOUT_RAY
+                plan = fault.plan
                 if fault.alternates and tally.sweeps % 2:
                     plan = replace(plan, **STOPPED_EARLY)
                 home = self._folder / f"{name}-{tally.sweeps}"
@@ -100,18 +98,17 @@ class Campaign:
         tally.seconds = time.monotonic() - start
         return tally
 
-    def undisturbed(self, ray: bool) -> Any:
+    def undisturbed(self, plan: Plan) -> Any:
         """What a sweep comes to when nobody disturbs it; run once, and without Ray, which changes
         no number."""
-        if ray not in self._undisturbed:
-            plan = replace(WITH_RAY, ray=False) if ray else WITHOUT_RAY
-            home = self._folder / f"undisturbed-{'with-ray' if ray else 'without-ray'}"
-            sweep = Sweep.new(home, plan, empty=self._empty)
+        if plan not in self._undisturbed:
+            home = self._folder / f"undisturbed-{len(self._undisturbed)}"
+            sweep = Sweep.new(home, replace(plan, ray=False), empty=self._empty)
             sweep.finish()
             if sweep.broken:
                 raise RuntimeError(f"without a fault: {sweep.broken}")
-            self._undisturbed[ray] = result_of(sweep.folder)
-        return self._undisturbed[ray]
+            self._undisturbed[plan] = result_of(sweep.folder)
+        return self._undisturbed[plan]
 
     def _disturb(
         self, sweep: Sweep, fault: Fault, hits: int, tally: Tally, draws: random.Random

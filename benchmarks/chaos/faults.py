@@ -6,20 +6,25 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.chaos.driver import AT_RISK, Process
+from benchmarks.chaos.driver import AT_A_TIME, AT_RISK, Process
+from benchmarks.chaos.nodes import Nodes, in_new_folder, session_of
 from benchmarks.chaos.state import State, in_mlflow
-from benchmarks.chaos.sweep import Sweep, pause
+from benchmarks.chaos.sweep import Plan, Sweep, pause
 from ckconv_sweep.training.checkpoint import checkpoints
 
 LONGEST_SESSION_SECONDS = 0.9
 """A moment of a session without Ray is drawn below this; a whole one takes about a second."""
 LONGEST_STOP_SECONDS = 10.0
+
+WITHOUT_RAY = Plan(trials=8, epochs=6)
+WITH_RAY = Plan(trials=8, epochs=8, digits=True, ray=True)
 
 Disturb = Callable[[Sweep, random.Random], int]
 """Disturbs a running session; returns how many faults hit work in flight."""
@@ -31,7 +36,7 @@ class Fault:
 
     disturb: Disturb
     what: str
-    ray: bool = False
+    plan: Plan = WITHOUT_RAY
     server: bool = False
     """Whether MLflow is a server behind a wire."""
     a_sweep: int = 8
@@ -240,6 +245,44 @@ def kill_workers(sweep: Sweep, draws: random.Random) -> int:
     return hits
 
 
+def kill_nodes(sweep: Sweep, draws: random.Random) -> int:
+    """The node of a running trial, again and again in one session, while another one joins; each
+    trial is struck at most twice. The head trains nothing."""
+    hits, struck = 0, dict[int, int]()
+    with in_new_folder() as folder:
+        nodes = sweep.nodes = Nodes(folder, secrets.token_hex(32))
+        try:
+            nodes.add(cpus=0)
+            training = [nodes.add() for _ in range(AT_A_TIME)]
+            driver = sweep.launched()
+            while driver.runs:
+                _wait_for_epochs(sweep, driver, draws.randint(1, 3))
+                pause(0.3, draws)
+                where = {node: session_of(node.pid) for node in training}
+                trials = _being_trained(sweep)
+                candidates = [
+                    (number, node)
+                    for number in trials
+                    for node in training
+                    if _worker(sweep, number) in where[node] and struck.get(number, 0) < 2
+                ]
+                if not driver.runs or not candidates:
+                    continue
+                number, node = draws.choice(candidates)
+                there = [n for n in trials if _worker(sweep, n) in where[node]]
+                nodes.kill(node)
+                struck |= {n: struck.get(n, 0) + 1 for n in there}
+                sweep.allowed += len(there)
+                hits += number in _being_trained(sweep)  # it had not ended yet
+                training[training.index(node)] = nodes.add()
+            if driver.wait() != 0:
+                sweep.breaks("wrong", f"it ended with {driver.code}: {driver.said()[-2000:]}")
+        finally:
+            nodes.stop()
+    sweep.look()
+    return hits
+
+
 def _being_trained(sweep: Sweep) -> list[int]:
     """Trials that have told an epoch and not their end."""
     if not sweep.folder.records.exists():
@@ -249,14 +292,18 @@ def _being_trained(sweep: Sweep) -> list[int]:
     return [record.number for record in records if record.outcome == "running" and record.history]
 
 
+def _worker(sweep: Sweep, number: int) -> int:
+    """The process that wrote the last line of a trial's ledger."""
+    ledger = sweep.folder.trial(number) / "ledger.jsonl"
+    return int(json.loads(ledger.read_text().splitlines()[-1])["pid"])
+
+
 def _kill_worker(sweep: Sweep, number: int) -> bool:
-    """Kill the process that wrote the last line of a trial's ledger, if it is still a worker that
-    trains that trial."""
-    folder = sweep.folder.trial(number)
-    last = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
+    """Kill the process that trained a trial last, if it is still a worker that trains it."""
+    pid = _worker(sweep, number)
     with contextlib.suppress(OSError):
-        if Path(f"/proc/{last['pid']}/cmdline").read_bytes().startswith(b"ray::"):
-            os.kill(last["pid"], signal.SIGKILL)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::"):
+            os.kill(pid, signal.SIGKILL)
             return number in _being_trained(sweep)  # it had not ended yet
     return False
 
@@ -287,12 +334,18 @@ FAULTS: dict[str, Fault] = {
     ),
     "ray-driver-sigkill": Fault(
         disturb=kill_driver_with_ray,
-        ray=True,
+        plan=WITH_RAY,
         a_sweep=3,
         alternates=True,
         what="SIGKILL of the driver, with Ray",
     ),
     "worker-killed": Fault(
-        disturb=kill_workers, ray=True, a_sweep=1, what="SIGKILL of Ray workers"
+        disturb=kill_workers, plan=WITH_RAY, a_sweep=1, what="SIGKILL of Ray workers"
+    ),
+    "node-killed": Fault(
+        disturb=kill_nodes,
+        plan=replace(WITH_RAY, epochs=60),
+        a_sweep=1,
+        what="SIGKILL of a node's raylet, in a cluster of three",
     ),
 }

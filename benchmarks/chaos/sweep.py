@@ -19,6 +19,7 @@ from benchmarks.chaos.driver import (
     command,
     forked,
 )
+from benchmarks.chaos.nodes import Nodes
 from benchmarks.chaos.server import Server
 from benchmarks.chaos.state import State, in_mlflow, result_of, state_of
 from ckconv_sweep import keys
@@ -72,6 +73,8 @@ class Sweep:
     """Where MLflow keeps its runs."""
     uri: str
     server: Server | None = None
+    nodes: Nodes | None = None
+    """The Ray cluster on which it runs; None: one of its own."""
     sessions: list[Process] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     allowed: int = 0
@@ -106,6 +109,8 @@ class Sweep:
     def launched(self, **conditions: Any) -> Process:
         """The command that starts the sweep, or goes on with it."""
         options = ["--name", self.name, "--concurrency", AT_A_TIME]
+        if self.nodes is not None:
+            options += ["--address", self.nodes.address]
         return self._run(
             ["launch", self.home / "chaos.yaml", *options, *self._places()], conditions
         )
@@ -128,7 +133,7 @@ class Sweep:
     def _run(self, arguments: list[object], conditions: dict[str, Any]) -> Process:
         log = self.home / f"session-{len(self.sessions):03d}.log"
         if self.plan.ray:
-            new = _program(arguments, log)
+            new = _program(arguments, log, self.nodes)
         else:
             conditions = {"environment": QUIET, "digits": self.plan.digits, **conditions}
             new = command(arguments, log, Conditions(**conditions))
@@ -224,7 +229,7 @@ class Sweep:
             self.breaks("wrong", f"the table is\n{table}\nnot\n{undisturbed[1]}")
 
 
-def _program(arguments: list[object], log: Path) -> Process:
+def _program(arguments: list[object], log: Path, nodes: Nodes | None) -> Process:
     """The command as it is installed, with Ray."""
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -234,6 +239,7 @@ def _program(arguments: list[object], log: Path) -> Process:
             stderr=file,
             start_new_session=True,
             cwd=log.parent,
+            env=None if nodes is None else nodes.environment(),
         )
     process.returncode = 0  # we wait for it ourselves
     return Process(process.pid, log)

@@ -82,6 +82,15 @@ def test_with_ray_a_sweep_whose_workers_are_killed_ends_as_if_they_had_not_been(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.fault("node-lost")
+def test_a_sweep_on_a_cluster_whose_nodes_are_killed_ends_as_if_they_had_not_been(
+    campaign: Campaign,
+) -> None:
+    check(campaign, "node-killed", WITH_RAY)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

@@ -5,28 +5,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ckconv_sweep
+from benchmarks.chaos.nodes import BIN, Nodes, in_new_folder, session_of
 from benchmarks.chaos.state import trained_again
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
-BIN = Path(sys.executable).parent
 EPOCHS = 30
 BEGINS = "reading the data and joining the Ray cluster\n"
 """What a launch without a terminal says before anything else."""
@@ -42,82 +36,8 @@ budget: {{trials: 2}}
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def session_of(pid: int) -> dict[int, str]:
-    """The processes of a session that live, and the names of their programs."""
-    out = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            head, _, rest = stat.read_text().rpartition(")")
-            if rest.split()[3] == str(pid) and rest.split()[0] != "Z":
-                out[int(stat.parent.name)] = head.partition("(")[2]
-    return out
-
-
-@dataclass
-class Cluster:
-    """Nodes on this machine, each from a `ray start` in a session of its own."""
-
-    folder: Path
-    token: str | None
-    port: int = field(default_factory=free_port)
-    nodes: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def environment(self) -> dict[str, str]:
-        """Of a user who has the token and a home of their own."""
-        ours = ("CKCONV_", "MLFLOW_", "RAY_")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        home = {"HOME": str(self.folder), "RAY_TMPDIR": str(self.folder)}
-        token = {"RAY_AUTH_TOKEN": self.token} if self.token else {}
-        quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        # A node is lost when it has refused to answer five times: by default 15 seconds.
-        soon = {"RAY_health_check_period_ms": "300"}
-        return kept | home | token | quiet | soon | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-
-    def add_node(self, *, gpus: int = 0, **more: str) -> subprocess.Popen[str]:
-        """`gpus`: how many Ray is told of; `more`: goes into the node's environment."""
-        where = [f"--address={self.address}"] if self.nodes else ["--head", f"--port={self.port}"]
-        node = subprocess.Popen(
-            [BIN / "ray", "start", *where, "--num-cpus=1", f"--num-gpus={gpus}", "--block"]
-            + ["--include-dashboard=false"] * (not self.nodes)
-            + ["--object-store-memory=80000000", "--disable-usage-stats"],
-            env=self.environment()
-            | {"RAY_AUTH_MODE": "token" if self.token else "disabled"}
-            | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.nodes.append(node)
-        assert node.stdout is not None
-        said = ""
-        for line in node.stdout:
-            said += line
-            if "block forever" in line:
-                return node
-        pytest.fail(said)
-
-    def kill(self, node: subprocess.Popen[str], program: str) -> None:
-        (pid,) = (p for p, name in session_of(node.pid).items() if name.startswith(program))
-        os.kill(pid, signal.SIGKILL)
-
-    def stop(self) -> None:
-        for node in reversed(self.nodes):
-            for pid in session_of(node.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            node.kill()
-            node.communicate()
+class Cluster(Nodes):
+    """With the commands of its user, whose space is `small.yaml`."""
 
     def ckconv_sweep(self, *args: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -162,19 +82,15 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def in_new_folder() -> Iterator[Path]:
-    """With a short path, for the sake of Ray's sockets."""
-    made = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    (made / "small.yaml").write_text(SPACE)
-    try:
+def with_a_space() -> Iterator[Path]:
+    with in_new_folder() as made:
+        (made / "small.yaml").write_text(SPACE)
         yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with in_new_folder() as made:
+    with with_a_space() as made:
         yield made
 
 
@@ -183,7 +99,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """One node of one CPU, which asks for a token."""
     made = Cluster(folder, secrets.token_hex(32))
     try:
-        made.add_node()
+        made.add()
         yield made
     finally:
         made.stop()
@@ -193,10 +109,10 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 def closed_cluster() -> Iterator[Cluster]:
     """As `cluster`, for those who do not get in or may not train: its node has a GPU that PyTorch
     does not see."""
-    with in_new_folder() as folder:
+    with with_a_space() as folder:
         made = Cluster(folder, secrets.token_hex(32))
         try:
-            made.add_node(gpus=1)
+            made.add(gpus=1)
             yield made
         finally:
             made.stop()
@@ -206,7 +122,7 @@ def closed_cluster() -> Iterator[Cluster]:
 def open_cluster(folder: Path) -> Iterator[Cluster]:
     made = Cluster(folder, None)
     try:
-        made.add_node()
+        made.add()
         yield made
     finally:
         made.stop()
@@ -228,7 +144,7 @@ def one_message(complaint: str) -> str:
 
 @pytest.mark.fault("node-lost")
 def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint_on_another(cluster: Cluster) -> None:
-    other, epochs = cluster.add_node(), 100  # long enough that both trials run at a time
+    other, epochs = cluster.add(), 100  # long enough that both trials run at a time
     sweep = cluster.launched("--set", f"training.epochs={epochs}")
     try:
         wait_for("t000 epoch 1/", sweep)
@@ -300,7 +216,7 @@ def other_code(folder: Path) -> dict[str, str]:
 def test_a_node_with_another_version_of_the_code_trains_nothing_and_is_named(
     cluster: Cluster, other_code: dict[str, str]
 ) -> None:
-    other = cluster.add_node(**other_code)
+    other = cluster.add(**other_code)
     sweep = cluster.launched("--set", "training.epochs=3")
     try:
         out, complaint = sweep.communicate(timeout=120)
