@@ -15,11 +15,13 @@ matter of the clock, so that column is worth reading only where the machine does
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks import drawn
 from benchmarks.machine import clock, where
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.data.datasets import describe
-from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import TrialFailed
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
@@ -43,24 +45,10 @@ TRIALS = Path(__file__).parents[1] / "trials"
 
 
 def made(size: str, steps: int) -> tuple[Trial, SequenceTask]:
-    """A published trial, and drawn sequences for so many steps an epoch."""
-    trial = read_trial(TRIALS / f"{SIZES[size]}.yaml", [])
-    trial = trial.model_copy(
-        update={"training": trial.training.model_copy(update={"epochs": 10_000, "threads": 1})}
-    )
-    shape, rng = describe(trial.data), torch.Generator().manual_seed(0)
-
-    def split(number: int) -> Split:
-        inputs = torch.randn(number, shape.in_channels, shape.length, generator=rng)
-        return Split(inputs, torch.randint(shape.outputs, (number,), generator=rng))
-
-    task = SequenceTask(
-        description=shape,
-        train=split(steps * trial.training.batch_size),
-        validation=split(1),
-        test_reader=lambda: split(1),
-    )
-    return trial, task
+    """A published trial, and drawn sequences for a number of steps an epoch."""
+    changes = ["training.epochs=10000", "training.threads=1"]
+    trial = read_trial(str(TRIALS / f"{SIZES[size]}.yaml"), changes)
+    return trial, drawn.task_of(trial, steps * trial.training.batch_size)
 
 
 def pack_of(members: int, trial: Trial, task: SequenceTask, device: str) -> Pack:
@@ -135,37 +123,100 @@ def operations(members: Sequence[Member], task: SequenceTask) -> int:
     return counted.count
 
 
-def kernels(pack: Pack) -> int:
-    """How many kernels an epoch launches on the GPU."""
+def on_the_gpu(pack: Pack) -> tuple[int, float]:
+    """How many kernels an epoch launches on the GPU, and for how many seconds it is at work."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         epoch(pack, "cuda")
-    return sum(event.device_type == DeviceType.CUDA for event in seen.events())
+    events = [event for event in seen.events() if event.device_type == DeviceType.CUDA]
+    busy_us, until = 0.0, 0.0
+    for start, end in sorted((e.time_range.start, e.time_range.end) for e in events):
+        busy_us += max(0.0, end - max(start, until))  # streams overlap
+        until = max(until, end)
+    return len(events), busy_us / 1e6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What epochs of a pack took in a process."""
+
+    seconds: float
+    """Of an epoch, the median."""
+    wall_seconds: float
+    """Of all epochs, by the clock."""
+    more_mib: float
+    """The most memory in use, beyond what the process had before."""
+    mib: float
+    """The most memory in use."""
+    launched: float | None = None
+    """Kernels of a step on a GPU; on a CPU the operations that would be launched as some."""
+    busy: float | None = None
+    """The share of the time in which the GPU computes."""
+
+
+def measured(
+    size: str,
+    members: int,
+    steps: int,
+    repeats: int,
+    device: str,
+    *,
+    counting: bool = True,
+    ready: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Train a pack by epochs of a number of steps, after one that warms up.
+
+    Args:
+        counting: whether to say what is launched, and how busy the GPU is.
+        ready: called once it is warm.
+    """
+    trial, task = made(size, steps)
+    before = in_use(device, most=False)
+    pack = pack_of(members, trial, task, device)
+    epoch(pack, device)
+    ready()
+    start = time.perf_counter()
+    seconds = [epoch(pack, device) for _ in range(repeats)]
+    wall, used = time.perf_counter() - start, in_use(device, most=True)
+    said = Measured(statistics.median(seconds), wall, used - before, used)
+    if not counting:
+        return said
+    if device == "cuda":
+        launched, computing = on_the_gpu(pack)
+        return replace(said, launched=launched / steps, busy=computing / said.seconds)
+    return replace(said, launched=operations(pack.members, task) / steps)
 
 
 def work(options: argparse.Namespace) -> None:
-    """In a process of its own: get ready, wait for a word, train, say what it took."""
-    trial, task = made(options.size, options.steps)
-    before = in_use(options.device, most=False)
-    pack = pack_of(options.members[0], trial, task, options.device)
-    epoch(pack, options.device)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    start = time.perf_counter()
-    for _ in range(options.repeats):
-        epoch(pack, options.device)
-    taken, used = time.perf_counter() - start, in_use(options.device, most=True)
-    counted = kernels(pack) if options.device == "cuda" else operations(pack.members, task)
-    print(taken, used - before, used, counted, flush=True)
+    """In a process of its own: get ready, wait for a word, train, print what it took."""
+
+    def ready() -> None:
+        print("ready", flush=True)
+        sys.stdin.readline()
+
+    (members,) = options.members
+    said = measured(
+        options.size,
+        members,
+        options.steps,
+        options.repeats,
+        options.device,
+        counting=options.counting,
+        ready=ready,
+    )
+    print(json.dumps(asdict(said)), flush=True)
 
 
-def processes(number: int, members: int, options: argparse.Namespace) -> list[list[float]]:
-    """So many processes side by side, each with a pack of so many members: what each said."""
-    command = [sys.executable, "-m", "benchmarks.packs", "--worker", "--size", options.size]
-    command += ["--members", str(members), "--device", options.device]
-    command += ["--steps", str(options.steps), "--repeats", str(options.repeats)]
+def processes(
+    number: int, members: int, *, size: str, steps: int, repeats: int, device: str
+) -> list[Measured]:
+    """What a number of processes side by side measured, each with a pack of so many members."""
+    command = [sys.executable, "-m", "benchmarks.packs", "--worker", "--size", size]
+    command += ["--members", str(members), "--device", device]
+    command += ["--steps", str(steps), "--repeats", str(repeats)]
+    command += ["--counting"] if number == 1 else []
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(number)]
     for one in running:
@@ -175,7 +226,12 @@ def processes(number: int, members: int, options: argparse.Namespace) -> list[li
         assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
-    return [[float(word) for word in one.communicate()[0].split()] for one in running]
+    return [Measured(**json.loads(one.communicate()[0])) for one in running]
+
+
+def side_by_side(said: Sequence[Measured], steps: int) -> float:
+    """Steps a second of all processes together, each of which made so many."""
+    return len(said) * steps / max(one.wall_seconds for one in said)
 
 
 def main() -> None:
@@ -186,7 +242,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--most-processes", type=int, default=8)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--worker", "--counting"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     kept = keep_pages()
@@ -212,16 +269,17 @@ def main() -> None:
     kind = "kernels" if options.device == "cuda" else "operations"
     print(f"                                        {kind:>10}  in processes")
     print("members  trial-steps/s  of one     MiB      a step  trial-steps/s     MiB")
+    asked = {name: getattr(options, name) for name in ("size", "steps", "repeats", "device")}
     one = options.members[0] * options.steps / statistics.median(seconds[options.members[0]])
     for number, taken in seconds.items():
         rate = number * options.steps / statistics.median(taken)
-        ((_, more, _, counted),) = processes(1, number, options)
-        line = f"{number:7}  {rate:13.1f}  {rate / one:6.2f}  {more:6.0f}"
-        line += f"  {counted / options.steps:10.0f}"
+        (alone,) = processes(1, number, **asked)
+        line = f"{number:7}  {rate:13.1f}  {rate / one:6.2f}  {alone.more_mib:6.0f}"
+        line += f"  {alone.launched:10.0f}"
         if number <= options.most_processes:
-            said = processes(number, 1, options)
-            side_by_side = number * options.steps * options.repeats / max(row[0] for row in said)
-            line += f"  {side_by_side:13.1f}  {sum(row[2] for row in said):6.0f}"
+            said = processes(number, 1, **asked)
+            line += f"  {side_by_side(said, options.steps * options.repeats):13.1f}"
+            line += f"  {sum(each.mib for each in said):6.0f}"
         print(line, flush=True)
     print("MiB of a pack: over what its process had before; of processes: all that they have.")
     if options.device == "cpu":

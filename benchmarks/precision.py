@@ -75,8 +75,13 @@ def relative(one: Tensor, exact: Tensor) -> float:
     return float(((one - exact).norm() / exact.norm()).item())
 
 
-def errors(trial: Trial, task: SequenceTask, device: str) -> None:
-    """Of the answers of a network and of its gradients, at its first weights."""
+Errors = dict[str, float]
+"""By `answers`, `gradients` and `the worst`: of the tensor whose gradients have the largest."""
+
+
+def errors(trial: Trial, task: SequenceTask, device: str) -> Iterator[tuple[str, str, Errors]]:
+    """Of the answers of a layer and of a network and of their gradients, at the first weights, for
+    each of the `ways`."""
     inputs, targets = batch_of(trial, task, device)
 
     def network(dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
@@ -92,7 +97,6 @@ def errors(trial: Trial, task: SequenceTask, device: str) -> None:
 
     makers: dict[str, Callable[[torch.dtype], tuple[Tensor, list[Tensor]]]]
     makers = {"one layer": layer, "network": network}
-    print(f"{'':12}{'':18}{'answers':>10}{'gradients':>12}{'the worst':>12}")
     for what, make in makers.items():
         answers, gradients = make(torch.float64)
         for name in ways(device):
@@ -100,10 +104,8 @@ def errors(trial: Trial, task: SequenceTask, device: str) -> None:
                 got, got_gradients = make(torch.float32)
             each = [relative(a, b) for a, b in zip(got_gradients, gradients, strict=True)]
             both = [torch.cat([g.flatten() for g in gs]) for gs in (got_gradients, gradients)]
-            print(
-                f"{what:12}{name:18}{relative(got, answers):10.1e}{relative(*both):12.1e}"
-                f"{max(each):12.1e}"
-            )
+            wrong = {"answers": relative(got, answers), "gradients": relative(*both)}
+            yield what, name, wrong | {"the worst": max(each)}
 
 
 def batch_of(trial: Trial, task: SequenceTask, device: str) -> list[Tensor]:
@@ -153,8 +155,10 @@ def said(values: list[float], form: str) -> str:
     return f"{statistics.mean(values):{form}} ± {error:.4f}"
 
 
-def times(trial: Trial, task: SequenceTask, device: str, repeats: int) -> None:
-    """Of one layer and of a network, forward and backward; ms, interleaved, medians."""
+def times(
+    trial: Trial, task: SequenceTask, device: str, repeats: int
+) -> Iterator[tuple[str, str, float]]:
+    """Of one layer and of a network, forward and backward; seconds, interleaved, medians."""
     inputs, targets = batch_of(trial, task, device)
     model = make_model(trial.model, task.description, generator(0, "init")).to(device)
     tensors = layer_of(trial, task, device, torch.float32)
@@ -177,7 +181,7 @@ def times(trial: Trial, task: SequenceTask, device: str, repeats: int) -> None:
                 if repeat >= 0:
                     taken.setdefault((what, name), []).append(seconds)
     for (what, name), seconds_each in taken.items():
-        print(f"{what:12}{name:18}{statistics.median(seconds_each) * 1000:10.1f} ms")
+        yield what, name, statistics.median(seconds_each)
 
 
 def main() -> None:
@@ -201,11 +205,15 @@ def main() -> None:
         f"{trial.training.epochs} epochs\n"
     )
     if options.what == "errors":
-        errors(trial, task, options.device)
+        print(f"{'':12}{'':18}{'answers':>10}{'gradients':>12}{'the worst':>12}")
+        for what, name, wrong in errors(trial, task, options.device):
+            answers, gradients, worst = wrong.values()
+            print(f"{what:12}{name:18}{answers:10.1e}{gradients:12.1e}{worst:12.1e}")
     elif options.what == "training":
         training(trial, task, options.seeds)
     else:
-        times(trial, task, options.device, options.repeats)
+        for what, name, seconds in times(trial, task, options.device, options.repeats):
+            print(f"{what:12}{name:18}{seconds * 1000:10.1f} ms")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ SETTINGS = {"as it is": "0", "keep_pages": "1"}
 """The allocator, by what a row of the table says, and what its variable then is."""
 
 
-def main() -> None:
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    """The options of the command; `given` is one of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--reference", type=Path, help="a checkout of dwromero/ckconv")
     parser.add_argument("--size", choices=sides.SIZES, default="98K")
@@ -62,10 +63,16 @@ def main() -> None:
     parser.add_argument("--allocator", choices=SETTINGS, help="one setting only")
     parser.add_argument("--only", nargs="*", help="sides: ours plain authors einsum")
     parser.add_argument("--side", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     batch, steps = DEFAULTS.get((options.size, options.length), (16, 1))
     options.batch = options.batch or batch
     options.steps = options.steps or steps
+    options.given = list(given)
+    return options
+
+
+def main() -> None:
+    options = arguments(sys.argv[1:])
     torch.set_num_threads(options.threads)
     if options.side:
         print(json.dumps(measured(options)))
@@ -111,7 +118,7 @@ def compare(options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for name in names:
             for setting, value in settings.items():
-                results.setdefault((name, setting), []).append(in_a_process(name, value))
+                results.setdefault((name, setting), []).append(in_a_process(options, name, value))
     print(f"{'':18}{'ms a step':>12}{'MiB':>8}{'ours is':>9}{'memory':>9}{'loss':>9}")
     fastest = {s: statistics.median(r["seconds"] for r in results["ours", s]) for s in settings}
     least = {s: statistics.median(r["memory"] for r in results["ours", s]) for s in settings}
@@ -131,9 +138,9 @@ def compare(options: argparse.Namespace) -> None:
         floor(options, best)
 
 
-def in_a_process(side: str, keeps: str) -> dict[str, float]:
-    """The same command again, for one side."""
-    command = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--side", side]
+def in_a_process(options: argparse.Namespace, side: str, keeps: str) -> dict[str, float]:
+    """The same command again, for one side: what it measured."""
+    command = [sys.executable, "-m", "benchmarks.step", *options.given, "--side", side]
     environment = os.environ | {VARIABLE: keeps, "PYTHONWARNINGS": "ignore"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:

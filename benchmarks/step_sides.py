@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import drawn
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.config.model import CKCNNConfig
@@ -46,9 +47,8 @@ def published(size: str, batch: int) -> tuple[Trial, CKCNNConfig]:
 
 
 def sequences(batch: int, length: int, steps: int) -> Split:
-    rng = torch.Generator().manual_seed(0)
-    inputs = torch.randn(steps * batch, 1, length, generator=rng)
-    return Split(inputs, torch.randint(CLASSES, (steps * batch,), generator=rng))
+    shape = Description(name="smnist", in_channels=1, length=length, outputs=CLASSES)
+    return drawn.split(shape, steps * batch, torch.Generator().manual_seed(0))
 
 
 def ours(size: str, batch: int, length: int, device: torch.device) -> Side:
