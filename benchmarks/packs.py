@@ -44,9 +44,11 @@ SIZES = {"digits": "digits", "98k": "smnist_98k", "1m": "smnist_1m"}
 TRIALS = Path(__file__).parents[1] / "trials"
 
 
-def made(size: str, steps: int) -> tuple[Trial, SequenceTask]:
-    """A published trial, and drawn sequences for a number of steps an epoch."""
+def made(size: str, steps: int, batch: int | None = None) -> tuple[Trial, SequenceTask]:
+    """A published trial, and drawn sequences for a number of steps an epoch; `batch` replaces its
+    batch size."""
     changes = ["training.epochs=10000", "training.threads=1"]
+    changes += [f"training.batch_size={batch}"] if batch else []
     trial = read_trial(str(TRIALS / f"{SIZES[size]}.yaml"), changes)
     return trial, drawn.task_of(trial, steps * trial.training.batch_size)
 
@@ -163,16 +165,18 @@ def measured(
     repeats: int,
     device: str,
     *,
+    batch: int | None = None,
     counting: bool = True,
     ready: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Train a pack by epochs of a number of steps, after one that warms up.
 
     Args:
+        batch: as of `made`.
         counting: whether to say what is launched, and how busy the GPU is.
         ready: called once it is warm.
     """
-    trial, task = made(size, steps)
+    trial, task = made(size, steps, batch)
     before = in_use(device, most=False)
     pack = pack_of(members, trial, task, device)
     epoch(pack, device)
@@ -219,14 +223,18 @@ def processes(
     command += ["--counting"] if number == 1 else []
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(number)]
-    for one in running:
-        assert one.stdout is not None
-        one.stdout.readline()
-    for one in running:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    return [Measured(**json.loads(one.communicate()[0])) for one in running]
+    try:
+        for one in running:
+            assert one.stdout is not None
+            one.stdout.readline()
+        for one in running:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        return [Measured(**json.loads(one.communicate()[0])) for one in running]
+    finally:
+        for one in running:  # if one has died, the others wait for a word
+            one.kill()
 
 
 def side_by_side(said: Sequence[Measured], steps: int) -> float:

@@ -1,0 +1,1 @@
+"""All that has to be known of a GPU, in one command: `python -m benchmarks.gpu`."""
