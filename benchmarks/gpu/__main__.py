@@ -211,4 +211,5 @@ def shown(name: str, row: Row) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no check is left running
     sys.exit(main(sys.argv[1:]))
