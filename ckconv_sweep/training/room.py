@@ -9,7 +9,12 @@ import torch
 
 from ckconv_sweep.errors import OutOfMemory
 
-NO_ROOM = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+NO_ROOM = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
 """What a plain RuntimeError says then, in its first line."""
 
 
@@ -24,7 +29,9 @@ def out_of_memory_named() -> Iterator[None]:
             isinstance(error, torch.OutOfMemoryError) or any(words in said for words in NO_ROOM)
         ):
             raise
+        if "memory" not in said:
+            said = f"no memory left: {said}" if said else "the host has no memory left"
         raise OutOfMemory(
-            said or "the host has no memory left",
+            said,
             hint="a smaller training.batch_size or model takes less",
         ) from None

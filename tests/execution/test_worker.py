@@ -161,6 +161,7 @@ def shown(records: list[TrialRecord], space: Space, width: int = 100) -> str:
 
 ERRORS = {
     "gpu": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    "gpu, said by cuFFT": lambda: RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
     "host": MemoryError,
     "host, said by PyTorch": lambda: RuntimeError(
         "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
