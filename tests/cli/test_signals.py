@@ -250,7 +250,7 @@ TRAIN = ("train", "trial.yaml", "--set=training.epochs=100000", "--tracking-uri"
         ("numpy._core.printoptions", signal.SIGINT, TRAIN),  # what NumPy then does ends in an error
         ("torch._C", signal.SIGTERM, TRAIN),
         ("torch", signal.SIGINT, ("launch", "small.yaml")),
-        ("sklearn.utils._openmp_helpers", signal.SIGINT, TRAIN),  # in a session that hears signals
+        ("ckconv_sweep.data.digits", signal.SIGINT, TRAIN),  # in a session that hears signals
     ],
 )
 def test_a_signal_while_a_module_is_imported_is_one_line_and_its_exit_code(
