@@ -84,7 +84,8 @@ def _show_first_trials(space: Space, console: Console, data_dir: Path | None) ->
     for heading in ("trial", *short_names(names).values(), "parameters"):
         table.add_column(Text(heading), justify="right")
     for index in range(amount):
-        params = view.draw(index).params
+        first = space.first[index : index + 1]
+        params = first[0] if first else view.draw(index - len(space.first)).params
         found = resolved(space, params, index, partial(parameters_of, data_dir=data_dir))
         cells = [number(params[n]) if n in params else "" for n in names]
         if isinstance(found, Infeasible):

@@ -113,6 +113,17 @@ def points(domain: Interval | Choices) -> Iterable[Scalar] | None:
     return (number(low + i * step) for i in range(many))
 
 
+def is_value(domain: Interval | Choices, value: Any) -> bool:
+    """Whether a setting's value is one that the domain can give."""
+    if isinstance(domain, Choices):
+        return any(type(value) is type(option) and value == option for option in domain.options)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    if not domain.low <= value <= domain.high:
+        return False
+    return domain.step is None or (_exact(value) - _exact(domain.low)) % _exact(domain.step) == 0
+
+
 def from_unit(domain: Interval | Choices, unit: float) -> Scalar:
     """The value of a domain at `unit` of its way, 0 <= unit < 1: every value of a counted domain
     gets an equal share."""

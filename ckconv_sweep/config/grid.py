@@ -30,13 +30,16 @@ def grid_size(space: Space) -> int | None:
 
 
 def most_trials(space: Space, rejected: int = 0) -> int:
-    """How many trials a sweep can have: those of its budget, but no more than its grid has points.
+    """How many trials a sweep can have: those of its budget, but no more than its grid has points
+    and `first` has trials.
 
     Args:
-        rejected: how many points were rejected; no other trial comes in their place.
+        rejected: how many of them were rejected; no other trial comes in their place.
     """
     size = grid_size(space)
-    return space.budget.trials if size is None else min(space.budget.trials, size - rejected)
+    if size is None:
+        return space.budget.trials
+    return min(space.budget.trials, size + len(space.first) - rejected)
 
 
 def grid_note(space: Space, rejected: int = 0) -> str:

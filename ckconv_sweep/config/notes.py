@@ -9,9 +9,14 @@ from ckconv_sweep.config.space import Space
 
 def notes(space: Space, rejected: int = 0) -> list[str]:
     """The lines, none where all is well; `rejected` as in `most_trials`."""
-    found = [grid_note(space, rejected), _rule_note(space)]
+    found = [_base_note(space), grid_note(space, rejected), _rule_note(space)]
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
+
+
+def _base_note(space: Space) -> str:
+    why = space.why_not_base
+    return f"the base trial's own settings are not tried first: {why}" if why else ""
 
 
 def _rule_note(space: Space) -> str:

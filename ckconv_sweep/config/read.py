@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -14,6 +14,7 @@ from typing import Any
 from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short, type_of
 from ckconv_sweep.config.documents import Document, Key
+from ckconv_sweep.config.first import BASE, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Metric, Trial
@@ -119,7 +120,7 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
             raise ConfigError(
                 "trial: the base trial must stand here in full", where=document.where(("trial",))
             )
-        base = _base_document(file.trial, folder, document)
+        base = _trial_document(file.trial, folder, document, ("trial",))
     else:
         base = _without_notes(document.below("trial"))
     metric = _primary_metric(file, document)
@@ -127,13 +128,37 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         if folder is not None and isinstance(file.trial, dict) and "metric" in base.value:
             raise _set_twice(document, metric, ("trial", "metric"))
         base = _judged_by(base, document.below(*metric))
-    trial = build(Trial, _changed(base, of_trial))
+    base = _changed(base, of_trial)
+    trial = build(Trial, base)
     space = space_from(file, trial, _further(file.metrics, trial, document), document)
     check_set_once(space, document)
     for change in of_trial:
         key, value = _read_change(change)
         check_change(space, key, value, f"--set {change}", document)
-    return space
+    if file.first is None:
+        return with_base(space)
+    trials = [
+        _first_trial(entry, ("first", i), base, document, folder)
+        for i, entry in enumerate(file.first)
+    ]
+    return with_first(space, trials, lambda i: document.where(("first", i)))
+
+
+def _first_trial(
+    entry: str | dict[str, Any], place: Key, base: Document, document: Document, folder: Path | None
+) -> Trial:
+    """What an entry of `first` stands for."""
+    if entry == BASE:
+        return build(Trial, base)
+    if isinstance(entry, str):
+        if folder is None:
+            raise ConfigError("first: the settings must stand here", where=document.where(place))
+        return build(Trial, _trial_document(entry, folder, document, place))
+    changes = [
+        (tuple(path.split(".")), value, document.where((*place, path)))
+        for path, value in sorted(entry.items(), key=lambda item: not item[0].endswith(".name"))
+    ]
+    return build(Trial, _with(base, changes, Trial))
 
 
 def _primary_metric(file: SpaceFile, document: Document) -> Key:
@@ -187,15 +212,17 @@ def _judged_by(base: Document, metric: Document) -> Document:
     return Document(base.name, base.value | {"metric": metric.value}, places)
 
 
-def _base_document(given: str, folder: Path, space: Document) -> Document:
+def _trial_document(given: str, folder: Path, space: Document, place: Key) -> Document:
+    """A trial that a space names at `place`: a file beside it, or a bundled one."""
     path = folder / given
     if os.path.isfile(path):
         return _as_trial(_document(path))
     if given in bundled.names("trials"):
         return _as_trial(_document(bundled.folder("trials") / f"{given}.yaml"))
+    kind = "base trial" if place == ("trial",) else "trial"
     raise ConfigError(
-        f"trial: there is no base trial {given!r}",
-        where=space.where(("trial",)),
+        f"{place[0]}: there is no {kind} {given!r}",
+        where=space.where(place),
         hint=f"looked at {path}; bundled trials: {', '.join(bundled.names('trials'))}",
     )
 
@@ -218,17 +245,25 @@ def _changed(
     document: Document, changes: Sequence[str], kind: type[Trial] | type[SpaceFile] = Trial
 ) -> Document:
     """The document with `--set` changes put in."""
+    return _with(document, [(*_read_change(c), f"--set {c}") for c in changes], kind)
+
+
+def _with(
+    document: Document,
+    changes: Iterable[tuple[Key, Any, str]],
+    kind: type[Trial] | type[SpaceFile],
+) -> Document:
+    """The document with settings changed: of each its place, its new value, and where that
+    stands."""
     value, places = document.value, dict(document.places)
-    for change in changes:
-        where = f"--set {change}"
-        key, new = _read_change(change)
+    for key, new, where in changes:
         value = _with_default_block(kind, value, key)
         of_several = key[-1] == "name" and len(blocks(annotation_at(kind, value, key[:-1]))) > 1
         if annotation_at(kind, value, key) is None and not of_several:
             raise ConfigError(
-                f"no setting is called {'.'.join(key)!r}",
+                f"no setting is called {'.'.join(map(str, key))!r}",
                 where=where,
-                hint=nearest_or_all(".".join(key), paths(kind, value)),
+                hint=nearest_or_all(".".join(map(str, key)), paths(kind, value)),
             )
         value = _put(value, key, new)
         if key[-1] == "name":

@@ -12,7 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -32,6 +32,7 @@ from ckconv_sweep.config.domains import (
     put,
     read_domain,
 )
+from ckconv_sweep.config.first import settings_of
 from ckconv_sweep.config.grid import grid_size
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
@@ -69,6 +70,10 @@ class SpaceFile(Settings):
     metrics: list[Metric] = Field(default_factory=list)
     """Several metrics. The first one ranks and stops trials and chooses the epoch at which all are
     read."""
+    first: list[str | dict[str, Any]] | None = None
+    """What is tried before the sampler draws: `base`, the base trial's own settings; changes of
+    them, as in {model.kernel.omega_0: 31.09}; a trial's file. null: the base trial's own settings
+    if the space has them, but for a grid."""
     constraints: list[str] = Field(default_factory=list)
     """Bounds such as `model.parameters <= 100_000`; draws that violate one are drawn anew."""
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
@@ -113,6 +118,12 @@ class Space:
     scheduler: StoppingRule
     further: tuple[Metric, ...] = ()
     """Metrics that count beside the base trial's. They choose no epoch."""
+    first: tuple[Mapping[str, Scalar], ...] = ()
+    """The parameters of trials that are tried before the sampler draws."""
+    asks_for_first: bool = field(default=False, compare=False)
+    """Whether a file names them."""
+    why_not_base: str = field(default="", compare=False)
+    """Why the base trial's own settings are not among them, where a file leaves that open."""
 
     @property
     def metric(self) -> Metric:
@@ -141,6 +152,7 @@ class Space:
             "trial": trial,
             **metrics,
             "search": {path: domain.written() for path, domain in self.search.items()},
+            "first": [settings_of(self, params) for params in self.first],
             "constraints": [str(constraint) for constraint in self.constraints],
             "sampler": self.sampler.model_dump(mode="json"),
             "scheduler": self.scheduler.model_dump(mode="json"),

@@ -55,6 +55,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         data=tuple(data),
         spent_seconds=spent_seconds,
         position=trial.user_attrs.get("position"),
+        first=trial.user_attrs.get("first"),
         verdict=verdict,
     )
 

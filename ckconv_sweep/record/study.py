@@ -218,14 +218,15 @@ class Study:
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
         *,
-        position: int | None,
+        position: int | None = None,
+        first: int | None = None,
     ) -> TrialRecord:
         """A new trial with all its parameters; see TrialRecord."""
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs={"position": position},
+            user_attrs={"position": position} if first is None else {"first": first},
         )
         trial.number = self.next_number()
         self._ids[trial.number] = self._storage.create_new_trial(self._study._study_id, trial)

@@ -32,6 +32,8 @@ class TrialRecord:
     """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
     position: int | None = None
     """How many trials the sampler had drawn before it; None where it did not draw it."""
+    first: int | None = None
+    """Its place among those of `space.first`; None where it is none of them."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
 
@@ -63,6 +65,11 @@ def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:
 def next_position(records: Iterable[TrialRecord]) -> int:
     """How many trials the sampler has drawn, those that were rejected included."""
     return 1 + max((r.position for r in records if r.position is not None), default=-1)
+
+
+def next_first(records: Iterable[TrialRecord]) -> int:
+    """How many of the trials of `space.first` have begun, those that were rejected included."""
+    return 1 + max((r.first for r in records if r.first is not None), default=-1)
 
 
 def listed(numbers: Sequence[int], most: int = 10) -> str:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from ckconv_sweep.config.first import params_of
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import best, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
 
 State = Literal["running", "interrupted", "finished"]
@@ -58,6 +61,27 @@ def standing(record: TrialRecord, metric: Metric) -> tuple[bool, float]:
     """The key by which trials are ranked: lower is better, equal trials have the same."""
     sign = -1.0 if metric.mode == "max" else 1.0
     return record.outcome != "completed", sign * objective(record.history, metric)
+
+
+def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
+    """A line that tells how good the base trial's own settings are beside the others; none where
+    they were not tried."""
+    try:
+        base = params_of(space, space.trial)
+    except ConfigError:
+        return []
+    for record in records:
+        if record.params != base or record.outcome == "running":
+            continue
+        told: str = record.outcome
+        if record.outcome == "completed":
+            all_of_them = [standing(r, space.metric) for r in records if r.outcome == "completed"]
+            own = standing(record, space.metric)
+            value = objective(record.history, space.metric)
+            told = f"{space.metric.name} {value:.4f}, rank {1 + sum(o < own for o in all_of_them)}"
+            told += f" of {len(all_of_them)}"
+        return [f"the base trial's own settings ({trial_name(record.number)}): {told}"]
+    return []
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:

@@ -68,8 +68,16 @@ def survey(
     space's file.
 
     Raises:
-        ConfigError: none of `DRAWS` can.
+        ConfigError: none of `DRAWS` can, or one that is to be tried first.
     """
+    for params in space.first if space.asks_for_first else ():
+        found = resolved(space, params, 0, count_parameters)
+        if isinstance(found, Infeasible):
+            raise ConfigError(
+                f"first: {found.why}",
+                where=where,
+                hint="loosen the constraint, or remove that trial",
+            )
     rng, rejected = random.Random(0), Counter[str]()
     for drawn in range(DRAWS):
         params = space.draw(lambda _, domain: from_unit(domain, rng.random()))

@@ -58,7 +58,7 @@ class View:
             trial = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
                 params=params,
-                distributions={name: self._domains[name] for name in params},
+                distributions=self.distributions(params),
             )
             self._ids[record.number] = storage.create_new_trial(self._study._study_id, trial)
         trial_id = self._ids[record.number]
@@ -98,6 +98,10 @@ class View:
         else:
             self._ids[number] = trial._trial_id
         return Draw(params=params, distributions=drawn.distributions, position=position)
+
+    def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
+        """What parameters that no sampler drew are drawn from."""
+        return {name: self._domains[name] for name in params}
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:

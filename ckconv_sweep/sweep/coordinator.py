@@ -24,7 +24,7 @@ from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, next_position, rejected
+from ckconv_sweep.record.trials import TrialRecord, next_first, next_position, rejected
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, verdict_of
 from ckconv_sweep.search.view import View
@@ -94,7 +94,7 @@ class Coordinator:
         records = study.trials()
         self._curves = {r.number: self._curve(r) for r in records}
         self._view = View(self.space, records)
-        self._position = next_position(records)
+        self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
         self._counted = sum(r.counts or r.outcome == "running" for r in records)
@@ -118,7 +118,7 @@ class Coordinator:
             if self._unfinished:
                 record = self._unfinished.pop(0)
             elif self._counted < self.space.budget.trials:
-                if exhausted(self.space, self._position):
+                if self._is_exhausted:
                     return None
                 record = self._draw()
                 self._counted += 1
@@ -245,7 +245,12 @@ class Coordinator:
         if self.stopping:
             return 0
         new = self.space.budget.trials - self._counted
-        return len(self._unfinished) + (0 if exhausted(self.space, self._position) else new)
+        return len(self._unfinished) + (0 if self._is_exhausted else new)
+
+    @property
+    def _is_exhausted(self) -> bool:
+        """Whether there is nothing left to try."""
+        return self._first >= len(self.space.first) and exhausted(self.space, self._position)
 
     @property
     def awaited(self) -> bool:
@@ -268,7 +273,13 @@ class Coordinator:
             listener.say(message)
 
     def _draw(self) -> TrialRecord:
-        """A new trial, drawn from the view and recorded as a whole."""
+        """A new trial, one of the first or drawn from the view, recorded as a whole."""
+        if self._first < len(self.space.first):
+            params, first = self.space.first[self._first], self._first
+            self._first += 1
+            record = self._study.create(params, self._view.distributions(params), first=first)
+            self._view.show(record)
+            return record
         drawn = self._view.draw(self._position, self._study.next_number())
         crash_point("trial.drawn")
         self._position += 1

@@ -366,6 +366,7 @@ def test_a_sweep_with_a_new_sampler_rule_and_metric_draws_stops_ranks_and_is_rea
             {"model.dropout": {"low": 0.0, "high": 0.8}},
             sampler={"name": "own", "shift": 0.25},
             scheduler={"name": "own", "epoch": 1},
+            first=[],
         )
         assert list(space.written()["sampler"]) == ["name", "seed", "shift"]
         one = machine(disk, space, work=worse_by_seed)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ckconv_sweep.keys import REASON_CONSTRAINT
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
-from ckconv_sweep.report.summary import Summary, summarize, winner
+from ckconv_sweep.report.summary import Summary, base_in_words, summarize, winner
 
 from .records import GRID, MAX, MIN, record, space
 
@@ -115,3 +116,33 @@ def test_the_winner_is_the_first_row_of_the_leaderboard() -> None:
     won = winner(records, space())
     assert won is not None
     assert won.number == leaderboard(records, space())["trial"][0]
+
+
+BASE = {"optimizer.learning_rate": 1e-3}
+OTHERS = [(0, 0.8), (2, 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("of_base", "told"),
+    [
+        (record(1, [0.7], params=BASE), "val/accuracy 0.7000, rank 2 of 3"),
+        (record(1, [0.9], params=BASE), "val/accuracy 0.9000, rank 1 of 3"),
+        (record(1, [0.7], "pruned", params=BASE), "pruned"),
+        (record(1, [], "failed", reason="x", params=BASE), "failed"),
+    ],
+)
+def test_the_base_trial_s_own_settings_are_told_beside_the_others(
+    of_base: TrialRecord, told: str
+) -> None:
+    others = [record(n, [v], params={"optimizer.learning_rate": v / 100}) for n, v in OTHERS]
+    line = f"the base trial's own settings (t001): {told}"
+    assert base_in_words([*others, of_base], space()) == [line]
+
+
+def test_nothing_is_told_of_a_base_trial_that_was_not_tried_or_has_not_ended() -> None:
+    assert (
+        base_in_words([record(0, [0.7], params={"optimizer.learning_rate": 2e-3})], space()) == []
+    )
+    assert base_in_words([record(0, [0.7], "running", params=BASE)], space()) == []
+    narrow = space(search="  optimizer.learning_rate: {low: 1.0e-4, high: 5.0e-4}")
+    assert base_in_words([record(0, [0.7], params=BASE)], narrow) == []

@@ -148,9 +148,20 @@ def test_a_signal_ends_a_long_run_of_rejected_draws(tmp_path: Path) -> None:
 def test_what_is_allowed_and_probably_not_meant_is_a_line(
     rest: str, note: str, tmp_path: Path
 ) -> None:
-    space = space_of(tmp_path, rest)
+    space = space_of(tmp_path, f"{rest}\nfirst: []")
     assert notes(space) == [note] * bool(note)
     assert parse_space(space.to_yaml(), "x") == space
+
+
+def test_a_trial_to_be_tried_first_that_is_too_large_is_refused_and_the_base_trial_is_left_out(
+    tmp_path: Path,
+) -> None:
+    rest = (
+        "search: {model.hidden_channels: {low: 4, high: 32}}\nconstraints: [model.parameters < 9]"
+    )
+    with pytest.raises(ConfigError, match=r"^x: first: model.parameters < 9 does not hold: 16"):
+        survey(space_of(tmp_path, f"{rest}\nfirst: [base]"), width, where="x")
+    assert survey(space_of(tmp_path, rest), width, where="x")
 
 
 def test_no_reason_is_counted_where_all_draws_are_trials(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def make_space(
     training: str = "",
     data: str = "digits",
     metrics: str = "",
+    first: str = "[]",
 ) -> Space:
     search = search or (COUNTED if sampler == "grid" else REAL)
     return parse_space(
@@ -93,6 +94,7 @@ trial:
   training: {{epochs: {epochs}, seed: 5 {training}}}
 search:
 {search}
+first: {first}
 sampler: {{name: {sampler}, seed: 3}}
 scheduler: {scheduler}
 constraints: {list(constraints)}
