@@ -23,7 +23,7 @@ from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import base_in_words, summarize, winner
 
 if TYPE_CHECKING:
-    from ckconv_sweep.sweep.driver import Session
+    from ckconv_sweep.sweep.delivery import Session
 
 SHOWN = 10
 

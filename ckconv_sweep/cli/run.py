@@ -361,7 +361,7 @@ def _run(
         folder.share()
     finished = is_finished(records, space)
     if continues and (finished or hours_are_up(records, space)):
-        from ckconv_sweep.sweep.driver import deliver_rest
+        from ckconv_sweep.sweep.delivery import deliver_rest
 
         # A driver may have been killed after the last trial, and MLflow may have been down, or
         # have lost what it had.

@@ -111,7 +111,7 @@ def sync(name: Name, tracking_uri: TrackingUri = None, sweeps_dir: SweepsDir = S
 
     folder = SweepFolder.existing(sweeps_dir, name)
 
-    from ckconv_sweep.sweep.driver import deliver
+    from ckconv_sweep.sweep.delivery import deliver
     from ckconv_sweep.tracking.store import default_uri, without_password
 
     uri = tracking_uri or default_uri(folder.root.parent)

@@ -19,7 +19,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.sweep.driver import deliver
+from ckconv_sweep.sweep.delivery import deliver
 from tests.cli.commands import PROGRAM, environment
 from tests.sweep.in_process import formula, machine, make_space
 from tests.tracking.mlflow_real import free_port

@@ -18,7 +18,7 @@ from ckconv_sweep.cli.run import RunOptions, _extended, _with_kept
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.sweep.driver import Session
+from ckconv_sweep.sweep.delivery import Session
 
 from .commands import NOBODY, ckconv_sweep, ended, refused
 

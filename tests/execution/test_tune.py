@@ -31,7 +31,8 @@ from ckconv_sweep.execution.trainable import SeatTrainable
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.report.summary import winner
-from ckconv_sweep.sweep.driver import Session, run_sweep
+from ckconv_sweep.sweep.delivery import Session
+from ckconv_sweep.sweep.driver import run_sweep
 from ckconv_sweep.training import checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]

@@ -24,7 +24,7 @@ from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_csv, to_json, to_markdown
 from ckconv_sweep.report.results import Results
-from ckconv_sweep.sweep.driver import deliver
+from ckconv_sweep.sweep.delivery import deliver
 from ckconv_sweep.tracking.store import quiet_client
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")

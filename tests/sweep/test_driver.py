@@ -34,10 +34,11 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
-from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.coordinator import Coordinator
-from ckconv_sweep.sweep.driver import Session, check_same_space, deliver, run_sweep
+from ckconv_sweep.sweep.delivery import Session, deliver, deliver_rest
+from ckconv_sweep.sweep.driver import check_same_space, run_sweep
 from ckconv_sweep.sweep.interruption import Interruption
+from ckconv_sweep.tracking.outbox import Tracker
 
 from .in_process import formula, in_this_process, machine, make_space, with_trials
 
@@ -386,10 +387,10 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(driver.Tracker, "close", killed)
+        patch.setattr(Tracker, "close", killed)
         launch(folder, uri)
     assert runs_of(uri, "digits")["digits"].info.status == "RUNNING"
-    session = driver.deliver_rest(folder, uri)
+    session = deliver_rest(folder, uri)
     assert (session.trained, session.undelivered) == (False, 0)
     assert [r.outcome for r in session.records] == ["completed"] * 3
     runs = runs_of(uri, "digits")
@@ -397,7 +398,7 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
         ("digits", "t000", "t001", "t002"), "FINISHED"
     )
     before = everything(uri, "digits")
-    assert driver.deliver_rest(folder, uri) == session
+    assert deliver_rest(folder, uri) == session
     assert everything(uri, "digits") == before
 
 
@@ -452,13 +453,13 @@ def test_a_signal_ends_the_session_and_the_next_one_goes_on(
 def test_a_signal_that_comes_while_mlflow_is_given_the_rest_does_not_lose_the_session(
     folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = driver.Tracker.close
+    real = Tracker.close
 
     def close(self: Any, *args: Any, **options: Any) -> int:
         signal.raise_signal(signal.SIGTERM)
         return real(self, *args, **options)
 
-    monkeypatch.setattr(driver.Tracker, "close", close)
+    monkeypatch.setattr(Tracker, "close", close)
     session = launch(folder, uri)
     assert session.signal_exit_code == 143
     assert [r.outcome for r in session.records] == ["completed"] * 3
@@ -765,7 +766,7 @@ def test_a_finished_sweep_gives_a_database_that_was_put_back_what_it_had_lost(
     for path in folder.root.parents[1].glob("mlflow.db*"):
         path.unlink()
     shutil.copy(empty_database, uri.removeprefix("sqlite:///"))
-    session = driver.deliver_rest(folder, uri)
+    session = deliver_rest(folder, uri)
     assert (session.trained, session.undelivered) == (False, 0)
     assert {name: points_of(uri, run) for name, run in runs_of(uri, "digits").items()} == before
 
@@ -781,7 +782,7 @@ def test_a_finished_sweep_whose_mlflow_is_gone_does_not_say_that_it_has_everythi
     SqlAlchemyStore._engine_map[uri].dispose()
     for path in folder.root.parents[1].glob("mlflow.db*"):
         path.write_bytes(b"no database")
-    session = driver.deliver_rest(folder, uri)
+    session = deliver_rest(folder, uri)
     assert session.undelivered > 0
     show_result(folder, session.records, SPACE, None, session)
     said = " ".join(capsys.readouterr().out.split())
@@ -797,7 +798,7 @@ def test_a_finished_sweep_that_can_only_be_read_is_still_shown(
     launch(folder, uri)
     (folder.root / "lock").unlink()
     (folder.root / "lock").mkdir()  # as where nothing can be written, for the superuser too
-    session = driver.deliver_rest(folder, uri)
+    session = deliver_rest(folder, uri)
     assert session.undelivered == 0
 
 

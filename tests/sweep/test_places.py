@@ -18,8 +18,8 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.sweep import driver
-from ckconv_sweep.sweep.driver import deliver_rest, run_sweep
+from ckconv_sweep.sweep.delivery import deliver, deliver_rest
+from ckconv_sweep.sweep.driver import run_sweep
 from ckconv_sweep.tracking.store import database_uri, default_database, default_uri
 
 from .in_process import formula, in_this_process, make_space, with_trials
@@ -70,7 +70,7 @@ def resume(folder: SweepFolder, trials: int) -> list[str]:
 
 def sync(folder: SweepFolder) -> list[str]:
     said: list[str] = []
-    assert driver.deliver(folder, default_uri(folder.root.parent), say=said.append) == 0
+    assert deliver(folder, default_uri(folder.root.parent), say=said.append) == 0
     return said
 
 
@@ -267,9 +267,9 @@ def test_a_copy_of_all_sweeps_goes_on_in_its_own_database(swept: SweepFolder) ->
     assert [after[n] for n in ("t000", "t001")] == [before[n] for n in ("t000", "t001")]
     # A server that both are delivered to tells them apart.
     shared, said = f"sqlite:///{swept.root.parents[1]}/shared.db", list[str]()
-    assert driver.deliver(swept, shared, say=said.append) == 0
+    assert deliver(swept, shared, say=said.append) == 0
     assert said == []
-    assert driver.deliver(folder, shared, say=said.append) == 0
+    assert deliver(folder, shared, say=said.append) == 0
     assert said[0].startswith("this is a copy of")
     assert uid_of(folder) != uid == uid_of(swept)
 

@@ -15,8 +15,8 @@ from sweep.in_process import Machine, machine, make_space
 
 from ckconv_sweep import keys
 from ckconv_sweep.doctor import Finding, examine
-from ckconv_sweep.sweep import driver
-from ckconv_sweep.sweep.driver import deliver
+from ckconv_sweep.sweep import delivery
+from ckconv_sweep.sweep.delivery import deliver
 from ckconv_sweep.tracking.marks import PARENT
 from ckconv_sweep.tracking.outbox import Tracker
 
@@ -401,6 +401,6 @@ def test_nothing_is_delivered_before_it_is_known_what_was(
             super()._put(item)
             wait_until(lambda: not self._thread.is_alive() or self.waiting == 0)
 
-    monkeypatch.setattr(driver, "Tracker", Fast)
+    monkeypatch.setattr(delivery, "Tracker", Fast)
     assert deliver(swept.folder, uri) == 0
     picture(uri, swept)
