@@ -13,7 +13,7 @@ from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.sweep.delivery import owed
 from ckconv_sweep.tracking.answers import check_answers
-from ckconv_sweep.tracking.marks import Found, in_mlflow
+from ckconv_sweep.tracking.marks import Found, in_mlflow, noted_marks
 from ckconv_sweep.tracking.store import (
     artifact_location,
     database_uri,
@@ -47,7 +47,8 @@ def mlflow(sweep: Examined) -> Iterator[Finding]:
     kept = kept_notes(sweep.notes, sweep.folder.root.parent)
     uri = sweep.tracking_uri or kept.get("uri") or default_uri(sweep.folder.root.parent)
     shown = without_password(uri)
-    noted = owed(sweep.records, kept, shown, finished=sweep.finished)
+    has = noted_marks(kept, shown, sweep.records)
+    noted = owed(sweep.records, has, finished=sweep.finished)
     database = local_database(uri)
     if database is not None and not database.exists() and not sweep.records:
         return  # nobody has written there yet
@@ -57,7 +58,7 @@ def mlflow(sweep: Examined) -> Iterator[Finding]:
         f" --tracking-uri {shlex.quote(shown)}" if elsewhere else ""
     )
     if found is not None:
-        lacks = _lacks(sweep, found, shown, noted)
+        lacks = _lacks(sweep, found, noted)
         yield Finding(
             "warning" if lacks else "ok",
             f"{shown} {silent or 'answers'} and {lacks or 'has every record'}",
@@ -80,13 +81,11 @@ def mlflow(sweep: Examined) -> Iterator[Finding]:
         yield ok(f"{shown} answers{unknown}")
 
 
-def _lacks(sweep: Examined, found: Found, shown: str, noted: int) -> str:
+def _lacks(sweep: Examined, found: Found, noted: int) -> str:
     """What MLflow does not have of a sweep; empty where it has all of it. `noted`: how many
     records it lacks by the sweep's own notes."""
-    marks = {str(n): (mark.epochs, mark.ended) for n, mark in found.marks.items()}
-    there = {"uri": shown, "marks": marks, "status": found.status}
-    missing = owed(sweep.records, there, shown, finished=sweep.finished)
-    whose = [str(r.number) for r in sweep.records if owed([r], there, shown, finished=False)]
+    missing = owed(sweep.records, found, finished=sweep.finished)
+    whose = [str(r.number) for r in sweep.records if owed([r], found, finished=False)]
     own_run = not found.status or (sweep.finished and found.status != "FINISHED")
     missing += own_run and not sweep.finished  # of a finished sweep it is counted
     if not missing:

@@ -76,6 +76,7 @@ class _Place(BaseModel):
 class _Mirror(BaseModel):
     uri: str
     marks: dict[str, list[int]]
+    whole: list[tuple[int, int]] = []
     experiment_id: str | None = None
     status: str = ""
     view: str = ""

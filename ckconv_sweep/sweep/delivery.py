@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, SweepBusy
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import lease, place, trained_data, versions
-from ckconv_sweep.record.events import Ended, Event, Listener
+from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
-from ckconv_sweep.tracking.outbox import Mark, RunOfSweep, Tracker
+from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
+from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
 from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
 
 
@@ -68,10 +69,11 @@ def deliver(
         for line in place.settle(study, own_database=own_database):
             say(line)
         tracker = tracker_of(folder, study, tracking_uri, say)
-        AfterTrial(folder, study, tracker).forget_ended()
+        after_trial = AfterTrial(folder, study, tracker)
+        after_trial.forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
         missing = tracker.close(status, patience_seconds=patience_seconds, as_long_as_it_takes=True)
-        keep_marks(study, tracker, "RUNNING" if missing else status)
+        after_trial.keep_marks("RUNNING" if missing else status)
         return missing
 
 
@@ -89,7 +91,8 @@ def deliver_rest(
         own_database = is_default(tracking_uri, folder.root.parent)
         notes = place.notes_here(study, folder, own_database=own_database)
         records, kept = study.trials(), kept_notes(notes, folder.root.parent)
-    lacking = owed(records, kept, without_password(tracking_uri), finished=not time_is_up)
+    has = noted_marks(kept, without_password(tracking_uri), records)
+    lacking = owed(records, has, finished=not time_is_up)
     try:
         patience_seconds = 60.0 if lacking else 10.0
         missing = deliver(
@@ -108,48 +111,75 @@ def deliver_rest(
     )
 
 
-def owed(
-    records: Iterable[TrialRecord], kept: Mapping[str, Any], address: str, *, finished: bool
-) -> int:
+def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
     """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
 
     Args:
         records: all trials of the sweep.
-        kept: what `keep_marks` wrote down, as `tracking.store.kept_notes` reads it.
-        address: of MLflow, without a password.
+        has: what it is known to have.
         finished: whether the sweep is.
     """
-    there = kept if kept.get("uri") == address else {}
-    missing = int(finished and there.get("status") != "FINISHED")
+    missing = int(finished and has.status != "FINISHED")
     for record in records:
         if record.counts:
-            epochs, ended = there.get("marks", {}).get(str(record.number), (0, False))
-            missing += max(0, len(record.history) - epochs)
-            missing += record.outcome != "running" and not ended
+            mark = has.marks.get(record.number, Mark())
+            missing += max(0, len(record.history) - mark.epochs)
+            missing += record.outcome != "running" and not mark.ended
     return missing
-
-
-def keep_marks(study: Study, tracker: Tracker, status: str = "RUNNING") -> None:
-    """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
-    kept = study.note("mlflow") or {}
-    now = {str(number): [mark.epochs, mark.ended] for number, mark in list(tracker.marks.items())}
-    said = {
-        "uri": noted(tracker.uri, study.folder.root.parent),
-        "marks": now,
-        "experiment_id": tracker.experiment_id,
-        "status": status,
-        "view": tracker.view,
-    }
-    if said != kept:
-        study.set_note("mlflow", said)
 
 
 class AfterTrial(Listener):
     """When a trial has ended: its checkpoints are not needed any more, and what MLflow got so far
-    is written down."""
+    is written down.
+
+    The study's note `mlflow` names the trials that MLflow has wholly by the first and last of each
+    row of them (rejected ones may be among them), and has a mark of each other one: after 10,000
+    trials it is no longer than after ten.
+    """
 
     def __init__(self, folder: SweepFolder, study: Study, tracker: Tracker) -> None:
         self._folder, self._study, self._tracker = folder, study, tracker
+        self._epochs = {
+            record.number: len(record.history) if record.outcome != "running" else None
+            for record in study.trials()
+            if record.counts
+        }
+        """How many epochs each trial has; None while it runs."""
+        self._lacking = set(self._epochs)
+        """The trials that MLflow does not have wholly."""
+        self._partly: dict[int, Mark] = {}
+        """Those of them of which it has something."""
+        self._whole: list[list[int]] = []
+        self._kept: Any = study.note("mlflow")
+
+    def keep_marks(self, status: str = "RUNNING") -> None:
+        """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
+        tracker = self._tracker
+        if tracker.moved:
+            while tracker.moved:
+                self._mark(tracker.moved.popleft())
+            self._whole = ranges(1 + max(self._epochs, default=-1), self._lacking)
+        said = {
+            "uri": noted(tracker.uri, self._folder.root.parent),
+            "whole": self._whole,
+            "marks": {str(n): [mark.epochs, mark.ended] for n, mark in self._partly.items()},
+            "experiment_id": tracker.experiment_id,
+            "status": status,
+            "view": tracker.view,
+        }
+        if said != self._kept:
+            self._study.set_note("mlflow", said)
+            self._kept = said
+
+    def _mark(self, number: int) -> None:
+        mark = replace(self._tracker.marks.get(number, Mark()))
+        epochs = self._epochs[number]
+        self._lacking.discard(number)
+        self._partly.pop(number, None)
+        if not mark.ended or epochs is None or mark.epochs < epochs:
+            self._lacking.add(number)
+            if mark != Mark():
+                self._partly[number] = mark
 
     def forget_ended(self) -> None:
         """What was left of trials whose end was told, but not heard: the driver was killed."""
@@ -158,12 +188,16 @@ class AfterTrial(Listener):
                 self._forget(record.number)
 
     def hear(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._epochs[event.number] = None
+            self._lacking.add(event.number)
         if isinstance(event, Ended):
+            self._epochs[event.number] = event.epochs
             if event.outcome != "completed":  # the pack that trains it may not know it yet
                 lease.revoke(self._folder.trial(event.number))
             self._forget(event.number)
             crash_point("trial.forgotten")
-            keep_marks(self._study, self._tracker)
+            self.keep_marks()
 
     def _forget(self, number: int) -> None:
         from ckconv_sweep.training.checkpoint import forget
@@ -198,8 +232,8 @@ def tracker_of(
         say=say,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
-    if kept.get("uri") == tracker.address:  # another server has nothing of this sweep yet
-        tracker.marks |= {int(n): Mark(*mark) for n, mark in kept["marks"].items()}
-    tracker.catch_up(study.trials(), lambda r: space.resolve(r.params, r.number))
+    records = study.trials()
+    tracker.marks |= noted_marks(kept, tracker.address, records).marks
+    tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))
     tracker.start()
     return tracker

@@ -28,7 +28,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
-from ckconv_sweep.sweep.delivery import AfterTrial, Session, keep_marks, tracker_of
+from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
 from ckconv_sweep.tracking.store import is_default
 
@@ -172,8 +172,8 @@ def run_sweep(
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
         tracker = tracker_of(folder, study, tracking_uri, _say_to(listeners), data_dir)
-        keep_marks(study, tracker)  # also of a session that is killed: where its records went
         after_trial = AfterTrial(folder, study, tracker)
+        after_trial.keep_marks()  # also of a session that is killed: where its records went
         after_trial.forget_ended()
         heard = (*listeners, tracker, after_trial)
         coordinator = Coordinator(
@@ -193,7 +193,7 @@ def run_sweep(
             status = "FINISHED" if finished else "KILLED"
             patience_seconds = 3.0 if exit_codes or coordinator.fatal else 60.0
             missing = tracker.close(status, patience_seconds=patience_seconds)
-            keep_marks(study, tracker, "RUNNING" if missing else status)
+            after_trial.keep_marks("RUNNING" if missing else status)
         except Exception as error:  # where the study cannot be written, this cannot either
             coordinator.stop(error)
         if coordinator.fatal is not None:

@@ -8,9 +8,10 @@ a run has, and a sweep of any size costs a few calls.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -42,6 +43,33 @@ class Found:
     """A trial whose run is missing has none; one whose run lacks its file has an empty one."""
     without_file: list[str]
     """The runs whose tag promises a file that is gone."""
+
+
+def noted_marks(kept: Mapping[str, Any], address: str, records: Iterable[TrialRecord]) -> Found:
+    """What MLflow has by a study's note `mlflow`, as `tracking.store.kept_notes` reads it.
+
+    Args:
+        address: of MLflow, without a password; of another one the note says nothing.
+        records: the trials of the study.
+    """
+    if kept.get("uri") != address:
+        return Found("", {}, [])
+    whole = {n for first, last in kept.get("whole", ()) for n in range(first, last + 1)}
+    others, marks = kept.get("marks", {}), dict[int, Mark]()
+    for record in records:
+        if not record.counts:
+            continue
+        if record.number in whole:
+            marks[record.number] = Mark(len(record.history), record.outcome != "running")
+        elif mark := others.get(str(record.number)):
+            marks[record.number] = Mark(*mark)
+    return Found(kept.get("status", ""), marks, [])
+
+
+def ranges(upto: int, without: Collection[int]) -> list[list[int]]:
+    """The numbers from 0 to before `upto` but for some, as the first and last of each row."""
+    edges = [-1, *sorted(number for number in without if number < upto), upto]
+    return [[a + 1, b - 1] for a, b in pairwise(edges) if b - a > 1]
 
 
 def uid(sweep: str, number: int | None = None) -> str:

@@ -61,6 +61,8 @@ class Tracker(Listener):
     ) -> None:
         self.uri = uri
         self.marks: dict[int, Mark] = dict(marks or {})
+        self.moved: deque[int] = deque()
+        """The trials whose marks have changed, for whoever keeps them; it takes them away."""
         self._runs = Runs(uri, sweep, base=base, say=say, marks=self.marks)
         self._say = say
         self._queue: deque[Event | str] = deque()
@@ -84,6 +86,7 @@ class Tracker(Listener):
         """Queue what the study has and MLflow is not known to have. Only before `start`, so that
         nothing is delivered before it is known what was."""
         assert self._thread.ident is None
+        self.moved.extend(self.marks)
         records = list(records)
         self._records, self._resolve = [r for r in records if r.counts], resolve
         if self._runs.page is not None:
@@ -227,6 +230,7 @@ class Tracker(Listener):
                 if not is_refusal(error):
                     raise
                 self._runs.refuse("a search for the sweep's runs", error)
+            self.moved.extend(self.marks)
             lacking = self._lacking()
             with self._wake:
                 for _ in range(1 + self._believed):
@@ -267,6 +271,7 @@ class Tracker(Listener):
                 self._runs.write_sweep(item)
         if events:
             self._runs.write_trial(events[0].number, events)
+            self.moved.append(events[0].number)
 
 
 def _name_of(item: Event | str) -> str:

@@ -26,7 +26,7 @@ from ckconv_sweep.doctor import Finding, examine, surroundings
 from ckconv_sweep.doctor.finding import Examined
 from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.tracking.marks import Found, Mark
+from ckconv_sweep.tracking.marks import Found, noted_marks
 from ckconv_sweep.training import checkpoint
 
 from .commands import (
@@ -85,8 +85,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
             return "", False, None
         if kept.get("uri") != uri:
             return "", False, Found("", {}, [])
-        marks = {int(number): Mark(*mark) for number, mark in kept["marks"].items()}
-        return "", False, Found(kept["status"], marks, [])
+        return "", False, noted_marks(kept, uri, sweep.records)
 
     monkeypatch.setattr(surroundings, "check_answers", lambda uri: None)
     monkeypatch.setattr(surroundings, "_found", as_noted)

@@ -367,7 +367,8 @@ def test_a_session_ends_with_the_records_and_all_of_them_in_mlflow(
     assert len(runs) == 4
     assert folder.space.read_text() == SPACE.to_yaml()
     with folder.records.open() as study:
-        assert study.note("mlflow")["marks"] == {str(n): [3, True] for n in range(3)}
+        assert study.note("mlflow")["whole"] == [[0, 2]]
+        assert study.note("mlflow")["marks"] == {}
         assert study.note("mlflow")["experiment_id"] == session.experiment_id
 
 
