@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ckconv_sweep.sweep.delivery import Session
 
 SHOWN = 10
+_MOST_ADVISED = 1000
+"""Trials of which the settings' importance is found in a moment."""
 
 
 def show_result(
@@ -121,7 +123,9 @@ def show_result(
 
 
 def _first_advice(records: Sequence[TrialRecord], space: Space) -> str:
-    """What the report advises first; empty where nothing stands out."""
+    """What the report advises first; empty where nothing stands out, or it would take seconds."""
+    if len(records) > _MOST_ADVISED:
+        return ""
     from ckconv_sweep.report.advice import advise
     from ckconv_sweep.report.importance import importances
 

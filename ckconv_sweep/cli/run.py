@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.execution.cluster import Placement
     from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import TrialRecord
 
 Trials = Annotated[
     int | None,
@@ -254,13 +256,18 @@ def launch(
         show_plan(asked, folder, absolute(options.data_dir))
         return
     with _lock_of(folder) as lock:
-        if _continues(folder, asked):
-            asked = _extended(folder, asked, options)
-        else:
+        before = None
+        if folder.records.exists():
+            from ckconv_sweep.sweep.driver import starts_over
+
+            with folder.records.open() as study:
+                if not starts_over(study, asked):
+                    asked, before = _extended(study, asked, options), _Before.of(study)
+        if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
 
             rejected_share(asked, absolute(options.data_dir), shown(space), until_one_passes=True)
-        _run(folder, asked, options, lock)
+        _run(folder, asked, options, lock, before)
 
 
 @takes(RunOptions)
@@ -274,8 +281,22 @@ def resume(name: Name, options: RunOptions) -> None:
     folder = SweepFolder.existing(options.sweeps_dir, name)
     with _lock_of(folder) as lock:
         with folder.records.open() as study:
-            asked = options.with_budget(study.space)
-        _run(folder, _extended(folder, asked, options), options, lock)
+            asked = _extended(study, options.with_budget(study.space), options)
+            before = _Before.of(study)
+        _run(folder, asked, options, lock, before)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What there is of a sweep that goes on, read once."""
+
+    records: list[TrialRecord]
+    options: Mapping[str, Any]
+    """Those of the last session that the next one takes over."""
+
+    @classmethod
+    def of(cls, study: Study) -> _Before:
+        return cls(study.trials(), study.note("options") or {})
 
 
 @contextlib.contextmanager
@@ -295,12 +316,11 @@ def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | N
         yield stack if held else None
 
 
-def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
+def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the budget to which it was extended, unless an option says another."""
     from ckconv_sweep.errors import ConfigError
 
-    with folder.records.open() as study:
-        stored, count = study.space.budget, sum(r.counts for r in study.trials())
+    stored, count = study.space.budget, sum(r.counts for r in study.trials())
     trials = options.trials
     if trials is not None and trials < count:
         raise ConfigError(
@@ -314,30 +334,16 @@ def _extended(folder: SweepFolder, asked: Space, options: RunOptions) -> Space:
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 
-def _continues(folder: SweepFolder, space: Space) -> bool:
-    """Whether such a sweep was begun. Raises SpaceChanged if it was begun with another space."""
-    if not folder.records.exists():
-        return False
-    from ckconv_sweep.sweep.driver import starts_over
-
-    with folder.records.open() as study:
-        return not starts_over(study, space)
-
-
-def _with_kept(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, str]:
-    with folder.records.open() as study:
-        return options.after(study.note("options") or {})
-
-
 def _run(
     folder: SweepFolder,
     space: Space,
     options: RunOptions,
     lock: AbstractContextManager[object] | None,
+    before: _Before | None,
 ) -> None:
     folder.records.check_not_lost()
-    if continues := _continues(folder, space):
-        options, told = _with_kept(folder, options)
+    if before is not None:
+        options, told = options.after(before.options)
         if told:
             typer.echo(told)
     placement = options.placement(space)
@@ -347,20 +353,17 @@ def _run(
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import CannotWrite, ClusterLost
-    from ckconv_sweep.record.trials import TrialRecord, hours_are_up, is_finished, rejected
+    from ckconv_sweep.record.trials import hours_are_up, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
-    records = list[TrialRecord]()
-    if continues:
-        with folder.records.open() as study:
-            records = study.trials()
+    records = [] if before is None else before.records
     uri = options.tracking_uri or default_uri(folder.root.parent)
     for note in notes(space, rejected(records)):
         typer.echo(note)
-    if options.shared and continues:
+    if options.shared and before is not None:
         folder.share()
     finished = is_finished(records, space)
-    if continues and (finished or hours_are_up(records, space)):
+    if before is not None and (finished or hours_are_up(records, space)):
         from ckconv_sweep.sweep.delivery import deliver_rest
 
         # A driver may have been killed after the last trial, and MLflow may have been down, or
@@ -368,6 +371,7 @@ def _run(
         rest = deliver_rest(
             folder,
             uri,
+            records,
             say=lambda line: typer.echo(line, err=True),
             lock=lock,
             time_is_up=not finished,
@@ -375,7 +379,7 @@ def _run(
         show_result(folder, records, space, options.tracking_uri, rest)
         return
 
-    if continues and lock is None:
+    if before is not None and lock is None:
         with folder.records.lock():  # says why it cannot be held, before anything is shown
             pass
     from ckconv_sweep.execution.executor import RayExecutor

@@ -29,8 +29,7 @@ def settle(study: Study, *, own_database: bool) -> list[str]:
     Args:
         own_database: whether it is tracked in the database beside the sweeps of this folder.
     """
-    folder = study.folder
-    here = {"folder": str(folder.root.resolve()), "inode": folder.records.path.stat().st_ino}
+    folder, here = study.folder, _here(study)
     before = study.note(NOTE)
     original = copied_from(study, folder)
     if original is not None and not shares_runs(original, folder, own_database=own_database):
@@ -43,6 +42,16 @@ def settle(study: Study, *, own_database: bool) -> list[str]:
     if before is None or before["folder"] == here["folder"]:
         return []
     return [f"this sweep was in {before['folder']}; it keeps its runs in MLflow"]
+
+
+def is_noted(study: Study) -> bool:
+    """Whether the sweep was driven last in this folder, as this file."""
+    return bool(study.note(NOTE) == _here(study))
+
+
+def _here(study: Study) -> dict[str, Any]:
+    folder = study.folder
+    return {"folder": str(folder.root.resolve()), "inode": folder.records.path.stat().st_ino}
 
 
 def copied_from(study: Study, folder: SweepFolder) -> Path | None:

@@ -59,7 +59,7 @@ _parsed = functools.lru_cache(maxsize=16)(parse_space)
 
 
 class Study:
-    """One sweep's study, open."""
+    """One sweep's study, open. Its trials are read when somebody asks for them."""
 
     def __init__(self, folder: SweepFolder, storage: RDBStorage) -> None:
         self.folder = folder
@@ -77,7 +77,6 @@ class Study:
         self._database = storage
         self._file = Watched(folder.records.path, storage)
         self._frozen = FrozenTrials(storage, self._study._study_id)
-        self._ids = {t.number: t._trial_id for t in self._frozen.all()}
         self._ended: dict[int, TrialRecord] = {}
         """By number. They do not change any more, and are made once."""
         self._writes: database.Writes | None = None
@@ -85,7 +84,11 @@ class Study:
         self.written = Counter[str]()
         """How many epochs and ends of trials were recorded here."""
         check_notes(self.notes())
-        self.trials()
+
+    @functools.cached_property
+    def _ids(self) -> dict[int, int]:
+        """Optuna's ids of the trials, by number."""
+        return {trial.number: trial._trial_id for trial in self._frozen.all()}
 
     def check_file(self) -> None:
         """Raises CannotWrite if the study's file was taken away or replaced."""

@@ -14,7 +14,6 @@ from ckconv_sweep.config.settings import flat
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, SweepBusy
-from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
@@ -22,6 +21,7 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
+from ckconv_sweep.tracking.runs import still_there
 from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
 
 
@@ -80,19 +80,37 @@ def deliver(
 def deliver_rest(
     folder: SweepFolder,
     tracking_uri: str,
+    records: list[TrialRecord],
     *,
     say: Callable[[str], None] = lambda line: None,
     lock: AbstractContextManager[object] | None = None,
     time_is_up: bool = False,
 ) -> Session:
-    """Give MLflow what it lacks of a sweep that is finished, or whose time is up. `say` and `lock`:
-    see `deliver`."""
+    """Give MLflow what it lacks of a sweep that is finished, or whose time is up. Where it is known
+    to have had all, it is asked a few short questions, and about each trial only if one of their
+    answers is not as it was.
+
+    Args:
+        records: all trials of the sweep.
+        say, lock: as of `deliver`.
+    """
     with folder.records.open() as study:
         own_database = is_default(tracking_uri, folder.root.parent)
         notes = place.notes_here(study, folder, own_database=own_database)
-        records, kept = study.trials(), kept_notes(notes, folder.root.parent)
+        is_here, uid = place.is_noted(study), study.uid
+    kept = kept_notes(notes, folder.root.parent)
     has = noted_marks(kept, without_password(tracking_uri), records)
     lacking = owed(records, has, finished=not time_is_up)
+    session = Session(
+        records=records,
+        experiment_id=None,
+        undelivered=0,
+        trained=False,
+        time_is_up=time_is_up,
+    )
+    told = has.status in ("FINISHED", "KILLED")
+    if not lacking and told and is_here and still_there(tracking_uri, uid, records, has.status):
+        return session
     try:
         patience_seconds = 60.0 if lacking else 10.0
         missing = deliver(
@@ -102,13 +120,7 @@ def deliver_rest(
         missing = 0
     except CannotWrite:  # a sweep that is kept, and only read
         missing = lacking
-    return Session(
-        records=records,
-        experiment_id=None,
-        undelivered=missing,
-        trained=False,
-        time_is_up=time_is_up,
-    )
+    return replace(session, undelivered=missing)
 
 
 def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
@@ -213,6 +225,8 @@ def tracker_of(
     data_dir: Path | None = None,
 ) -> Tracker:
     """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
+    from ckconv_sweep.models.parameters import parameters_of
+
     space = study.space
     tracker = Tracker(
         uri,

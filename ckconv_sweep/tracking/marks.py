@@ -137,6 +137,51 @@ def in_mlflow(
     return Found(parent.info.status if whole else "", marks, without_file)
 
 
+def has_still(
+    client: Any,
+    experiment_id: str,
+    sweep_uid: str,
+    records: Sequence[TrialRecord],
+    *,
+    status: str,
+    files: str | None,
+) -> bool:
+    """Whether MLflow seems to have all of a sweep that it once had; five short questions, however
+    many trials there are. Changes nothing.
+
+    An older copy lacks what was written last: the newest trial's run, or how the sweep's own run
+    ended. What was deleted in MLflow's pages is found as deleted. A single run that `mlflow gc`
+    took for good, and a part of a run that is gone, `in_mlflow` alone finds.
+
+    Args:
+        status: of the sweep's own run.
+
+    Raises:
+        Exception: what MLflow raises when it cannot be reached.
+    """
+    from mlflow.entities import ViewType
+
+    newest = max((r.number for r in records if r.counts), default=None)
+    own = [find(client, experiment_id, sweep_uid)]
+    own += [] if newest is None else [find(client, experiment_id, uid(sweep_uid, newest))]
+    if any(run is None or is_deleted(run) or keys.TAG_FILES not in run.data.tags for run in own):
+        return False
+    parent, *last = own
+    if parent.info.status != status or _is_gone(parent, keys.ARTIFACT_SPACE, files):
+        return False
+    if any(_is_gone(run, keys.ARTIFACT_TRIAL, files) for run in last):
+        return False
+    asked = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+    deleted, running = (
+        client.search_runs([experiment_id], text, run_view_type=view, max_results=1)
+        for text, view in (
+            (asked, ViewType.DELETED_ONLY),
+            (f"{asked} AND attributes.status = 'RUNNING'", ViewType.ACTIVE_ONLY),
+        )
+    )
+    return not deleted and not running
+
+
 def search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:
     """All runs that a search finds, however many."""
     token = None

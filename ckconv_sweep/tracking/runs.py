@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import contextlib
 import json
+import logging
 import math
 import re
 import sys
@@ -35,6 +36,7 @@ from ckconv_sweep.tracking.marks import (
     STATUS,
     Mark,
     find,
+    has_still,
     in_mlflow,
     is_deleted,
     search,
@@ -45,12 +47,15 @@ from ckconv_sweep.tracking.source import command_line, dataset_input, in_words, 
 from ckconv_sweep.tracking.store import (
     artifact_location,
     experiment,
+    experiment_name,
     first_to_open,
     local_database,
     quiet_client,
     reason,
     without_password,
 )
+
+log = logging.getLogger(__name__)
 
 _REFUSALS = {
     "BAD_REQUEST",
@@ -90,6 +95,25 @@ class RunOfSweep:
     """Of the base trial's sequences; empty where they were not read."""
     count_parameters: Callable[[Trial], int] | None = None
     """The number of trained numbers of a trial's model."""
+
+
+def still_there(uri: str, sweep_uid: str, records: Sequence[TrialRecord], status: str) -> bool:
+    """Whether MLflow answers, and seems to have all of a sweep that it once had: see
+    `marks.has_still`."""
+    database = local_database(uri)
+    if database is not None and (not database.exists() or obstacle_to(database)):
+        return False
+    try:
+        with first_to_open(uri):
+            client = quiet_client(uri)
+            found = client.get_experiment_by_name(experiment_name())
+        if found is None or found.lifecycle_stage != "active":
+            return False
+        where, files = found.experiment_id, artifact_location(uri)
+        return has_still(client, where, sweep_uid, records, status=status, files=files)
+    except Exception as error:  # the caller delivers, and says what is wrong
+        log.debug("MLflow was not asked: %s", error)
+        return False
 
 
 class Runs:

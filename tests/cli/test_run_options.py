@@ -14,7 +14,7 @@ from typer.models import ParameterInfo
 
 from ckconv_sweep.cli import app
 from ckconv_sweep.cli.result import show_result
-from ckconv_sweep.cli.run import RunOptions, _extended, _with_kept
+from ckconv_sweep.cli.run import RunOptions, _Before, _extended
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.folder import SweepFolder
@@ -41,9 +41,15 @@ def begun(tmp_path: Path, options: RunOptions, hours: float | None = None) -> Sw
     return folder
 
 
+def after(folder: SweepFolder, options: RunOptions) -> tuple[RunOptions, str]:
+    """The options of the next session, and what is told of them."""
+    with folder.records.open() as study:
+        return options.after(_Before.of(study).options)
+
+
 @pytest.mark.fault("options-kept")
 def test_the_placement_of_a_session_is_that_of_the_next_and_is_told(tmp_path: Path) -> None:
-    options, told = _with_kept(begun(tmp_path, GPUS), RunOptions())
+    options, told = after(begun(tmp_path, GPUS), RunOptions())
     assert options == replace(GPUS, tracking_uri=None)  # its password is nowhere
     assert told == (
         "as in the last session: --address 10.0.0.1:6379 --insecure-cluster --gpus-per-trial 1.0 "
@@ -55,7 +61,7 @@ def test_the_placement_of_a_session_is_that_of_the_next_and_is_told(tmp_path: Pa
 @pytest.mark.fault("options-kept")
 def test_what_is_requested_now_counts(tmp_path: Path) -> None:
     asked = RunOptions(gpus_per_trial=0.25, pack="4", address="local", data_dir=Path("/other"))
-    options, told = _with_kept(begun(tmp_path, GPUS), asked)
+    options, told = after(begun(tmp_path, GPUS), asked)
     assert options == asked  # and a cluster without authentication was accepted there, not here
     assert told == ""
 
@@ -63,9 +69,9 @@ def test_what_is_requested_now_counts(tmp_path: Path) -> None:
 @pytest.mark.fault("options-kept")
 def test_an_address_of_mlflow_without_a_password_is_kept(tmp_path: Path) -> None:
     folder = begun(tmp_path, RunOptions(tracking_uri="http://mlflow:5000"))
-    options, _ = _with_kept(folder, RunOptions())
+    options, _ = after(folder, RunOptions())
     assert options.tracking_uri == "http://mlflow:5000"
-    assert _with_kept(folder, RunOptions(tracking_uri="http://b"))[0].tracking_uri == "http://b"
+    assert after(folder, RunOptions(tracking_uri="http://b"))[0].tracking_uri == "http://b"
 
 
 @pytest.mark.fault("options-kept")
@@ -75,10 +81,11 @@ def test_a_launch_of_the_same_file_keeps_the_hours_to_which_a_resume_extended_th
     folder = begun(tmp_path, RunOptions(), hours=20.0)
     space = make_space(trials=2)
     file = replace(space, budget=space.budget.model_copy(update={"hours": 8.0}))
-    assert _extended(folder, file, RunOptions()).budget.hours == 20.0
-    assert _extended(folder, space, RunOptions()).budget.hours == 20.0
     less = RunOptions(hours=9.0)
-    assert _extended(folder, less.with_budget(file), less).budget.hours == 9.0
+    with folder.records.open() as study:
+        assert _extended(study, file, RunOptions()).budget.hours == 20.0
+        assert _extended(study, space, RunOptions()).budget.hours == 20.0
+        assert _extended(study, less.with_budget(file), less).budget.hours == 9.0
 
 
 @pytest.mark.fault("space-changed")

@@ -352,6 +352,13 @@ def test_a_signal_before_anything_began_ends_it_without_a_trace(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def rest(folder: SweepFolder, uri: str) -> Session:
+    """Launch a sweep that is finished."""
+    with folder.records.open() as study:
+        records = study.trials()
+    return deliver_rest(folder, uri, records)
+
+
 # A session
 
 
@@ -391,7 +398,7 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
         patch.setattr(Tracker, "close", killed)
         launch(folder, uri)
     assert runs_of(uri, "digits")["digits"].info.status == "RUNNING"
-    session = deliver_rest(folder, uri)
+    session = rest(folder, uri)
     assert (session.trained, session.undelivered) == (False, 0)
     assert [r.outcome for r in session.records] == ["completed"] * 3
     runs = runs_of(uri, "digits")
@@ -399,7 +406,7 @@ def test_what_a_driver_owes_that_was_killed_after_the_last_trial_is_delivered_la
         ("digits", "t000", "t001", "t002"), "FINISHED"
     )
     before = everything(uri, "digits")
-    assert deliver_rest(folder, uri) == session
+    assert rest(folder, uri) == session
     assert everything(uri, "digits") == before
 
 
@@ -767,7 +774,7 @@ def test_a_finished_sweep_gives_a_database_that_was_put_back_what_it_had_lost(
     for path in folder.root.parents[1].glob("mlflow.db*"):
         path.unlink()
     shutil.copy(empty_database, uri.removeprefix("sqlite:///"))
-    session = deliver_rest(folder, uri)
+    session = rest(folder, uri)
     assert (session.trained, session.undelivered) == (False, 0)
     assert {name: points_of(uri, run) for name, run in runs_of(uri, "digits").items()} == before
 
@@ -783,7 +790,7 @@ def test_a_finished_sweep_whose_mlflow_is_gone_does_not_say_that_it_has_everythi
     SqlAlchemyStore._engine_map[uri].dispose()
     for path in folder.root.parents[1].glob("mlflow.db*"):
         path.write_bytes(b"no database")
-    session = deliver_rest(folder, uri)
+    session = rest(folder, uri)
     assert session.undelivered > 0
     show_result(folder, session.records, SPACE, None, session)
     said = " ".join(capsys.readouterr().out.split())
@@ -799,7 +806,7 @@ def test_a_finished_sweep_that_can_only_be_read_is_still_shown(
     launch(folder, uri)
     (folder.root / "lock").unlink()
     (folder.root / "lock").mkdir()  # as where nothing can be written, for the superuser too
-    session = deliver_rest(folder, uri)
+    session = rest(folder, uri)
     assert session.undelivered == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,7 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.sweep.delivery import deliver, deliver_rest
+from ckconv_sweep.sweep.delivery import Session, deliver, deliver_rest
 from ckconv_sweep.sweep.driver import run_sweep
 from ckconv_sweep.tracking.store import database_uri, default_database, default_uri
 
@@ -50,6 +51,13 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
             work.end(assignment.number)
 
     in_this_process(monkeypatch, run)
+
+
+def rest(folder: SweepFolder, uri: str, say: Callable[[str], None]) -> Session:
+    """Launch a sweep that is finished."""
+    with folder.records.open() as study:
+        records = study.trials()
+    return deliver_rest(folder, uri, records, say=say)
 
 
 def resume(folder: SweepFolder, trials: int) -> list[str]:
@@ -152,7 +160,7 @@ def test_sync_and_a_launch_of_a_finished_sweep_give_its_runs_the_new_name(
     in_mlflow(folder.root.parent, "second", 2)
     folder.root.rename(swept.root)
     said: list[str] = []
-    assert deliver_rest(swept, default_uri(swept.root.parent), say=said.append).undelivered == 0
+    assert rest(swept, default_uri(swept.root.parent), say=said.append).undelivered == 0
     assert said == [f"this sweep was in {folder.root}; it keeps its runs in MLflow"]
     in_mlflow(folder.root.parent, "first", 2)
 
@@ -172,7 +180,7 @@ def test_a_copy_becomes_a_sweep_of_its_own(how: str, swept: SweepFolder) -> None
     elif how == "sync":
         said = sync(folder)
     else:
-        assert deliver_rest(folder, uri, say=said.append).undelivered == 0
+        assert rest(folder, uri, say=said.append).undelivered == 0
     assert said == [
         f"this is a copy of the sweep in {swept.root}; it gets runs of its own in MLflow"
     ]

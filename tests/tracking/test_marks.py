@@ -16,7 +16,8 @@ from sweep.in_process import Machine, machine, make_space
 from ckconv_sweep import keys
 from ckconv_sweep.doctor import Finding, examine
 from ckconv_sweep.sweep import delivery
-from ckconv_sweep.sweep.delivery import deliver
+from ckconv_sweep.sweep.delivery import deliver, deliver_rest
+from ckconv_sweep.tracking import runs
 from ckconv_sweep.tracking.marks import PARENT
 from ckconv_sweep.tracking.outbox import Tracker
 
@@ -404,3 +405,67 @@ def test_nothing_is_delivered_before_it_is_known_what_was(
     monkeypatch.setattr(delivery, "Tracker", Fast)
     assert deliver(swept.folder, uri) == 0
     picture(uri, swept)
+
+
+# A finished sweep that is launched again
+
+
+@pytest.fixture(scope="module")
+def over(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Place:
+    """Two trials, of which the second failed; the sweep is finished and delivered."""
+    root = tmp_path_factory.mktemp("over")
+    swept = machine(
+        root / "sweeps",
+        make_space(trials=2, epochs=2),
+        fails=lambda number, epoch: "error" if (number, epoch) == (1, 2) else None,
+    )
+    assert swept.run()
+    place = Place(root, swept)
+    place.put(empty_database)
+    place.copies.append(place.copy(root / "empty.db"))
+    assert deliver(swept.folder, place.uri) == 0
+    place.whole = picture(place.uri, swept)
+    place.copy(root / "whole.db")
+    return place
+
+
+def launched_again(place: Place, said: list[str]) -> int:
+    session = deliver_rest(place.swept.folder, place.uri, place.swept.records(), say=said.append)
+    return session.undelivered
+
+
+def test_a_finished_sweep_of_which_mlflow_has_all_is_not_compared_trial_by_trial(
+    over: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **options: Any) -> Any:
+        raise AssertionError("MLflow is asked about every trial")
+
+    monkeypatch.setattr(delivery, "Tracker", never)
+    monkeypatch.setattr(runs, "in_mlflow", never)
+    said: list[str] = []
+    assert launched_again(over, said) == 0
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "whose"),
+    [(deleted, SWEEP), (deleted, ENDED), (for_good, FAILED), (running, ENDED), (running, SWEEP)],
+)
+def test_a_finished_sweep_of_which_mlflow_lost_a_run_gives_it_again(
+    loss: Callable[[str, str], None], whose: str, over: Place
+) -> None:
+    over.put(over.root / "whole.db")
+    loss(over.uri, runs_of(over.uri, "sweep")[NAMES[whose]].info.run_id)
+    said: list[str] = []
+    assert launched_again(over, said) == 0
+    assert picture(over.uri, over.swept) == over.whole
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty one"])
+def test_a_finished_sweep_whose_database_is_another_one_is_delivered_to_that(
+    instead: str, over: Place
+) -> None:
+    over.put(None if instead == "nothing" else over.copies[0])
+    said: list[str] = []
+    assert launched_again(over, said) == 0
+    assert picture(over.uri, over.swept) == over.whole
