@@ -55,7 +55,7 @@ Sort = Annotated[
     ),
 ]
 Top = Annotated[int | None, typer.Option(metavar="N", min=1, help="Show only the first N rows.")]
-MOST_ROWS = 1000
+MOST_ROWS = 200
 """A terminal is shown no more without --top: nobody reads them, and they take seconds."""
 Columns = Annotated[
     str | None,

@@ -27,9 +27,11 @@ def pareto_optimal(
     costs_NM = np.asarray(values_NM, dtype=float).reshape(-1, len(better)) * sign_M
     whole_N = ~np.isnan(costs_NM).any(axis=1)
     optimal_N = np.zeros(len(costs_NM), dtype=bool)
-    for index in np.flatnonzero(whole_N):
-        others_NM = costs_NM[whole_N]
-        as_good_N = (others_NM <= costs_NM[index]).all(axis=1)
-        better_N = (others_NM < costs_NM[index]).any(axis=1)
-        optimal_N[index] = not (as_good_N & better_N).any()
+    left_N, at = np.flatnonzero(whole_N), 0
+    while at < len(left_N):  # each takes away those that it beats: as many rounds as are optimal
+        costs_LM, cost_M = costs_NM[left_N], costs_NM[left_N[at]]
+        stays_L = (costs_LM < cost_M).any(axis=1) | (costs_LM == cost_M).all(axis=1)
+        at = 1 + int(stays_L[:at].sum())
+        left_N = left_N[stays_L]
+    optimal_N[left_N] = True
     return optimal_N
