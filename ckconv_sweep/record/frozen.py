@@ -35,6 +35,10 @@ class FrozenTrials:
         self._newest = -1
         """The highest id of which no lower one is unknown."""
 
+    def know(self, other: FrozenTrials) -> None:
+        """What another reader of the same study has read need not be read again."""
+        self._known, self._newest = dict(other._known), other._newest
+
     def all(self) -> list[FrozenTrial]:
         """Every trial, by number."""
         running = [i for i, trial in self._known.items() if not trial.state.is_finished()]

@@ -49,8 +49,9 @@ class Records:
             )
 
     @contextlib.contextmanager
-    def create(self, space: Space) -> Iterator[Study]:
-        """For the driver, who holds the lock: the study, made if there is none yet.
+    def create(self, space: Space, before: Study | None = None) -> Iterator[Study]:
+        """For the driver, who holds the lock: the study, made if there is none yet. `before`: as it
+        was opened under the same lock.
 
         Raises:
             DamagedData: the file is there, and is no whole study.
@@ -66,16 +67,16 @@ class Records:
             make(self.path, space)
         database.check_size(self.path)
         database.set_journal_mode(self.path)
-        with self.open_for_writing() as study:
-            before = database.count_of(self.path)
+        with self._opened(self.path, before) as study:
+            count = database.count_of(self.path)
             yield study
             study.check_file()
         epochs, ended = database.count_of(self.path)
         written = study.written
-        if epochs < before[0] + written["epochs"] or ended < before[1] + written["ends"]:
+        if epochs < count[0] + written["epochs"] or ended < count[1] + written["ends"]:
             raise CannotWrite(
                 f"the study holds {epochs} epochs and {ended} ended trials, and this session had "
-                f"recorded {before[0] + written['epochs']} and {before[1] + written['ends']}: "
+                f"recorded {count[0] + written['epochs']} and {count[1] + written['ends']}: "
                 "another program has written to the file",
                 where=str(self.path),
                 hint="checkpoints and weights of the trials are untouched: "
@@ -106,13 +107,13 @@ class Records:
         return self._opened(self.path)
 
     @contextlib.contextmanager
-    def _opened(self, path: Path) -> Iterator[Study]:
+    def _opened(self, path: Path, before: Study | None = None) -> Iterator[Study]:
         from ckconv_sweep.record import database
         from ckconv_sweep.record.study import Study
 
         log.debug("opening %s", path)
         with database.storage_at(path) as storage:
-            yield database.read(path, lambda: Study(self._folder, storage))
+            yield database.read(path, lambda: Study(self._folder, storage, before))
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the sweep's lock, for whoever writes. Raises SweepBusy, CannotWrite."""

@@ -59,9 +59,15 @@ _parsed = functools.lru_cache(maxsize=16)(parse_space)
 
 
 class Study:
-    """One sweep's study, open. Its trials are read when somebody asks for them."""
+    """One sweep's study, open. Its trials are read when somebody asks for them.
 
-    def __init__(self, folder: SweepFolder, storage: RDBStorage) -> None:
+    Args:
+        before: the same study as it was opened before; what was read of it is not read again.
+    """
+
+    def __init__(
+        self, folder: SweepFolder, storage: RDBStorage, before: Study | None = None
+    ) -> None:
         self.folder = folder
         names = optuna.get_all_study_names(storage)
         if len(names) != 1:
@@ -84,6 +90,9 @@ class Study:
         self.written = Counter[str]()
         """How many epochs and ends of trials were recorded here."""
         check_notes(self.notes())
+        if before is not None and before._file.is_same(self._file):
+            self._frozen.know(before._frozen)
+            self._ended = before._ended
 
     @functools.cached_property
     def _ids(self) -> dict[int, int]:

@@ -32,6 +32,10 @@ class Watched:
         self._log: tuple[int, ...] = ()
         """Inodes of the write-ahead log and its index, once there was one."""
 
+    def is_same(self, other: Watched) -> bool:
+        """Whether both were opened as the same file."""
+        return self._inode == other._inode
+
     def check(self) -> None:
         """Raises CannotWrite if it is not the same file any more; once it was not, always."""
         try:

@@ -163,6 +163,7 @@ class AfterTrial(Listener):
         """Those of them of which it has something."""
         self._whole: list[list[int]] = []
         self._kept: Any = study.note("mlflow")
+        self._heard: list[int] = []
 
     def keep_marks(self, status: str = "RUNNING") -> None:
         """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
@@ -199,6 +200,11 @@ class AfterTrial(Listener):
             if record.outcome != "running":
                 self._forget(record.number)
 
+    def forget_heard(self) -> None:
+        """Once more what was left of the trials whose end was heard here."""
+        for number in self._heard:
+            self._forget(number)
+
     def hear(self, event: Event) -> None:
         if isinstance(event, Started):
             self._epochs[event.number] = None
@@ -207,6 +213,7 @@ class AfterTrial(Listener):
             self._epochs[event.number] = event.epochs
             if event.outcome != "completed":  # the pack that trains it may not know it yet
                 lease.revoke(self._folder.trial(event.number))
+            self._heard.append(event.number)
             self._forget(event.number)
             crash_point("trial.forgotten")
             self.keep_marks()

@@ -118,7 +118,7 @@ def run_sweep(
     """
     changed: list[str] = []
     before: Identity = {}
-    anew = False
+    anew, known_study = False, None
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
@@ -139,6 +139,7 @@ def run_sweep(
                     changed = versions.check(study, allow_code_change=allow_code_change)
                 if any(record.history for record in study.trials()):
                     before = trained_data.noted(study.notes())
+                known_study = None if anew else study
         # Read now: one message instead of one for every trial.
         data = load(space.trial.data, data_dir).identity
         changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
@@ -157,7 +158,7 @@ def run_sweep(
             with folder.records.open_for_writing() as study:
                 study.start_over(space)
             changed.append("no trial had begun with another space; the sweep starts over with this")
-        study = stack.enter_context(folder.records.create(space))
+        study = stack.enter_context(folder.records.create(space, known_study))
         own_database = is_default(tracking_uri, folder.root.parent)
         changed += place.settle(study, own_database=own_database)
         _write_space(folder, space, study)
@@ -188,7 +189,7 @@ def run_sweep(
         except Exception as error:
             coordinator.stop(no_room(error, str(folder.root)) or error)
         try:
-            after_trial.forget_ended()  # a pack may have written while its trial was being stopped
+            after_trial.forget_heard()  # a pack may have written while its trial was being stopped
             finished = is_finished(study.trials(), study.space)
             status = "FINISHED" if finished else "KILLED"
             patience_seconds = 3.0 if exit_codes or coordinator.fatal else 60.0

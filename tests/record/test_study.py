@@ -14,11 +14,13 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from sweep.in_process import machine, make_space
 
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData, SweepBusy
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record import database as module
+from ckconv_sweep.record import rows
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import next_position
@@ -651,3 +653,36 @@ def test_errors_of_others_pass_through_a_study_unchanged(folder: SweepFolder) ->
         with pytest.raises(type(error)) as caught, folder.records.create(SPACE):
             raise error
         assert caught.value is error
+
+
+def test_what_was_read_under_the_same_lock_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = machine(tmp_path, make_space(trials=3, epochs=2))
+    assert not swept.run(kill_before=9)
+    before = swept.records()
+    assert {record.outcome for record in before} == {"completed", "running"}
+    with swept.folder.records.open() as first:
+        assert first.trials() == before
+    read: list[int] = []
+    real = rows.record_of
+    monkeypatch.setattr(
+        "ckconv_sweep.record.study.record_of", lambda t: read.append(t.number) or real(t)
+    )
+    with swept.folder.records.create(swept.space, first) as second:
+        assert second.trials() == before
+    assert read == [record.number for record in before if record.outcome == "running"]
+
+
+def test_a_file_that_was_put_in_the_place_of_the_study_is_read_anew(tmp_path: Path) -> None:
+    swept = machine(tmp_path, make_space(trials=2, epochs=1))
+    path = swept.folder.records.path
+    empty = path.read_bytes()
+    assert swept.run()
+    with swept.folder.records.open() as first:
+        assert len(first.trials()) == 2
+    other = path.with_name("other.db")
+    other.write_bytes(empty)
+    other.rename(path)
+    with swept.folder.records.create(swept.space, first) as second:
+        assert second.trials() == []

@@ -1,0 +1,136 @@
+"""What a trial costs its driver late in a long sweep, over what it cost at the beginning.
+
+A real coordinator over a real study on disk; trials whose metric is a formula, one after the
+other, each of them in MLflow at once as far as the study's marks tell.
+
+    python -m benchmarks.growth
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+from benchmarks.machine import processor
+from ckconv_sweep import keys
+from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected
+from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.sweep.coordinator import Coordinator
+from ckconv_sweep.sweep.delivery import AfterTrial
+from ckconv_sweep.tracking.marks import Mark
+from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
+
+EPOCHS = 3
+SEARCH = """
+  model.kernel.omega_0: {low: 1, high: 70, step: 1}
+  optimizer.learning_rate: {choices: [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1]}
+  model.dropout: {low: 0.0, high: 0.49, step: 0.01}
+"""
+"""24,500 points."""
+RULES = {
+    "none": "{name: none}",
+    "asha": "{name: asha, grace_epochs: 1, reduction_factor: 3}",
+    "median": "{name: median, warmup_epochs: 1}",
+}
+CASES = (
+    ("random", "none"),
+    ("qmc", "none"),
+    ("grid", "none"),
+    ("random", "asha"),
+    ("random", "median"),
+)
+
+
+def space_of(sampler: str, rule: str, trials: int) -> Space:
+    return parse_space(
+        f"""
+trial:
+  data: {{name: digits}}
+  model: {{hidden_channels: 4, blocks: 1, kernel: {{hidden_channels: 4, layers: 2}}}}
+  training: {{epochs: {EPOCHS}}}
+search:{SEARCH}
+sampler: {{name: {sampler}, seed: 0}}
+scheduler: {RULES[rule]}
+budget: {{trials: {trials}}}
+""",
+        "growth",
+    )
+
+
+class DeliveredAtOnce(Listener):
+    """MLflow's marks as they are where it keeps up."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def hear(self, event: Event) -> None:
+        if not isinstance(event, Rejected):
+            mark = self._tracker.marks.setdefault(event.number, Mark())
+            if isinstance(event, EpochEnded):
+                mark.epochs = event.epoch.number
+            mark.ended = isinstance(event, Ended)
+            self._tracker.moved.append(event.number)
+
+
+def cpu_of_trials(folder: SweepFolder, space: Space) -> list[float]:
+    """Seconds of CPU of each trial, in their order."""
+    spent = []
+    with folder.records.create(space) as study:
+        run = RunOfSweep(
+            name="growth", uid=study.uid, role=keys.ROLE_SWEEP, params={}, artifacts={}
+        )
+        tracker = Tracker("http://127.0.0.1:9", run, base=space.trial, say=print)
+        after = AfterTrial(folder, study, tracker)
+        coordinator = Coordinator(
+            study,
+            count_parameters=lambda trial: 1,
+            listeners=(DeliveredAtOnce(tracker), after),
+        )
+        while True:
+            began = time.process_time()
+            assignment = coordinator.next()
+            if assignment is None:
+                return spent
+            number = assignment.number
+            for epoch in range(1, EPOCHS + 1):
+                accuracy = zlib.crc32(f"{number}/{epoch}".encode()) / 2**32
+                metrics = {
+                    "val/accuracy": accuracy,
+                    "val/loss": 1 - accuracy,
+                    "train/loss": 1 - accuracy,
+                    "time/epoch_seconds": 0.1,
+                }
+                now = time.time_ns() // 1_000_000
+                if not coordinator.epoch(
+                    number, Epoch(number=epoch, metrics=metrics, timestamp_ms=now)
+                ):
+                    break
+            coordinator.end(number)
+            spent.append(time.process_time() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--case", nargs=2, metavar=("SAMPLER", "RULE"))
+    asked = parser.parse_args()
+    print(f"{processor()}; load {os.getloadavg()[0]:.1f}; ms of CPU of a trial of {EPOCHS} epochs")
+    print(f"{'':16}{'50-149':>10}{f'last 100 of {asked.trials}':>22}{'ratio':>8}")
+    for sampler, rule in [asked.case] if asked.case else CASES:
+        with tempfile.TemporaryDirectory() as root:
+            folder = SweepFolder.of(Path(root), "growth")
+            folder.make()
+            spent = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
+        early, late = (1000 * sum(part) / len(part) for part in (spent[50:150], spent[-100:]))
+        print(f"{f'{sampler} {rule}':16}{early:10.2f}{late:22.2f}{late / early:8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
