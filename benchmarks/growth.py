@@ -4,12 +4,15 @@ A real coordinator over a real study on disk; trials whose metric is a formula, 
 other, each of them in MLflow at once as far as the study's marks tell.
 
     python -m benchmarks.growth
+    python -m benchmarks.growth --case random none --commands   # and what reads such a study
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -116,10 +119,28 @@ def cpu_of_trials(folder: SweepFolder, space: Space) -> list[float]:
             spent.append(time.process_time() - began)
 
 
+def show_commands(folder: SweepFolder) -> None:
+    """Seconds of CPU of whole commands that read the study, three times each."""
+    program = Path(sys.executable).with_name("ckconv-sweep")
+    for command in ("status", "table"):
+        spent = []
+        for _ in range(3):
+            before = os.times()
+            subprocess.run(
+                [program, command, folder.name, "--sweeps-dir", folder.root.parent],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            now = os.times()
+            spent.append(sum(now[2:4]) - sum(before[2:4]))
+        print(f"  {command}: {', '.join(f'{seconds:.2f}' for seconds in spent)} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--case", nargs=2, metavar=("SAMPLER", "RULE"))
+    parser.add_argument("--commands", action="store_true", help="also time status and table")
     asked = parser.parse_args()
     print(f"{processor()}; load {os.getloadavg()[0]:.1f}; ms of CPU of a trial of {EPOCHS} epochs")
     print(f"{'':16}{'50-149':>10}{f'last 100 of {asked.trials}':>22}{'ratio':>8}")
@@ -128,8 +149,11 @@ def main() -> None:
             folder = SweepFolder.of(Path(root), "growth")
             folder.make()
             spent = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
-        early, late = (1000 * sum(part) / len(part) for part in (spent[50:150], spent[-100:]))
-        print(f"{f'{sampler} {rule}':16}{early:10.2f}{late:22.2f}{late / early:8.2f}", flush=True)
+            early, late = (1000 * sum(part) / len(part) for part in (spent[50:150], spent[-100:]))
+            numbers = f"{early:10.2f}{late:22.2f}{late / early:8.2f}"
+            print(f"{f'{sampler} {rule}':16}{numbers}", flush=True)
+            if asked.commands:
+                show_commands(folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ What is written, and why twice is as good as once, is in `tracking.runs`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -31,9 +32,8 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
 """How long a server that did not answer is waited for at the end."""
-FIRST_EPOCH_SECONDS = 30.0
-"""How long a sweep's first epoch is waited for before MLflow is imported and its database made:
-that takes two and a half seconds of a processor, which the processes that train need to start."""
+_LATE_SECONDS = 10.0
+"""How far MLflow may be behind before that is said."""
 _MOST_TOGETHER = 500
 """Of the first in the queue, those of one trial are one call: where MLflow is slower than the
 trials, the epochs of a trial wait for each other, not for those of its neighbours."""
@@ -65,11 +65,21 @@ class Tracker(Listener):
         """The trials whose marks have changed, for whoever keeps them; it takes them away."""
         self._runs = Runs(uri, sweep, base=base, say=say, marks=self.marks)
         self._say = say
-        self._queue: deque[Event | str] = deque()
+        self._queue: deque[Event | str | int] = deque()
+        """What happened, the states of the sweep's own run, and the numbers of trials that ended in
+        an earlier session: their events are made of their records when their turn comes."""
+        self._earlier: dict[int, TrialRecord] = {}
+        """The records of those numbers."""
+        self._heard_at: dict[int, float] = {}
+        """When each event of this session that waits was heard, by its `id`, the oldest first."""
+        self._answers_since = 0.0
+        self._said_behind = 0
+        """How many of them there were when that was last said; 0 while MLflow keeps up."""
         self._records: list[TrialRecord] = []
         """Of earlier sessions; empty once their marks were compared with MLflow."""
-        self._believed = 0
-        """How many of the first in the queue were chosen by those marks."""
+        self._believed = self._believed_records = 0
+        """How many of the first in the queue were chosen by those marks, and how many records these
+        stand for."""
         self._wake = threading.Condition()
         self._closing = self._begun = False
         self._failing = ""
@@ -92,9 +102,9 @@ class Tracker(Listener):
         if self._runs.page is not None:
             for record in records:
                 self._runs.page.standings.add(record)
-        lacking = self._lacking()
-        self._believed = len(lacking)
-        self._queue.extend(lacking)
+        self._queue.extend(self._lacking())
+        self._believed = len(self._queue)
+        self._believed_records = self.waiting
 
     def start(self, *, first_epoch_seconds: float = 0.0) -> None:
         """Deliver from now on, or once an epoch was heard, for which it waits so long."""
@@ -126,7 +136,11 @@ class Tracker(Listener):
     @property
     def waiting(self) -> int:
         """How many records are not delivered yet."""
-        return len(self._queue)
+        with self._wake:
+            return len(self._queue) + sum(
+                1 + max(0, len(record.history) - self.marks.get(number, Mark()).epochs)
+                for number, record in self._earlier.items()
+            )
 
     def close(
         self, status: str, *, patience_seconds: float = 60.0, as_long_as_it_takes: bool = False
@@ -158,7 +172,8 @@ class Tracker(Listener):
     def _put(self, item: Event | str) -> None:
         with self._wake:
             self._queue.append(item)
-            self._begun |= isinstance(item, EpochEnded)
+            if not isinstance(item, str):
+                self._heard_at.setdefault(id(item), time.monotonic())
             self._wake.notify()
 
     def _deliver_all(self) -> None:
@@ -171,6 +186,8 @@ class Tracker(Listener):
                     self._wake.wait()
                 if not self._queue:
                     return
+                if not self._records:  # it is known what MLflow has
+                    self._unfold()
                 batch = list(islice(self._queue, _MOST_TOGETHER))
                 last = self._closing
             try:
@@ -194,15 +211,56 @@ class Tracker(Listener):
                 continue
             if self._failing:
                 self._failing, self._silent, pause = "", False, 1.0
+                self._answers_since = time.monotonic()
                 self._say("MLflow answers again")
             with self._wake:
                 if done:
                     first = [self._queue.popleft() for _ in batch]
                     self._queue.extendleft(i for i in reversed(first) if id(i) not in done)
+                for item in done:
+                    self._heard_at.pop(item, None)
+            self._tell_if_behind()
 
-    def _lacking(self) -> list[Event | str]:
+    def _tell_if_behind(self) -> None:
+        """Say that MLflow is slower than the trials, again when it is twice as far behind, and when
+        it has caught up."""
+        with self._wake:
+            waiting, oldest = len(self._heard_at), next(iter(self._heard_at.values()), math.inf)
+        if time.monotonic() - max(oldest, self._answers_since) > _LATE_SECONDS:
+            if waiting >= 2 * self._said_behind:
+                self._said_behind = waiting
+                self._say(
+                    f"MLflow at {self.address} is {waiting:,} records behind; the study has them, "
+                    "and no trial waits for it"
+                )
+        elif self._said_behind:
+            self._said_behind = 0
+            self._say("MLflow has caught up")
+
+    def _unfold(self) -> None:
+        """In the place of a number that is first in the queue, the events of that trial."""
+        number = self._queue[0]
+        if isinstance(number, int):
+            self._queue.popleft()
+            events, before = self._events_lacking(self._earlier.pop(number))
+            self._runs.delivered_before[number] = before
+            self._queue.extendleft(reversed(events))
+
+    def _events_lacking(self, record: TrialRecord) -> tuple[list[Event], list[EpochEnded]]:
+        """What MLflow lacks of a trial, its start included, and the epochs that it has."""
+        events, had = list[Event](), list[EpochEnded]()
+        epochs = self.marks.get(record.number, Mark()).epochs
+        for event in events_of(record, self._resolve(record), self._runs.metrics):
+            if isinstance(event, EpochEnded) and event.epoch.number <= epochs:
+                had.append(event)
+            else:
+                events.append(event)
+        return events, had
+
+    def _lacking(self) -> list[Event | int]:
         """What the earlier records have and the marks have not."""
-        lacking: list[Event | str] = []
+        lacking: list[Event | int] = []
+        self._earlier = {}
         for record in self._records:
             mark = self.marks.get(record.number, Mark())
             over = record.outcome != "running"
@@ -210,13 +268,13 @@ class Tracker(Listener):
             # One without an epoch may have only half of its parameters.
             if whole and (over or not record.history):
                 continue
-            before: list[EpochEnded] = []
-            for event in events_of(record, self._resolve(record), self._runs.metrics):
-                if isinstance(event, EpochEnded) and event.epoch.number <= mark.epochs:
-                    before.append(event)
-                elif not whole:
-                    lacking.append(event)
+            if over:
+                lacking.append(record.number)
+                self._earlier[record.number] = record
+                continue
+            events, before = self._events_lacking(record)
             self._runs.delivered_before[record.number] = before
+            lacking += [] if whole else events
         return lacking
 
     def _compare(self) -> set[int]:
@@ -231,12 +289,13 @@ class Tracker(Listener):
                     raise
                 self._runs.refuse("a search for the sweep's runs", error)
             self.moved.extend(self.marks)
-            lacking = self._lacking()
             with self._wake:
                 for _ in range(1 + self._believed):
                     self._queue.popleft()
-                self._queue.extendleft(reversed(["RUNNING", *lacking]))
-            if len(lacking) > self._believed:
+                others = 1 + len(self._queue)
+                self._queue.extendleft(reversed(["RUNNING", *self._lacking()]))
+                now = self.waiting - others
+            if now > self._believed_records:
                 self._say(
                     f"MLflow at {self.address} has lost records that it had of this sweep; "
                     "they are delivered again"
@@ -244,23 +303,25 @@ class Tracker(Listener):
         self._records = []
         return set()
 
-    def _deliver(self, batch: list[Event | str]) -> set[int]:
+    def _deliver(self, batch: list[Event | str | int]) -> set[int]:
         """Deliver the first item, and those of the same trial before the sweep's run changes its
         state; returns which, by `id`. Raises what MLflow raises when it cannot be reached."""
         self._runs.connect()
-        together = batch[:1]
-        if not isinstance(batch[0], str):
-            number = batch[0].number
+        first = batch[0]
+        assert not isinstance(first, int)  # it was unfolded
+        together: list[Event | str] = [first]
+        if not isinstance(first, str):
             events = takewhile(lambda item: not isinstance(item, str), batch)
-            together = [e for e in events if not isinstance(e, str) and e.number == number]
-        log.debug("delivering to MLflow: %s (%d together)", _name_of(batch[0]), len(together))
+            others = (e for e in events if not isinstance(e, str | int))
+            together = [e for e in others if e.number == first.number]
+        log.debug("delivering to MLflow: %s (%d together)", _name_of(first), len(together))
         try:
             self._write(together)
         except Exception as error:
             if not is_refusal(error):
                 raise
             if len(together) > 1:  # one by one, so that only what is refused is lost
-                return self._deliver(together[:1])
+                return self._deliver([first])
             self._runs.refuse(_name_of(together[0]), error)
         return set(map(id, together))
 

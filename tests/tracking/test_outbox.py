@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep import keys
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.record.events import Event
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.tracking import outbox
 from ckconv_sweep.tracking.outbox import Mark, events_of, uid
 
 from .mlflow_real import runs_of
@@ -159,27 +162,37 @@ def test_what_waits_of_one_trial_is_one_call_whatever_came_between(
     check(database, "turns", RECORDS)
 
 
-def test_a_sweep_s_first_epoch_comes_before_the_work_that_mlflow_makes(
+def test_a_trial_of_an_earlier_session_waits_as_a_number_until_its_turn_comes(
+    database: str,
+) -> None:
+    tracker, _ = make(database, "numbers")
+    made: list[int] = []
+
+    def resolve(record: TrialRecord) -> Trial:
+        made.append(record.number)
+        return SPACE.resolve(record.params, record.number)
+
+    tracker.catch_up(RECORDS, resolve)
+    counted = [r for r in RECORDS if r.counts]
+    assert made == [r.number for r in counted if r.outcome == "running"]
+    assert tracker.waiting == len(all_events(counted))
+    tracker.start()
+    assert tracker.close("KILLED") == 0
+    assert sorted(made) == [r.number for r in counted]
+    check(database, "numbers", RECORDS)
+
+
+def test_it_is_said_how_far_mlflow_is_behind_and_that_it_has_caught_up(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker, _ = make(database, "start")
-    order: list[str] = []
-    connect = tracker._runs.connect
-    monkeypatch.setattr(tracker._runs, "connect", lambda: (order.append("MLflow"), connect()))
-    tracker.start(first_epoch_seconds=60.0)
-    start, epoch = all_events(RECORDS[4:5])[:2]
-    tracker.hear(start)
-    tracker._thread.join(0.3)  # time enough for a thread that does not wait
-    order.append("epoch")
-    tracker.hear(epoch)
+    monkeypatch.setattr(outbox, "_LATE_SECONDS", 0.0)
+    tracker, said = make(database, "behind")
+    events = all_events(RECORDS[:3])
+    for event in events:
+        tracker.hear(event)
+    tracker.start()
     wait_until(lambda: tracker.waiting == 0)
-    assert order[:2] == ["epoch", "MLflow"]
-    assert tracker.close("KILLED") == 0
-
-
-def test_a_sweep_that_ends_before_its_first_epoch_is_delivered_all_the_same(database: str) -> None:
-    tracker, _ = make(database, "short")
-    tracker.start(first_epoch_seconds=60.0)
-    tracker.hear(all_events(RECORDS[4:5])[0])
-    assert tracker.close("KILLED") == 0
-    assert "t004" in runs_of(database, "short")
+    assert tracker.close("FINISHED") == 0
+    behind, caught_up = said
+    assert f"is {len(events)} records behind" in behind
+    assert caught_up == "MLflow has caught up"
