@@ -230,8 +230,15 @@ def tracker_of(
     uri: str,
     say: Callable[[str], None],
     data_dir: Path | None = None,
+    *,
+    thoroughly: bool = True,
 ) -> Tracker:
-    """A tracker that is running and has been given what MLflow lacks of earlier sessions."""
+    """A tracker that is running and has been given what MLflow lacks of earlier sessions.
+
+    Args:
+        data_dir: where datasets lie, if not in the default folder.
+        thoroughly: see `Tracker`.
+    """
     from ckconv_sweep.models.parameters import parameters_of
 
     space = study.space
@@ -251,6 +258,7 @@ def tracker_of(
         ),
         base=space.trial,
         say=say,
+        thoroughly=thoroughly,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
     records = study.trials()

@@ -172,7 +172,9 @@ def run_sweep(
             for line in [*changed, *said]:
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
-        tracker = tracker_of(folder, study, tracking_uri, _say_to(listeners), data_dir)
+        tracker = tracker_of(
+            folder, study, tracking_uri, _say_to(listeners), data_dir, thoroughly=False
+        )
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.keep_marks()  # also of a session that is killed: where its records went
         after_trial.forget_ended()

@@ -141,45 +141,75 @@ def has_still(
     client: Any,
     experiment_id: str,
     sweep_uid: str,
-    records: Sequence[TrialRecord],
     *,
-    status: str,
+    newest: int | None,
+    running: Collection[int] = (),
+    status: str | None = None,
     files: str | None,
 ) -> bool:
-    """Whether MLflow seems to have all of a sweep that it once had; five short questions, however
-    many trials there are. Changes nothing.
+    """Whether MLflow seems to have all trials of a sweep that it once had; four short questions,
+    however many there are. Changes nothing.
 
     An older copy lacks what was written last: the newest trial's run, or how the sweep's own run
     ended. What was deleted in MLflow's pages is found as deleted. A single run that `mlflow gc`
     took for good, and a part of a run that is gone, `in_mlflow` alone finds.
 
     Args:
-        status: of the sweep's own run.
+        newest: the last trial of which it had all.
+        running: the trials that it may show as running.
+        status: of the sweep's own run, if that is to be as it was.
 
     Raises:
         Exception: what MLflow raises when it cannot be reached.
     """
     from mlflow.entities import ViewType
 
-    newest = max((r.number for r in records if r.counts), default=None)
-    own = [find(client, experiment_id, sweep_uid)]
-    own += [] if newest is None else [find(client, experiment_id, uid(sweep_uid, newest))]
-    if any(run is None or is_deleted(run) or keys.TAG_FILES not in run.data.tags for run in own):
+    parent = find(client, experiment_id, sweep_uid)
+    if not _is_whole(parent, keys.ARTIFACT_SPACE, files):
         return False
-    parent, *last = own
-    if parent.info.status != status or _is_gone(parent, keys.ARTIFACT_SPACE, files):
+    parent_id = parent.info.run_id
+    if status is not None and parent.info.status != status:
         return False
-    if any(_is_gone(run, keys.ARTIFACT_TRIAL, files) for run in last):
-        return False
-    asked = f"tags.`{PARENT}` = '{parent.info.run_id}'"
-    deleted, running = (
-        client.search_runs([experiment_id], text, run_view_type=view, max_results=1)
-        for text, view in (
-            (asked, ViewType.DELETED_ONLY),
-            (f"{asked} AND attributes.status = 'RUNNING'", ViewType.ACTIVE_ONLY),
-        )
+    if newest is not None:
+        last = find(client, experiment_id, uid(sweep_uid, newest))
+        if not _is_whole(last, keys.ARTIFACT_TRIAL, files) or last.info.status == "RUNNING":
+            return False
+        if last.data.tags.get(PARENT) != parent_id:  # the sweep's own run is another one
+            return False
+    asked = f"tags.`{PARENT}` = '{parent_id}'"
+    deleted = client.search_runs(
+        [experiment_id], asked, run_view_type=ViewType.DELETED_ONLY, max_results=1
     )
-    return not deleted and not running
+    runs = client.search_runs(
+        [experiment_id],
+        f"{asked} AND attributes.status = 'RUNNING'",
+        max_results=len(running) + 1,
+    )
+    known = {uid(sweep_uid, number) for number in running}
+    return not deleted and all(run.data.tags.get(keys.TAG_UID) in known for run in runs)
+
+
+def mark_in_mlflow(
+    client: Any,
+    experiment_id: str,
+    sweep_uid: str,
+    record: TrialRecord,
+    *,
+    metrics: Sequence[str],
+    files: str | None,
+) -> Mark | None:
+    """How much of one trial MLflow has; None where its run, or its file, is missing. Raises as
+    `in_mlflow`."""
+    run = find(client, experiment_id, uid(sweep_uid, record.number))
+    whole = _is_whole(run, keys.ARTIFACT_TRIAL, files)
+    return _mark(run, record, metrics) if whole else None
+
+
+def _is_whole(run: Any, file: str, files: str | None) -> bool:
+    """Whether a run is there, not deleted, and has its file."""
+    if run is None or is_deleted(run) or keys.TAG_FILES not in run.data.tags:
+        return False
+    return not _is_gone(run, file, files)
 
 
 def search(client: Any, experiment_id: str, asked: str) -> Iterator[Any]:

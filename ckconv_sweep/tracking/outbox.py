@@ -48,6 +48,8 @@ class Tracker(Listener):
         base: the base trial, to say what differs from it.
         say: hears, once each, that the server does not answer, that it answers again, and what
             it refused.
+        thoroughly: ask about each trial whether MLflow still has what is marked; see
+            `Runs.compare`.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class Tracker(Listener):
         base: Trial,
         say: Callable[[str], None],
         marks: Mapping[int, Mark] | None = None,
+        thoroughly: bool = True,
     ) -> None:
-        self.uri = uri
+        self.uri, self._thoroughly = uri, thoroughly
         self.marks: dict[int, Mark] = dict(marks or {})
         self.moved: deque[int] = deque()
         """The trials whose marks have changed, for whoever keeps them; it takes them away."""
@@ -283,7 +286,7 @@ class Tracker(Listener):
         if self.marks:
             self._runs.connect()
             try:
-                self._runs.compare(self._records)
+                self._runs.compare(self._records, thoroughly=self._thoroughly)
             except Exception as error:
                 if not is_refusal(error):
                     raise

@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ from ckconv_sweep.tracking.marks import (
     has_still,
     in_mlflow,
     is_deleted,
+    mark_in_mlflow,
     search,
     uid,
 )
@@ -57,6 +58,8 @@ from ckconv_sweep.tracking.store import (
 
 log = logging.getLogger(__name__)
 
+MANY = 100
+"""Trials, from which on MLflow is not asked about each one when a sweep goes on."""
 _REFUSALS = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -109,8 +112,9 @@ def still_there(uri: str, sweep_uid: str, records: Sequence[TrialRecord], status
             found = client.get_experiment_by_name(experiment_name())
         if found is None or found.lifecycle_stage != "active":
             return False
+        newest = max((r.number for r in records if r.counts), default=None)
         where, files = found.experiment_id, artifact_location(uri)
-        return has_still(client, where, sweep_uid, records, status=status, files=files)
+        return has_still(client, where, sweep_uid, newest=newest, status=status, files=files)
     except Exception as error:  # the caller delivers, and says what is wrong
         log.debug("MLflow was not asked: %s", error)
         return False
@@ -178,9 +182,12 @@ class Runs:
         self.connect()
         self._client.get_experiment(self.experiment_id)
 
-    def compare(self, records: Iterable[TrialRecord]) -> None:
-        """Drop the marks that MLflow does not confirm."""
+    def compare(self, records: Sequence[TrialRecord], *, thoroughly: bool) -> None:
+        """Drop the marks that MLflow does not confirm. If not `thoroughly` and there are many, it
+        is asked about each trial only where something tells of a loss."""
         self._run_of_sweep()
+        if not thoroughly and len(records) > MANY and self._confirms(records):
+            return
         found = in_mlflow(
             self._client,
             self.experiment_id or "",
@@ -195,6 +202,30 @@ class Runs:
             there = found.marks.get(number, Mark())
             epochs = min(mark.epochs, there.epochs)
             self._marks[number] = Mark(epochs, mark.ended and there.ended)
+
+    def _confirms(self, records: Sequence[TrialRecord]) -> bool:
+        """Whether MLflow seems to have all that is marked, by a few short questions."""
+        where, sweep = self.experiment_id or "", self._sweep.uid
+        files = artifact_location(self._uri)
+        newest, running, partly = None, list[int](), list[TrialRecord]()
+        for record in records:
+            mark = self._marks.get(record.number, Mark())
+            if mark.ended and mark.epochs >= len(record.history):
+                newest = record.number
+            else:
+                running.append(record.number)
+                partly += [record] * (mark != Mark())
+        if newest is None or len(running) > MANY:
+            return False
+        if not has_still(self._client, where, sweep, newest=newest, running=running, files=files):
+            return False
+        metrics = [metric.name for metric in self.metrics]
+        for record in partly:
+            there = mark_in_mlflow(self._client, where, sweep, record, metrics=metrics, files=files)
+            mark = self._marks[record.number]
+            if there is None or there.epochs < mark.epochs or (mark.ended and not there.ended):
+                return False
+        return True
 
     def write_sweep(self, status: str) -> None:
         """That the sweep runs, or how it ended; and its files."""

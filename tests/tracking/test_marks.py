@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -469,3 +470,58 @@ def test_a_finished_sweep_whose_database_is_another_one_is_delivered_to_that(
     said: list[str] = []
     assert launched_again(over, said) == 0
     assert picture(over.uri, over.swept) == over.whole
+
+
+# A sweep of many trials that goes on
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials are many, and a sweep is delivered as by a driver that goes on with it."""
+    monkeypatch.setattr(runs, "MANY", 1)
+    real = delivery.tracker_of
+    monkeypatch.setattr(delivery, "tracker_of", functools.partial(real, thoroughly=False))
+
+
+@pytest.mark.usefixtures("many")
+def test_a_sweep_of_many_trials_of_which_nothing_was_lost_is_not_compared_trial_by_trial(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **options: Any) -> Any:
+        raise AssertionError("MLflow is asked about every trial")
+
+    monkeypatch.setattr(runs, "in_mlflow", never)
+    assert deliver(place.swept.folder, place.uri) == 0
+    assert picture(place.uri, place.swept) == place.whole
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("loss", "whose"),
+    [
+        (deleted, SWEEP),
+        (for_good, SWEEP),
+        (deleted, ENDED),
+        (running, FAILED),
+        (deleted, RUNNING),
+        (for_good, RUNNING),
+        (without_file, SWEEP),
+    ],
+)
+def test_a_sweep_of_many_trials_that_goes_on_gives_mlflow_again_what_it_lost(
+    loss: Callable[[str, str], None], whose: str, place: Place
+) -> None:
+    loss(place.uri, runs_of(place.uri, "sweep")[NAMES[whose]].info.run_id)
+    assert deliver(place.swept.folder, place.uri) == 0
+    check_whole(place.uri, place.swept, place.whole)
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_older_copy_of_the_database_is_noticed_by_a_sweep_of_many_trials(
+    step: int, place: Place
+) -> None:
+    for copy in place.copies[::-step]:
+        place.put(copy)
+        assert deliver(place.swept.folder, place.uri) == 0
+        check_whole(place.uri, place.swept, place.whole)
