@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -82,9 +83,10 @@ class DeliveredAtOnce(Listener):
             self._tracker.moved.append(event.number)
 
 
-def cpu_of_trials(folder: SweepFolder, space: Space) -> list[float]:
-    """Seconds of CPU of each trial, in their order."""
-    spent = []
+def cpu_of_trials(folder: SweepFolder, space: Space) -> tuple[list[float], list[float]]:
+    """Seconds of CPU of each trial, and seconds of the clock until each epoch was acknowledged, in
+    their order."""
+    spent, took = [], []
     with folder.records.create(space) as study:
         run = RunOfSweep(
             name="growth", uid=study.uid, role=keys.ROLE_SWEEP, params={}, artifacts={}
@@ -100,7 +102,7 @@ def cpu_of_trials(folder: SweepFolder, space: Space) -> list[float]:
             began = time.process_time()
             assignment = coordinator.next()
             if assignment is None:
-                return spent
+                return spent, took
             number = assignment.number
             for epoch in range(1, EPOCHS + 1):
                 accuracy = zlib.crc32(f"{number}/{epoch}".encode()) / 2**32
@@ -111,9 +113,11 @@ def cpu_of_trials(folder: SweepFolder, space: Space) -> list[float]:
                     "time/epoch_seconds": 0.1,
                 }
                 now = time.time_ns() // 1_000_000
-                if not coordinator.epoch(
-                    number, Epoch(number=epoch, metrics=metrics, timestamp_ms=now)
-                ):
+                told = Epoch(number=epoch, metrics=metrics, timestamp_ms=now)
+                heard = time.perf_counter()
+                goes_on = coordinator.epoch(number, told)
+                took.append(time.perf_counter() - heard)
+                if not goes_on:
                     break
             coordinator.end(number)
             spent.append(time.process_time() - began)
@@ -143,14 +147,17 @@ def main() -> None:
     parser.add_argument("--commands", action="store_true", help="also time status and table")
     asked = parser.parse_args()
     print(f"{processor()}; load {os.getloadavg()[0]:.1f}; ms of CPU of a trial of {EPOCHS} epochs")
-    print(f"{'':16}{'50-149':>10}{f'last 100 of {asked.trials}':>22}{'ratio':>8}")
+    print(
+        f"{'':16}{'50-149':>10}{f'last 100 of {asked.trials}':>22}{'ratio':>8}{'epoch, clock':>18}"
+    )
     for sampler, rule in [asked.case] if asked.case else CASES:
         with tempfile.TemporaryDirectory() as root:
             folder = SweepFolder.of(Path(root), "growth")
             folder.make()
-            spent = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
+            spent, took = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
             early, late = (1000 * sum(part) / len(part) for part in (spent[50:150], spent[-100:]))
-            numbers = f"{early:10.2f}{late:22.2f}{late / early:8.2f}"
+            epoch = 1000 * statistics.median(took)
+            numbers = f"{early:10.2f}{late:22.2f}{late / early:8.2f}{epoch:18.2f}"
             print(f"{f'{sampler} {rule}':16}{numbers}", flush=True)
             if asked.commands:
                 show_commands(folder)

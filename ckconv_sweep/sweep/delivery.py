@@ -258,6 +258,7 @@ def tracker_of(
         ),
         base=space.trial,
         say=say,
+        sync=study.sync,
         thoroughly=thoroughly,
     )
     kept = kept_notes(study.notes(), folder.root.parent)

@@ -48,6 +48,8 @@ class Tracker(Listener):
         base: the base trial, to say what differs from it.
         say: hears, once each, that the server does not answer, that it answers again, and what
             it refused.
+        sync: is called before anything is delivered, so that the study, which has it, survives a
+            power cut with it.
         thoroughly: ask about each trial whether MLflow still has what is marked; see
             `Runs.compare`.
     """
@@ -60,9 +62,10 @@ class Tracker(Listener):
         base: Trial,
         say: Callable[[str], None],
         marks: Mapping[int, Mark] | None = None,
+        sync: Callable[[], None] = lambda: None,
         thoroughly: bool = True,
     ) -> None:
-        self.uri, self._thoroughly = uri, thoroughly
+        self.uri, self._sync, self._thoroughly = uri, sync, thoroughly
         self.marks: dict[int, Mark] = dict(marks or {})
         self.moved: deque[int] = deque()
         """The trials whose marks have changed, for whoever keeps them; it takes them away."""
@@ -317,6 +320,7 @@ class Tracker(Listener):
             events = takewhile(lambda item: not isinstance(item, str), batch)
             others = (e for e in events if not isinstance(e, str | int))
             together = [e for e in others if e.number == first.number]
+        self._sync()
         log.debug("delivering to MLflow: %s (%d together)", _name_of(first), len(together))
         try:
             self._write(together)

@@ -686,3 +686,40 @@ def test_a_file_that_was_put_in_the_place_of_the_study_is_read_anew(tmp_path: Pa
     other.rename(path)
     with swept.folder.records.create(swept.space, first) as second:
         assert second.trials() == []
+
+
+def test_an_end_is_synced_and_epochs_are_once_a_second(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, now, synced = module.transaction, 100.0, list[int]()
+
+    @contextlib.contextmanager
+    def watched(storage: Any, **options: Any) -> Any:
+        with real(storage, **options) as writes:
+            mode = writes._connection.exec_driver_sql("PRAGMA synchronous").scalar()
+            synced.append({1: False, 2: True}[mode])
+            yield writes
+
+    monkeypatch.setattr(module, "transaction", watched)
+    monkeypatch.setattr("ckconv_sweep.record.study.time.monotonic", lambda: now)
+    ask(study)
+    for number in (1, 2, 3):
+        study.add_epoch(0, epoch(number), 0.5)
+    now += 1.5
+    study.add_epoch(0, epoch(4), 0.5)
+    study.add_epoch(0, epoch(5), 0.5)
+    study.end(0, "completed", reason="epochs")
+    assert synced == [True, False, False, True, False, True]
+
+
+def test_without_a_log_every_epoch_is_synced(folder: SweepFolder) -> None:
+    with folder.records.create(SPACE):
+        pass
+    with contextlib.closing(sqlite3.connect(folder.records.path)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    with (
+        module.storage_at(folder.records.path) as storage,
+        module.transaction(storage, synced=False) as writes,
+    ):
+        assert writes._connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    module.sync(folder.records.path)

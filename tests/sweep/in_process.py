@@ -191,9 +191,9 @@ class Machine:
             transaction = study._transaction
 
             @contextlib.contextmanager
-            def killed_before_its_commit() -> Iterator[Writes]:
+            def killed_before_its_commit(**options: Any) -> Iterator[Writes]:
                 inside_another = study._writes is not None
-                with transaction() as writes:
+                with transaction(**options) as writes:
                     yield writes
                     if not inside_another:
                         about_to_write()

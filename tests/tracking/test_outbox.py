@@ -196,3 +196,19 @@ def test_it_is_said_how_far_mlflow_is_behind_and_that_it_has_caught_up(
     behind, caught_up = said
     assert f"is {len(events)} records behind" in behind
     assert caught_up == "MLflow has caught up"
+
+
+def test_mlflow_is_sent_nothing_before_the_study_is_synced(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    tracker, _ = make(database, "synced", sync=lambda: order.append("sync"))
+    real = tracker._write
+    monkeypatch.setattr(tracker, "_write", lambda items: order.append("write") or real(items))
+    tracker.start()
+    for event in all_events(RECORDS[:2]):
+        tracker.hear(event)
+        wait_until(lambda: tracker.waiting == 0)
+    assert tracker.close("FINISHED") == 0
+    assert order == ["sync", "write"] * (len(order) // 2)
+    assert len(order) > 2
