@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ValidationError
 
@@ -176,6 +176,8 @@ def was_changed(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and trial.user_attrs.get(DIGEST) != digest_of(trial)
 
 
+_sorted = json.JSONEncoder(sort_keys=True).encode
+
 DIGEST = "digest"
 """The attribute with the digest of an ended trial."""
 
@@ -187,7 +189,7 @@ def digest_of(trial: FrozenTrial) -> str:
         "state": trial.state.name,
         "values": trial.values,
         "params": trial.params,
-        "distributions": {k: distribution_to_json(d) for k, d in trial.distributions.items()},
+        "distributions": {k: _as_json(d) for k, d in trial.distributions.items()},
         "epochs": {str(step): value for step, value in trial.intermediate_values.items()},
         "attributes": {key: v for key, v in trial.user_attrs.items() if key != DIGEST},
         "times": [
@@ -195,7 +197,20 @@ def digest_of(trial: FrozenTrial) -> str:
             for when in (trial.datetime_start, trial.datetime_complete)
         ],
     }
-    return short_hash(json.dumps(held, sort_keys=True))
+    return short_hash(_sorted(held))
+
+
+_texts: dict[int, tuple[BaseDistribution, str]] = {}
+"""By `id`, with what has it: equal distributions may have other texts, as of 1 and 1.0."""
+
+
+def _as_json(distribution: BaseDistribution) -> str:
+    """A sweep has a few, and each trial names them all."""
+    if id(distribution) not in _texts:
+        if len(_texts) >= 1000:
+            _texts.clear()
+        _texts[id(distribution)] = distribution, distribution_to_json(distribution)
+    return _texts[id(distribution)][1]
 
 
 def short_hash(text: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
 import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 
 from ckconv_sweep.config.history import Go, Stop
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.rows import digest_of
 
 from .small import SPACE, ask, epoch
 
@@ -105,3 +109,14 @@ def test_a_changed_bound_of_the_space_is_told(ended: SweepFolder) -> None:
     connection.commit()
     connection.close()
     assert look(ended) == ([], ["the space was changed since the driver wrote it"])
+
+
+def test_equal_distributions_that_are_written_differently_have_other_digests() -> None:
+    whole, real = (CategoricalDistribution(choices) for choices in ((1, 2), (1.0, 2.0)))
+    assert whole == real
+    digests = []
+    for drawn in (whole, real, whole):
+        trial = create_trial(state=TrialState.FAIL, params={"x": 1}, distributions={"x": drawn})
+        trial.datetime_start = trial.datetime_complete = datetime(2026, 1, 1)
+        digests.append(digest_of(trial))
+    assert digests[0] == digests[2] != digests[1]
