@@ -5,8 +5,9 @@ and the same record gives the same answer.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ckconv_sweep.config.history import Go, Stop, Verdict
@@ -24,8 +25,46 @@ class Curve:
     """Whether it ran to its own end."""
 
 
-Curves = Mapping[int, Curve]
-"""By the trial's number, without those that were rejected."""
+class Curves(dict[int, Curve]):
+    """The trials of a sweep by their numbers, without those that were rejected, and the values of
+    all of them at each epoch in order: a rule that looked at each trial would take longer the more
+    there are. Only the methods here may change it."""
+
+    def __init__(self, curves: Mapping[int, Curve]) -> None:
+        super().__init__(curves)
+        self._reached = defaultdict[int, list[float]](list)
+        self._completed = defaultdict[int, list[float]](list)
+        self.completed = 0
+        """How many trials ran to their own end."""
+        for curve in self.values():
+            self.completed += curve.completed
+            for epoch, value in enumerate(curve.values, start=1):
+                self._reached[epoch].append(value)
+                if curve.completed:
+                    self._completed[epoch].append(value)
+        for values in (*self._reached.values(), *self._completed.values()):
+            values.sort()
+
+    def add(self, number: int, value: float) -> None:
+        """A trial's next epoch."""
+        values = self[number].values
+        values.append(value)
+        insort(self._reached[len(values)], value)
+
+    def complete(self, number: int) -> None:
+        """A trial ran to its own end."""
+        self[number].completed = True
+        self.completed += 1
+        for epoch, value in enumerate(self[number].values, start=1):
+            insort(self._completed[epoch], value)
+
+    def reached(self, epoch: int) -> Sequence[float]:
+        """The values of all trials after an epoch, in order."""
+        return self._reached[epoch]
+
+    def completed_at(self, epoch: int) -> Sequence[float]:
+        """Those of the trials that ran to their own end."""
+        return self._completed[epoch]
 
 
 def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
@@ -38,9 +77,9 @@ def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
         rung *= rule.reduction_factor
     if rung != epoch:
         return Go()
-    reached = [c.values[epoch - 1] for c in curves.values() if len(c.values) >= epoch]
+    reached = curves.reached(epoch)
     places = max(1, len(reached) // rule.reduction_factor)
-    worst = sorted(reached, reverse=mode == "max")[places - 1]
+    worst = reached[-places] if mode == "max" else reached[places - 1]
     if not _worse(values[-1], worst, mode):
         return Go()
     best = "the best one" if places == 1 else f"the best {places}"
@@ -55,12 +94,11 @@ def median(rule: Median, curves: Curves, number: int, mode: str) -> Verdict:
     completed trials at the same epoch."""
     values = curves[number].values
     epoch = len(values)
-    completed = [c.values for c in curves.values() if c.completed]
-    if epoch <= rule.warmup_epochs or len(completed) < max(1, rule.startup_trials):
+    if epoch <= rule.warmup_epochs or curves.completed < max(1, rule.startup_trials):
         return Go()
-    there = [other[epoch - 1] for other in completed if len(other) >= epoch]
+    there = curves.completed_at(epoch)
     best = max(values) if mode == "max" else min(values)
-    if not there or not _worse(best, middle := statistics.median(there), mode):
+    if not there or not _worse(best, middle := _middle(there), mode):
         return Go()
     return Stop(
         f"median, epoch {epoch}: at best {best:.4g} so far; half of the {len(there)} completed "
@@ -78,6 +116,12 @@ def verdict_of(space: Space, curves: Curves, number: int) -> Verdict:
     rule, mode = space.scheduler, space.metric.mode
     verdict: Verdict = RULES.maker(rule.name)(rule, curves, number, mode)
     return verdict
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    """The median of values that are in order."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _worse(value: float, other: float, mode: str) -> bool:

@@ -26,7 +26,7 @@ from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejec
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_first, next_position, rejected
 from ckconv_sweep.search.feasible import Infeasible, resolved
-from ckconv_sweep.search.rules import Curve, verdict_of
+from ckconv_sweep.search.rules import Curve, Curves, verdict_of
 from ckconv_sweep.search.view import View
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Coordinator:
         """Epochs that were acknowledged and are not recorded yet: how, and what is told of each."""
         self._are_together = False
         records = study.trials()
-        self._curves = {r.number: self._curve(r) for r in records}
+        self._curves = Curves({r.number: self._curve(r) for r in records})
         self._view = View(self.space, records)
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
@@ -134,7 +134,7 @@ class Coordinator:
                     continue
                 trial = found
             self._running[number] = _Running(trial, list(record.history))
-            self._curves[number] = self._curve(record)
+            self._curves.setdefault(number, Curve([]))
             self._tell(
                 Started(
                     number=number,
@@ -174,7 +174,7 @@ class Coordinator:
         metric = self.space.metric
         value = epoch.metrics[metric.name]
         history = [*running.history, epoch]
-        self._curves[number].values.append(value)
+        self._curves.add(number, value)
         verdict = self._judge(number, running.trial, history)
         crash_point("epoch.judged")
         running.history.append(epoch)
@@ -300,7 +300,8 @@ class Coordinator:
         self._record()
         running = self._running.pop(number)
         record = self._study.end(number, outcome, reason=reason, error=error)
-        self._curves[number].completed = outcome == "completed"
+        if outcome == "completed":
+            self._curves.complete(number)
         self._view.show(record)
         self._tell(
             Ended(

@@ -20,7 +20,7 @@ from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.config.stopping import RULES
 from ckconv_sweep.config.table import Names, Row, Table, Word
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.search.rules import Curve
+from ckconv_sweep.search.rules import Curve, Curves
 from ckconv_sweep.training.schedules import learning_rate
 
 NAMES = [f"{config.__name__}.{module.name}" for module in pkgutil.iter_modules(config.__path__)]
@@ -176,7 +176,7 @@ def test_a_stopping_rule_follows_from_the_curves_and_changes_none(name: str, mod
         for number in range(12)
     }
     for end in range(1, 28):
-        shown = curves | {n: Curve(curves[n].values[:end]) for n in range(4)}
+        shown = Curves(curves | {n: Curve(curves[n].values[:end]) for n in range(4)})
         before = copy.deepcopy(shown)
         for number in range(4):
             verdict = RULES.maker(name)(rule, shown, number, mode)

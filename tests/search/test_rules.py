@@ -16,7 +16,7 @@ from sweep.in_process import machine, make_space
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.stopping import RULES, Asha, Median
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.search.rules import Curve, asha, median
+from ckconv_sweep.search.rules import Curve, Curves, asha, median
 
 ASHA = "{name: asha, grace_epochs: 2, reduction_factor: 3}"
 
@@ -148,20 +148,22 @@ def test_what_was_answered_once_is_not_asked_again(disk: Path) -> None:
             study.end(number, "failed", reason="error")
         judge = Curve([e.metrics["val/accuracy"] for e in study.trial(0).history])
         others = {n: Curve([2.0, 2.0]) for n in (1, 2, 3)}
-    assert isinstance(asha(space.scheduler, {0: judge, **others}, 0, "max"), Stop)
+    curves = Curves({0: judge, **others})
+    assert isinstance(asha(space.scheduler, curves, 0, "max"), Stop)
     assert one.run()
     assert len(one.records()[0].history) > 2
 
 
 def test_an_answer_says_why_in_numbers() -> None:
-    curves = {n: Curve([0.5, 0.6 + n / 100]) for n in range(6)}
+    curves = Curves({n: Curve([0.5, 0.6 + n / 100]) for n in range(6)})
     rule = Asha(grace_epochs=2, reduction_factor=3)
     assert asha(rule, curves, 5, "max") == Go()
     assert asha(rule, curves, 0, "max") == Stop(
         "asha, epoch 2: 0.6; of the 6 trials that reached this epoch the best 2 had 0.64 or more"
     )
     ended = {n: Curve([0.5, 0.6 + n / 100], completed=True) for n in range(5)}
-    assert median(Median(), ended | {9: Curve([0.1, 0.3])}, 9, "max") == Stop(
+    curves = Curves(ended | {9: Curve([0.1, 0.3])})
+    assert median(Median(), curves, 9, "max") == Stop(
         "median, epoch 2: at best 0.3 so far; half of the 5 completed trials had 0.62 or more at "
         "this epoch"
     )
@@ -172,7 +174,7 @@ def test_the_first_epochs_of_a_warm_up_are_not_judged_and_the_next_one_is(warmup
     rule = Median(startup_trials=1, warmup_epochs=warmup)
     ended = Curve([1.0] * 9, completed=True)
     stopped = [
-        isinstance(median(rule, {0: ended, 1: Curve([0.0] * epoch)}, 1, "max"), Stop)
+        isinstance(median(rule, Curves({0: ended, 1: Curve([0.0] * epoch)}), 1, "max"), Stop)
         for epoch in range(1, 7)
     ]
     assert stopped == [epoch > warmup for epoch in range(1, 7)]
@@ -206,7 +208,7 @@ def test_our_rules_answer_as_optunas_do(rule: Asha | Median, mode: str, seed: in
         optunas = MedianPruner(rule.startup_trials, n_warmup_steps=rule.warmup_epochs + 1)
     draws = random.Random(seed)
     study = optuna.create_study(direction=f"{mode}imize")
-    curves: dict[int, Curve] = {}
+    curves = Curves({})
     running: list[optuna.Trial] = []
     answers = {True: 0, False: 0}
     while len(curves) < 40 or running:
@@ -215,13 +217,15 @@ def test_our_rules_answer_as_optunas_do(rule: Asha | Median, mode: str, seed: in
             curves[running[-1].number] = Curve([])
         trial = draws.choice(running)
         curve = curves[trial.number]
-        curve.values.append(round(draws.gauss(0.1 * len(curve.values), 1.0), 1))  # with ties
+        value = round(draws.gauss(0.1 * len(curve.values), 1.0), 1)  # with ties
+        curves.add(trial.number, value)
         trial.report(curve.values[-1], len(curve.values))
         stops = optunas.prune(study, study.trials[trial.number])
         assert isinstance(ours(rule, curves, trial.number, mode), Stop) == stops
         answers[stops] += 1
         if stops or len(curve.values) == 9:
-            curve.completed = not stops
+            if not stops:
+                curves.complete(trial.number)
             state = TrialState.PRUNED if stops else TrialState.COMPLETE
             study.tell(trial, None if stops else curve.values[-1], state=state)
             running.remove(trial)
