@@ -69,6 +69,7 @@ def deliver(
         for line in place.settle(study, own_database=own_database):
             say(line)
         tracker = tracker_of(folder, study, tracking_uri, say)
+        tracker.start()
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
@@ -233,7 +234,7 @@ def tracker_of(
     *,
     thoroughly: bool = True,
 ) -> Tracker:
-    """A tracker that is running and has been given what MLflow lacks of earlier sessions.
+    """A tracker that has been given what MLflow lacks of earlier sessions.
 
     Args:
         data_dir: where datasets lie, if not in the default folder.
@@ -265,5 +266,4 @@ def tracker_of(
     records = study.trials()
     tracker.marks |= noted_marks(kept, tracker.address, records).marks
     tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))
-    tracker.start()
     return tracker

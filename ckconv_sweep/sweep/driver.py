@@ -30,6 +30,7 @@ from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
+from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS
 from ckconv_sweep.tracking.store import is_default
 
 
@@ -175,6 +176,7 @@ def run_sweep(
         tracker = tracker_of(
             folder, study, tracking_uri, _say_to(listeners), data_dir, thoroughly=False
         )
+        tracker.start(first_epoch_seconds=FIRST_EPOCH_SECONDS)
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.keep_marks()  # also of a session that is killed: where its records went
         after_trial.forget_ended()

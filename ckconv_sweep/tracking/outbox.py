@@ -34,6 +34,9 @@ _GRACE_SECONDS = 3.0
 """How long a server that did not answer is waited for at the end."""
 _LATE_SECONDS = 10.0
 """How far MLflow may be behind before that is said."""
+FIRST_EPOCH_SECONDS = 30.0
+"""How long a sweep's first epoch is waited for before MLflow is imported and its database made:
+that takes two and a half seconds of a processor, which the processes that train need to start."""
 _MOST_TOGETHER = 500
 """Of the first in the queue, those of one trial are one call: where MLflow is slower than the
 trials, the epochs of a trial wait for each other, not for those of its neighbours."""
@@ -180,6 +183,7 @@ class Tracker(Listener):
             self._queue.append(item)
             if not isinstance(item, str):
                 self._heard_at.setdefault(id(item), time.monotonic())
+            self._begun |= isinstance(item, EpochEnded)
             self._wake.notify()
 
     def _deliver_all(self) -> None:

@@ -212,3 +212,29 @@ def test_mlflow_is_sent_nothing_before_the_study_is_synced(
     assert tracker.close("FINISHED") == 0
     assert order == ["sync", "write"] * (len(order) // 2)
     assert len(order) > 2
+
+
+def test_a_sweep_s_first_epoch_comes_before_the_work_that_mlflow_makes(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, _ = make(database, "start")
+    order: list[str] = []
+    connect = tracker._runs.connect
+    monkeypatch.setattr(tracker._runs, "connect", lambda: (order.append("MLflow"), connect()))
+    tracker.start(first_epoch_seconds=60.0)
+    start, epoch = all_events(RECORDS[4:5])[:2]
+    tracker.hear(start)
+    tracker._thread.join(0.3)  # time enough for a thread that does not wait
+    order.append("epoch")
+    tracker.hear(epoch)
+    wait_until(lambda: tracker.waiting == 0)
+    assert order[:2] == ["epoch", "MLflow"]
+    assert tracker.close("KILLED") == 0
+
+
+def test_a_sweep_that_ends_before_its_first_epoch_is_delivered_all_the_same(database: str) -> None:
+    tracker, _ = make(database, "short")
+    tracker.start(first_epoch_seconds=60.0)
+    tracker.hear(all_events(RECORDS[4:5])[0])
+    assert tracker.close("KILLED") == 0
+    assert "t004" in runs_of(database, "short")
