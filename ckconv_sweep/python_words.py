@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ckconv_sweep.errors import CkconvSweepError
 
 _ARGUMENTS = (
-    *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device"),
+    *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
     *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
 )

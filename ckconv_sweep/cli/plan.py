@@ -34,6 +34,8 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     """
     console = words.console()
     hours = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
+    if space.budget.goal is not None:
+        hours += f", until {space.budget.goal},"
     console.print(
         f"{folder.name}: {words.count(most_trials(space), 'trial')}{hours} of up to "
         f"{words.count(space.trial.training.epochs, 'epoch')} on {space.trial.data.name}, "

@@ -50,6 +50,15 @@ Hours = Annotated[
         rich_help_panel=BUDGET,
     ),
 ]
+Goal = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BOUND",
+        help="Try nothing new once a completed trial reaches it, as in 'val/accuracy >= 0.99'; "
+        "none: no goal any more.",
+        rich_help_panel=BUDGET,
+    ),
+]
 Concurrency = Annotated[
     int | None,
     typer.Option(
@@ -150,6 +159,7 @@ class RunOptions:
 
     trials: Trials = None
     hours: Hours = None
+    goal: Goal = None
     concurrency: Concurrency = None
     cpus_per_trial: Cpus = None
     gpus_per_trial: Gpus = None
@@ -167,10 +177,18 @@ class RunOptions:
     on_best: OnBest = None
 
     def with_budget(self, space: Space) -> Space:
-        """The space with the budget that was requested here."""
-        changes = {"trials": self.trials, "hours": self.hours}
+        """The space with the budget that was requested here. Raises ConfigError if its goal is
+        none."""
+        from ckconv_sweep.config.space import goal_of
+
+        changes = {"trials": self.trials, "hours": self.hours, "goal": self.goal}
         changes = {name: value for name, value in changes.items() if value is not None}
-        return replace(space, budget=space.budget.model_copy(update=changes))
+        if self.goal == "none":
+            changes["goal"] = None
+        asked = replace(space, budget=space.budget.model_copy(update=changes))
+        if changes.get("goal"):
+            goal_of(asked, "--goal")
+        return asked
 
     def kept(self) -> dict[str, Any]:
         """What the next session takes from this one, as plain values; no password."""

@@ -7,6 +7,7 @@ that exist only where it is chosen: `schedule` = `plateau`, then `schedule.plate
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -52,6 +53,9 @@ class Budget(Settings):
     """Number of trials; draws that were rejected do not count."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
     """Hours for which the sweep runs, all its sessions together; null: without end."""
+    goal: str | None = None
+    """A bound such as `val/accuracy >= 0.99`; once a completed trial reaches it nothing new is
+    tried. null: none."""
 
 
 class SpaceFile(Settings):
@@ -134,6 +138,11 @@ class Space:
     def metrics(self) -> tuple[Metric, ...]:
         """The primary one, then those that are read at the epoch that it chooses."""
         return (self.metric, *self.further)
+
+    @functools.cached_property
+    def goal(self) -> Constraint | None:
+        """The bound on a metric that ends the sweep once a completed trial keeps it."""
+        return None if self.budget.goal is None else goal_of(self, "budget.goal")
 
     @property
     def beside(self) -> str:
@@ -267,6 +276,8 @@ def space_from(
     )
     _check_every_end(space, document)
     _check_grid(space, document)
+    if file.budget.goal is not None:
+        goal_of(space, document.where(("budget", "goal")))
     return space
 
 
@@ -299,8 +310,39 @@ def _numbers(trial: Trial, search: Mapping[str, Domain]) -> list[str]:
     )
 
 
+def goal_of(space: Space, where: str) -> Constraint:
+    """The goal of a space that has one. Raises ConfigError if it is no bound on one of its metrics,
+    or the wrong way round; `where` it stands."""
+    text, modes = str(space.budget.goal), {metric.name: metric.mode for metric in space.metrics}
+    bound = _bound(text, f"{space.metric.name} >= 0.99", "budget.goal: ", where)
+    if bound.quantity not in modes:
+        raise ConfigError(
+            f"budget.goal: this sweep has no metric {bound.quantity!r}",
+            where=where,
+            hint=nearest_or_all(bound.quantity, list(modes)),
+        )
+    if (">" in bound.sign) != (modes[bound.quantity] == "max"):
+        better = "higher" if modes[bound.quantity] == "max" else "lower"
+        raise ConfigError(
+            f"budget.goal: of {bound.quantity} {better} is better, so {text!r} is no goal",
+            where=where,
+        )
+    return bound
+
+
 def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
-    match = re.fullmatch(r"\s*([\w.]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
+    bound = _bound(text, f"{PARAMETERS} <= 100_000", "", where)
+    if bound.quantity not in known:
+        raise ConfigError(
+            f"no numeric setting is called {bound.quantity!r}",
+            where=where,
+            hint=nearest_or_all(bound.quantity, known),
+        )
+    return bound
+
+
+def _bound(text: str, example: str, before: str, where: str) -> Constraint:
+    match = re.fullmatch(r"\s*([\w./]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
     bound = documents.scalar(match[3]) if match else None
     if (
         not match
@@ -309,15 +351,9 @@ def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
         or not math.isfinite(bound)
     ):
         raise ConfigError(
-            f"cannot read {short(text)} as a constraint",
+            f"{before}cannot read {short(text)} as a bound",
             where=where,
-            hint=f"write it as in '{PARAMETERS} <= 100_000'",
-        )
-    if match[1] not in known:
-        raise ConfigError(
-            f"no numeric setting is called {match[1]!r}",
-            where=where,
-            hint=nearest_or_all(match[1], known),
+            hint=f"write it as in '{example}'",
         )
     return Constraint(quantity=match[1], sign=match[2], bound=bound)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckconv_sweep.config.grid import exhausted
-from ckconv_sweep.config.history import Epoch, Verdict
+from ckconv_sweep.config.history import Epoch, Verdict, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 
@@ -49,10 +49,23 @@ def rejected(records: Iterable[TrialRecord]) -> int:
 
 
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
-    """Whether the budget of trials, or the grid, is spent and every trial has ended."""
+    """Whether the budget of trials, or the grid, is spent, or the goal is reached, and every trial
+    has ended."""
     counted = [record for record in records if record.counts]
-    spent = len(counted) >= space.budget.trials or exhausted(space, next_position(records))
+    spent = (
+        len(counted) >= space.budget.trials
+        or exhausted(space, next_position(records))
+        or any(reaches_goal(record, space) for record in counted)
+    )
     return spent and all(record.outcome != "running" for record in counted)
+
+
+def reaches_goal(record: TrialRecord, space: Space) -> bool:
+    """Whether a trial has completed and is as good as the budget's goal, if that has one."""
+    goal = space.goal
+    if goal is None or record.outcome != "completed":
+        return False
+    return goal.holds(objectives(record.history, space.metrics)[goal.quantity])
 
 
 def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:

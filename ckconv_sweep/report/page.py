@@ -40,7 +40,7 @@ from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sample import ENOUGH, comparable
 from ckconv_sweep.report.sampling_error import in_words
 from ckconv_sweep.report.spent import Spent, spent
-from ckconv_sweep.report.summary import base_in_words, winner
+from ckconv_sweep.report.summary import base_in_words, goal_in_words, winner
 
 ROWS = 50
 """Of the leaderboard; the others are counted."""
@@ -125,6 +125,7 @@ def page(
             *captions(space),
             *in_words(records, space, results.sequences),
             *base_in_words(records, space),
+            *goal_in_words(records, space),
         ],
         more=max(0, len(records) - ROWS),
     )

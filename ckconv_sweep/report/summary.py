@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
+from ckconv_sweep.record.trials import TrialRecord, is_finished, reaches_goal, rejected
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -81,6 +81,17 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
             told = f"{space.metric.name} {value:.4f}, rank {1 + sum(o < own for o in all_of_them)}"
             told += f" of {len(all_of_them)}"
         return [f"the base trial's own settings ({trial_name(record.number)}): {told}"]
+    return []
+
+
+def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
+    """A line that tells which trial was the first to reach the budget's goal; none where none has,
+    or there is no goal."""
+    for record in records:
+        if (goal := space.goal) is not None and reaches_goal(record, space):
+            value = objectives(record.history, space.metrics)[goal.quantity]
+            name = trial_name(record.number)
+            return [f"the goal {space.budget.goal} is reached: {name} has {value:.4f}"]
     return []
 
 

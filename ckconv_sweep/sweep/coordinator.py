@@ -24,7 +24,13 @@ from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, next_first, next_position, rejected
+from ckconv_sweep.record.trials import (
+    TrialRecord,
+    next_first,
+    next_position,
+    reaches_goal,
+    rejected,
+)
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, Curves, verdict_of
 from ckconv_sweep.search.view import View
@@ -98,6 +104,7 @@ class Coordinator:
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
         self._counted = sum(r.counts or r.outcome == "running" for r in records)
+        self._goal_reached = any(reaches_goal(r, self.space) for r in records)
         self._sessions = _Sessions(study, records, clock)
 
     @property
@@ -249,8 +256,10 @@ class Coordinator:
 
     @property
     def _is_exhausted(self) -> bool:
-        """Whether there is nothing left to try."""
-        return self._first >= len(self.space.first) and exhausted(self.space, self._position)
+        """Whether nothing new is left to try."""
+        return self._goal_reached or (
+            self._first >= len(self.space.first) and exhausted(self.space, self._position)
+        )
 
     @property
     def awaited(self) -> bool:
@@ -303,6 +312,7 @@ class Coordinator:
         if outcome == "completed":
             self._curves.complete(number)
         self._view.show(record)
+        self._goal_reached |= reaches_goal(record, self.space)
         self._tell(
             Ended(
                 number=number,

@@ -17,6 +17,7 @@ from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.cli.run import RunOptions, _Before, _extended
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.delivery import Session
 
@@ -267,3 +268,13 @@ def test_the_states_of_the_other_sweeps_are_told_beside_a_damaged_one(tmp_path: 
     shown = ended(ckconv_sweep("list", cwd=tmp_path))
     assert "lost" in shown
     assert "unreadable: see doctor" in shown
+
+
+def test_a_goal_is_given_taken_away_and_refused_on_the_command_line() -> None:
+    space = make_space()
+    asked = RunOptions(goal="val/accuracy >= 0.9").with_budget(space)
+    assert asked.budget.goal == "val/accuracy >= 0.9"
+    assert RunOptions(goal="none").with_budget(asked) == space
+    assert RunOptions().with_budget(asked) == asked
+    with pytest.raises(ConfigError, match=r"^--goal: budget.goal: this sweep has no metric 'x'"):
+        RunOptions(goal="x > 1").with_budget(space)

@@ -528,7 +528,7 @@ def test_a_constraint_is_read_as_it_is_written(bound: float) -> None:
     [
         (
             "model.parameters",
-            "cannot read 'model.parameters' as a constraint\n"
+            "cannot read 'model.parameters' as a bound\n"
             "  write it as in 'model.parameters <= 100_000'",
         ),
         ("model.parameters == 5", "cannot read"),
