@@ -57,9 +57,9 @@ def status(
             typer.echo(dumps([_as_json(folder) for folder in folders], indent=2))
         return
     for folder in folders:
-        s, note = _summary(folder)
+        s, notes = _summary(folder)
         typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} requested")
-        if note:
+        for note in notes:
             typer.echo(f"  {note}")
         typer.echo(
             f"  {s.completed} completed, {s.pruned} pruned, {s.failed} failed, "
@@ -187,14 +187,15 @@ def best(
         )
 
 
-def _summary(folder: SweepFolder) -> tuple[Summary, str]:
-    """With why fewer trials are asked than the budget allows, if so."""
+def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:
+    """With why fewer trials are asked, or were begun, than the budget allows, if so."""
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.record.trials import rejected
-    from ckconv_sweep.report.summary import summarize
+    from ckconv_sweep.report.summary import goal_in_words, summarize
 
     folder.records.check_not_lost()
     with folder.records.open() as study:
         records, space = study.trials(), study.space
     held = folder.records.holder() is not None
-    return summarize(folder.name, records, space, held=held), grid_note(space, rejected(records))
+    notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
+    return summarize(folder.name, records, space, held=held), [note for note in notes if note]

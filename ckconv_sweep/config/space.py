@@ -314,24 +314,24 @@ def goal_of(space: Space, where: str) -> Constraint:
     """The goal of a space that has one. Raises ConfigError if it is no bound on one of its metrics,
     or the wrong way round; `where` it stands."""
     text, modes = str(space.budget.goal), {metric.name: metric.mode for metric in space.metrics}
-    bound = _bound(text, f"{space.metric.name} >= 0.99", "budget.goal: ", where)
+    bound = _bound(text, f"{space.metric.name} >= 0.99", where)
     if bound.quantity not in modes:
         raise ConfigError(
-            f"budget.goal: this sweep has no metric {bound.quantity!r}",
+            f"this sweep has no metric {bound.quantity!r} for a goal",
             where=where,
             hint=nearest_or_all(bound.quantity, list(modes)),
         )
     if (">" in bound.sign) != (modes[bound.quantity] == "max"):
         better = "higher" if modes[bound.quantity] == "max" else "lower"
         raise ConfigError(
-            f"budget.goal: of {bound.quantity} {better} is better, so {text!r} is no goal",
+            f"of {bound.quantity} {better} is better, so {text!r} is no goal",
             where=where,
         )
     return bound
 
 
 def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
-    bound = _bound(text, f"{PARAMETERS} <= 100_000", "", where)
+    bound = _bound(text, f"{PARAMETERS} <= 100_000", where)
     if bound.quantity not in known:
         raise ConfigError(
             f"no numeric setting is called {bound.quantity!r}",
@@ -341,7 +341,7 @@ def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
     return bound
 
 
-def _bound(text: str, example: str, before: str, where: str) -> Constraint:
+def _bound(text: str, example: str, where: str) -> Constraint:
     match = re.fullmatch(r"\s*([\w./]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
     bound = documents.scalar(match[3]) if match else None
     if (
@@ -351,7 +351,7 @@ def _bound(text: str, example: str, before: str, where: str) -> Constraint:
         or not math.isfinite(bound)
     ):
         raise ConfigError(
-            f"{before}cannot read {short(text)} as a bound",
+            f"cannot read {short(text)} as a bound",
             where=where,
             hint=f"write it as in '{example}'",
         )

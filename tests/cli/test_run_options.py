@@ -276,5 +276,5 @@ def test_a_goal_is_given_taken_away_and_refused_on_the_command_line() -> None:
     assert asked.budget.goal == "val/accuracy >= 0.9"
     assert RunOptions(goal="none").with_budget(asked) == space
     assert RunOptions().with_budget(asked) == asked
-    with pytest.raises(ConfigError, match=r"^--goal: budget.goal: this sweep has no metric 'x'"):
+    with pytest.raises(ConfigError, match=r"^--goal: this sweep has no metric 'x' for a goal"):
         RunOptions(goal="x > 1").with_budget(space)

@@ -104,10 +104,10 @@ budget: {trials: 3, goal: %s}
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ("very good", "budget.goal: cannot read 'very good' as a bound"),
-        ("val/accuracy >= good", "budget.goal: cannot read"),
-        ("val/loss <= 0.1", "budget.goal: this sweep has no metric 'val/loss'"),
-        ("val/accuracy <= 0.9", "budget.goal: of val/accuracy higher is better, so"),
+        ("very good", "cannot read 'very good' as a bound"),
+        ("val/accuracy >= good", "cannot read"),
+        ("val/loss <= 0.1", "this sweep has no metric 'val/loss' for a goal"),
+        ("val/accuracy <= 0.9", "of val/accuracy higher is better, so"),
     ],
 )
 def test_a_goal_that_is_none_is_refused_with_its_place(goal: str, message: str) -> None:
