@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -64,23 +65,7 @@ class Span:
         Returns:
             `(K,)`
         """
-        if not self.causal:
-            reach = min(math.floor(self.steps / rate + ROUNDING), length - 1)
-            lags_K = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
-            return lags_K * (-rate * self.step)
-        if self.steps == 0:
-            return torch.ones(1, device=like.device, dtype=like.dtype)
-        oldest = self.steps / rate
-        if rate < 1.0:
-            # A sequence of T steps sampled n times as finely has n T steps, not n (T - 1) + 1: some
-            # come after the last step of training.
-            oldest += math.fmod(length - 1 + ROUNDING, 1.0 / rate)
-        samples = math.floor(oldest + ROUNDING)
-        present = 2.0 * samples * rate / self.steps - 1.0
-        positions_K = torch.linspace(
-            present, -1.0, samples + 1, device=like.device, dtype=like.dtype
-        )
-        return positions_K[:length]
+        return _sampled(self, length, rate, like.dtype, like.device)
 
     def at_lags(self, lags: Tensor) -> tuple[Tensor, Tensor]:
         """The positions of lags of any size, and whether the kernel reaches so far.
@@ -92,6 +77,28 @@ class Span:
         reached = (lags >= -ahead - ROUNDING) & (lags <= self.steps + ROUNDING)
         present = 1.0 if self.causal else 0.0
         return (present - self.step * lags).clamp(-1.0, 1.0), reached
+
+
+@cache  # as of `right_angle.rotation`
+@torch.inference_mode(mode=False)
+def _sampled(
+    span: Span, length: int, rate: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    if not span.causal:
+        reach = min(math.floor(span.steps / rate + ROUNDING), length - 1)
+        lags_K = torch.arange(-reach, reach + 1, device=device, dtype=dtype)
+        return lags_K * (-rate * span.step)
+    if span.steps == 0:
+        return torch.ones(1, device=device, dtype=dtype)
+    oldest = span.steps / rate
+    if rate < 1.0:
+        # A sequence of T steps sampled n times as finely has n T steps, not n (T - 1) + 1: some
+        # come after the last step of training.
+        oldest += math.fmod(length - 1 + ROUNDING, 1.0 / rate)
+    samples = math.floor(oldest + ROUNDING)
+    present = 2.0 * samples * rate / span.steps - 1.0
+    positions_K = torch.linspace(present, -1.0, samples + 1, device=device, dtype=dtype)
+    return positions_K[:length]
 
 
 def smoothed(kernel: Tensor, rate: float) -> Tensor:

@@ -120,7 +120,9 @@ def from_matrices(
     members, size, batch, channels = Y_EnBD.shape
     Y_EnR, rows = Y_EnBD.flatten(2), batch * channels
     y_ERT = torch.empty((members, rows, time), dtype=Y_EnBD.dtype.to_real(), device=Y_EnBD.device)
-    bias_ER1 = None if bias_ED is None else bias_ED.repeat(1, batch)[..., None]
+    bias_ER1 = None
+    if bias_ED is not None:
+        bias_ER1 = bias_ED[:, None].expand(-1, batch, -1).reshape(members, rows, 1)
     for m, r in _pieces(members, rows, size, Y_EnBD):
         y = to_time(Y_EnR[m, :, r].mT, time, first=first, conjugate=conjugate)
         if bias_ER1 is None:
