@@ -30,7 +30,7 @@ from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.evaluation import evaluate_all
 from ckconv_sweep.training.pack import Member, Pack
-from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.steps import Training, train_epoch
 from ckconv_sweep.training.stepwise import to_the_end
 
 
@@ -88,13 +88,12 @@ def fed(trial: Trial, task: SequenceTask, device: str, workers: int) -> float:
     """The same, one step for each batch of a loader."""
     pack, member = Pack(task, device), Member.open(trial, task)
     pack.join(member)
-    rows = {name: row.to(device) for name, row in member.rows.items()}
-    vectorized = pack.model_of([member])
-    vectorized.put(rows["weights"], rows["buffers"], trained=True)
+    vectorized = pack.training_of([member]).vectorized
     for inputs, targets in loader(task.train, trial.training.batch_size, workers):
-        step = Split(inputs, targets).to(device)
+        training = Training(vectorized, [member], Split(inputs, targets).to(device))
         rates = [trial.optimizer.learning_rate]
-        to_the_end(train_epoch(vectorized, [member], rows, rates, step)).totals.tolist()
+        to_the_end(train_epoch(training, [member], rates)).totals.tolist()
+        member.rows = training.rows
     validation = task.validation.to(device)
     (scores,) = to_the_end(evaluate_all(vectorized, 1, validation, trial.data.kind))
     return scores["accuracy"]

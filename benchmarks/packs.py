@@ -38,7 +38,6 @@ from ckconv_sweep.errors import TrialFailed
 from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
 from ckconv_sweep.training.steps import train_epoch
-from ckconv_sweep.training.stepwise import to_the_end
 
 SIZES = {"digits": "digits", "98k": "smnist_98k", "1m": "smnist_1m"}
 TRIALS = Path(__file__).parents[1] / "trials"
@@ -110,18 +109,13 @@ class Operations(TorchDispatchMode):
 
 
 def operations(members: Sequence[Member], task: SequenceTask) -> int:
-    """How many operations an epoch of these members takes on an accelerator, without scoring:
-    counted on the meta device, where they are dispatched as on one. (On a CPU some are made member
-    by member.)"""
-    pack = Pack(task, "meta")
-    rows = {
-        name: torch.cat([member.rows[name] for member in members]).to("meta")
-        for name in members[0].rows
-    }
-    model = pack.model_of(members)
-    model.put(rows["weights"], rows["buffers"], trained=True)
+    """How many operations a training step of these members takes on an accelerator: the second of
+    an epoch, counted on the meta device, where they are dispatched as on one. (On a CPU some are
+    made member by member.)"""
+    running = train_epoch(Pack(task, "meta").training_of(members), members, [0.1] * len(members))
+    next(running)
     with Operations() as counted:
-        to_the_end(train_epoch(model, members, rows, [0.1] * len(members), pack.train))
+        next(running)
     return counted.count
 
 

@@ -63,12 +63,10 @@ def ours(size: str, batch: int, length: int, device: torch.device) -> Side:
         )
         pack, member = Pack(task, device), Member.open(trial, task)
         pack.join(member)
-        rows = {name: row.to(device) for name, row in member.rows.items()}
-        vectorized, split = pack.model_of([member]), split.to(device)
-        vectorized.put(rows["weights"], rows["buffers"], trained=True)
+        training = pack.training_of([member])
 
         def run() -> float:
-            tally = to_the_end(train_epoch(vectorized, [member], rows, [1e-3], split))
+            tally = to_the_end(train_epoch(training, [member], [1e-3]))
             return tally.scores(scored_by("classification"))[0]["loss"]
 
         return run

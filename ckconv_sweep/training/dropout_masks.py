@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,9 +32,18 @@ class DropoutMasks(ABC):
     """The masks of one step after another. The rates of a place stay the same."""
 
     def __init__(self, seeds: Sequence[int], steps: Sequence[int], device: torch.device) -> None:
-        self._seeds, self._steps, self._device = list(seeds), list(steps), device
-        self.state: list[Tensor] = []
+        self._seeds, self._device = list(seeds), device
+        self._steps_E1 = torch.tensor(steps)[:, None].to(device)
+        self.state = [self._steps_E1]
         """What `next_step` changes on the device."""
+
+    def begin(self, steps: Sequence[int]) -> None:
+        """From now on they are those of these steps."""
+        self._steps_E1.copy_(torch.tensor(steps)[:, None])
+
+    def next_step(self) -> None:
+        """From now on they are those of the next step of each trial."""
+        self._steps_E1.add_(1)
 
     def __call__(self, place: int, shape: tuple[int, ...], rate: float) -> Tensor:
         """Factors, `(E, *shape)`: 0 where an element is dropped, else `1 / (1 - rate)`; ones for a
@@ -49,29 +59,36 @@ class DropoutMasks(ABC):
     ) -> Tensor:
         """`(E, size)`"""
 
-    @abstractmethod
-    def next_step(self) -> None:
-        """From now on they are those of the next step of each trial."""
-
 
 class HostMasks(DropoutMasks):
-    """Drawn by NumPy."""
+    """Drawn by NumPy, in an operation of PyTorch, so that a recorded step draws too."""
 
     def _flat(
         self, place: int, size: int, thresholds: Sequence[int], scales: Sequence[float]
     ) -> Tensor:
-        kept = np.ones((len(scales), size), dtype=bool)
-        for e, threshold in enumerate(thresholds):
-            if threshold:
-                key, counter = [self._seeds[e], place], [0, 0, self._steps[e], 0]
-                stream = np.random.Philox(key=key, counter=counter)
-                lanes = stream.random_raw((size + 3) // 4).view(np.uint16)[:size]
-                np.greater_equal(lanes, threshold, out=kept[e])
-        scales_E1 = torch.tensor(scales)[:, None]
-        return torch.from_numpy(kept).to(self._device) * scales_E1.to(self._device)
+        kept_EP = torch.empty(len(scales), size, dtype=torch.bool, device=self._device)
+        _OPERATIONS.draw_(kept_EP, self._steps_E1, self._seeds, place, thresholds)
+        return kept_EP * torch.tensor(scales)[:, None].to(self._device)
 
-    def next_step(self) -> None:
-        self._steps = [step + 1 for step in self._steps]
+
+def _draw(
+    kept_EP: Tensor, steps_E1: Tensor, seeds: list[int], place: int, thresholds: list[int]
+) -> None:
+    """Which values are kept."""
+    steps = steps_E1[:, 0].tolist()
+    for kept, step, seed, threshold in zip(kept_EP.numpy(), steps, seeds, thresholds, strict=True):
+        kept[:] = True
+        if threshold:
+            stream = np.random.Philox(key=[seed, place], counter=[0, 0, step, 0])
+            lanes = stream.random_raw((len(kept) + 3) // 4).view(np.uint16)[: len(kept)]
+            np.greater_equal(lanes, threshold, out=kept)
+
+
+_LIBRARY: Any = torch.library.Library("ckconv_sweep", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY.define("draw_(Tensor(a!) kept, Tensor steps, int[] seeds, int place, int[] cuts) -> ()")
+_LIBRARY.impl("draw_", _draw, "CPU")
+_LIBRARY.impl("draw_", lambda *_: None, "Meta")
+_OPERATIONS = torch.ops.ckconv_sweep
 
 
 class DeviceMasks(DropoutMasks):
@@ -80,8 +97,6 @@ class DeviceMasks(DropoutMasks):
 
     def __init__(self, seeds: Sequence[int], steps: Sequence[int], device: torch.device) -> None:
         super().__init__(seeds, steps, device)
-        self._steps_E1 = torch.tensor(steps)[:, None].to(device)
-        self.state = [self._steps_E1]
         self._places: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def _flat(
@@ -98,6 +113,3 @@ class DeviceMasks(DropoutMasks):
         factors = philox.fast_factors(self._device)
         flat_EP: Tensor = factors(keys, self._steps_E1, blocks_N, thresholds_E1, scales_E1)
         return flat_EP[:, :size].contiguous()
-
-    def next_step(self) -> None:
-        self._steps_E1.add_(1)

@@ -140,6 +140,11 @@ class Tally:
         batch = torch.stack([part.double() for part in parts])
         self._totals = batch if self._totals is None else self._totals.add_(batch)
 
+    def clear(self) -> None:
+        """Count anew, in the same memory."""
+        if self._totals is not None:
+            self._totals.zero_()
+
     @property
     def totals(self) -> Tensor:
         """Losses, how many targets count and, where there are any, right answers: `(2 or 3, E)`,

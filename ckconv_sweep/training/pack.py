@@ -32,12 +32,12 @@ from ckconv_sweep.errors import ConfigError, NonFiniteLoss, OutOfMemory, TrialFa
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.precision import products_in
 from ckconv_sweep.training.evaluation import evaluate_all
-from ckconv_sweep.training.member import Member, Rows, Trained
+from ckconv_sweep.training.member import Member, Trained
 from ckconv_sweep.training.room import out_of_memory_named
 from ckconv_sweep.training.schedules import learning_rate
 from ckconv_sweep.training.seeding import Rates
 from ckconv_sweep.training.shape import why_alone, why_apart
-from ckconv_sweep.training.steps import train_epoch
+from ckconv_sweep.training.steps import Training, train_epoch
 from ckconv_sweep.training.stepwise import Stepwise
 from ckconv_sweep.training.vectorized import Vectorized
 
@@ -64,7 +64,7 @@ class Pack:
         self.members: list[Member] = []
         self._device = torch.device(device)
         self._description = task.description
-        self._model: tuple[list[Member], Vectorized] | None = None
+        self._prepared: tuple[list[Member], Training] | None = None
         self._running: Generator[Outcomes | None] | None = None
         self._stream = None
         with out_of_memory_named():
@@ -90,9 +90,8 @@ class Pack:
             return
         self._check_between_epochs()
         self.members.remove(member)
-        member.trained = None
-        # Its rows lie among those of all, whose room on the device is to become free.
-        member.rows = {name: row.to("cpu", copy=True) for name, row in member.rows.items()}
+        member.trained = self._prepared = None  # with its room on the device
+        member.rows = {name: row.to("cpu") for name, row in member.rows.items()}
 
     def abandon(self) -> None:
         """Give up the epoch that is running, for all members: it never was."""
@@ -162,15 +161,10 @@ class Pack:
     def _one_epoch(self, members: Sequence[Member]) -> Stepwise[Outcomes]:
         """What becomes of each in one more epoch. Their own rows stay as they are."""
         start, kind = time.perf_counter(), members[0].trial.data.kind
-        rows: Rows = {
-            name: torch.cat([member.rows[name].to(self._device) for member in members])
-            for name in members[0].rows
-        }
         rates = [learning_rate(member.trial, member.history) for member in members]
-        vectorized = self.model_of(members)
-        vectorized.put(rows["weights"], rows["buffers"], trained=True)
-        tally = yield from train_epoch(vectorized, members, rows, rates, self.train)
-        scored = yield from evaluate_all(vectorized, len(members), self.validation, kind)
+        training = self.training_of(members)
+        tally = yield from train_epoch(training, members, rates)
+        scored = yield from evaluate_all(training.vectorized, len(members), self.validation, kind)
         trained = tally.scores(scored_by(kind, in_training=True))
         ended_ms, seconds = time.time_ns() // 1_000_000, time.perf_counter() - start
 
@@ -187,13 +181,16 @@ class Pack:
                 )
                 continue
             epoch = Epoch(number=number, metrics=metrics, timestamp_ms=ended_ms)
-            member.trained = Trained(epoch, {n: row[e : e + 1] for n, row in rows.items()})
+            member.trained = Trained(
+                epoch, {n: row[e : e + 1].clone() for n, row in training.rows.items()}
+            )
             outcomes[member] = epoch
         return outcomes
 
-    def model_of(self, members: Sequence[Member]) -> Vectorized:
-        """The model that stands for all of them, made anew for other members."""
-        if self._model is None or self._model[0] != members:
+    def training_of(self, members: Sequence[Member]) -> Training:
+        """What trains them, with the model that stands for all of them; made anew for others."""
+        if self._prepared is None or self._prepared[0] != members:
+            self._prepared = None  # so that there is room
             configs = [member.trial.model for member in members]
             rates = {
                 name: Rates(getattr(config, name) for config in configs)
@@ -203,5 +200,5 @@ class Pack:
             together = configs[0].model_copy(update=rates)
             with torch.device("meta" if why_alone(members[0].trial) is None else self._device):
                 model = make_model(together, self._description, None)
-            self._model = list(members), Vectorized(model)
-        return self._model[1]
+            self._prepared = list(members), Training(Vectorized(model), members, self.train)
+        return self._prepared[1]

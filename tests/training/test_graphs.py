@@ -85,7 +85,7 @@ def test_a_trial_whose_steps_are_repeated_is_that_whose_steps_are_called(
     monkeypatch.setattr(steps._Steps, "_make", counted)
     monkeypatch.setattr(steps, "repeated", lambda step, state, *_: Repeated(step, state, Recording))
     repeated, again = run(trial)
-    assert called == [*[3] * (WARM_UP + 2), 1] * 2
+    assert called == [*[3] * (WARM_UP + 2), 1, 1]
     assert in_hex(again) == in_hex(epochs)
     assert equal(repeated, model)
 
@@ -157,7 +157,7 @@ def test_steps_are_recorded_on_a_gpu_only_where_that_is_wanted_and_of_use(
     monkeypatch.setenv("CKCONV_CUDA_GRAPHS", "1")
     assert isinstance(graphs.repeated(step, list, enough, cuda), Repeated)
     assert graphs.repeated(step, list, enough - 1, cuda) is step
-    assert graphs.repeated(step, list, enough, CPU) is step
+    assert graphs.repeated(step, list, enough, META) is step
     monkeypatch.setattr(Repeated, "given_up", True)
     assert graphs.repeated(step, list, enough, cuda) is step
 
@@ -209,11 +209,8 @@ def test_after_the_first_a_step_reads_nothing_of_the_device_and_brings_nothing_t
         **TRIALS[name] | {"training": TRIALS[name].get("training", {}) | {"batch_size": 3}}
     )
     members = [Member.open(trial, task) for _ in range(2)]
-    pack = Pack(task, META)
-    rows = {n: torch.cat([m.rows[n] for m in members]).to(META) for n in members[0].rows}
-    model = pack.model_of(members)
-    model.put(rows["weights"], rows["buffers"], trained=True)
-    running = steps.train_epoch(model, members, rows, [0.1, 0.2], pack.train)
+    training = Pack(task, META).training_of(members)
+    running = steps.train_epoch(training, members, [0.1, 0.2])
     next(running)
     with NothingOfPython(), NothingOfTheHost():
         assert len(list(running)) == 7
