@@ -1,7 +1,8 @@
-"""A step that is recorded once an epoch and then repeated without Python, as a CUDA graph.
+"""A step that is recorded once and then repeated without its Python: on a CPU as the list of its
+operations (`recording.py`), on a GPU as a CUDA graph.
 
-On a GPU a step of one small network takes as long as it takes to ask for its operations; repeated
-as a graph they are asked for at once. `CKCONV_CUDA_GRAPHS=1` in the environment turns it on.
+There a step of one small network takes as long as it takes to ask for its operations; repeated as a
+graph they are asked for at once. `CKCONV_CUDA_GRAPHS=1` in the environment turns it on.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import OutOfMemory, TrialFailed
 from ckconv_sweep.training.evaluation import BATCH
+from ckconv_sweep.training.graphs import LEAST_REPEATED, WARM_UP
 from ckconv_sweep.training.member import Member
 from ckconv_sweep.training.pack import Pack, Waits
 
@@ -63,8 +64,9 @@ def _measured(trial: Trial, task: SequenceTask, device: str) -> Iterator[Measure
         validation=_first(task.validation, BATCH),  # scoring takes memory, too
     )
     steps = -(-len(few.train) // trial.training.batch_size)
-    # However short the trial itself is, and so that none of its seeds diverges.
-    long_enough = {"epochs": 1 + REPEATS, "early_stopping_epochs": 0}
+    # However short the trial itself is; long enough to be recorded, where steps are.
+    long_enough = {"epochs": WARM_UP + LEAST_REPEATED, "early_stopping_epochs": 0}
+    # So that none of its seeds diverges.
     still = trial.optimizer.model_copy(update={"learning_rate": 0.0})
     # What else runs on the machine must not decide; a GPU's work is not in the process's time.
     clock = time.perf_counter if device == "cuda" else time.process_time

@@ -70,6 +70,11 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._held: list[Any] = []
         """So that no address is given out twice."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Otherwise PyTorch imports its compiler here: a second, and 60 MiB."""
+        return False
+
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
