@@ -79,23 +79,24 @@ class Repeated:
 
     def _proven(self, step: Step) -> Step:
         """Makes one step, both ways, and returns what is to make the others."""
-        state = self._state()
+        state, why = self._state(), ""
         before = [tensor.clone() for tensor in state]
-        step()
-        called = [tensor.clone() for tensor in state]
         try:
-            _put(before, state)  # where it is recorded, it may be made too
             recording = self._record(step)
+            if recording is step:  # which was made
+                return step
             _put(before, state)
             recording()
-            if all(map(_same, state, called)):
-                return recording
-            why = "repeated, it gives other numbers"
+            repeated = [tensor.clone() for tensor in state]
         except RuntimeError as error:  # no room for it is one too
             why = str(error).partition("\n")[0]
+        _put(before, state)
+        step()
+        if not why and all(map(_same, state, repeated)):
+            return recording
         Repeated.given_up = True
+        why = why or "repeated, it gives other numbers"
         warnings.warn(f"training steps are not recorded: {why}", stacklevel=3)
-        _put(called, state)
         return step
 
 
