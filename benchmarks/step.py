@@ -61,7 +61,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--allocator", choices=SETTINGS, help="one setting only")
-    parser.add_argument("--only", nargs="*", help="sides: ours plain authors einsum")
+    parser.add_argument("--only", nargs="*", help="sides: ours called plain authors einsum")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args(given)
     batch, steps = DEFAULTS.get((options.size, options.length), (16, 1))

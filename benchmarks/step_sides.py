@@ -1,10 +1,10 @@
 """What `benchmarks/step.py` compares: training steps of a CKCNN, each made as its code makes it.
 
 `ours` and `plain` run `ckconv_sweep.training` from the order of the sequences to the optimiser;
-`plain` convolves with sampled kernels (`CKConv.by_its_kernel`). `authors` and `einsum` run the loop
-body of the published code, dwromero/ckconv, on its own modules; in `einsum` one line of it is
-replaced, the product over channels. Only what today's PyTorch or a machine without a GPU asks for
-is patched, at run time.
+`plain` convolves with sampled kernels (`CKConv.by_its_kernel`), `called` repeats no recorded step.
+`authors` and `einsum` run the loop body of the published code, dwromero/ckconv, on its own modules;
+in `einsum` one line of it is replaced, the product over channels. Only what today's PyTorch or a
+machine without a GPU asks for is patched, at run time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.models.ckconv import CKConv
+from ckconv_sweep.training import steps as training_steps
 from ckconv_sweep.training.pack import Member, Pack
 from ckconv_sweep.training.steps import train_epoch
 from ckconv_sweep.training.stepwise import to_the_end
@@ -77,6 +78,12 @@ def ours(size: str, batch: int, length: int, device: torch.device) -> Side:
 def plain(size: str, batch: int, length: int, device: torch.device) -> Side:
     """The same by sampled kernels."""
     CKConv._plain_positions = lambda *_: None  # type: ignore[method-assign, assignment, return-value]
+    return ours(size, batch, length, device)
+
+
+def called(size: str, batch: int, length: int, device: torch.device) -> Side:
+    """The same as ours, without a recording."""
+    training_steps.repeated = lambda step, *_: step
     return ours(size, batch, length, device)
 
 
