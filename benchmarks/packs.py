@@ -40,6 +40,7 @@ from ckconv_sweep.training.allocator import keep_pages
 from ckconv_sweep.training.pack import Member, Pack, Waits
 from ckconv_sweep.training.steps import train_epoch
 
+OPTIONS = ("size", "steps", "repeats", "device", "called")
 SIZES = {"digits": "digits", "98k": "smnist_98k", "1m": "smnist_1m"}
 TRIALS = Path(__file__).parents[1] / "trials"
 
@@ -185,7 +186,7 @@ def measured(
     if device == "cuda":
         launched, computing = on_the_gpu(pack)
         return replace(said, launched=launched / steps, busy=computing / said.seconds)
-    return replace(said, launched=operations(pack.members, task) / steps)
+    return replace(said, launched=operations(pack.members, task))
 
 
 def work(options: argparse.Namespace) -> None:
@@ -209,13 +210,20 @@ def work(options: argparse.Namespace) -> None:
 
 
 def processes(
-    number: int, members: int, *, size: str, steps: int, repeats: int, device: str
+    number: int,
+    members: int,
+    *,
+    size: str,
+    steps: int,
+    repeats: int,
+    device: str,
+    called: bool = False,
 ) -> list[Measured]:
     """What a number of processes side by side measured, each with a pack of so many members."""
     command = [sys.executable, "-m", "benchmarks.packs", "--worker", "--size", size]
     command += ["--members", str(members), "--device", device]
     command += ["--steps", str(steps), "--repeats", str(repeats)]
-    command += ["--counting"] if number == 1 else []
+    command += ["--counting"] * (number == 1) + ["--called"] * called
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(number)]
     try:
@@ -245,6 +253,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--most-processes", type=int, default=8)
+    parser.add_argument("--called", action="store_true", help="no step is recorded on a CPU")
     for name in ("--worker", "--counting"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -274,7 +283,7 @@ def main() -> None:
     kind = "kernels" if options.device == "cuda" else "operations"
     print(f"                                        {kind:>10}  in processes")
     print("members  trial-steps/s  of one     MiB      a step  trial-steps/s     MiB")
-    asked = {name: getattr(options, name) for name in ("size", "steps", "repeats", "device")}
+    asked = {name: getattr(options, name) for name in OPTIONS}
     one = options.members[0] * options.steps / statistics.median(seconds[options.members[0]])
     for number, taken in seconds.items():
         rate = number * options.steps / statistics.median(taken)
