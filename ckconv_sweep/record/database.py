@@ -25,7 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.durable import give_name, opened
+from ckconv_sweep.durable import give_name, opened, sync
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, DamagedData, SweepBusy
 from ckconv_sweep.record.filesystem import is_local
 from ckconv_sweep.record.folder import SweepFolder
@@ -234,15 +234,14 @@ def transaction(storage: RDBStorage, *, synced: bool = True) -> Iterator[Writes]
                 driver.execute("PRAGMA synchronous=FULL")
 
 
-def sync(path: Path) -> None:
+def sync_log(path: Path) -> None:
     """Let all that was committed survive a power cut. For any thread; a log has no locks that
     closing it would drop."""
-    with contextlib.suppress(FileNotFoundError):  # there is none: each commit is synced
-        descriptor = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with (
+        contextlib.suppress(FileNotFoundError),  # there is none: each commit is synced
+        path.with_name(f"{path.name}-wal").open("rb") as log,
+    ):
+        sync(log)
 
 
 def now() -> datetime.datetime:

@@ -217,7 +217,7 @@ class Study:
 
     def sync(self) -> None:
         """Let all that is recorded survive a power cut. For any thread."""
-        database.sync(self.folder.records.path)
+        database.sync_log(self.folder.records.path)
 
     @contextlib.contextmanager
     def _transaction(self, *, synced: bool = True) -> Iterator[database.Writes]:

@@ -722,4 +722,4 @@ def test_without_a_log_every_epoch_is_synced(folder: SweepFolder) -> None:
         module.transaction(storage, synced=False) as writes,
     ):
         assert writes._connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-    module.sync(folder.records.path)
+    module.sync_log(folder.records.path)
