@@ -152,10 +152,13 @@ def main() -> None:
     )
     for sampler, rule in [asked.case] if asked.case else CASES:
         with tempfile.TemporaryDirectory() as root:
-            folder = SweepFolder.of(Path(root), "growth")
+            folder, short = (SweepFolder.of(Path(root), name) for name in ("growth", "short"))
             folder.make()
-            spent, took = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
-            early, late = (1000 * sum(part) / len(part) for part in (spent[50:150], spent[-100:]))
+            late_ones, took = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
+            short.make()  # after it, so that both are measured while the machine does the same
+            early_ones, _ = cpu_of_trials(short, space_of(sampler, rule, 150))
+            parts = early_ones[50:], late_ones[-100:]
+            early, late = (1000 * sum(part) / len(part) for part in parts)
             epoch = 1000 * statistics.median(took)
             numbers = f"{early:10.2f}{late:22.2f}{late / early:8.2f}{epoch:18.2f}"
             print(f"{f'{sampler} {rule}':16}{numbers}", flush=True)
