@@ -196,7 +196,8 @@ def run_sweep(
             after_trial.forget_heard()  # a pack may have written while its trial was being stopped
             finished = is_finished(study.trials(), study.space)
             status = "FINISHED" if finished else "KILLED"
-            patience_seconds = 3.0 if exit_codes or coordinator.fatal else 60.0
+            # MLflow may just be starting, which takes some seconds.
+            patience_seconds = 6.0 if exit_codes or coordinator.fatal else 60.0
             missing = tracker.close(status, patience_seconds=patience_seconds)
             after_trial.keep_marks("RUNNING" if missing else status)
         except Exception as error:  # where the study cannot be written, this cannot either

@@ -122,7 +122,7 @@ def test_nothing_that_a_user_named_enters_what_mlflow_is_asked(name: str, tag: s
     runs.write_sweep("RUNNING")
     for event in all_events(RECORDS[:2]):
         runs.write_trial(event.number, [event])
-    runs.compare(RECORDS)
+    runs.compare(RECORDS, thoroughly=True)
     assert len(asked) == 4
     assert all(re.fullmatch(r"tags\.`ckconv\.uid` = '[0-9a-f]{32}'", a) for a in asked)
 
