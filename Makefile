@@ -18,12 +18,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One thread a process: the tests' tensors are too small to share among threads. Those with a real Ray,
-# whose processes come on top, run after the others; they wait a good deal.
-BY_FILE := --dist loadfile --no-loadscope-reorder
+# One thread a process: the tests' tensors are too small to share among threads. One process more than
+# two cores have, because tests with a Ray or a tracking server wait a good deal.
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not ray" --numprocesses 2 $(BY_FILE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray and not slow" --numprocesses 3 $(BY_FILE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The properties of everything that reads or writes a file, with EXAMPLES examples each instead of
 # the 60 to 100 of `make test`. All tests take the number from HYPOTHESIS_EXAMPLES, and how often a

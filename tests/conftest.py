@@ -27,10 +27,18 @@ for name in (
 ROOT = Path(__file__).resolve().parents[1]
 
 
+LONG = ("e2e", "execution", "cli", "tracking")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files begin first (`--no-loadscope-reorder`), so that none is left over at the
     end for one process alone."""
-    items.sort(key=lambda item: item.path.parent.name != "e2e")
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONG.index(folder) if folder in LONG else len(LONG)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module", autouse=True)
