@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.names import SWEEPS_DIR
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, SweepBusy, TrackingError
 from ckconv_sweep.notebook import Shown, progress_bar

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from ckconv_sweep import Sweep, launch, python_words, resume, train
-from ckconv_sweep.cli.run import RunOptions
+from ckconv_sweep.cli.run_options import RunOptions
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.start import Options

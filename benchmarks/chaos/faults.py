@@ -123,7 +123,8 @@ def two_drivers(sweep: Sweep, draws: random.Random) -> int:
         driver.kill()
     sweep.allowed += AT_RISK * len(left)
     state = sweep.look()
-    if len(left) + len(refused) < len(drivers) - 1 or len(left) > 1:
+    shown = len(drivers) * state.finished  # a finished sweep is shown to each of them
+    if len(left) + len(refused) + shown < len(drivers) - 1 or len(left) > 1:
         codes = [driver.code for driver in drivers]
         sweep.breaks("twice", f"of {len(drivers)} drivers at once these ended so: {codes}")
     for driver in refused:

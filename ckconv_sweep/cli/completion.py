@@ -78,10 +78,10 @@ def _changes(given: dict[str, Any], typed: str) -> Iterable[str]:
 def _columns(given: dict[str, Any], typed: str) -> Iterable[str]:
     """What a sweep searches, by short names, and the other columns of its table. Of a list the last
     one."""
+    from ckconv_sweep.config.constraints import PARAMETERS
     from ckconv_sweep.config.names import SWEEPS_DIR
     from ckconv_sweep.config.read import parse_space
     from ckconv_sweep.config.settings import short_names
-    from ckconv_sweep.config.space import PARAMETERS
     from ckconv_sweep.record.folder import SweepFolder
 
     folder = SweepFolder.of(Path(given.get("sweeps_dir") or SWEEPS_DIR), str(given.get("name")))

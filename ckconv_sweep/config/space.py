@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
-import operator
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, short, type_name
+from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
+from ckconv_sweep.config.constraints import PARAMETERS, Constraint, goal_of, read_constraint
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
     Blocks,
@@ -39,13 +37,10 @@ from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.errors import ConfigError, nearest_or_all
+from ckconv_sweep.errors import ConfigError
 
 MAX_GRID = 1_000_000
 """A grid of more points is refused: it is kept in memory, and would never be walked to its end."""
-
-PARAMETERS = "model.parameters"
-"""The number of trainable numbers of a trial's model: no setting, but a constraint may name it."""
 
 
 class Budget(Settings):
@@ -84,30 +79,6 @@ class SpaceFile(Settings):
     """How the settings of the next trial are drawn."""
     scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
     """Which trials are stopped before their end."""
-
-
-_SIGNS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    "<": operator.lt,
-    ">=": operator.ge,
-    ">": operator.gt,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constraint:
-    """A bound on a setting, or on the number of the model's parameters."""
-
-    quantity: str
-    sign: str
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        return _SIGNS[self.sign](value, self.bound)
-
-    def __str__(self) -> str:
-        bound = f"{self.bound:_}" if isinstance(self.bound, int) else repr(self.bound)
-        return f"{self.quantity} {self.sign} {bound}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +238,7 @@ def space_from(
         search=dict(sorted(search.items(), key=lambda item: not isinstance(item[1], Blocks))),
         budget=file.budget,
         constraints=tuple(
-            _constraint(text, known, document.where(("constraints", i)))
+            read_constraint(text, known, document.where(("constraints", i)))
             for i, text in enumerate(file.constraints)
         ),
         sampler=file.sampler,
@@ -308,54 +279,6 @@ def _numbers(trial: Trial, search: Mapping[str, Domain]) -> list[str]:
             if type_name(annotation_at(Trial, tree, tuple(path.split(".")))) in NUMBERS
         }
     )
-
-
-def goal_of(space: Space, where: str) -> Constraint:
-    """The goal of a space that has one. Raises ConfigError if it is no bound on one of its metrics,
-    or the wrong way round; `where` it stands."""
-    text, modes = str(space.budget.goal), {metric.name: metric.mode for metric in space.metrics}
-    bound = _bound(text, f"{space.metric.name} >= 0.99", where)
-    if bound.quantity not in modes:
-        raise ConfigError(
-            f"this sweep has no metric {bound.quantity!r} for a goal",
-            where=where,
-            hint=nearest_or_all(bound.quantity, list(modes)),
-        )
-    if (">" in bound.sign) != (modes[bound.quantity] == "max"):
-        better = "higher" if modes[bound.quantity] == "max" else "lower"
-        raise ConfigError(
-            f"of {bound.quantity} {better} is better, so {text!r} is no goal",
-            where=where,
-        )
-    return bound
-
-
-def _constraint(text: str, known: Sequence[str], where: str) -> Constraint:
-    bound = _bound(text, f"{PARAMETERS} <= 100_000", where)
-    if bound.quantity not in known:
-        raise ConfigError(
-            f"no numeric setting is called {bound.quantity!r}",
-            where=where,
-            hint=nearest_or_all(bound.quantity, known),
-        )
-    return bound
-
-
-def _bound(text: str, example: str, where: str) -> Constraint:
-    match = re.fullmatch(r"\s*([\w./]+)\s*(<=|<|>=|>)\s*(\S+)\s*", text)
-    bound = documents.scalar(match[3]) if match else None
-    if (
-        not match
-        or isinstance(bound, bool)
-        or not isinstance(bound, (int, float))
-        or not math.isfinite(bound)
-    ):
-        raise ConfigError(
-            f"cannot read {short(text)} as a bound",
-            where=where,
-            hint=f"write it as in '{example}'",
-        )
-    return Constraint(quantity=match[1], sign=match[2], bound=bound)
 
 
 def _check_every_end(space: Space, document: Document) -> None:

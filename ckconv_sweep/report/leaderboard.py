@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best, objectives
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Scalar, from_unit
 from ckconv_sweep.config.settings import flat
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 

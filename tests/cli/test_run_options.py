@@ -14,7 +14,8 @@ from typer.models import ParameterInfo
 
 from ckconv_sweep.cli import app
 from ckconv_sweep.cli.result import show_result
-from ckconv_sweep.cli.run import RunOptions, _Before, _extended
+from ckconv_sweep.cli.run import _Before, _extended
+from ckconv_sweep.cli.run_options import RunOptions
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError

@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ckconv_sweep.config import bundled, documents
+from ckconv_sweep.config.constraints import Constraint
 from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
 from ckconv_sweep.config.grid import grid, grid_note, grid_size, most_trials
 from ckconv_sweep.config.read import parse_space, read_file, read_space, read_trial
 from ckconv_sweep.config.settings import flat
-from ckconv_sweep.config.space import Constraint, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.stopping import Asha, Median, NoScheduler
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ckconv_sweep.config import bundled
+from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.data import DATASETS, Description
 from ckconv_sweep.config.domains import Blocks, corners
 from ckconv_sweep.config.history import Epoch
@@ -18,7 +19,7 @@ from ckconv_sweep.config.model import CKCNNConfig, MLPConfig
 from ckconv_sweep.config.optimization import Adam, Plateau
 from ckconv_sweep.config.read import parse_space, read_space, read_trial
 from ckconv_sweep.config.sampling import Random
-from ckconv_sweep.config.space import PARAMETERS, Space
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.data.task import SequenceTask, Split
