@@ -7,6 +7,7 @@ learn from is decided in one place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,34 +37,90 @@ class Draw:
     position: int
 
 
+MOST_FINISHED = 1_000
+"""Finished trials that a sampler sees, and no fewer than this less `_AT_ONCE` of the newest: what
+TPE draws takes as long as it sees trials, 100 ms at 10,000."""
+_AT_ONCE = 100
+"""So many are forgotten at a time."""
+BEST_KEPT = 100
+"""Those of the forgotten that are seen all the same. TPE calls the best 25 at most good ones."""
+
+
 class View:
     """Completed trials with the values by which they are judged, pruned ones with the primary
-    metric of each epoch, running ones with their parameters; failed ones count for no sampler."""
+    metric of each epoch, running ones with their parameters; failed ones count for no sampler.
+
+    Of more than `MOST_FINISHED` the oldest are forgotten, but for the best by the primary metric.
+    Which these are follows from the records alone.
+    """
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
-        self._study = optuna.create_study(
-            directions=["maximize" if m.mode == "max" else "minimize" for m in space.metrics]
-        )
-        self._ids: dict[int, int] = {}
         self._domains = {name: distribution(d) for name, d in space.parameters().items()}
+        self._running: dict[int, Mapping[str, Any]] = {}
+        """The parameters of the trials that have not finished, by number."""
+        self._finished: dict[int, TrialRecord] = {}
         for record in records:
-            self.show(record)
+            if record.outcome == "running":
+                self._running[record.number] = record.params
+            else:
+                self._finished[record.number] = record
+        self._build()
 
     def show(self, record: TrialRecord) -> None:
         """A trial as it is now. One that was drawn here and has a number since is shown, too."""
-        storage, metrics = self._study._storage, self._space.metrics
-        if record.number not in self._ids:
-            params = {name: v for name, v in record.params.items() if name in self._domains}
-            trial = optuna.trial.create_trial(
-                state=TrialState.RUNNING,
-                params=params,
-                distributions=self.distributions(params),
-            )
-            self._ids[record.number] = storage.create_new_trial(self._study._study_id, trial)
-        trial_id = self._ids[record.number]
-        if record.outcome == "running" or storage.get_trial(trial_id).state.is_finished():
+        if record.number in self._finished:
             return
+        if record.outcome == "running":
+            self._running[record.number] = record.params
+            self._begin(record.number, record.params)
+            return
+        self._running.pop(record.number, None)
+        self._finished[record.number] = record
+        if _forgotten(len(self._finished)) != self._hidden:
+            self._build()
+        else:
+            self._begin(record.number, record.params)
+            self._end(record)
+
+    def _build(self) -> None:
+        """The study that samplers see, anew."""
+        self._study = optuna.create_study(
+            directions=["maximize" if m.mode == "max" else "minimize" for m in self._space.metrics]
+        )
+        self._ids: dict[int, int] = {}
+        self._hidden = _forgotten(len(self._finished))
+        by_end = sorted(self._finished.values(), key=lambda r: (r.ended_ms or 0, r.number))
+        seen = by_end[self._hidden :]
+        completed = [r for r in by_end[: self._hidden] if r.outcome == "completed"]
+        seen += sorted(completed, key=self._loss)[:BEST_KEPT]
+        shown = {record.number: record for record in seen}
+        for number in sorted([*shown, *self._running]):
+            if number in shown:
+                self._begin(number, shown[number].params)
+                self._end(shown[number])
+            else:
+                self._begin(number, self._running[number])
+
+    def _loss(self, record: TrialRecord) -> float:
+        metric = self._space.metric
+        value = objectives(record.history, self._space.metrics)[metric.name]
+        return -value if metric.mode == "max" else value
+
+    def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
+        if number in self._ids:
+            return
+        params = {name: value for name, value in drawn.items() if name in self._domains}
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=self.distributions(params),
+        )
+        self._ids[number] = self._study._storage.create_new_trial(self._study._study_id, trial)
+
+    def _end(self, record: TrialRecord) -> None:
+        storage, metrics = self._study._storage, self._space.metrics
+        trial_id = self._ids[record.number]
         for epoch in record.history:
             value = epoch.metrics[metrics[0].name]
             storage.set_trial_intermediate_value(trial_id, epoch.number, value)
@@ -97,11 +154,17 @@ class View:
             study.tell(trial, state=TrialState.FAIL)
         else:
             self._ids[number] = trial._trial_id
+            self._running[number] = params
         return Draw(params=params, distributions=drawn.distributions, position=position)
 
     def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """What parameters that no sampler drew are drawn from."""
         return {name: self._domains[name] for name in params}
+
+
+def _forgotten(finished: int) -> int:
+    """How many of so many finished trials are old."""
+    return max(0, math.ceil((finished - MOST_FINISHED) / _AT_ONCE)) * _AT_ONCE
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:

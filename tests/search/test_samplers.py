@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_position
+from ckconv_sweep.search import view
 from ckconv_sweep.search.samplers import (
     PlannedSampler,
     distribution,
@@ -372,3 +374,64 @@ def test_with_several_metrics_tpe_holds_a_pruned_trial_for_worse_than_every_comp
         for position in range(20, 40)
     ]
     assert min(map(float, draws)) > 0.05  # theirs end at 0.002, and those of the good at 0.09
+
+
+def ended_at_random(count: int) -> list[TrialRecord]:
+    """Trials that ended in another order than they began, every fifth of them pruned."""
+    rng = np.random.default_rng(4)
+    records = []
+    for number, place in enumerate(rng.permutation(count)):
+        value = float(rng.random())
+        records.append(
+            TrialRecord(
+                number=number,
+                outcome="pruned" if number % 5 == 4 else "completed",
+                params={"model.dropout": value / 2},
+                history=(
+                    Epoch(number=1, metrics={"val/accuracy": value}, timestamp_ms=int(place)),
+                ),
+                ended_ms=1_000 + int(place) // 2,  # two at a time
+            )
+        )
+    return records
+
+
+def dropout_of(record: TrialRecord) -> float:
+    return float(record.params["model.dropout"])
+
+
+def seen_by_the_sampler(shown: View) -> set[float]:
+    return {float(trial.params["model.dropout"]) for trial in shown._study.get_trials()}
+
+
+def test_a_sampler_sees_the_newest_trials_and_the_best_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view, "MOST_FINISHED", 20)
+    monkeypatch.setattr(view, "_AT_ONCE", 5)
+    monkeypatch.setattr(view, "BEST_KEPT", 3)
+    space = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="tpe")
+    records = ended_at_random(60)
+    by_end = sorted(records, key=lambda record: (record.ended_ms, record.number))
+    running = [replace(r, outcome="running", history=(), ended_ms=None) for r in records]
+    grown = View(space, running)
+    for count, record in enumerate(by_end, start=1):
+        grown.show(record)
+        running = [r for r in running if r.number != record.number]
+        seen = seen_by_the_sampler(grown)
+        finished = seen - {dropout_of(r) for r in running}
+        best = sorted(by_end[:count], key=lambda r: (r.outcome == "pruned", -dropout_of(r)))
+        assert {dropout_of(r) for r in (*running, *by_end[max(0, count - 15) : count])} <= seen
+        assert {dropout_of(r) for r in best[:3] if r.outcome == "completed"} <= seen
+        assert len(finished) == count if count <= 20 else len(finished) <= 20 + 3
+        opened = View(space, sorted([*by_end[:count], *running], key=lambda r: r.number))
+        assert seen_by_the_sampler(opened) == seen
+        assert opened.draw(count) == replayed(space, records, by_end[:count]).draw(count)
+
+
+def replayed(space: Space, records: list[TrialRecord], by_end: list[TrialRecord]) -> View:
+    """As a driver has it that has run all the time."""
+    shown = View(space, [replace(r, outcome="running", history=(), ended_ms=None) for r in records])
+    for record in by_end:
+        shown.show(record)
+    return shown
