@@ -91,7 +91,7 @@ def _packs(size: str, numbers: list[int], options: argparse.Namespace) -> Rows:
     first = None
     for members in [1, 2] if options.quick else numbers:
         few = members <= MOST_RECORDED
-        steps = 1 if options.quick else 50 if few else 20
+        steps = 2 if options.quick else 50 if few else 20  # operations are counted in the second
         repeats, batch = (1, 2) if options.quick else (2, None)
         measured = partial(
             packs.measured, size, members, steps, repeats, options.device, batch=batch
