@@ -75,7 +75,7 @@ def status_of_the_sweeps_run(here: Path) -> str:
     return str(status)
 
 
-EPOCHS = 15
+EPOCHS = 60
 BEGINS = "reading the data and starting Ray\n"
 """What a launch without a terminal says before anything else."""
 LONGER = f"--set=training.epochs={EPOCHS}"

@@ -191,7 +191,8 @@ def test_a_sweep_whose_cluster_is_lost_ends_with_one_message_and_goes_on_elsewhe
     assert (status["state"], status["failed"], status["unfinished"]) == ("interrupted", 0, 1)
 
     before = len(cluster.executed(0))
-    code, out, complaint = cluster.ended("resume", "small", RAY_AUTH_TOKEN="")
+    elsewhere = ("--address", "local")
+    code, out, complaint = cluster.ended("resume", "small", *elsewhere, RAY_AUTH_TOKEN="")
     assert code == 0, complaint
     assert "t000 started again after epoch " in out
     assert cluster.status()["completed"] == 2
