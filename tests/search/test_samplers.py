@@ -435,3 +435,22 @@ def replayed(space: Space, records: list[TrialRecord], by_end: list[TrialRecord]
     for record in by_end:
         shown.show(record)
     return shown
+
+
+def test_trials_that_failed_or_were_rejected_push_none_out_that_the_sampler_learns_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view, "MOST_FINISHED", 20)
+    space = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="tpe")
+    learnt = ended_at_random(18)
+    failed = [
+        replace(r, number=18 + r.number, outcome="failed", history=(), ended_ms=9_000)
+        for r in ended_at_random(200)
+    ]
+    grown = View(space, learnt)
+    for record in failed:
+        grown.show(replace(record, outcome="running", ended_ms=None))
+        grown.show(record)
+    opened = View(space, [*learnt, *failed])
+    assert seen_by_the_sampler(opened) == {dropout_of(record) for record in learnt}
+    assert opened.draw(300) == grown.draw(300) == View(space, learnt).draw(300)
