@@ -73,7 +73,7 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
     for record in records:
         if record.params != base or record.outcome == "running":
             continue
-        told: str = record.outcome
+        told: str = record.outcome if record.counts else f"rejected, {record.error}"
         if record.outcome == "completed":
             all_of_them = [standing(r, space.metric) for r in records if r.outcome == "completed"]
             own = standing(record, space.metric)
@@ -85,8 +85,8 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
 
 
 def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
-    """A line that tells which trial was the first to reach the budget's goal; none where none has,
-    or there is no goal."""
+    """A line that names a trial that reaches the budget's goal; none where none does, or there is
+    no goal."""
     for record in records:
         if (goal := space.goal) is not None and reaches_goal(record, space):
             value = objectives(record.history, space.metrics)[goal.quantity]

@@ -129,6 +129,13 @@ OTHERS = [(0, 0.8), (2, 0.6)]
         (record(1, [0.9], params=BASE), "val/accuracy 0.9000, rank 1 of 3"),
         (record(1, [0.7], "pruned", params=BASE), "pruned"),
         (record(1, [], "failed", reason="x", params=BASE), "failed"),
+        (
+            replace(
+                record(1, [], "failed", reason=REASON_CONSTRAINT, params=BASE),
+                error="model.parameters <= 9 does not hold: 10",
+            ),
+            "rejected, model.parameters <= 9 does not hold: 10",
+        ),
     ],
 )
 def test_the_base_trial_s_own_settings_are_told_beside_the_others(
