@@ -12,7 +12,7 @@ from rich.text import Text
 from ckconv_sweep.cli import words
 from ckconv_sweep.cli.feasible import rejected_share
 from ckconv_sweep.cli.words import number
-from ckconv_sweep.config.domains import Choices, Interval, count
+from ckconv_sweep.config.domains import count, in_words
 from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.settings import short_names
@@ -33,11 +33,11 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         SpaceChanged: a sweep of this name was started with another space.
     """
     console = words.console()
-    hours = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
+    limits = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
     if space.budget.goal is not None:
-        hours += f", until {space.budget.goal},"
+        limits += f", until {space.budget.goal},"
     console.print(
-        f"{folder.name}: {words.count(most_trials(space), 'trial')}{hours} of up to "
+        f"{folder.name}: {words.count(most_trials(space), 'trial')}{limits} of up to "
         f"{words.count(space.trial.training.epochs, 'epoch')} on {space.trial.data.name}, "
         f"sampler {space.sampler.name} (seed {space.sampler.seed}), "
         f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
@@ -54,7 +54,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         table.add_column(heading)
     for name, domain in space.parameters().items():
         points = count(domain)
-        table.add_row(Text(name), Text(_range(domain)), "" if points is None else str(points))
+        table.add_row(Text(name), Text(in_words(domain)), "" if points is None else str(points))
     console.print(table)
     _show_first_trials(space, console, data_dir)
     if folder.records.exists():
@@ -70,14 +70,6 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         console.print(f"nothing was started; it would be kept in {folder.root}", soft_wrap=True)
 
 
-def _range(domain: Interval | Choices) -> str:
-    if isinstance(domain, Choices):
-        return " | ".join(map(str, domain.options))
-    written = domain.written()
-    step = f", steps of {written['step']:g}" if "step" in written else ""
-    return f"{written['low']:g} to {written['high']:g}{', log' if written.get('log') else ''}{step}"
-
-
 def _show_first_trials(space: Space, console: Console, data_dir: Path | None) -> None:
     amount = min(_FIRST, most_trials(space))
     view = View(space)
@@ -86,8 +78,8 @@ def _show_first_trials(space: Space, console: Console, data_dir: Path | None) ->
     for heading in ("trial", *short_names(names).values(), "parameters"):
         table.add_column(Text(heading), justify="right")
     for index in range(amount):
-        first = space.first[index : index + 1]
-        params = first[0] if first else view.draw(index - len(space.first)).params
+        drawn = index - len(space.first)
+        params = space.first[index] if drawn < 0 else view.draw(drawn).params
         found = resolved(space, params, index, partial(parameters_of, data_dir=data_dir))
         cells = [number(params[n]) if n in params else "" for n in names]
         if isinstance(found, Infeasible):

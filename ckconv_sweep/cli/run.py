@@ -123,7 +123,8 @@ def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | N
 
 
 def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
-    """A sweep keeps the budget to which it was extended, unless an option says another."""
+    """A sweep keeps the trials and hours to which it was extended, unless an option says another.
+    Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
 
     stored, count = study.space.budget, sum(r.counts for r in study.trials())

@@ -113,6 +113,15 @@ def points(domain: Interval | Choices) -> Iterable[Scalar] | None:
     return (number(low + i * step) for i in range(many))
 
 
+def in_words(domain: Interval | Choices) -> str:
+    """What is searched, for a sentence or a table."""
+    if isinstance(domain, Choices):
+        return " | ".join(map(str, domain.options))
+    written = domain.written()
+    step = f", steps of {written['step']:g}" if "step" in written else ""
+    return f"{written['low']:g} to {written['high']:g}{', log' if written.get('log') else ''}{step}"
+
+
 def is_value(domain: Interval | Choices, value: Any) -> bool:
     """Whether a setting's value is one that the domain can give."""
     if isinstance(domain, Choices):

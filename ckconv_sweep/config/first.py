@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, is_value
+from ckconv_sweep.config.domains import Block, Blocks, Scalar, in_words, is_value
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -82,7 +82,9 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
         if path not in tree:
             raise ConfigError(f"{path} is searched, and this trial has no such setting")
         if not is_value(domain, tree[path]):
-            raise ConfigError(f"{path} is {tree[path]!r}, and what is searched is {told(domain)}")
+            raise ConfigError(
+                f"{path} is {tree[path]!r}, and what is searched is {in_words(domain)}"
+            )
         params[path] = tree[path]
     there = flat(space.tree(params))
     for path in sorted(tree.keys() | there.keys()):
@@ -107,15 +109,6 @@ def settings_of(space: Space, params: Mapping[str, Scalar]) -> dict[str, Any]:
         out |= {f"{path}.{key}": value for key, value in block.fixed.items()}
         out |= {f"{path}.{key}": params[f"{path}.{label}.{key}"] for key in block.search}
     return out
-
-
-def told(domain: Interval | Choices) -> str:
-    """A domain, in a sentence."""
-    if isinstance(domain, Choices):
-        return f"one of {', '.join(map(repr, domain.options))}"
-    written = domain.written()
-    step = f" in steps of {written['step']!r}" if "step" in written else ""
-    return f"from {written['low']!r} to {written['high']!r}{step}"
 
 
 def _label(path: str, domain: Blocks, tree: Mapping[str, Any]) -> str:

@@ -5,8 +5,7 @@ step each in turn. It does not wait for what is decided about an epoch: by then 
 being trained, and it is thrown away if the trial has left meanwhile.
 
 A seat opens neither the study nor MLflow. It writes checkpoints into the trials' folders, and
-reports. When a trial fails, the seat reports that too and goes on with the next one; the process
-does not raise an exception.
+reports epochs, ends and failures. After a trial that failed it goes on with the next one.
 """
 
 from __future__ import annotations

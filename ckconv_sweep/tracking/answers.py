@@ -69,7 +69,7 @@ _REMEDIES = {
 
 
 def problem(error: BaseException, uri: str) -> Problem:
-    """What is said of a call to MLflow that failed."""
+    """Why a call to MLflow failed, in words, and what to do."""
     text = reason(error, uri)
     said = f"{getattr(error, 'error_code', '')} {text}"
     todo = next((todo for pattern, todo in _REMEDIES.items() if re.search(pattern, said)), "")

@@ -33,7 +33,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
 """How long a server that did not answer is waited for at the end."""
 _LATE_SECONDS = 10.0
-"""How far MLflow may be behind before that is said."""
+"""If MLflow is further behind the trials than this, the user is told."""
 FIRST_EPOCH_SECONDS = 30.0
 """How long a sweep's first epoch is waited for before MLflow is imported and its database made:
 that takes two and a half seconds of a processor, which the processes that train need to start."""

@@ -101,7 +101,7 @@ class Repeated:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Bit for bit on a CPU; a GPU may add in another order."""
+    """On a CPU all numbers must be equal; a GPU may add in another order."""
     relative, absolute = (0.0, 0.0) if one.device.type == "cpu" else (1e-4, 1e-6)
     return torch.allclose(one, other, relative, absolute, equal_nan=True)
 

@@ -93,12 +93,12 @@ def test_an_entry_may_be_a_file_beside_the_space(tmp_path: Path) -> None:
     ("first", "line"),
     [
         ("[{model.hidden_channels: 6}]", "model.hidden_channels is 6, and what is searched is "
-         "from 4 to 16 in steps of 4"),
+         "4 to 16, steps of 4"),
         ("[{model.hidden_channels: 20}]", "model.hidden_channels is 20, and"),
         ("[{model.kernel.omega_0: 0.5}]", "model.kernel.omega_0 is 0.5, and what is searched is "
-         "from 1.0 to 70.0"),
-        ("[{model.norm: channel}]", "model.norm is 'channel', and what is searched is one of "
-         "'layer', 'none'"),
+         "1 to 70, log"),
+        ("[{model.norm: channel}]", "model.norm is 'channel', and what is searched is "
+         "layer | none"),
         ("[{schedule.patience: 12}]", "its schedule, plateau, is a point of none of the blocks"),
         ("[{schedule.name: cosine}]", "its schedule, cosine, is a point of none of the blocks"),
         ("[{model.dropout: 0.25}]", "model.dropout is 0.25, and the space, in which it is 0.0, "
@@ -128,7 +128,7 @@ def test_what_violates_a_constraint_is_refused() -> None:
 def test_a_base_trial_outside_of_the_space_is_not_tried_and_that_is_noted() -> None:
     space = parse_space(SPACE.replace("high: 70.0", "high: 10.0"), "mine.yaml")
     assert space.first == ()
-    why = "model.kernel.omega_0 is 20.0, and what is searched is from 1.0 to 10.0"
+    why = "model.kernel.omega_0 is 20.0, and what is searched is 1 to 10, log"
     assert f"the base trial's own settings are not tried first: {why}" in notes(space)
 
 

@@ -9,6 +9,8 @@ import pytest
 from ckconv_sweep.config.grid import grid, most_trials
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import is_finished
+from ckconv_sweep.search.feasible import Infeasible
+from ckconv_sweep.sweep import coordinator
 
 from .in_process import Machine, machine, make_space
 
@@ -68,9 +70,6 @@ def test_a_first_trial_that_violates_a_constraint_on_parameters_gives_its_place_
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = machine(disk, make_space(first=FIRST, trials=3, epochs=1))
-    from ckconv_sweep.search.feasible import Infeasible
-    from ckconv_sweep.sweep import coordinator
-
     resolved = coordinator.resolved
 
     def too_large(space: Space, params: object, number: int, count: object) -> object:
