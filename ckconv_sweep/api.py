@@ -22,7 +22,7 @@ from ckconv_sweep.config.history import best, objectives
 from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, SweepBusy, TrackingError
+from ckconv_sweep.errors import ConfigError, NoResult, SweepBusy
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
@@ -31,13 +31,6 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
-from ckconv_sweep.tracking.answers import check_address, problem
-from ckconv_sweep.tracking.store import (
-    experiment_name,
-    local_database,
-    quiet_client,
-    without_password,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -331,7 +324,7 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if tracking_uri or (uri and not folder.records.exists()):
         assert uri
-        return _from_mlflow(name, uri)
+        return from_mlflow.results_at(name, uri)
     try:
         folder = SweepFolder.existing(sweeps_dir, name)
     except ConfigError as error:
@@ -382,35 +375,3 @@ def all_results(
             raise ConfigError(f"the sweep {name} is named twice", where="NAME")
         out[name] = results_of(name, sweeps_dir, tracking_uri)
     return list(out.values())
-
-
-def _from_mlflow(name: str, uri: str) -> Results:
-    check_address(uri, "tracking_uri")
-    where, database = without_password(uri), local_database(uri)
-    if database is not None and not _is_database(database):
-        raise ConfigError(
-            "there is no MLflow database",
-            where=where,
-            hint="name a file, as in sqlite:///sweeps/mlflow.db, or a server",
-        )
-    try:
-        return from_mlflow.read_results(quiet_client(uri), experiment_name(), name, where)
-    except CkconvSweepError:
-        raise
-    except Exception as error:
-        found = problem(error, uri)
-        named = "its address is --tracking-uri or MLFLOW_TRACKING_URI"
-        raise TrackingError(
-            f"MLflow {found.what}",
-            where=where,
-            hint=f"{found.todo}; {named}" if found.todo else named,
-        ) from error
-
-
-def _is_database(path: Path) -> bool:
-    """MLflow would make one of a file that is empty or missing; a look must make nothing."""
-    try:
-        with path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
-    except OSError:
-        return False

@@ -243,16 +243,15 @@ class Study:
         self,
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
-        *,
-        position: int | None = None,
-        first: int | None = None,
+        **origin: Any,
     ) -> TrialRecord:
-        """A new trial with all its parameters; see TrialRecord."""
+        """A new trial with all its parameters. `origin`: where they are from, by the names of
+        TrialRecord: position, first."""
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs={"position": position} if first is None else {"first": first},
+            user_attrs=origin,
         )
         trial.number = self.next_number()
         self._ids[trial.number] = self._storage.create_new_trial(self._study._study_id, trial)

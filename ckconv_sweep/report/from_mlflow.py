@@ -20,15 +20,66 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.errors import ConfigError, DamagedData, nearest_or_all
+from ckconv_sweep.errors import (
+    CkconvSweepError,
+    ConfigError,
+    DamagedData,
+    TrackingError,
+    nearest_or_all,
+)
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State
+from ckconv_sweep.tracking.answers import check_address, problem
 from ckconv_sweep.tracking.marks import search
+from ckconv_sweep.tracking.store import (
+    experiment_name,
+    local_database,
+    quiet_client,
+    without_password,
+)
 
 _STATES: dict[str, State] = {"RUNNING": "running", "FINISHED": "finished"}
 _AT_A_TIME = 8
 """Requests to a server, which answers each in some 30 ms."""
+
+
+def results_at(name: str, uri: str) -> Results:
+    """The newest sweep of this name at an address of MLflow.
+
+    Raises:
+        ConfigError, DamagedData: as `read_results`, or there is no database.
+        TrackingError: MLflow cannot be used.
+    """
+    check_address(uri, "tracking_uri")
+    where, database = without_password(uri), local_database(uri)
+    if database is not None and not _is_database(database):
+        raise ConfigError(
+            "there is no MLflow database",
+            where=where,
+            hint="name a file, as in sqlite:///sweeps/mlflow.db, or a server",
+        )
+    try:
+        return read_results(quiet_client(uri), experiment_name(), name, where)
+    except CkconvSweepError:
+        raise
+    except Exception as error:
+        found = problem(error, uri)
+        named = "its address is --tracking-uri or MLFLOW_TRACKING_URI"
+        raise TrackingError(
+            f"MLflow {found.what}",
+            where=where,
+            hint=f"{found.todo}; {named}" if found.todo else named,
+        ) from error
+
+
+def _is_database(path: Path) -> bool:
+    """MLflow would make one of a file that is empty or missing; a look must make nothing."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
 
 
 def read_results(client: Any, experiment: str, name: str, source: str) -> Results:

@@ -19,10 +19,16 @@ from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.tracking.answers import still_there
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
-from ckconv_sweep.tracking.runs import still_there
-from ckconv_sweep.tracking.store import is_default, kept_notes, noted, without_password
+from ckconv_sweep.tracking.store import (
+    is_default,
+    kept_notes,
+    local_database,
+    noted,
+    without_password,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +119,8 @@ def deliver_rest(
     if not lacking and told and is_here and still_there(tracking_uri, uid, records, has.status):
         return session
     try:
-        patience_seconds = 60.0 if lacking else 10.0
+        # A server may hang in a call; a database of this machine is only slow.
+        patience_seconds = 60.0 if lacking or local_database(tracking_uri) else 10.0
         missing = deliver(
             folder, tracking_uri, say=say, patience_seconds=patience_seconds, lock=lock
         )

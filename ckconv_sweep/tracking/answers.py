@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from ckconv_sweep import keys
 from ckconv_sweep.errors import ConfigError, TrackingError
-from ckconv_sweep.tracking.marks import find, uid
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.tracking.marks import find, has_still, uid
 from ckconv_sweep.tracking.store import (
+    artifact_location,
     causes,
     experiment,
     experiment_name,
+    first_to_open,
     local_database,
     quiet_client,
     reason,
     without_password,
 )
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 3.0
 """How long MLflow may take for its first answer, where it is required."""
@@ -66,6 +72,25 @@ _REMEDIES = {
     r"[Ee]xperiment name|'name'": "set MLFLOW_EXPERIMENT_NAME to another name",
 }
 """What to do, by what MLflow's error code and its words hold."""
+
+
+_REFUSALS = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "MALFORMED_REQUEST",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+"""MLflow's words for what it will not take however often it is sent."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow will not take it however often it is sent."""
+    # MLflow says BAD_REQUEST, too, where its database is damaged, and a server whose pool of
+    # connections is used up for a moment.
+    passing = re.search(r"QueuePool|malformed|not a database|disk I/O", str(error))
+    return getattr(error, "error_code", "") in _REFUSALS and not passing
 
 
 def problem(error: BaseException, uri: str) -> Problem:
@@ -293,3 +318,23 @@ def obstacle_to(database: Path) -> str:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         return f"{parent} cannot be written"
     return ""
+
+
+def still_there(uri: str, sweep_uid: str, records: Sequence[TrialRecord], status: str) -> bool:
+    """Whether MLflow answers, and seems to have all of a sweep that it once had: see
+    `marks.has_still`."""
+    database = local_database(uri)
+    if database is not None and (not database.exists() or obstacle_to(database)):
+        return False
+    try:
+        with first_to_open(uri):
+            client = quiet_client(uri)
+            found = client.get_experiment_by_name(experiment_name())
+        if found is None or found.lifecycle_stage != "active":
+            return False
+        newest = max((r.number for r in records if r.counts), default=None)
+        where, files = found.experiment_id, artifact_location(uri)
+        return has_still(client, where, sweep_uid, newest=newest, status=status, files=files)
+    except Exception as error:  # the caller delivers, and says what is wrong
+        log.debug("MLflow was not asked: %s", error)
+        return False

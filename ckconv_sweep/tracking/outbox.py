@@ -20,9 +20,9 @@ from ckconv_sweep.config.history import objective, objectives
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.tracking.answers import problem
+from ckconv_sweep.tracking.answers import is_refusal, problem
 from ckconv_sweep.tracking.marks import Mark, uid
-from ckconv_sweep.tracking.runs import RunOfSweep, Runs, is_refusal
+from ckconv_sweep.tracking.runs import RunOfSweep, Runs
 from ckconv_sweep.tracking.store import without_password
 
 __all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]

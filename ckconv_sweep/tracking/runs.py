@@ -9,9 +9,7 @@ from __future__ import annotations
 import colorsys
 import contextlib
 import json
-import logging
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +27,7 @@ from ckconv_sweep.errors import CkconvSweepError, TrackingError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.versions import versions
-from ckconv_sweep.tracking.answers import obstacle_to
+from ckconv_sweep.tracking.answers import is_refusal, obstacle_to
 from ckconv_sweep.tracking.artifacts import Files
 from ckconv_sweep.tracking.marks import (
     PARENT,
@@ -48,7 +46,6 @@ from ckconv_sweep.tracking.source import command_line, dataset_input, in_words, 
 from ckconv_sweep.tracking.store import (
     artifact_location,
     experiment,
-    experiment_name,
     first_to_open,
     local_database,
     quiet_client,
@@ -56,27 +53,8 @@ from ckconv_sweep.tracking.store import (
     without_password,
 )
 
-log = logging.getLogger(__name__)
-
 MANY = 100
 """Trials, from which on MLflow is not asked about each one when a sweep goes on."""
-_REFUSALS = {
-    "BAD_REQUEST",
-    "INVALID_PARAMETER_VALUE",
-    "INVALID_STATE",
-    "MALFORMED_REQUEST",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-}
-"""MLflow's words for what it will not take however often it is sent."""
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether MLflow will not take it however often it is sent."""
-    # MLflow says BAD_REQUEST, too, where its database is damaged, and a server whose pool of
-    # connections is used up for a moment.
-    passing = re.search(r"QueuePool|malformed|not a database|disk I/O", str(error))
-    return getattr(error, "error_code", "") in _REFUSALS and not passing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,26 +76,6 @@ class RunOfSweep:
     """Of the base trial's sequences; empty where they were not read."""
     count_parameters: Callable[[Trial], int] | None = None
     """The number of trained numbers of a trial's model."""
-
-
-def still_there(uri: str, sweep_uid: str, records: Sequence[TrialRecord], status: str) -> bool:
-    """Whether MLflow answers, and seems to have all of a sweep that it once had: see
-    `marks.has_still`."""
-    database = local_database(uri)
-    if database is not None and (not database.exists() or obstacle_to(database)):
-        return False
-    try:
-        with first_to_open(uri):
-            client = quiet_client(uri)
-            found = client.get_experiment_by_name(experiment_name())
-        if found is None or found.lifecycle_stage != "active":
-            return False
-        newest = max((r.number for r in records if r.counts), default=None)
-        where, files = found.experiment_id, artifact_location(uri)
-        return has_still(client, where, sweep_uid, newest=newest, status=status, files=files)
-    except Exception as error:  # the caller delivers, and says what is wrong
-        log.debug("MLflow was not asked: %s", error)
-        return False
 
 
 class Runs:

@@ -16,8 +16,7 @@ import pytest
 from ckconv_sweep import keys
 from ckconv_sweep.errors import ConfigError, TrackingError
 from ckconv_sweep.tracking import answers, outbox, store
-from ckconv_sweep.tracking.answers import check_address, check_takes_runs, problem
-from ckconv_sweep.tracking.runs import is_refusal
+from ckconv_sweep.tracking.answers import check_address, check_takes_runs, is_refusal, problem
 from ckconv_sweep.tracking.store import experiment_name, quiet_client
 
 from .mlflow_real import Server, runs_of

@@ -256,7 +256,7 @@ def test_only_what_is_refused_for_good_is_given_up(code: str, message: str, kept
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
 
-    from ckconv_sweep.tracking.runs import is_refusal
+    from ckconv_sweep.tracking.answers import is_refusal
 
     assert is_refusal(MlflowException(message, ErrorCode.Value(code))) != kept
     assert not is_refusal(ConnectionError(message))
