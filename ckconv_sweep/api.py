@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ckconv_sweep.config.constraints import PARAMETERS
-from ckconv_sweep.config.history import best, objectives
+from ckconv_sweep.config.history import best
 from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
@@ -257,7 +257,7 @@ class Sweep:
         record = winner(self.trials, self.space)
         if record is None:
             raise NoResult("no trial has completed yet", where=self.name)
-        values = objectives(record.history, self.space.metrics)
+        values = record.values(self.space.metrics)
         return Best(
             number=record.number,
             trial=self.space.resolve(record.params, record.number),

@@ -202,5 +202,5 @@ def _how_it_ended(folder: SweepFolder, code: int, failed: bool) -> dict[str, str
             epoch = best(record.history, space.metric)
             variables["CKCONV_BEST_TRIAL"] = str(record.number)
             variables["CKCONV_BEST_EPOCH"] = str(epoch.number)
-            variables["CKCONV_BEST_VALUE"] = repr(epoch.metrics[space.metric.name])
+            variables["CKCONV_BEST_VALUE"] = repr(record.value(space.metric))
     return variables

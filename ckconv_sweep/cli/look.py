@@ -146,7 +146,6 @@ def best(
     """
     from ckconv_sweep.config import documents
     from ckconv_sweep.config.history import best as best_epoch
-    from ckconv_sweep.config.history import objectives
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
@@ -164,7 +163,7 @@ def best(
         )
     trial = space.resolve(record.params, record.number)
     epoch = best_epoch(record.history, space.metric).number
-    values = objectives(record.history, space.metrics)
+    values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
     weights = next(iter(folder.trial(record.number).glob("best-*.pt")), None)
     text = documents.write(trial.model_dump(mode="json"))

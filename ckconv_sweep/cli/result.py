@@ -20,7 +20,7 @@ from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.sampling_error import scored_sequences
-from ckconv_sweep.report.summary import base_in_words, goal_in_words, summarize, winner
+from ckconv_sweep.report.summary import SAID, summarize, winner
 
 if TYPE_CHECKING:
     from ckconv_sweep.sweep.delivery import Session
@@ -80,7 +80,7 @@ def show_result(
     with folder.records.open() as study:
         sequences = scored_sequences(space, noted(study.notes()))
     interval = sampling_error.in_words(records, space, sequences)
-    lines = [*base_in_words(records, space), *goal_in_words(records, space)]
+    lines = [say for of in SAID for say in of(records, space)]
     for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""

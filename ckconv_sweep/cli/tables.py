@@ -96,6 +96,13 @@ def table(
             "model.parameters or seconds. Less is better, of scores more.",
         ),
     ] = None,
+    trials: Annotated[
+        bool,
+        typer.Option(
+            "--trials",
+            help="One row per trial, also where settings are repeated.",
+        ),
+    ] = False,
     format: HowWritten = Format.terminal,
     tracking_uri: FromMlflow = None,
     data_dir: DataDir = None,
@@ -117,12 +124,14 @@ def table(
     from ckconv_sweep.report.columns import find, names_of
     from ckconv_sweep.report.leaderboard import (
         PARETO,
+        SEEDS,
         all_columns,
         captions,
         default_columns,
         unvaried,
     )
     from ckconv_sweep.report.render import FOR_PROGRAMS
+    from ckconv_sweep.report.summary import ties_in_words
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
@@ -134,10 +143,10 @@ def table(
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])
     space, counts = results.space, None
-    rows = all_columns(results.records, space, state=results.state)
+    rows = all_columns(results.records, space, state=results.state, each=trials)
     if _names_parameters(selection, rows, group_by):
         counts = parameter_counts(results, absolute(data_dir))
-        rows = all_columns(results.records, space, counts, state=results.state)
+        rows = all_columns(results.records, space, counts, state=results.state, each=trials)
     if group_by is not None:
         setting = find(group_by, names_of(rows), f"--group-by {group_by}")
         _show_groups(
@@ -147,7 +156,8 @@ def table(
     default = default_columns(space, rows)
     same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
     chosen = selection.apply(rows, space.metrics, [c for c in default if c not in same])
-    notes = captions(space) if PARETO in chosen else []
+    notes = captions(space) if {PARETO, SEEDS[-1]} & set(chosen) else []
+    notes += ties_in_words(results.records, space)
     notes += sampling_error.in_words(results.records, space, results.sequences)
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):

@@ -29,12 +29,12 @@ def grid_size(space: Space) -> int | None:
     )
 
 
-def most_trials(space: Space, rejected: int = 0) -> int:
-    """How many trials a sweep can have: those of its budget, but no more than its grid has points
+def most_settings(space: Space, rejected: int = 0) -> int:
+    """How many settings a sweep can try: those of its budget, but no more than its grid has points
     and `first` has trials.
 
     Args:
-        rejected: how many of them were rejected; no other trial comes in their place.
+        rejected: how many of them were rejected; no other one comes in their place.
     """
     size = grid_size(space)
     if size is None:
@@ -42,9 +42,18 @@ def most_trials(space: Space, rejected: int = 0) -> int:
     return min(space.budget.trials, size + len(space.first) - rejected)
 
 
+def most_trials(space: Space, rejected: int = 0) -> int:
+    """How many trials a sweep can have: one a setting, and its repeats. `rejected`: as in
+    `most_settings`."""
+    settings, repeats = most_settings(space, rejected), space.repeats
+    if repeats is None:
+        return settings
+    return settings + min(repeats.top or settings, settings) * (repeats.seeds - 1)
+
+
 def grid_note(space: Space, rejected: int = 0) -> str:
     """Why fewer trials come than the budget allows; empty where the budget can be spent."""
-    if most_trials(space, rejected) == space.budget.trials:
+    if most_settings(space, rejected) == space.budget.trials:
         return ""
     size = grid_size(space)
     return (

@@ -53,6 +53,16 @@ class Budget(Settings):
     tried. null: none."""
 
 
+class Repeats(Settings):
+    """How often a setting is trained, each time with another seed. The budget counts settings."""
+
+    seeds: Annotated[int, Field(ge=2, le=1000)]
+    """With how many seeds a setting is trained; it is judged by the mean."""
+    top: Positive | None = None
+    """Only so many settings, the best ones, are trained with further seeds, when all have ended
+    that the budget allows. null: each one that is not pruned, at once."""
+
+
 class SpaceFile(Settings):
     """A space as it is written."""
 
@@ -73,6 +83,8 @@ class SpaceFile(Settings):
     """What is tried before the sampler draws: `base`, the base trial's own settings; changes of
     them, as in {model.kernel.omega_0: 31.09}; a trial's file. null: the base trial's own settings
     if the space has them, but for a grid."""
+    repeats: Repeats | None = None
+    """How often a setting is trained. null: once."""
     constraints: list[str] = Field(default_factory=list)
     """Bounds such as `model.parameters <= 100_000`; draws that violate one are drawn anew."""
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
@@ -91,6 +103,7 @@ class Space:
     constraints: tuple[Constraint, ...]
     sampler: Sampler
     scheduler: StoppingRule
+    repeats: Repeats | None = None
     further: tuple[Metric, ...] = ()
     """Metrics that count beside the base trial's. They choose no epoch."""
     first: tuple[Mapping[str, Scalar], ...] = ()
@@ -116,6 +129,11 @@ class Space:
         return None if self.budget.goal is None else goal_of(self, "budget.goal")
 
     @property
+    def all_repeated(self) -> bool:
+        """Whether each setting is trained several times at once."""
+        return self.repeats is not None and self.repeats.top is None
+
+    @property
     def beside(self) -> str:
         """The further metrics, to follow the primary one in a sentence; empty without any."""
         told = [f"{metric.name} ({metric.better_is} is better)" for metric in self.further]
@@ -133,6 +151,7 @@ class Space:
             **metrics,
             "search": {path: domain.written() for path, domain in self.search.items()},
             "first": [settings_of(self, params) for params in self.first],
+            **({} if self.repeats is None else {"repeats": self.repeats.model_dump(mode="json")}),
             "constraints": [str(constraint) for constraint in self.constraints],
             "sampler": self.sampler.model_dump(mode="json"),
             "scheduler": self.scheduler.model_dump(mode="json"),
@@ -243,8 +262,15 @@ def space_from(
         ),
         sampler=file.sampler,
         scheduler=file.scheduler,
+        repeats=file.repeats,
         further=further,
     )
+    if file.repeats is not None and "training.seed" in search:
+        raise ConfigError(
+            "repeats: each repeat has a seed of its own, and training.seed is searched",
+            where=document.where(("repeats",)),
+            hint="remove one of the two",
+        )
     _check_every_end(space, document)
     _check_grid(space, document)
     if file.budget.goal is not None:

@@ -21,6 +21,8 @@ class Started:
     params: Mapping[str, Any]
     started_ms: int
     epochs_before: int = 0
+    repeat_of: int | None = None
+    """See TrialRecord."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         spent_seconds=spent_seconds,
         position=trial.user_attrs.get("position"),
         first=trial.user_attrs.get("first"),
+        repeat_of=trial.user_attrs.get("repeat_of"),
         verdict=verdict,
     )
 

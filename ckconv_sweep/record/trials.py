@@ -9,6 +9,7 @@ from typing import Any
 from ckconv_sweep.config.grid import exhausted
 from ckconv_sweep.config.history import Epoch, Verdict, objectives
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 
 
@@ -34,6 +35,8 @@ class TrialRecord:
     """How many trials the sampler had drawn before it; None where it did not draw it."""
     first: int | None = None
     """Its place among those of `space.first`; None where it is none of them."""
+    repeat_of: int | None = None
+    """The number of the trial whose setting it repeats with another seed."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
 
@@ -41,6 +44,24 @@ class TrialRecord:
     def counts(self) -> bool:
         """Whether it is part of the budget; a rejected trial is not."""
         return self.reason != REASON_CONSTRAINT
+
+    @property
+    def lacks(self) -> int:
+        """How many trials its setting lacks to be ranked."""
+        return 0
+
+    @property
+    def is_of_budget(self) -> bool:
+        """Whether it is one of the trials that the budget counts."""
+        return self.counts and self.repeat_of is None
+
+    def values(self, metrics: Sequence[Metric]) -> Mapping[str, float]:
+        """What it is judged by: each metric's value, by name; empty before its first epoch."""
+        return objectives(self.history, metrics)
+
+    def value(self, metric: Metric) -> float:
+        """Of one metric. Raises KeyError before its first epoch."""
+        return self.values((metric,))[metric.name]
 
 
 def rejected(records: Iterable[TrialRecord]) -> int:
@@ -50,22 +71,29 @@ def rejected(records: Iterable[TrialRecord]) -> int:
 
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
     """Whether the budget of trials, or the grid, is spent, or the goal is reached, and every trial
-    has ended."""
+    has ended, repeats included."""
+    from ckconv_sweep.record.seeds import Seeds, by_setting
+
     counted = [record for record in records if record.counts]
     spent = (
-        len(counted) >= space.budget.trials
+        sum(record.is_of_budget for record in counted) >= space.budget.trials
         or exhausted(space, next_position(records))
-        or any(reaches_goal(record, space) for record in counted)
+        or any(reaches_goal(record, space) for record in by_setting(counted, space))
     )
-    return spent and all(record.outcome != "running" for record in counted)
+    return (
+        spent
+        and all(record.outcome != "running" for record in counted)
+        and (space.repeats is None or not Seeds(space, counted).left())
+    )
 
 
 def reaches_goal(record: TrialRecord, space: Space) -> bool:
-    """Whether a trial has completed and is as good as the budget's goal, if that has one."""
+    """Whether a trial has completed and is as good as the budget's goal, if that has one. A setting
+    that is repeated at once needs all its seeds."""
     goal = space.goal
-    if goal is None or record.outcome != "completed":
+    if goal is None or record.outcome != "completed" or (space.all_repeated and record.lacks):
         return False
-    return goal.holds(objectives(record.history, space.metrics)[goal.quantity])
+    return goal.holds(record.values(space.metrics)[goal.quantity])
 
 
 def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:

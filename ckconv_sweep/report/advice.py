@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from ckconv_sweep.config.grid import grid_size, most_trials
+from ckconv_sweep.config.grid import grid_size, most_settings
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
@@ -129,7 +129,8 @@ def too_few_trials(known: Known) -> Said:
         return
     amount = len(comparable(known.records, known.space))
     tried = [one for one in settings if one.enough]
-    begun, most = len(known.records), most_trials(known.space, known.violations)
+    begun = sum(record.is_of_budget for record in known.records)
+    most = most_settings(known.space, known.violations)
     size, wanted = grid_size(known.space), 2 * max(begun, ENOUGH)
     there = wanted if size is None else min(wanted, size - known.violations)
     if begun < most:
@@ -175,17 +176,18 @@ def mostly_noise(known: Known) -> Said:
     metric = known.space.metric
     top = [r for r in ranked(known.records, known.space) if r.outcome == "completed"][:_TOP]
     wobbles = [wobble for r in top if (wobble := _wobble(r, metric.name)) is not None]
-    if len(top) < 3 or len(wobbles) < len(top):
+    if known.space.repeats is not None or len(top) < 3 or len(wobbles) < len(top):
         return
-    scores = [objective(r.history, metric) for r in top]
+    scores = [r.value(metric) for r in top]
     spread, wobble = max(scores) - min(scores), float(np.median(wobbles))
     if spread < wobble:
         yield (
             f"Among the best trials {metric.name} is mostly noise.",
             f"the best {len(top)} differ by {spread:.3g}, and each goes up or down by {wobble:.3g} "
             "from one epoch to the next",
-            "treat their order as chance: train them again with other seeds before choosing "
-            f"({', '.join(trial_name(r.number) for r in top)})",
+            "treat their order as chance "
+            f"({', '.join(trial_name(r.number) for r in top)}): a sweep with "
+            "`repeats: {seeds: 3, top: 5}` trains its best with further seeds",
         )
 
 

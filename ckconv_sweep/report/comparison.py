@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from ckconv_sweep.config.constraints import PARAMETERS
-from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.report.columns import sorted_by, typed
 from ckconv_sweep.report.leaderboard import all_columns, training_seconds, unvaried
 from ckconv_sweep.report.results import Results
@@ -83,7 +83,8 @@ INTERVAL = ("95 % low", "95 % high")
 def _row(result: Results) -> dict[str, Any]:
     s, metric = result.summary(), result.space.metric
     counted = [record for record in result.records if record.counts]
-    scores = [objective(r.history, metric) for r in counted if r.outcome == "completed"]
+    settings = by_setting(counted, result.space)
+    scores = [r.value(metric) for r in settings if r.outcome == "completed"]
     return {
         "sweep": result.name,
         "state": s.state,

@@ -187,6 +187,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
         position=number,
+        repeat_of=int(tags[keys.TAG_REPEAT_OF]) if keys.TAG_REPEAT_OF in tags else None,
     )
 
 

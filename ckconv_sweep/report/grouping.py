@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from ckconv_sweep.config.domains import Interval
-from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.report.columns import in_order, is_number, plain
+from ckconv_sweep.report.sampling_error import interval_of_mean
 
 MOST_VALUES = 8
 """Numbers with more different values than these are put in bins."""
@@ -87,16 +85,10 @@ def _is_continuous(values: list[Any], setting: str, space: Space) -> bool:
 
 
 def _statistics(scores: np.ndarray[Any, Any], metric: Metric) -> dict[str, Any]:
-    number, mean = len(scores), float(scores.mean())
-    interval = [math.nan, math.nan]
-    if number > 1:
-        deviation = float(scores.std(ddof=1))
-        half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
-        ends = np.clip([mean - half, mean + half], *METRICS[metric.name].bounds)
-        interval = [float(end) for end in ends]
+    interval = interval_of_mean(scores.tolist(), metric)
     return {
-        "trials": number,
-        f"{metric.name} mean": mean,
+        "trials": len(scores),
+        f"{metric.name} mean": float(scores.mean()),
         "95 % low": interval[0],
         "95 % high": interval[1],
         f"{metric.name} best": float(scores.max() if metric.mode == "max" else scores.min()),

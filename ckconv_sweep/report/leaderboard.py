@@ -10,13 +10,16 @@ import pandas as pd
 
 from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Choices, Interval
-from ckconv_sweep.config.history import best, objectives
+from ckconv_sweep.config.history import best
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
+from ckconv_sweep.record.seeds import Repeated, by_setting
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.pareto import pareto_optimal
-from ckconv_sweep.report.summary import State
+from ckconv_sweep.report.sampling_error import interval_of_mean
+from ckconv_sweep.report.summary import State, loss_beside
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
 _OUTCOMES: dict[State, dict[Outcome, str]] = {
@@ -29,11 +32,12 @@ _OUTCOMES: dict[State, dict[Outcome, str]] = {
 def leaderboard(
     records: Iterable[TrialRecord], space: Space, *, state: State = "running"
 ) -> pd.DataFrame:
-    """One row a trial: rank, trial, outcome, each metric, their epoch, epochs run, seconds, and
-    what was searched. Only completed trials have a rank, by the primary metric; the others follow,
-    each kind by that metric. Where there are several metrics, `pareto` tells which of the completed
-    trials are on the front. A rejected trial was never trained and is left out. The outcome of a
-    trial that has not ended is `running` in a sweep that runs, and else `unfinished`.
+    """One row a trial, or where a space has repeats one a setting: rank, trial, outcome, each
+    metric, their epoch, epochs run, seconds, and what was searched. Only completed trials have a
+    rank, by the primary metric; the others follow, each kind by that metric. Where there are
+    several metrics, `pareto` tells which of the completed trials are on the front. A rejected trial
+    was never trained and is left out. The outcome of a trial that has not ended is `running` in a
+    sweep that runs, and else `unfinished`.
     """
     table = all_columns(records, space, state=state)
     return shown(table, default_columns(space, table))
@@ -42,7 +46,8 @@ def leaderboard(
 def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
     """What `leaderboard` shows of the columns of `all_columns`."""
     return [
-        *(*_GENERAL, *_judged(space), "at epoch", "epochs", "seconds"),
+        *(*_GENERAL, *table.columns.intersection([*_judged(space), *SEEDS, REPEAT_OF], sort=False)),
+        *("at epoch", "epochs", "seconds"),
         *table.columns.intersection([DATA]),
         *space.parameters(),
     ]
@@ -52,18 +57,29 @@ DATA = "data"
 """The column that tells on which data a trial was trained, where that is not the same for all."""
 
 
+SEEDS = ("95 % low", "95 % high", "seeds")
+"""Columns of a setting that is repeated: the interval of its mean, and how many have completed."""
+REPEAT_OF = "repeat of"
+
 PARETO = "pareto"
 """The column that tells which completed trials are on the front of several metrics."""
 
 
 def captions(space: Space) -> list[str]:
     """What must be said below a table that has such a column; nothing below another one."""
+    out = []
+    if space.repeats is not None:
+        out.append(
+            f"{space.metric.name}: mean over the completed seeds, with its 95 % interval "
+            "(Student t); what lacks seeds ranks after what has all"
+        )
     if not space.further:
-        return []
+        return out
     front = " and ".join(f"{m.name} ({m.better_is} is better)" for m in space.metrics)
     return [
+        *out,
         f"ranked by {space.metric.name}; {PARETO}: no other completed trial is as good in {front} "
-        "and better in one"
+        "and better in one",
     ]
 
 
@@ -75,7 +91,7 @@ def _judged(space: Space) -> list[str]:
 def on_front(records: Sequence[TrialRecord], space: Space) -> dict[int, bool]:
     """Whether each completed trial, by number, is one that no other one beats in every metric."""
     values = {
-        record.number: list(objectives(record.history, space.metrics).values())
+        record.number: list(record.values(space.metrics).values())
         for record in records
         if record.outcome == "completed"
     }
@@ -84,6 +100,8 @@ def on_front(records: Sequence[TrialRecord], space: Space) -> dict[int, bool]:
 
 
 _GENERAL = ["rank", "trial", "outcome"]
+_HIDDEN = ["_order", "_lacks", "_loss"]
+"""By what rows are sorted beside the metric."""
 
 
 def all_columns(
@@ -92,16 +110,23 @@ def all_columns(
     counts: Mapping[int, int] | None = None,
     *,
     state: State = "running",
+    each: bool = False,
 ) -> pd.DataFrame:
     """The rows of `leaderboard` with all that is known: the reason beside the outcome, every other
     metric at the epoch by which the trial is judged, and `model.parameters` where `counts` holds it
     by the trial's number. `data`, the beginning of the digest of what a trial was trained on, is
-    there if some were trained on other data than others with the same settings."""
+    there if some were trained on other data than others with the same settings. `each`: one row a
+    trial, also where there are repeats."""
     metric, counted = space.metric, [record for record in records if record.counts]
+    repeated = space.repeats is not None
+    if not each:
+        counted = by_setting(counted, space)
     searched = list(space.parameters())
     mixed = bool(on_other_data(counted))
     names, front = [m.name for m in space.metrics], on_front(counted, space)
-    columns = [*_GENERAL[1:], "reason", *_judged(space), "at epoch", "epochs", "seconds", *searched]
+    columns = [*_GENERAL[1:], "reason", *_judged(space)]
+    columns += ([REPEAT_OF] if each else SEEDS) if repeated else []
+    columns += ["at epoch", "epochs", "seconds", *searched]
     columns += [PARAMETERS] * (counts is not None)
     columns += [DATA] * mixed
     others = {name for r in counted for epoch in r.history for name in epoch.metrics}
@@ -112,36 +137,49 @@ def all_columns(
         rows.append(
             {
                 **(judged.metrics if judged else {}),
+                **record.values(space.metrics),
+                **(_of_seeds(record, metric) if isinstance(record, Repeated) else {}),
+                REPEAT_OF: record.repeat_of,
                 "trial": record.number,
                 "outcome": _OUTCOMES[state].get(record.outcome, record.outcome),
                 "reason": record.reason or None,
                 PARETO: front.get(record.number),
                 "at epoch": judged.number if judged else None,
-                "epochs": len(record.history),
+                "epochs": sum(len(one.history) for one in trials_of(record)),
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
                 PARAMETERS: counts.get(record.number) if counts else None,
                 "_order": _ORDER[record.outcome],
+                "_lacks": record.lacks > 0,
+                "_loss": judged.metrics.get(loss_beside(metric).name) if judged else None,
             }
         )
     # As objects first: pandas makes real numbers of whole ones beside a gap, and rounds large ones.
-    table = pd.DataFrame(rows, columns=[*columns, "_order"], dtype=object)
+    table = pd.DataFrame(rows, columns=[*columns, *_HIDDEN], dtype=object)
     table = table.sort_values(
-        ["_order", metric.name, "trial"],
-        ascending=[True, metric.mode == "min", True],
+        ["_order", "_lacks", metric.name, "_loss", "trial"],
+        ascending=[True, True, metric.mode == "min", True, True],
         na_position="last",
     )
     table.insert(0, "rank", [i + 1 if o == 0 else None for i, o in enumerate(table["_order"])])
     settings = space.parameters().items()
-    whole = ["rank", "trial", "at epoch", "epochs", *(n for n, d in settings if _is_whole(d))]
-    for name in (*whole, *table.columns.intersection([PARAMETERS])):
+    whole = [
+        "rank",
+        "trial",
+        *[REPEAT_OF] * (each and repeated),
+        "at epoch",
+        "epochs",
+        *(n for n, d in settings if _is_whole(d)),
+    ]
+    for name in (*whole, *table.columns.intersection([PARAMETERS, REPEAT_OF])):
         with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
             table[name] = table[name].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
-    for name in (*names, "seconds", *real, *others.difference(names)):
+    numbers = SEEDS[:2] if repeated and not each else ()
+    for name in (*names, *numbers, "seconds", *real, *others.difference(names)):
         table[name] = table[name].astype(float)
-    return table.drop(columns="_order").reset_index(drop=True)
+    return table.drop(columns=_HIDDEN).reset_index(drop=True)
 
 
 def shown(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -172,7 +210,19 @@ def unvaried(table: pd.DataFrame, settings: Iterable[str]) -> dict[str, Any]:
 
 def training_seconds(record: TrialRecord) -> float:
     """How long its epochs took, those of all its attempts."""
-    return sum(e.metrics.get("time/epoch_seconds", 0.0) for e in record.history)
+    epochs = [epoch for one in trials_of(record) for epoch in one.history]
+    return sum(e.metrics.get("time/epoch_seconds", 0.0) for e in epochs)
+
+
+def trials_of(record: TrialRecord) -> tuple[TrialRecord, ...]:
+    """Those of a setting; of a trial itself."""
+    return record.seeds if isinstance(record, Repeated) else (record,)
+
+
+def _of_seeds(setting: Repeated, metric: Metric) -> dict[str, Any]:
+    low, high = interval_of_mean([r.value(metric) for r in setting.completed], metric)
+    told = f"{len(setting.completed)} of {setting.asked}"
+    return dict(zip(SEEDS, (low, high, told), strict=True))
 
 
 def _is_whole(domain: Interval | Choices) -> bool:

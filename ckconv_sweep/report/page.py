@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.grid import grid_note
-from ckconv_sweep.config.history import best, objectives
+from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
@@ -40,7 +40,7 @@ from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sample import ENOUGH, comparable
 from ckconv_sweep.report.sampling_error import in_words
 from ckconv_sweep.report.spent import Spent, spent
-from ckconv_sweep.report.summary import base_in_words, goal_in_words, winner
+from ckconv_sweep.report.summary import SAID, winner
 
 ROWS = 50
 """Of the leaderboard; the others are counted."""
@@ -124,8 +124,7 @@ def page(
         captions=[
             *captions(space),
             *in_words(records, space, results.sequences),
-            *base_in_words(records, space),
-            *goal_in_words(records, space),
+            *(line for of in SAID for line in of(records, space)),
         ],
         more=max(0, len(records) - ROWS),
     )
@@ -159,11 +158,8 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
     names = short_names(space.parameters())
     return {
         "number": record.number,
-        "value": epoch.metrics[space.metric.name],
-        "values": [
-            (name, number(value))
-            for name, value in objectives(record.history, space.metrics).items()
-        ],
+        "value": record.value(space.metric),
+        "values": [(name, number(value)) for name, value in record.values(space.metrics).items()],
         "epoch": epoch.number,
         "epochs": len(record.history),
         "params": [(names[path], number(value)) for path, value in record.params.items()],

@@ -18,6 +18,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
+from ckconv_sweep.record.seeds import Seeds
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.spent import SECONDS, asked_epochs
 
@@ -78,8 +79,7 @@ class Progress:
         self._metric = metrics[0]
         self._at_best = metrics[0].model_copy(update={"at": "best"})
         self._space = space
-        self.asked: int | None = None if space is None else most_trials(space, rejected)
-        """How many trials the sweep can have in all."""
+        self._most = None if space is None else most_trials(space, rejected)
         self.begin(())
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
@@ -88,6 +88,7 @@ class Progress:
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
         self.best: Best | None = None
+        self._seeds = None if self._space is None else Seeds(self._space, records)
         self._session = max((s for r in records for s in r.sessions), default=0)
         self._start_ms = self._end_ms = 0.0
         self._epochs, self._ended = 0, 0.0
@@ -101,6 +102,13 @@ class Progress:
                     self._ended += 1 - self._before(record) / self._epochs_of(record)
         self._spent = max((r.spent_seconds for r in records), default=0.0)
         self._spent_at_ms = self._end_ms
+
+    @property
+    def asked(self) -> int | None:
+        """How many trials the sweep can have in all."""
+        if self._most is None or self._seeds is None:
+            return None
+        return self._most - self._seeds.spared
 
     @property
     def ended(self) -> int:
@@ -118,6 +126,8 @@ class Progress:
             case Started():
                 kept = self.unfinished.get(event.number)
                 before = event.epochs_before
+                if kept is None and self._seeds is not None:
+                    self._seeds.begin(event.number, event.repeat_of)
                 self.unfinished[event.number] = Unfinished(
                     params=event.params,
                     epochs=event.trial.training.epochs,
@@ -133,10 +143,12 @@ class Progress:
                 trial.epoch, trial.best = event.epoch, event.best
                 self._offer(event.best, event.number, event.epoch.number, trial.params)
             case Rejected():
-                self.asked = event.most
+                self._most = event.most
             case Ended():
                 if (left := self.unfinished.pop(event.number, None)) is not None:
                     self._ended += 1 - left.before / left.epochs
+                    if self._seeds is not None:
+                        self._seeds.end(event.number, event.outcome, event.values)
                 self.counts[event.outcome] += 1
 
     @property

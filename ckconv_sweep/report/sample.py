@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import standing
 
@@ -34,14 +35,14 @@ class Sample:
 
 def score(record: TrialRecord, metric: Metric) -> float | None:
     """The number by which a trial is judged so far; None before its first epoch."""
-    return objective(record.history, metric) if record.history else None
+    return record.value(metric) if record.history else None
 
 
 def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUGH) -> Sample:
     """The completed trials; if they are fewer than `enough`, or than the pruned trials, all
     trials as they were after the first epoch at which one was pruned: a stopping rule leaves the
     best, in which the settings that decided it differ no more."""
-    metric = space.metric
+    metric, records = space.metric, by_setting(records, space)
     completed = [r for r in records if r.outcome == "completed"]
     stopped = [len(r.history) for r in records if r.outcome == "pruned" and r.history]
     if stopped and (len(completed) < enough or len(completed) < len(stopped)):
@@ -56,7 +57,7 @@ def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUG
             )
     return Sample(
         tuple(completed),
-        np.array([objective(r.history, metric) for r in completed]),
+        np.array([r.value(metric) for r in completed]),
         f"{len(completed)} completed {'trial' if len(completed) == 1 else 'trials'}",
     )
 
@@ -64,5 +65,7 @@ def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUG
 def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
     """The trials, best first: the completed ones, then those that were pruned; of equal ones
     the earlier. What failed or has not ended is left out."""
-    ended = [r for r in records if r.outcome in ("completed", "pruned") and r.history]
+    ended = [
+        r for r in by_setting(records, space) if r.outcome in ("completed", "pruned") and r.history
+    ]
     return sorted(ended, key=lambda r: (*standing(r, space.metric), r.number))

@@ -11,9 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckconv_sweep.config.history import objective
+import numpy as np
+
 from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
 
@@ -27,6 +30,19 @@ def wilson(share: float, sequences: int) -> tuple[float, float]:
     middle = (share + square / 2) / (1 + square)
     half = _Z * math.sqrt(share * (1 - share) / sequences + square / (4 * sequences)) / (1 + square)
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding
+
+
+def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, float]:
+    """The 95 % interval of a mean (Student's t), no further than the metric goes; NaN of less than
+    two scores."""
+    number, mean = len(scores), float(np.mean(scores)) if len(scores) else math.nan
+    if number < 2:
+        return math.nan, math.nan
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(number - 1, 0.975)) * float(np.std(scores, ddof=1)) / math.sqrt(number)
+    low, high = np.clip([mean - half, mean + half], *METRICS[metric.name].bounds)
+    return float(low), float(high)
 
 
 def scored_sequences(space: Space, identity: Mapping[str, Any]) -> int | None:
@@ -51,12 +67,12 @@ def in_words(records: Sequence[TrialRecord], space: Space, sequences: int | None
     best = winner(records, space)
     if best is None or not sequences:
         return []
-    value = objective(best.history, space.metric)
+    value = best.value(space.metric)
     low, high = wilson(value, sequences)
     others = sum(
-        objective(record.history, space.metric) >= low
-        for record in records
-        if record.outcome == "completed" and record is not best
+        record.value(space.metric) >= low
+        for record in by_setting(records, space)
+        if record.outcome == "completed" and record.number != best.number
     )
     trials = f"{others} other completed {'trial lies' if others == 1 else 'trials lie'} in it"
     return [

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ckconv_sweep.config.first import params_of
-from ckconv_sweep.config.grid import most_trials
-from ckconv_sweep.config.history import best, objective, objectives
+from ckconv_sweep.config.history import best
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord, is_finished, reaches_goal, rejected
+from ckconv_sweep.record.seeds import asked_trials, by_setting
+from ckconv_sweep.record.trials import TrialRecord, is_finished, listed, reaches_goal
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -51,16 +51,45 @@ class Summary:
 
 
 def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
-    """The completed trial with the best primary metric, the earlier one of equals; None if none
-    completed."""
-    completed = [record for record in records if record.outcome == "completed"]
+    """The completed trial that ranks first, the earlier one of equals; where there are repeats the
+    setting. None if none completed."""
+    completed = [r for r in by_setting(records, space) if r.outcome == "completed"]
     return min(completed, key=lambda record: standing(record, space.metric), default=None)
 
 
-def standing(record: TrialRecord, metric: Metric) -> tuple[bool, float]:
-    """The key by which trials are ranked: lower is better, equal trials have the same."""
-    sign = -1.0 if metric.mode == "max" else 1.0
-    return record.outcome != "completed", sign * objective(record.history, metric)
+def standing(record: TrialRecord, metric: Metric) -> tuple[bool, bool, float, float]:
+    """The key by which trials are ranked: lower is better, equal trials have the same. A setting
+    that lacks seeds comes after those that have all. Of equal values that with the lower loss on
+    that split is better."""
+    sign, loss = -1.0 if metric.mode == "max" else 1.0, loss_beside(metric)
+    values = record.values((metric, loss) if loss.name in record.history[-1].metrics else (metric,))
+    value, beside = values[metric.name], values.get(loss.name, 0.0)
+    return record.outcome != "completed", record.lacks > 0, sign * value, beside
+
+
+def loss_beside(metric: Metric) -> Metric:
+    """The loss on the split of a metric."""
+    return Metric(name=f"{metric.name.partition('/')[0]}/loss", mode="min")
+
+
+def ties_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
+    """A line that names the completed trials that are as good as the best one; none if it is
+    alone."""
+    best, metric = winner(records, space), space.metric
+    if best is None:
+        return []
+    tied = [
+        record.number
+        for record in by_setting(records, space)
+        if record.outcome == "completed"
+        and standing(record, metric)[:3] == standing(best, metric)[:3]
+    ]
+    if len(tied) == 1:
+        return []
+    return [
+        f"trials {listed(tied)} tie: {metric.name} {best.value(metric):.4g}; the lower "
+        f"{loss_beside(metric).name} ranks first"
+    ]
 
 
 def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
@@ -70,6 +99,7 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
         base = params_of(space, space.trial)
     except ConfigError:
         return []
+    records = by_setting(records, space)
     for record in records:
         if record.params != base or record.outcome == "running":
             continue
@@ -77,7 +107,7 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
         if record.outcome == "completed":
             all_of_them = [standing(r, space.metric) for r in records if r.outcome == "completed"]
             own = standing(record, space.metric)
-            value = objective(record.history, space.metric)
+            value = record.value(space.metric)
             told = f"{space.metric.name} {value:.4f}, rank {1 + sum(o < own for o in all_of_them)}"
             told += f" of {len(all_of_them)}"
         return [f"the base trial's own settings ({trial_name(record.number)}): {told}"]
@@ -87,12 +117,16 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
 def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
     """A line that names a trial that reaches the budget's goal; none where none does, or there is
     no goal."""
-    for record in records:
+    for record in by_setting(records, space):
         if (goal := space.goal) is not None and reaches_goal(record, space):
-            value = objectives(record.history, space.metrics)[goal.quantity]
+            value = record.values(space.metrics)[goal.quantity]
             name = trial_name(record.number)
             return [f"the goal {space.budget.goal} is reached: {name} has {value:.4f}"]
     return []
+
+
+SAID = (ties_in_words, base_in_words, goal_in_words)
+"""What is said of a sweep's trials, a line each."""
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:
@@ -105,11 +139,11 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     counted = [r for r in records if r.counts]
     outcomes = Counter(r.outcome for r in counted)
     won = winner(counted, space)
-    values = objectives(won.history, space.metrics) if won else None
+    values = dict(won.values(space.metrics)) if won else None
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
-        asked=most_trials(space, rejected(records)),
+        asked=asked_trials(records, space),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],

@@ -22,7 +22,6 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
-from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import distribution, sampler_for
@@ -108,7 +107,7 @@ class View:
 
     def _loss(self, record: TrialRecord) -> float:
         metric = self._space.metric
-        value = objectives(record.history, self._space.metrics)[metric.name]
+        value = record.values(self._space.metrics)[metric.name]
         return -value if metric.mode == "max" else value
 
     def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
@@ -140,7 +139,7 @@ class View:
             stopped = optuna.trial.Trial(self._study, trial_id)
             stopped.set_constraint("pruned", 1.0 / max(1, len(record.history)))
         if record.outcome == "completed":
-            values = list(objectives(record.history, metrics).values())
+            values = list(record.values(metrics).values())
             storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
         else:
             storage.set_trial_state_values(trial_id, TrialState.PRUNED)

@@ -23,6 +23,7 @@ from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
+from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import (
     TrialRecord,
@@ -99,12 +100,17 @@ class Coordinator:
         self._are_together = False
         records = study.trials()
         self._curves = Curves({r.number: self._curve(r) for r in records})
-        self._view = View(self.space, records)
+        self._view = View(self.space, as_seen(records, self.space))
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
-        self._counted = sum(r.counts or r.outcome == "running" for r in records)
-        self._goal_reached = any(reaches_goal(r, self.space) for r in records)
+        self._counted = sum(
+            r.repeat_of is None and (r.counts or r.outcome == "running") for r in records
+        )
+        self._seeds = Seeds(self.space, records)
+        self._goal_reached = any(
+            reaches_goal(r, self.space) for r in by_setting(records, self.space)
+        )
         self._sessions = _Sessions(study, records, clock)
 
     @property
@@ -124,13 +130,13 @@ class Coordinator:
         while not self.stopping:
             if self._unfinished:
                 record = self._unfinished.pop(0)
-            elif self._counted < self.space.budget.trials:
-                if self._is_exhausted:
-                    return None
+            elif (setting := self._seeds.next(all_drawn=self._is_exhausted)) is not None:
+                record = self._repeat(setting)
+            elif self._is_exhausted:
+                return None
+            else:
                 record = self._draw()
                 self._counted += 1
-            else:
-                return None
             number = record.number
             if record.history:  # it was feasible when it began
                 trial = self.space.resolve(record.params, number)
@@ -149,6 +155,7 @@ class Coordinator:
                     params=record.params,
                     started_ms=record.started_ms,
                     epochs_before=len(record.history),
+                    repeat_of=record.repeat_of,
                 )
             )
             # The driver may have been killed between a verdict and the trial's end.
@@ -251,14 +258,16 @@ class Coordinator:
         """How many trials `next` may still hand out, at most."""
         if self.stopping:
             return 0
-        new = self.space.budget.trials - self._counted
-        return len(self._unfinished) + (0 if self._is_exhausted else new)
+        new = 0 if self._is_exhausted else self.space.budget.trials - self._counted
+        return len(self._unfinished) + self._seeds.left(new) + new
 
     @property
     def _is_exhausted(self) -> bool:
         """Whether nothing new is left to try."""
-        return self._goal_reached or (
-            self._first >= len(self.space.first) and exhausted(self.space, self._position)
+        return (
+            self._counted >= self.space.budget.trials
+            or self._goal_reached
+            or (self._first >= len(self.space.first) and exhausted(self.space, self._position))
         )
 
     @property
@@ -287,12 +296,22 @@ class Coordinator:
             params, first = self.space.first[self._first], self._first
             self._first += 1
             record = self._study.create(params, self._view.distributions(params), first=first)
+            self._seeds.begin(record.number, None)
             self._view.show(record)
             return record
         drawn = self._view.draw(self._position, self._study.next_number())
         crash_point("trial.drawn")
         self._position += 1
-        return self._study.create(drawn.params, drawn.distributions, position=drawn.position)
+        record = self._study.create(drawn.params, drawn.distributions, position=drawn.position)
+        self._seeds.begin(record.number, None)
+        return record
+
+    def _repeat(self, setting: int) -> TrialRecord:
+        """Another trial of a setting; its seed follows from its number."""
+        params = self._study.trial(setting).params
+        record = self._study.create(params, self._view.distributions(params), repeat_of=setting)
+        self._seeds.begin(record.number, setting)
+        return record
 
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name
@@ -311,8 +330,7 @@ class Coordinator:
         record = self._study.end(number, outcome, reason=reason, error=error)
         if outcome == "completed":
             self._curves.complete(number)
-        self._view.show(record)
-        self._goal_reached |= reaches_goal(record, self.space)
+        self._show(record)
         self._tell(
             Ended(
                 number=number,
@@ -325,12 +343,24 @@ class Coordinator:
             )
         )
 
+    def _show(self, record: TrialRecord) -> None:
+        """To the sampler and the budget, that a trial has ended."""
+        space = self.space
+        of_setting = self._seeds.end(record.number, record.outcome, record.values(space.metrics))
+        records = [record]
+        if space.repeats is not None:
+            records = [self._study.trial(number) for number in of_setting]
+        (seen,), (judged,) = as_seen(records, space), by_setting(records, space)
+        self._view.show(seen)
+        self._goal_reached |= reaches_goal(judged, space)
+
     def _reject(self, number: int, broken: str) -> None:
         """Outside the budget and outside MLflow; a new one is asked in its place, if there is
         one: a grid goes on to its next point."""
         log.debug("trial %d is rejected: %s", number, broken)
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
         self._counted -= 1
+        self._seeds.reject(number)
         records = self._study.trials()
         self._view.show(records[number])
         if grid_size(self.space) is not None:

@@ -3,6 +3,7 @@ trials so far."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ class _Row:
     values: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
     ended_ms: int = 0
+    repeat_of: int | None = None
 
 
 @dataclass
@@ -49,13 +51,18 @@ class Standings:
         history = record.history
         values = objectives(history, self.space.metrics)
         self.rows[record.number] = _Row(
-            record.params, record.outcome, values, len(history), record.ended_ms or 0
+            params=record.params,
+            outcome=record.outcome,
+            values=values,
+            epochs=len(history),
+            ended_ms=record.ended_ms or 0,
+            repeat_of=record.repeat_of,
         )
 
     def hear(self, event: Event) -> None:
         """Something happened to a trial of this session."""
         if isinstance(event, Started):
-            self.rows[event.number] = _Row(event.params)
+            self.rows[event.number] = _Row(event.params, repeat_of=event.repeat_of)
         elif isinstance(event, Rejected):
             self.rejected += 1
         elif isinstance(event, Ended) and event.number in self.rows:
@@ -65,29 +72,37 @@ class Standings:
 
     def best_so_far(self) -> list[tuple[int, float, int]]:
         """How many trials had ended, what the best completed one had reached, and when (in ms):
-        a point for each trial that ended, from the first that completed on."""
+        a point for each trial that ended, from the first that completed on. Where all settings are
+        repeated, the best mean over all seeds of one."""
         ended = [item for item in list(self.rows.items()) if item[1].outcome != "running"]
         ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
         points, best = list[tuple[int, float, int]](), None
-        for i, (_, row) in enumerate(ended, start=1):
+        seeds = self.space.repeats.seeds if self.space.repeats and self.space.all_repeated else 1
+        reached: defaultdict[int, list[float]] = defaultdict(list)
+        for i, (number, row) in enumerate(ended, start=1):
+            of_setting = reached[_setting(number, row)]
             if row.outcome == "completed" and row.values:
-                value = row.values[self.space.metric.name]
+                of_setting.append(row.values[self.space.metric.name])
+            if len(of_setting) == seeds:
+                value = sum(of_setting) / seeds
                 better = best is None or self.space.metric.better(value, best)
                 best = value if better else best
             if best is not None:
                 points.append((i, best, row.ended_ms))
         return points
 
-    def _completed(self) -> list[tuple[int, _Row]]:
-        """The completed trials, best first."""
-        metric = self.space.metric
-        completed = [
-            (number, row)
-            for number, row in sorted(self.rows.items())
-            if row.outcome == "completed" and row.values
-        ]
+    def _completed(self) -> list[tuple[int, list[_Row]]]:
+        """The completed trials, best first: those of a setting together, by their mean; those that
+        lack seeds after the others."""
+        settings: dict[int, list[_Row]] = {}
+        for number, row in sorted(self.rows.items()):
+            if row.outcome == "completed" and row.values:
+                settings.setdefault(_setting(number, row), []).append(row)
+        metric, most = self.space.metric, max(map(len, settings.values()), default=0)
+        sign = -1 if metric.mode == "max" else 1
         return sorted(
-            completed, key=lambda item: item[1].values[metric.name], reverse=metric.mode == "max"
+            settings.items(),
+            key=lambda item: (len(item[1]) < most, sign * _mean(item[1], metric.name)),
         )
 
     def note(self, *, charts: str = "") -> str:
@@ -142,14 +157,24 @@ class Standings:
         """The heading with the frame's line, then a line for each of the best completed trials."""
         metrics, searched = [m.name for m in self.space.metrics], self.space.parameters()
         completed = self._completed()
-        columns = ["rank", "trial", *metrics, "epochs", *short_names(searched).values()]
+        seeds = ["seeds"] * (self.space.repeats is not None)
+        columns = ["rank", "trial", *metrics, *seeds, "epochs", *short_names(searched).values()]
         lines = [f"{_line(columns)}\n{_line(['---'] * len(columns))}"] if completed else [""]
-        for rank, (number, row) in enumerate(completed[:MOST_ROWS], start=1):
-            values = [f"{row.values[name]:.4g}" for name in metrics]
-            cells = [str(rank), trial_name(number), *values, str(row.epochs)]
-            cells += [_number(row.params[name]) if name in row.params else "" for name in searched]
+        for rank, (number, rows) in enumerate(completed[:MOST_ROWS], start=1):
+            values, params = [f"{_mean(rows, name):.4g}" for name in metrics], rows[0].params
+            cells = [str(rank), trial_name(number), *values, *[str(len(rows))] * len(seeds)]
+            cells += [str(sum(row.epochs for row in rows))]
+            cells += [_number(params[name]) if name in params else "" for name in searched]
             lines.append(_line(cells))
         return lines
+
+
+def _setting(number: int, row: _Row) -> int:
+    return number if row.repeat_of is None else row.repeat_of
+
+
+def _mean(rows: list[_Row], name: str) -> float:
+    return sum(row.values[name] for row in rows) / len(rows)
 
 
 def _line(cells: list[str]) -> str:

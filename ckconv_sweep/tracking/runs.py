@@ -304,6 +304,7 @@ class Runs:
                     keys.TAG_TRIAL: str(event.number),
                     keys.TAG_PARAMS: json.dumps(dict(event.params)),
                     keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
+                    **_repeats(event),
                     _COLOUR: colour_of(event.number),
                     PARENT: self._run_of_sweep(),
                 },
@@ -433,6 +434,11 @@ def _params(settings: Mapping[str, Any]) -> list[Any]:
 
 def _trial_file(trial: Trial) -> Mapping[str, str]:
     return {keys.ARTIFACT_TRIAL: documents.write(trial.model_dump(mode="json"))}
+
+
+def _repeats(event: Started) -> dict[str, str]:
+    """Whose setting a trial repeats, as a tag."""
+    return {} if event.repeat_of is None else {keys.TAG_REPEAT_OF: str(event.repeat_of)}
 
 
 def _short(value: Any) -> str:

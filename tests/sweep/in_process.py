@@ -84,6 +84,7 @@ def make_space(
     data: str = "digits",
     metrics: str = "",
     first: str = "[]",
+    repeats: str = "",
 ) -> Space:
     search = search or (COUNTED if sampler == "grid" else REAL)
     return parse_space(
@@ -100,6 +101,7 @@ scheduler: {scheduler}
 constraints: {list(constraints)}
 budget: {{trials: {trials}{f", hours: {hours}" if hours else ""}}}
 {f"metrics: {metrics}" if metrics else ""}
+{f"repeats: {repeats}" if repeats else ""}
 """,
         "space.yaml",
     )
@@ -282,7 +284,6 @@ class Session:
         )
         self.workers: list[_Worker] = []
         self.handed_out: list[int] = []
-        self._asking = True
 
     def run(self) -> None:
         while self.step():
@@ -291,10 +292,9 @@ class Session:
     def step(self) -> bool:
         """Hand out what there is room for, then one epoch of the trial whose turn it is. False
         when nothing is left to do."""
-        while self._asking and len(self.workers) < self.machine.concurrency:
+        while len(self.workers) < self.machine.concurrency:
             assignment = self.coordinator.next()
             if assignment is None:
-                self._asking = False  # as in Ray Tune, which does not ask again
                 break
             self.handed_out.append(assignment.number)
             self.workers.append(_Worker(assignment))

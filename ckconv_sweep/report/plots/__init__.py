@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, UnknownNameError
+from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots.contour import draw as draw_contour
 from ckconv_sweep.report.plots.curves import draw as draw_curves
@@ -38,6 +39,9 @@ PLOTS: dict[str, Callable[..., Figure]] = {
 
 KINDS = tuple(PLOTS)
 
+_OF_EACH = ("curves", "timeline")
+"""What shows every trial. The others show a setting once, also where it is repeated."""
+
 
 def draw(kind: str, records: Sequence[TrialRecord], space: Space, **options: Any) -> Figure:
     """A picture of a sweep.
@@ -57,7 +61,10 @@ def draw(kind: str, records: Sequence[TrialRecord], space: Space, **options: Any
         ConfigError: an option that this kind does not have.
     """
     check(kind, options)
-    return PLOTS[kind]([r for r in records if r.counts], space, **options)
+    counted = [r for r in records if r.counts]
+    return PLOTS[kind](
+        counted if kind in _OF_EACH else by_setting(counted, space), space, **options
+    )
 
 
 def check(kind: str, options: Collection[str]) -> None:

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
@@ -81,7 +80,7 @@ def _points(
     for record in records:
         if record.outcome != "completed":
             continue
-        score, *costs = objectives(record.history, space.metrics).values()
+        score, *costs = record.values(space.metrics).values()
         if space.further:
             yield _Point(record.number, score, costs)
         elif record.number in sizes:

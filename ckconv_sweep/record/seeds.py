@@ -1,0 +1,187 @@
+"""Settings that are trained with several seeds: which trials belong to one, what it is judged by,
+and which comes next. All of it follows from the records."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from ckconv_sweep.config.grid import most_trials
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.keys import Outcome
+from ckconv_sweep.record.trials import TrialRecord, rejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated(TrialRecord):
+    """A setting and its trials. What only one trial has, as a number and epochs, is the first
+    one's."""
+
+    seeds: tuple[TrialRecord, ...]
+    """Its trials, the first one included."""
+    asked: int
+    """With how many seeds it is to be trained to be ranked."""
+
+    @functools.cached_property
+    def completed(self) -> tuple[TrialRecord, ...]:
+        return tuple(record for record in self.seeds if record.outcome == "completed")
+
+    @property
+    def lacks(self) -> int:
+        return max(0, self.asked - len(self.completed))
+
+    def values(self, metrics: Sequence[Metric]) -> Mapping[str, float]:
+        """The means over the completed trials; the first one's own where there are none."""
+        several = [record.values(metrics) for record in self.completed]
+        if not several:
+            return super().values(metrics)
+        return {m.name: sum(one[m.name] for one in several) / len(several) for m in metrics}
+
+
+def by_setting(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
+    """The records, or where a space has repeats one a setting, in the order of their first trials.
+    A setting has completed if one of its trials has; else it is as its first one."""
+    if space.repeats is None:
+        return list(records)
+    groups: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault(_setting(record), []).append(record)
+    return [_together(group, space.repeats.seeds) for _, group in sorted(groups.items())]
+
+
+def as_seen(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
+    """The records as samplers see them: each setting once. Where all are repeated it runs until all
+    its seeds have ended, and is pruned if one of them was."""
+    settings = by_setting(records, space)
+    return [_seen(s, space) if isinstance(s, Repeated) else s for s in settings]
+
+
+def _seen(setting: Repeated, space: Space) -> TrialRecord:
+    outcomes = {record.outcome for record in setting.seeds}
+    if space.all_repeated:
+        whole = not setting.lacks or outcomes & {"pruned", "failed"}
+        if "running" in outcomes or not whole:
+            return replace(setting, outcome="running")
+        for record in setting.seeds:
+            if record.outcome == "pruned":
+                return replace(record, number=setting.number)
+    return setting
+
+
+def _setting(record: TrialRecord) -> int:
+    return record.number if record.repeat_of is None else record.repeat_of
+
+
+def _together(group: Sequence[TrialRecord], asked: int) -> Repeated:
+    first = min(group, key=lambda record: record.number)
+    own = {field.name: getattr(first, field.name) for field in fields(TrialRecord)}
+    if any(record.outcome == "completed" for record in group):
+        own["outcome"] = "completed"
+    return Repeated(**own, seeds=tuple(group), asked=asked)
+
+
+class Seeds:
+    """How far each setting is, while trials begin and end.
+
+    Args:
+        records: of the sweep; those that were rejected are left out.
+    """
+
+    def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
+        self._space = space
+        self._trials: dict[int, list[int]] = {}
+        """Those of each setting, by the number of the first."""
+        self._running: dict[int, int] = {}
+        """The setting of each trial that has not ended."""
+        self._dead: set[int] = set()
+        """Settings of which a trial was pruned or has failed: they are not repeated further."""
+        self._short: set[int] = set()
+        """Settings with repeats to come, where all are repeated."""
+        self._losses: dict[int, float] = {}
+        """What the first trial of a setting has reached, if it has completed; lower is better."""
+        for record in records:
+            if record.counts:
+                self.begin(record.number, record.repeat_of)
+                if record.outcome != "running":
+                    self.end(record.number, record.outcome, record.values(space.metrics))
+
+    def begin(self, number: int, repeat_of: int | None) -> None:
+        """A trial begins."""
+        setting = number if repeat_of is None else repeat_of
+        self._running[number] = setting
+        self._trials.setdefault(setting, []).append(number)
+        self._weigh(setting)
+
+    def end(self, number: int, outcome: Outcome, values: Mapping[str, float]) -> list[int]:
+        """A trial has ended; returns the numbers of all that its setting has. `values`: what it is
+        judged by."""
+        setting = self._running.pop(number)
+        if outcome != "completed":
+            self._dead.add(setting)
+        elif number == setting:
+            metric = self._space.metric
+            self._losses[setting] = values[metric.name] * (-1 if metric.mode == "max" else 1)
+        self._weigh(setting)
+        return self._trials[setting]
+
+    def reject(self, number: int) -> None:
+        """A trial that has begun is none."""
+        self._trials.pop(self._running.pop(number, number), None)
+        self._short.discard(number)
+
+    def next(self, *, all_drawn: bool) -> int | None:
+        """The first trial of the setting that is to be trained with another seed now. `all_drawn`:
+        whether no new setting will be tried."""
+        if self._short:
+            return min(self._short)
+        if self._top is None or not all_drawn or self._first_trials_running:
+            return None
+        return next((setting for setting in self._best() if self._lacking(setting)), None)
+
+    def left(self, new: int = 0) -> int:
+        """How many repeats may still begin, at most, if so many new settings do."""
+        repeats = self._space.repeats
+        if repeats is None:
+            return 0
+        if repeats.top is None:
+            return sum(map(self._lacking, self._short)) + new * (repeats.seeds - 1)
+        if waiting := new + self._first_trials_running:
+            return min(repeats.top, waiting + len(self._losses)) * (repeats.seeds - 1)
+        return sum(map(self._lacking, self._best()))
+
+    @property
+    def spared(self) -> int:
+        """How many repeats will not come, of settings that were pruned or have failed."""
+        return sum(map(self._lacking, self._dead)) if self._space.all_repeated else 0
+
+    @property
+    def _top(self) -> int | None:
+        return None if self._space.repeats is None else self._space.repeats.top
+
+    @property
+    def _first_trials_running(self) -> int:
+        return sum(number == setting for number, setting in self._running.items())
+
+    def _weigh(self, setting: int) -> None:
+        if self._space.all_repeated and setting not in self._dead and self._lacking(setting):
+            self._short.add(setting)
+        else:
+            self._short.discard(setting)
+
+    def _lacking(self, setting: int) -> int:
+        assert self._space.repeats is not None
+        return max(0, self._space.repeats.seeds - len(self._trials[setting]))
+
+    def _best(self) -> list[int]:
+        """The settings that are worth it, by what their first trials have reached: repeats do not
+        change which these are."""
+        order = sorted(self._losses, key=lambda setting: (self._losses[setting], setting))
+        return [setting for setting in order[: self._top] if setting not in self._dead]
+
+
+def asked_trials(records: Sequence[TrialRecord], space: Space) -> int:
+    """How many trials a sweep can still have in all."""
+    spared = Seeds(space, records).spared if space.all_repeated else 0
+    return most_trials(space, rejected(records)) - spared
