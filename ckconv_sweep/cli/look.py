@@ -37,8 +37,9 @@ def status(
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
     primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
-    best_params, started_at and last_epoch_at (ISO 8601, UTC). Unknown values are null. In a list a
-    sweep that cannot be read has name, state (damaged, unreadable) and error alone.
+    best_seeds (of how many they are the mean), best_params, started_at and last_epoch_at (ISO 8601,
+    UTC). Unknown values are null. In a list a sweep that cannot be read has name, state (damaged,
+    unreadable) and error alone.
     """
     from dataclasses import asdict
     from json import dumps
@@ -70,7 +71,7 @@ def status(
             beside = "".join(f", {words}" for words in [scores(dict(others))] if words)
             typer.echo(
                 f"  best {metric}: {score(value)}{beside} (trial {s.best_trial}, "
-                f"epoch {s.best_epoch})"
+                f"epoch {s.best_epoch}{_mean(s.best_seeds)})"
             )
         if s.state == "interrupted":
             typer.echo(f"  resume with: {folder.command('resume')}")
@@ -149,6 +150,7 @@ def best(
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.seeds import mean_of
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -169,7 +171,7 @@ def best(
     text = documents.write(trial.model_dump(mode="json"))
     comment = (
         f"# The best trial ({trial_name(record.number)}) of the sweep {name}: "
-        f"{told} at epoch {epoch} of {len(record.history)}.\n"
+        f"{told} at epoch {epoch} of {len(record.history)}{_mean(mean_of(record))}.\n"
     )
     if out is None:
         typer.echo(comment + text, nl=False)
@@ -184,6 +186,11 @@ def best(
         typer.echo(
             f"score them on the test split, once: ckconv-sweep evaluate {quote(str(weights))}"
         )
+
+
+def _mean(seeds: int | None) -> str:
+    """What must be said of a value that is a mean."""
+    return f"; the mean of {seeds} seeds" if seeds and seeds > 1 else ""
 
 
 def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:

@@ -86,9 +86,10 @@ class PlainLines(Listener):
                 self._epochs[event.number] = event.trial.training.epochs
                 if not self._alone:
                     again = f" again after epoch {event.epochs_before}"
+                    repeats = f", a repeat of t{event.repeat_of:03d}"
                     self.say(
-                        f"{name}started{again if event.epochs_before else ''}: "
-                        f"{settings(event.params)}"
+                        f"{name}started{again if event.epochs_before else ''}"
+                        f"{'' if event.repeat_of is None else repeats}: {settings(event.params)}"
                     )
             case EpochEnded():
                 metrics = event.epoch.metrics

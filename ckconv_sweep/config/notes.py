@@ -1,4 +1,4 @@
-"""What is allowed in a space and is probably not meant, a line each."""
+"""What a person should know of a space before it is launched, a line each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ckconv_sweep.config.space import Space
 
 
 def notes(space: Space, rejected: int = 0) -> list[str]:
-    """The lines, none where all is well; `rejected` as in `most_trials`."""
-    found = [_base_note(space), grid_note(space, rejected), _rule_note(space)]
+    """The lines, none where all is as one would think; `rejected` as in `most_trials`."""
+    found = [_base_note(space), _repeats_note(space), grid_note(space, rejected), _rule_note(space)]
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
 
@@ -17,6 +17,18 @@ def notes(space: Space, rejected: int = 0) -> list[str]:
 def _base_note(space: Space) -> str:
     why = space.why_not_base
     return f"the base trial's own settings are not tried first: {why}" if why else ""
+
+
+def _repeats_note(space: Space) -> str:
+    repeats = space.repeats
+    if repeats is None:
+        return ""
+    which = f"the best {repeats.top} settings are" if repeats.top else "each setting is"
+    unless = "" if repeats.top or space.scheduler.grace_setting is None else ", unless it is pruned"
+    return (
+        f"{which} trained with {repeats.seeds} seeds{unless}; "
+        f"the budget's {space.budget.trials} trials are settings"
+    )
 
 
 def _rule_note(space: Space) -> str:

@@ -51,6 +51,11 @@ def by_setting(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord
     return [_together(group, space.repeats.seeds) for _, group in sorted(groups.items())]
 
 
+def mean_of(record: TrialRecord) -> int:
+    """Of how many trials its values are the mean."""
+    return max(1, len(record.completed)) if isinstance(record, Repeated) else 1
+
+
 def as_seen(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
     """The records as samplers see them: each setting once. Where all are repeated it runs until all
     its seeds have ended, and is pruned if one of them was."""
@@ -77,8 +82,10 @@ def _setting(record: TrialRecord) -> int:
 def _together(group: Sequence[TrialRecord], asked: int) -> Repeated:
     first = min(group, key=lambda record: record.number)
     own = {field.name: getattr(first, field.name) for field in fields(TrialRecord)}
-    if any(record.outcome == "completed" for record in group):
-        own["outcome"] = "completed"
+    for record in group:
+        if record.outcome == "completed":
+            own |= {"outcome": "completed", "history": record.history}
+            break
     return Repeated(**own, seeds=tuple(group), asked=asked)
 
 

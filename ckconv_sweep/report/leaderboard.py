@@ -145,7 +145,7 @@ def all_columns(
                 "reason": record.reason or None,
                 PARETO: front.get(record.number),
                 "at epoch": judged.number if judged else None,
-                "epochs": sum(len(one.history) for one in trials_of(record)),
+                "epochs": sum(len(one.history) for one in _trials(record)),
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
@@ -210,12 +210,11 @@ def unvaried(table: pd.DataFrame, settings: Iterable[str]) -> dict[str, Any]:
 
 def training_seconds(record: TrialRecord) -> float:
     """How long its epochs took, those of all its attempts."""
-    epochs = [epoch for one in trials_of(record) for epoch in one.history]
+    epochs = [epoch for one in _trials(record) for epoch in one.history]
     return sum(e.metrics.get("time/epoch_seconds", 0.0) for e in epochs)
 
 
-def trials_of(record: TrialRecord) -> tuple[TrialRecord, ...]:
-    """Those of a setting; of a trial itself."""
+def _trials(record: TrialRecord) -> tuple[TrialRecord, ...]:
     return record.seeds if isinstance(record, Repeated) else (record,)
 
 

@@ -14,7 +14,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.seeds import asked_trials, by_setting
+from ckconv_sweep.record.seeds import asked_trials, by_setting, mean_of
 from ckconv_sweep.record.trials import TrialRecord, is_finished, listed, reaches_goal
 
 State = Literal["running", "interrupted", "finished"]
@@ -42,6 +42,8 @@ class Summary:
     best_values: Mapping[str, float] | None
     """Each metric's at that epoch, by name."""
     best_epoch: int | None
+    best_seeds: int | None
+    """Of how many seeds it is the mean; 1 without repeats."""
     best_params: Mapping[str, Any] | None
     """What was searched, in full precision."""
     started_at: str | None
@@ -153,6 +155,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
         best_value=values[space.metric.name] if values else None,
         best_values=values,
         best_epoch=best(won.history, space.metric).number if won else None,
+        best_seeds=mean_of(won) if won else None,
         best_params=dict(won.params) if won else None,
         started_at=_iso(min((r.started_ms for r in counted), default=None)),
         last_epoch_at=_iso(max((e.timestamp_ms for r in counted for e in r.history), default=None)),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
-from ckconv_sweep.config.history import Epoch, Stop, Verdict, end_reason, objective, objectives
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
@@ -46,6 +46,7 @@ MOST_VIOLATIONS = 200
 class _Running:
     trial: Trial
     history: list[Epoch]
+    repeat_of: int | None = None
 
 
 P = ParamSpec("P")
@@ -99,7 +100,7 @@ class Coordinator:
         """Epochs that were acknowledged and are not recorded yet: how, and what is told of each."""
         self._are_together = False
         records = study.trials()
-        self._curves = Curves({r.number: self._curve(r) for r in records})
+        self._curves = Curves({r.number: self._curve(r) for r in records if r.repeat_of is None})
         self._view = View(self.space, as_seen(records, self.space))
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
@@ -146,8 +147,9 @@ class Coordinator:
                     self._reject(number, found.why)
                     continue
                 trial = found
-            self._running[number] = _Running(trial, list(record.history))
-            self._curves.setdefault(number, Curve([]))
+            self._running[number] = _Running(trial, list(record.history), record.repeat_of)
+            if record.repeat_of is None:
+                self._curves.setdefault(number, Curve([]))
             self._tell(
                 Started(
                     number=number,
@@ -188,8 +190,9 @@ class Coordinator:
         metric = self.space.metric
         value = epoch.metrics[metric.name]
         history = [*running.history, epoch]
-        self._curves.add(number, value)
-        verdict = self._judge(number, running.trial, history)
+        if running.repeat_of is None:
+            self._curves.add(number, value)
+        verdict = self._judge(number, running, history)
         crash_point("epoch.judged")
         running.history.append(epoch)
         session = self._sessions.number
@@ -318,17 +321,23 @@ class Coordinator:
         values = [epoch.metrics[name] for epoch in record.history]
         return Curve(values, completed=record.outcome == "completed")
 
-    def _judge(self, number: int, trial: Trial, history: Sequence[Epoch]) -> Verdict | None:
-        """What the stopping rule answers after a trial's last epoch; None where it has ended."""
-        if end_reason(trial, history) is not None:
+    def _judge(self, number: int, running: _Running, history: Sequence[Epoch]) -> Verdict | None:
+        """What the stopping rule answers after a trial's last epoch; None where it has ended. A
+        rule judges settings, by their first trials: a repeat goes on as long as that was not
+        pruned."""
+        if end_reason(running.trial, history) is not None:
             return None
-        return verdict_of(self.space, self._curves, number)
+        if running.repeat_of is None:
+            return verdict_of(self.space, self._curves, number)
+        first = self._study.trial(running.repeat_of)
+        stopped = isinstance(first.verdict, Stop)
+        return Stop(f"its setting was pruned, as trial {first.number}") if stopped else Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
         self._record()
         running = self._running.pop(number)
         record = self._study.end(number, outcome, reason=reason, error=error)
-        if outcome == "completed":
+        if outcome == "completed" and running.repeat_of is None:
             self._curves.complete(number)
         self._show(record)
         self._tell(

@@ -74,6 +74,22 @@ def test_seats_are_wanted_before_a_trial_is_drawn_and_no_more_than_there_are_pla
     assert place.ask("a") == []
 
 
+def test_a_pack_trains_the_seeds_of_a_setting_together(disk: Path) -> None:
+    folder = SweepFolder.of(disk, "sweep")
+    folder.make()
+    space = make_space(trials=4, epochs=EPOCHS, repeats="{seeds: 3}")
+    with folder.records.create(space) as study:
+        coordinator = Coordinator(study, count_parameters=lambda trial: 1)
+        data = KnownData(space, load(space.trial.data).identity)
+        place = Place(study, coordinator, Desk(coordinator, data, places=3, at_a_time=6, unfit={}))
+        place.desk.open("a", 3)
+        place.desk.open("b", 3)
+        for seat, first in (("a", 0), ("b", 3)):
+            given = place.ask(seat)
+            assert given == [first, first + 1, first + 2]
+            assert [study.trial(n).repeat_of for n in given] == [None, first, first]
+
+
 def test_the_next_trial_comes_before_the_last_short_epoch_has_ended(place: Place) -> None:
     place.desk.open("a", 1)
     place.desk.open("b", 1)

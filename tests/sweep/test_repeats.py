@@ -11,7 +11,7 @@ from statistics import mean
 import pytest
 
 from ckconv_sweep.config.grid import most_trials
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -141,19 +141,25 @@ def test_a_setting_that_lacks_seeds_ranks_after_those_that_have_all_and_says_so(
     assert list(table["seeds"]) == ["2 of 2", "2 of 2", "1 of 2"]
 
 
-def test_a_pruned_setting_is_not_trained_again(disk: Path) -> None:
+def test_a_rule_prunes_settings_and_no_repeat_by_itself(disk: Path) -> None:
     space = make_space(trials=6, epochs=4, repeats="{seeds: 3}", scheduler=ASHA)
-    one = machine(disk, space, concurrency=1)
+    one = machine(disk, space)
     assert one.run()
     records = one.records()
-    settings = by_setting(records, space)
     assert sum(record.is_of_budget for record in records) == 6
-    for setting in settings:
+    pruned = set()
+    for setting in by_setting(records, space):
         assert isinstance(setting, Repeated)
-        outcomes = [seed.outcome for seed in setting.seeds]
-        whole = outcomes == ["completed"] * 3
-        assert whole or (outcomes[-1] == "pruned" and set(outcomes[:-1]) <= {"completed"})
-    assert any(record.outcome == "pruned" for record in records)
+        outcomes = {seed.outcome for seed in setting.seeds}
+        assert len(outcomes) == 1
+        if outcomes == {"pruned"}:
+            pruned.add(setting.number)
+            for repeat in setting.seeds[1:]:
+                assert isinstance(repeat.verdict, Stop)
+                assert repeat.verdict.reason == f"its setting was pruned, as trial {setting.number}"
+        else:
+            assert len(setting.seeds) == 3
+    assert pruned
     assert len(records) == asked_trials(records, space) < most_trials(space)
     assert is_finished(records, space)
 
