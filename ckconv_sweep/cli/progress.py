@@ -85,12 +85,10 @@ class PlainLines(Listener):
             case Started():
                 self._epochs[event.number] = event.trial.training.epochs
                 if not self._alone:
-                    again = f" again after epoch {event.epochs_before}"
-                    repeats = f", a repeat of t{event.repeat_of:03d}"
-                    self.say(
-                        f"{name}started{again if event.epochs_before else ''}"
-                        f"{'' if event.repeat_of is None else repeats}: {settings(event.params)}"
-                    )
+                    how = f" again after epoch {event.epochs_before}" * bool(event.epochs_before)
+                    if event.repeat_of is not None:
+                        how += f", a repeat of {trial_name(event.repeat_of)}"
+                    self.say(f"{name}started{how}: {settings(event.params)}")
             case EpochEnded():
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
