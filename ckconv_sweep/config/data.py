@@ -7,13 +7,14 @@ What each dataset is, its shape, its source and its split, stands in its file in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ckconv_sweep.config.settings import (
     Fraction,
     ListAsTuple,
+    NotNegative,
     OpenFraction,
     Positive,
     Seed,
@@ -68,6 +69,17 @@ class HeldOut(Data):
 
     validation_fraction: OpenFraction = 0.1
     """Share of the training sequences held out for validation, stratified by class."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Into how many equal parts the training sequences are dealt, stratified by class; one of them
+    is held out, in place of `validation_fraction`. null: no parts."""
+    fold: NotNegative = 0
+    """Which of the `folds` is held out, from 0."""
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold must be < folds, got {self.fold} and {self.folds}")
+        return self
 
 
 class Resampled(Data):

@@ -31,7 +31,7 @@ from ckconv_sweep.config.data import Description, Scifar10Data
 from ckconv_sweep.data.archives import unpack
 from ckconv_sweep.data.fetch import data_folder, find_or_download_archive
 from ckconv_sweep.data.sequences import Normalizer
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.errors import DamagedData, reading
 
@@ -69,7 +69,7 @@ def load(data: Scifar10Data, data_dir: Path | None = None) -> SequenceTask:
     folder = _find_or_unpack(data_folder(data_dir) / "scifar10")
     pixels_NCT, targets_N = _read(folder, TRAIN_FILES)
     _read(folder, TEST_FILES)  # damage is told now, not at the end of a sweep; nothing is kept
-    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
+    train, validation = held_out_by(data, targets_N)
     normalizer = IMAGENET
     if data.normalization == "per_channel":
         normalizer = Normalizer.of(_scaled(pixels_NCT[train]), "per_channel")

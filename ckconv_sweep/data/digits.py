@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from ckconv_sweep.config.data import Description, DigitsData
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import held_out_by, hold_out
 from ckconv_sweep.data.task import SequenceTask, Split
 
 DIGITS = Description(name="digits", in_channels=1, length=64, outputs=10)
@@ -43,9 +43,7 @@ def load(data: DigitsData, data_dir: Path | None = None) -> SequenceTask:
     """Read and split the digits. `data_dir` is not used: there is no file to find."""
     values_NT, targets_N = _read()
     open_positions, _ = hold_out(targets_N, TEST_FRACTION, TEST_SEED)
-    train, validation = hold_out(
-        targets_N[open_positions], data.validation_fraction, data.split_seed
-    )
+    train, validation = held_out_by(data, targets_N[open_positions])
     train, validation = open_positions[train], open_positions[validation]
     mean, std = float(values_NT[train].mean()), float(values_NT[train].std())
     return SequenceTask(

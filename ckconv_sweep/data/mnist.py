@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.data import Description, PmnistData, SmnistData
 from ckconv_sweep.data.fetch import data_folder, find_or_download, read_content
 from ckconv_sweep.data.idx import parse_idx
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
 
 SMNIST = Description(name="smnist", in_channels=1, length=784, outputs=10)
@@ -67,7 +67,7 @@ def load(data: SmnistData | PmnistData, data_dir: Path | None = None) -> Sequenc
     for name in (TEST_IMAGES, TEST_LABELS):
         # A damaged test file is told now, not at the end of a sweep. Its content is not kept.
         read_content(paths[name], SHA256[name])
-    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
+    train, validation = held_out_by(data, targets_N)
     return SequenceTask(
         description=describe(data),
         train=_split(values_NT[train], targets_N[train], order_T),

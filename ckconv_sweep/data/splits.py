@@ -12,7 +12,40 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ckconv_sweep.config.data import HeldOut
 from ckconv_sweep.errors import ConfigError
+
+
+def held_out_by(
+    data: HeldOut, targets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What stays and what is held out for validation, by the settings of a dataset: `hold_out`, or
+    one of its folds.
+
+    Raises:
+        ConfigError: as `hold_out`, or there are fewer sequences than folds.
+    """
+    if data.folds is None:
+        return hold_out(targets, data.validation_fraction, data.split_seed)
+    if len(targets) < data.folds:
+        raise ConfigError(
+            f"{len(targets)} sequences cannot be dealt into {data.folds} folds", where="data.folds"
+        )
+    of_N = folds(targets, data.folds, data.split_seed)
+    return np.flatnonzero(of_N != data.fold), np.flatnonzero(of_N == data.fold)
+
+
+def folds(targets: NDArray[np.int64], number: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each sequence, `(N,)`, from 0: all folds have the same number of sequences, also
+    of every class, but for one."""
+    random_state = _random_state(seed)
+    by_class = [
+        random_state.permutation(np.flatnonzero(targets == label)) for label in np.unique(targets)
+    ]
+    of_N = np.empty(len(targets), dtype=np.int64)
+    # Dealt like cards, on from class to class.
+    of_N[np.concatenate(by_class)] = np.arange(len(targets)) % number
+    return of_N
 
 
 def hold_out(
@@ -41,8 +74,7 @@ def hold_out(
             where="data.validation_fraction",
             hint="training needs two sequences of at least one class, in the training file",
         )
-    # A generator of our own, as scikit-learn takes no number above 2**32 - 1 and a seed may be one.
-    random_state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+    random_state = _random_state(seed)
     held_out_count = math.ceil(fraction * len(targets))
     sides = None
     if counts.min() > 1 and len(classes) <= held_out_count <= len(targets) - len(classes):
@@ -51,6 +83,11 @@ def hold_out(
         sides = _class_by_class(targets, fraction, random_state)
     kept, held_out = sides
     return np.sort(kept), np.sort(held_out)
+
+
+def _random_state(seed: int) -> np.random.RandomState:
+    """Of our own, as scikit-learn takes no number above 2**32 - 1 and a seed may be one."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 
 def stratified(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.data import Description, UeaData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
 from ckconv_sweep.data.sequences import Normalizer
-from ckconv_sweep.data.splits import hold_out
+from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.data.ts_format import TsFile, measure_ts, padded, read_ts
 from ckconv_sweep.errors import ConfigError, DamagedData
@@ -68,7 +68,7 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
     classes = content.classes
     inputs_NCT, targets_N = _arrays(content, classes, description.length)
     read_ts(test_path)  # damage is told now, not at the end of a sweep; nothing is kept
-    train, validation = hold_out(targets_N, data.validation_fraction, data.split_seed)
+    train, validation = held_out_by(data, targets_N)
     normalizer = Normalizer.of(inputs_NCT[train], data.normalization)
     return SequenceTask(
         description=description,

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from ckconv_sweep.data.splits import hold_out, stratified
+from ckconv_sweep.config.data import DigitsData
+from ckconv_sweep.data.splits import folds, held_out_by, hold_out, stratified
 from ckconv_sweep.errors import ConfigError
 
 TARGETS = np.repeat(np.arange(10), 30)
@@ -113,3 +114,37 @@ def test_where_each_class_has_one_sequence_the_message_says_what_is_needed():
     with pytest.raises(ConfigError, match="each of the 18 classes has one") as error:
         hold_out(np.arange(18), 0.2, 0)
     assert "two sequences of at least one class" in error.value.hint
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    targets=st.lists(st.integers(0, 4), min_size=2, max_size=60),
+    number=st.integers(2, 7),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_folds_are_equal_and_hold_the_same_of_every_class_but_for_one(targets, number, seed):
+    of = folds(np.array(targets), number, seed)
+    sizes = np.bincount(of, minlength=number)
+    assert sizes.max() - sizes.min() <= 1
+    for label in set(targets):
+        counts = np.bincount(of[np.array(targets) == label], minlength=number)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_each_sequence_is_held_out_by_one_fold_and_another_seed_deals_them_anew():
+    held_out = []
+    for fold in range(5):
+        kept, held = held_out_by(DigitsData(folds=5, fold=fold, split_seed=7), TARGETS)
+        assert sorted([*kept, *held]) == list(range(len(TARGETS)))
+        assert list(np.bincount(TARGETS[held])) == [6] * 10
+        held_out += [*held]
+    assert sorted(held_out) == list(range(len(TARGETS)))
+    _, other = held_out_by(DigitsData(folds=5, fold=0, split_seed=8), TARGETS)
+    assert set(other) != set(held_out[:60])
+
+
+def test_more_folds_than_sequences_are_refused():
+    with pytest.raises(ConfigError, match="3 sequences cannot be dealt into 5 folds"):
+        held_out_by(DigitsData(folds=5), np.array([0, 1, 1]))
+    with pytest.raises(ValueError, match="fold must be < folds, got 5 and 5"):
+        DigitsData(folds=5, fold=5)
