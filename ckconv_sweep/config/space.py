@@ -29,10 +29,10 @@ from ckconv_sweep.config.domains import (
     count,
     extremes,
     put,
-    read_domain,
 )
 from ckconv_sweep.config.first import settings_of
 from ckconv_sweep.config.grid import grid_size
+from ckconv_sweep.config.ranges import read_domain
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule

@@ -112,7 +112,7 @@ def _columns(space: Space) -> list[_Column]:
     out: dict[str, _Column] = {}
 
     def add(param: str, name: str, domain: Any, *, always: bool) -> None:
-        log = isinstance(domain, Interval) and domain.log
+        log = isinstance(domain, Interval) and domain.has_logarithms
         numeric = isinstance(domain, Interval) or all(
             isinstance(option, int | float) and not isinstance(option, bool)
             for option in domain.options

@@ -335,7 +335,7 @@ class Runs:
         short = short_names(domains)
         for path, value in event.params.items():
             domain = domains.get(path)
-            if isinstance(domain, Interval) and domain.log:
+            if isinstance(domain, Interval) and domain.has_logarithms:
                 known[keys.log10_of(short[path])] = math.log10(value)
         for key, value in known.items():
             yield Metric(key, value, event.started_ms, 0)
