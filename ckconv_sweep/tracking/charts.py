@@ -130,6 +130,8 @@ def _columns(space: Space) -> list[_Column]:
             for key, inner in block.search.items():
                 everywhere = all(key in other.search or key in other.fixed for other in blocks)
                 add(f"{path}.{key}", f"{path}.{label}.{key}", inner, always=everywhere)
+    for name, variable in space.variables.items():
+        add(name, name, variable, always=True)
     return list(out.values())
 
 

@@ -313,6 +313,8 @@ class Runs:
         if new:
             self._name_dataset(run_id, event)
             # The last: who finds them finds all before.
+            if self._sweep.space is not None:
+                settings |= {name: event.params[name] for name in self._sweep.space.variables}
             self._log(run_id, keys.trial_name(event.number), _params(settings))
             # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
             self._marks[event.number] = Mark()
