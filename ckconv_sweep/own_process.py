@@ -71,7 +71,7 @@ class OwnProcess:
                     "-P",
                     "-c",
                     _PROGRAM,
-                    _root(),
+                    package_root(),
                     f"{descriptor}",
                     f"{us}",
                     *arguments,
@@ -167,7 +167,7 @@ class OwnProcess:
                 self.stop()
 
 
-def _root() -> str:
+def package_root() -> str:
     """Where this package lies: the process must run this one, not another that is installed."""
     return str(Path(__file__).resolve().parents[1])
 

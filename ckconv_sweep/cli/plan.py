@@ -1,9 +1,10 @@
-"""`launch --dry-run`: what would run."""
+"""`launch --dry-run`: what would run, and what it needs."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from ckconv_sweep.cli import words
 from ckconv_sweep.cli.feasible import rejected_share
+from ckconv_sweep.cli.tryout import try_space
 from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.domains import count, in_words
 from ckconv_sweep.config.grid import grid_size, most_trials
@@ -23,14 +25,21 @@ from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.driver import starts_over
 
+if TYPE_CHECKING:
+    from ckconv_sweep.execution.cluster import Placement
+
 _FIRST = 5
 
 
-def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
-    """Print the space as understood and the first trials that it draws; write nothing.
+def show_plan(
+    space: Space, folder: SweepFolder, data_dir: Path | None, placement: Placement
+) -> None:
+    """Print the space as understood and the first trials that it draws, and what its ends need,
+    which are tried; write nothing.
 
     Raises:
         SpaceChanged: a sweep of this name was started with another space.
+        ConfigError: one of the ends cannot be trained.
     """
     console = words.console()
     limits = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
@@ -57,6 +66,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         table.add_row(Text(name), Text(in_words(domain)), "" if points is None else str(points))
     console.print(table)
     _show_first_trials(space, console, data_dir)
+    try_space(space, folder.name, data_dir, placement)
     if folder.records.exists():
         with folder.records.open() as study:
             anew = starts_over(study, space)

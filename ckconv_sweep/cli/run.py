@@ -39,7 +39,12 @@ def launch(
     ] = None,
     set_: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run; start and write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show what would run, and train the smallest and the largest trial for a few "
+            "steps; start no sweep and write nothing.",
+        ),
     ] = False,
 ) -> None:
     """Start a sweep, or resume an interrupted one.
@@ -59,7 +64,7 @@ def launch(
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
-        show_plan(asked, folder, absolute(options.data_dir))
+        show_plan(asked, folder, absolute(options.data_dir), options.placement(asked))
         return
     with _lock_of(folder) as lock:
         before = None

@@ -245,8 +245,22 @@ def validate(
         ),
     ],
     set_: Changes = None,
+    run: Annotated[
+        bool,
+        typer.Option(
+            "--run",
+            help="Train the trial, or the smallest and the largest of the space, for a few steps.",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Check a space or trial file without running anything."""
+    """Check a space or trial file.
+
+    With --run it also tells what memory and time are needed. Nothing is written, and no data are
+    downloaded.
+
+    Example: ckconv-sweep validate quickstart --run
+    """
     from ckconv_sweep.cli.feasible import rejected_share
     from ckconv_sweep.cli.words import count
     from ckconv_sweep.config.bundled import shown
@@ -260,14 +274,23 @@ def validate(
     if isinstance(read, Trial):
         epochs = count(read.training.epochs, "epoch")
         typer.echo(f"{name}: a trial on {read.data.name}, {epochs}: valid")
+        if run:
+            from ckconv_sweep.cli.tryout import try_trial
+
+            try_trial(read, name, absolute(data_dir))
         return
-    share = rejected_share(read, None, name)
+    share = rejected_share(read, absolute(data_dir), name)
     typer.echo(
         f"{name}: a space of {count(len(read.parameters()), 'searched setting')}, "
         f"{count(most_trials(read), 'trial')}, sampler {read.sampler.name}, "
         f"scheduler {read.scheduler.name}: valid"
         + "".join(f"\n  {note}" for note in (*notes(read), share) if note)
     )
+    if run:
+        from ckconv_sweep.cli.run_options import RunOptions
+        from ckconv_sweep.cli.tryout import try_space
+
+        try_space(read, name, absolute(data_dir), RunOptions().placement(read))
 
 
 def _device(asked: str) -> str:

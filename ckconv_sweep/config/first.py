@@ -3,11 +3,24 @@ that a person has in mind. Each must be a point of the space."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.domains import Block, Blocks, Scalar, in_words, is_value
+from ckconv_sweep.config.arithmetic import Expression
+from ckconv_sweep.config.domains import (
+    Block,
+    Blocks,
+    Choices,
+    Interval,
+    Scalar,
+    count,
+    in_words,
+    is_value,
+    points,
+)
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -32,8 +45,17 @@ def with_base(space: Space) -> Space:
         return replace(space, why_not_base=error.message)
 
 
-def with_first(space: Space, trials: Iterable[Trial], where: Callable[[int], str]) -> Space:
-    """The space that tries these trials first. `where` each of them stands.
+def with_first(
+    space: Space,
+    trials: Iterable[Trial],
+    where: Callable[[int], str],
+    variables: Sequence[Mapping[str, Scalar] | None] = (),
+) -> Space:
+    """The space that tries these trials first.
+
+    Args:
+        where: each of them stands.
+        variables: of each of them what `params_of` takes; as if all None where it is empty.
 
     Raises:
         ConfigError: one is no point of the space, violates a constraint, or is there twice.
@@ -41,7 +63,7 @@ def with_first(space: Space, trials: Iterable[Trial], where: Callable[[int], str
     first: list[Mapping[str, Scalar]] = []
     for i, trial in enumerate(trials):
         try:
-            params = _checked(space, trial)
+            params = _checked(space, trial, variables[i] if variables else None)
         except ConfigError as error:
             raise ConfigError(
                 f"first: {error.message}",
@@ -54,18 +76,49 @@ def with_first(space: Space, trials: Iterable[Trial], where: Callable[[int], str
     return replace(space, first=tuple(first), asks_for_first=True)
 
 
-def _checked(space: Space, trial: Trial) -> dict[str, Scalar]:
+def given_variables(
+    space: Space, entry: str | Mapping[str, Any], where: str
+) -> dict[str, Scalar] | None:
+    """What changes of the base trial say of the variables, `where` they stand; None where they give
+    a derived setting itself, as a whole trial does.
+
+    Raises:
+        ConfigError: they give both.
+    """
+    if isinstance(entry, str):
+        return None
+    given = {name: entry[name] for name in space.variables if name in entry}
+    for path in space.derived.keys() & entry.keys():
+        if given:
+            raise ConfigError(
+                f"first: {path} is computed from {', '.join(given)}",
+                where=where,
+                hint="give one or the other",
+            )
+        return None
+    return given
+
+
+def _checked(
+    space: Space, trial: Trial, variables: Mapping[str, Scalar] | None = None
+) -> dict[str, Scalar]:
     """`params_of` a trial that violates no constraint on a setting."""
-    params, values = params_of(space, trial), flat(trial.model_dump())
+    params = params_of(space, trial, variables)
+    values = space.values_of(space.resolve(params), params)
     for constraint in space.constraints:
-        quantity = constraint.quantity
-        if quantity in values and not constraint.holds(values[quantity]):
-            raise ConfigError(f"{quantity} is {values[quantity]!r}, and {constraint} must hold")
+        if constraint.names <= values.keys() and (broken := constraint.broken_by(values)):
+            raise ConfigError(broken)
     return params
 
 
-def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
+def params_of(
+    space: Space, trial: Trial, variables: Mapping[str, Scalar] | None = None
+) -> dict[str, Scalar]:
     """The parameters that stand for a trial.
+
+    Args:
+        variables: where they are given, the trial's derived settings follow from them; those that
+            are left out are as in the base trial. None: they follow from the derived settings.
 
     Raises:
         ConfigError: it is no point of the space.
@@ -81,24 +134,68 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
             continue
         if path not in tree:
             raise ConfigError(f"{path} is searched, and this trial has no such setting")
-        if not is_value(domain, tree[path]):
-            raise ConfigError(
-                f"{path} is {tree[path]!r}, and what is searched is {in_words(domain)}"
-            )
-        params[path] = tree[path]
+        params[path] = _in(domain, path, tree[path])
+    if variables is None:
+        params |= variables_of(space, tree)
+    elif missing := space.variables.keys() - variables.keys():
+        base = variables_of(space, flat(space.trial.model_dump()))
+        params |= {name: base[name] for name in missing}
+    for name, value in (variables or {}).items():
+        params[name] = _in(space.variables[name], name, value)
     there = flat(space.tree(params))
-    for path in sorted(tree.keys() | there.keys()):
-        here, base = tree.get(path), there.get(path)
-        if here != base and not path.startswith(_NOT_COMPARED):
+    computed = {} if variables is None else space.derived
+    for path in sorted((tree.keys() | there.keys()) - computed.keys()):
+        here, base_value = tree.get(path), there.get(path)
+        if here != base_value and not path.startswith(_NOT_COMPARED):
             raise ConfigError(
-                f"{path} is {here!r}, and the space, in which it is {base!r}, does not search it"
+                f"{path} is {here!r}, and the space, in which it is {base_value!r}, does not "
+                "search it"
             )
     return params
 
 
+def _in(domain: Interval | Choices, name: str, value: Any) -> Scalar:
+    """The value, if the domain has it."""
+    if not is_value(domain, value):
+        raise ConfigError(f"{name} is {value!r}, and what is searched is {in_words(domain)}")
+    is_real = isinstance(domain, Interval) and not domain.whole
+    return float(value) if is_real else value
+
+
+def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The first values of the variables of which a trial's derived settings follow.
+
+    Raises:
+        ConfigError: there are none, or more than can be tried.
+    """
+    names = ", ".join(space.variables)
+    if not names:
+        return {}
+    several = [points(domain) for domain in space.variables.values()]
+    if math.prod(count(domain) or math.inf for domain in space.variables.values()) > _MOST_TRIED:
+        raise ConfigError(f"of {names} this trial tells no value: give one")
+    for values in itertools.product(*(each or () for each in several)):
+        found = dict(zip(space.variables, values, strict=True))
+        if all(_is_computed(e, path, {**tree, **found}) for path, e in space.derived.items()):
+            return found
+    derived = ", ".join(f"{path} {tree.get(path)!r}" for path in space.derived)
+    raise ConfigError(f"no value of {names} makes {derived}")
+
+
+_MOST_TRIED = 10_000
+"""Combinations of the variables' values."""
+
+
+def _is_computed(expression: Expression, path: str, values: Mapping[str, Any]) -> bool:
+    try:
+        return expression.names <= values.keys() and expression.of(values) == values.get(path)
+    except ConfigError:
+        return False
+
+
 def settings_of(space: Space, params: Mapping[str, Scalar]) -> dict[str, Any]:
     """The changes of the base trial that parameters stand for, as a file has them."""
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {name: params[name] for name in space.variables}
     for path, domain in space.search.items():
         if not isinstance(domain, Blocks):
             out[path] = params[path]

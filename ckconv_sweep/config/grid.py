@@ -6,10 +6,15 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import Blocks, Choices, Interval, Scalar, count, points
+from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
+
+MAX_GRID = 1_000_000
+"""A grid of more points is refused: it is kept in memory, and would never be walked to its end."""
 
 
 def grid_size(space: Space) -> int | None:
@@ -21,12 +26,13 @@ def grid_size(space: Space) -> int | None:
     def product(domains: Iterable[Interval | Choices]) -> int:
         return math.prod(count(domain) or 1 for domain in domains)
 
-    return math.prod(
+    settings = math.prod(
         sum(product(block.search.values()) for block in domain.options.values())
         if isinstance(domain, Blocks)
         else product([domain])
         for domain in space.search.values()
     )
+    return settings * product(space.variables.values())
 
 
 def most_settings(space: Space, rejected: int = 0) -> int:
@@ -96,3 +102,37 @@ def exhausted(space: Space, number: int) -> bool:
     """Whether a grid has no point for a trial of this number. Other samplers have no end."""
     size = grid_size(space)
     return size is not None and number >= size
+
+
+def check_grid(space: Space, document: Document) -> None:
+    """Raises ConfigError where a grid has no end, or none that anybody sees."""
+    size = grid_size(space)
+    if size is None:
+        return
+    for path, domain in space.search.items():
+        place: Key = ("search", path)
+        if not isinstance(domain, Blocks):
+            _check_counted(path, domain, place, document)
+            continue
+        for label, block in domain.options.items():
+            for key, inner in block.search.items():
+                name = f"{path}.{label}.{key}"
+                _check_counted(name, inner, (*place, "choices", label, key), document)
+    for name, variable in space.variables.items():
+        _check_counted(name, variable, ("variables", name), document)
+    if size > MAX_GRID:
+        raise ConfigError(
+            f"search: a grid of more than {MAX_GRID:,} points is refused",
+            where=document.where(("search",)),
+            hint="take larger steps or fewer choices, or another sampler",
+        )
+
+
+def _check_counted(name: str, domain: Interval | Choices, place: Key, document: Document) -> None:
+    if count(domain) is None:
+        raise ConfigError(
+            f"search: {name}: a grid needs steps here",
+            where=document.where(place),
+            hint="write {low: 0, high: 1, step: 0.1} or {choices: [0.1, 1.0]}, or take another "
+            "sampler",
+        )

@@ -33,7 +33,8 @@ def _repeats_note(space: Space) -> str:
 
 def _rule_note(space: Space) -> str:
     rule, epochs = space.scheduler, space.most_epochs()
-    if rule.grace_setting is None or rule.first_epoch < epochs:
+    computed = "training.epochs" in space.derived
+    if rule.grace_setting is None or rule.first_epoch < epochs or computed:
         return ""
     return (
         f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "

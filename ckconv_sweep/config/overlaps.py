@@ -26,14 +26,14 @@ class _Place:
     """A place of a space's file that sets something."""
 
     at: Key
-    """`("search", path)` or `("search", path, "choices", label, key)`."""
+    """`("search", path)`, `("search", path, "choices", label, key)` or `("derived", path)`."""
     setting: Key
     """What it sets. A choice among blocks sets the whole block."""
     is_choice: bool = False
 
     @property
     def path(self) -> str:
-        """What is searched, as the file names it."""
+        """What is searched or computed, as the file names it."""
         return str(self.at[1])
 
 
@@ -41,7 +41,7 @@ def check_set_once(space: Space, document: Document) -> None:
     """Raises ConfigError, naming both lines, where two places of a space set one setting."""
     for one, other in _overlaps(space):
         raise ConfigError(
-            f"search: {_dotted(other.setting)} is set in two places, here and at "
+            f"{other.at[0]}: {_dotted(other.setting)} is set in two places, here and at "
             f"{document.where(one.at)}",
             where=document.where(other.at),
             hint="remove one of the two",
@@ -93,21 +93,24 @@ def _places(space: Space) -> Iterator[_Place]:
                 for key in (*block.fixed, *block.search):
                     setting = _key(f"{path}.{key}")
                     yield _Place(at=(*at, "choices", label, key), setting=setting)
+    for path in space.derived:
+        yield _Place(at=("derived", path), setting=_key(path))
 
 
 def _overlaps(space: Space) -> Iterator[tuple[_Place, _Place]]:
     """Pairs of places that set one setting, or one the block in which the other sets something."""
-    of_setting: dict[Key, dict[str, _Place]] = {}  # one for each path: labels exclude each other
+    # One for each entry of the file: the labels of one exclude each other.
+    of_setting: dict[Key, dict[Key, _Place]] = {}
     for place in _places(space):
-        of_setting.setdefault(place.setting, {}).setdefault(place.path, place)
-    seen: set[tuple[Key, frozenset[str]]] = set()
+        of_setting.setdefault(place.setting, {}).setdefault(place.at[:2], place)
+    seen: set[tuple[Key, frozenset[Key]]] = set()
     for place in _places(space):
         for end in range(1, len(place.setting) + 1):
-            for path, outer in of_setting.get(place.setting[:end], {}).items():
+            for entry, outer in of_setting.get(place.setting[:end], {}).items():
                 # Around a setting that is searched outside, a choice of blocks sets only the rest.
                 around = outer.is_choice and _key(place.path)[:end] == outer.setting
-                pair = (place.setting, frozenset((path, place.path)))
-                if path != place.path and not around and pair not in seen:
+                pair = (place.setting, frozenset((entry, place.at[:2])))
+                if entry != place.at[:2] and not around and pair not in seen:
                     seen.add(pair)
                     yield outer, place
 

@@ -14,7 +14,7 @@ from typing import Any
 from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short, type_of
 from ckconv_sweep.config.documents import Document, Key
-from ckconv_sweep.config.first import BASE, with_base, with_first
+from ckconv_sweep.config.first import BASE, given_variables, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Metric, Trial
@@ -137,11 +137,21 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         check_change(space, key, value, f"--set {change}", document)
     if file.first is None:
         return with_base(space)
-    trials = [
-        _first_trial(entry, ("first", i), base, document, folder)
+    variables = [
+        given_variables(space, entry, document.where(("first", i)))
         for i, entry in enumerate(file.first)
     ]
-    return with_first(space, trials, lambda i: document.where(("first", i)))
+    trials = [
+        _first_trial(_without(entry, space.variables), ("first", i), base, document, folder)
+        for i, entry in enumerate(file.first)
+    ]
+    return with_first(space, trials, lambda i: document.where(("first", i)), variables)
+
+
+def _without(entry: str | dict[str, Any], names: Iterable[str]) -> str | dict[str, Any]:
+    if isinstance(entry, str):
+        return entry
+    return {path: value for path, value in entry.items() if path not in names}
 
 
 def _first_trial(

@@ -169,7 +169,7 @@ def changeable(file: str | None) -> dict[str, list[str]]:
     if isinstance(read, Trial):
         return _offered(Trial, read.model_dump(mode="json"))
     out = _offered(Trial, read.trial.model_dump(mode="json"))
-    for path in read.search:  # what is searched cannot be changed
+    for path in (*read.search, *read.derived):  # what is searched cannot be changed
         out.pop(path, None)
         out.pop(f"{path}.name", None)
     of_space = {name: read.written()[name] for name in ("sampler", "scheduler", "budget")}

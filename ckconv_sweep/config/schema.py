@@ -8,6 +8,7 @@ from typing import Any, get_origin
 
 from pydantic import TypeAdapter
 
+from ckconv_sweep.config.build import NUMBERS
 from ckconv_sweep.config.reference import Setting, all_settings, walk
 from ckconv_sweep.config.space import SpaceFile
 from ckconv_sweep.config.table import Row, Table
@@ -25,6 +26,15 @@ def json_schema() -> Schema:
     of_space = space["properties"]
     of_space["trial"] |= {"anyOf": [{"type": "string"}, _ref("Trial")]}
     of_space["search"] |= {"properties": _searches(defs), "additionalProperties": False}
+    of_space["variables"] |= {"additionalProperties": _numbers(defs, {"type": "number"}, "number")}
+    of_space["derived"] |= {
+        "properties": {
+            setting.path: {"type": "string", "description": setting.meaning}
+            for setting in all_settings()
+            if setting.type in NUMBERS and setting.path.split(".")[0] in Trial.model_fields
+        },
+        "additionalProperties": False,
+    }
     for kind in (trial, space):
         kind["properties"] = {
             "$schema": {"type": "string", "description": "Where this schema is."},
@@ -81,14 +91,33 @@ def _value(defs: Schema, setting: Setting) -> Schema:
 def _ranges(defs: Schema, setting: Setting) -> Schema:
     """`{low: 1, high: 9, log: true}`, `{low: 0, high: 1, step: 0.1}`, `{choices: [1, 2]}`."""
     value = _value(defs, setting)
-    choices = _block({"choices": {"type": "array", "items": value, "minItems": 1}}, "choices")
     if (number := TypeAdapter(setting.annotation).json_schema().get("type")) not in _NUMBERS:
-        return _shared(defs, choices)
+        return _shared(defs, _choices(value))
+    return _numbers(defs, value, number)
+
+
+def _choices(value: Schema) -> Schema:
+    ordered = {"type": "boolean", "description": "Whether neighbours are more alike than others."}
+    items = {"type": "array", "items": value, "minItems": 1}
+    return _block({"choices": items, "ordered": ordered}, "choices")
+
+
+def _numbers(defs: Schema, value: Schema, number: str) -> Schema:
     ends = {"low": value, "high": value}
     log = {"type": "boolean", "description": "Draw the logarithm."}
+    zero = {"type": "boolean", "description": "Draw 0 too, in a fifth of the random draws."}
     step = {"type": number, "exclusiveMinimum": 0}
-    interval = _block(ends | {"log": log, "step": step}, *ends)
-    return _shared(defs, {"anyOf": [interval, choices]})
+    interval = _block(ends | {"log": log, "or_zero": zero, "step": step}, *ends)
+    bell = {
+        "mean": {"type": "number", "description": "Where most draws lie."},
+        "std": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "Of the normal distribution; with log of the natural logarithm.",
+        },
+    }
+    normal = _block(ends | bell | {"log": log}, *ends, *bell)
+    return _shared(defs, {"anyOf": [interval, normal, _choices(value)]})
 
 
 def _whole_blocks(defs: Schema, table: Table[Any]) -> Schema:

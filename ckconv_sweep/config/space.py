@@ -16,8 +16,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ckconv_sweep.config import documents
+from ckconv_sweep.config.arithmetic import Expression
 from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
-from ckconv_sweep.config.constraints import PARAMETERS, Constraint, goal_of, read_constraint
+from ckconv_sweep.config.constraints import PARAMETERS, Bound, Constraint, goal_of, read_constraint
+from ckconv_sweep.config.derived import check_used, put_derived, read_derived, read_variables
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
     Blocks,
@@ -26,21 +28,17 @@ from ckconv_sweep.config.domains import (
     Interval,
     Scalar,
     corners,
-    count,
     extremes,
     put,
-    read_domain,
 )
 from ckconv_sweep.config.first import settings_of
-from ckconv_sweep.config.grid import grid_size
+from ckconv_sweep.config.grid import check_grid
+from ckconv_sweep.config.ranges import read_domain
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
-from ckconv_sweep.config.settings import Positive, Settings
+from ckconv_sweep.config.settings import Positive, Settings, flat
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
-
-MAX_GRID = 1_000_000
-"""A grid of more points is refused: it is kept in memory, and would never be walked to its end."""
 
 
 class Budget(Settings):
@@ -85,8 +83,15 @@ class SpaceFile(Settings):
     if the space has them, but for a grid."""
     repeats: Repeats | None = None
     """How often a setting is trained. null: once."""
+    variables: dict[str, Any] = Field(default_factory=dict)
+    """Numbers that are searched too, under names that are no settings: `derived` is made of
+    them."""
+    derived: dict[str, Any] = Field(default_factory=dict)
+    """Settings that are computed from searched ones, from variables and from the base trial's, as
+    in {training.batch_size: 2 ** log_batch}."""
     constraints: list[str] = Field(default_factory=list)
-    """Bounds such as `model.parameters <= 100_000`; draws that violate one are drawn anew."""
+    """Bounds such as `model.parameters <= 100_000` or `model.hidden_channels * model.blocks <=
+    200`; draws that violate one are drawn anew."""
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
     """How the settings of the next trial are drawn."""
     scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
@@ -106,6 +111,10 @@ class Space:
     repeats: Repeats | None = None
     further: tuple[Metric, ...] = ()
     """Metrics that count beside the base trial's. They choose no epoch."""
+    variables: Mapping[str, Interval | Choices] = field(default_factory=dict)
+    """What is searched beside settings."""
+    derived: Mapping[str, Expression] = field(default_factory=dict)
+    """The settings that are computed."""
     first: tuple[Mapping[str, Scalar], ...] = ()
     """The parameters of trials that are tried before the sampler draws."""
     asks_for_first: bool = field(default=False, compare=False)
@@ -124,7 +133,7 @@ class Space:
         return (self.metric, *self.further)
 
     @functools.cached_property
-    def goal(self) -> Constraint | None:
+    def goal(self) -> Bound | None:
         """The bound on a metric that ends the sweep once a completed trial keeps it."""
         return None if self.budget.goal is None else goal_of(self, "budget.goal")
 
@@ -142,14 +151,20 @@ class Space:
     def written(self) -> dict[str, Any]:
         """As plain values, the base trial in full; `space_from` reads it back equal."""
         trial = self.trial.model_dump(mode="json")
-        metrics = {}
+        metrics, derived = {}, {}
         if self.further:
             others = [m.model_dump(mode="json", exclude={"at"}) for m in self.further]
             metrics = {"metrics": [trial.pop("metric"), *others]}
+        if self.derived:
+            derived = {
+                "variables": {name: domain.written() for name, domain in self.variables.items()},
+                "derived": {path: str(expression) for path, expression in self.derived.items()},
+            }
         return {
             "trial": trial,
             **metrics,
             "search": {path: domain.written() for path, domain in self.search.items()},
+            **derived,
             "first": [settings_of(self, params) for params in self.first],
             **({} if self.repeats is None else {"repeats": self.repeats.model_dump(mode="json")}),
             "constraints": [str(constraint) for constraint in self.constraints],
@@ -171,7 +186,7 @@ class Space:
                     out |= {f"{path}.{label}.{key}": inner for key, inner in block.search.items()}
             else:
                 out[path] = domain
-        return out
+        return out | dict(self.variables)
 
     def most_epochs(self) -> int:
         """How long a trial can be."""
@@ -189,6 +204,8 @@ class Space:
                     params[f"{path}.{label}.{key}"] = suggest(f"{path}.{label}.{key}", inner)
             else:
                 params[path] = suggest(path, domain)
+        for name, variable in self.variables.items():
+            params[name] = suggest(name, variable)
         return params
 
     def resolve(self, params: Mapping[str, Any], number: int = 0) -> Trial:
@@ -231,7 +248,13 @@ class Space:
                     _put_block(tree, place[:-1], value)
                 else:
                     put(tree, place, value)
+        if self.derived:
+            put_derived(tree, self.derived, {name: params[name] for name in self.variables})
         return tree
+
+    def values_of(self, trial: Trial, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a constraint may name of a trial that parameters stand for, but for its size."""
+        return flat(trial.model_dump()) | {name: params[name] for name in self.variables}
 
 
 def space_from(
@@ -250,7 +273,12 @@ def space_from(
     search: dict[str, Domain] = {
         path: read_domain(path, written, trial, document) for path, written in file.search.items()
     }
-    known = [*_numbers(trial, search), PARAMETERS] if file.constraints else []
+    asked = file.constraints or file.variables or file.derived
+    numbers = _numbers(trial, search) if asked else []
+    variables = read_variables(file.variables, numbers, document)
+    derived = read_derived(file.derived, numbers, list(variables), document)
+    check_used(variables, derived, document)
+    known = [*numbers, *variables, PARAMETERS]
     space = Space(
         trial=trial,
         # Whole blocks first: what is searched inside one is put into the block that was chosen.
@@ -264,6 +292,8 @@ def space_from(
         scheduler=file.scheduler,
         repeats=file.repeats,
         further=further,
+        variables=variables,
+        derived=derived,
     )
     if file.repeats is not None and "training.seed" in search:
         raise ConfigError(
@@ -272,7 +302,7 @@ def space_from(
             hint="remove one of the two",
         )
     _check_every_end(space, document)
-    _check_grid(space, document)
+    check_grid(space, document)
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space
@@ -323,7 +353,9 @@ def _check_every_end(space: Space, document: Document) -> None:
         try:
             trial = build(Trial, Document("", space.tree(params), _places(space, params, document)))
         except ConfigError as error:
-            where = error.where or document.where(place)
+            derived = ("derived", error.message.partition(":")[0])
+            at = derived if derived[1] in space.derived else place
+            where = error.where or document.where(at)
             raise ConfigError(f"search: {error.message}", where=where, hint=error.hint) from None
         for i, metric in enumerate(space.further, start=1):
             if why := trial.unscored(metric):
@@ -341,7 +373,7 @@ def _places(space: Space, params: Mapping[str, Scalar], document: Document) -> d
         label = str(params[path])
         for name in [*domain.options[label].fixed, *domain.options[label].search]:
             out[(*key, *name.split("."))] = document.where((*place, "choices", label, name))
-    return out
+    return out | {tuple(p.split(".")): document.where(("derived", p)) for p in space.derived}
 
 
 def _moves(
@@ -360,34 +392,6 @@ def _moves(
             for key, inner in block.search.items():
                 for value in values(inner):
                     yield (*place, key), {path: label, f"{path}.{label}.{key}": value}
-
-
-def _check_grid(space: Space, document: Document) -> None:
-    size = grid_size(space)
-    if size is None:
-        return
-    for path, domain in space.search.items():
-        place: Key = ("search", path)
-        if not isinstance(domain, Blocks):
-            _check_counted(path, domain, place, document)
-            continue
-        for label, block in domain.options.items():
-            for key, inner in block.search.items():
-                name = f"{path}.{label}.{key}"
-                _check_counted(name, inner, (*place, "choices", label, key), document)
-    if size > MAX_GRID:
-        raise ConfigError(
-            f"search: a grid of more than {MAX_GRID:,} points is refused",
-            where=document.where(("search",)),
-            hint="take larger steps or fewer choices, or another sampler",
-        )
-
-
-def _check_counted(name: str, domain: Interval | Choices, place: Key, document: Document) -> None:
-    if count(domain) is None:
-        raise ConfigError(
-            f"search: {name}: a grid needs steps here",
-            where=document.where(place),
-            hint="write {low: 0, high: 1, step: 0.1} or {choices: [0.1, 1.0]}, or take another "
-            "sampler",
-        )
+    for name, variable in space.variables.items():
+        for value in values(variable):
+            yield ("variables", name), {name: value}

@@ -43,6 +43,11 @@ class Split:
         times = None if self.times is None else self.times.to(device)
         return Split(self.inputs.to(device), self.targets.to(device), times, self.rate)
 
+    def first(self, number: int) -> Split:
+        """The first sequences; no copy is made."""
+        times = None if self.times is None else self.times[:number]
+        return Split(self.inputs[:number], self.targets[:number], times, self.rate)
+
     def every_nth(self, n: int) -> Split:
         """Sequences that are continuous, sampled more coarsely: every n-th step, the first one
         included."""

@@ -75,7 +75,7 @@ def _ends(
         ("low", domain.low, [place <= NEAR for place in places]),
         ("high", domain.high, [place >= 1 - NEAR for place in places]),
     )
-    for end, value, near in ends:
+    for end, value, near in ends[domain.or_zero :]:  # nothing is below 0 there
         # Of equal trials those near the end are taken for the worse: a metric that is the same for
         # all trials tells nothing, whatever their order.
         marks = sorted(zip((standing(r, metric) for r in trials), near, strict=True))

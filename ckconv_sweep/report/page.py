@@ -21,13 +21,14 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.domains import Choices, Interval
+from ckconv_sweep.config.domains import in_words
 from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord, rejected
+from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
 from ckconv_sweep.report.importance import Importances, importances
@@ -38,7 +39,6 @@ from ckconv_sweep.report.plots.importance import picture as importance_picture
 from ckconv_sweep.report.plots.style import for_a_phone, rendered
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sample import ENOUGH, comparable
-from ckconv_sweep.report.sampling_error import in_words
 from ckconv_sweep.report.spent import Spent, spent
 from ckconv_sweep.report.summary import SAID, winner
 
@@ -102,7 +102,7 @@ def page(
         again=again,
         metric=space.metric,
         space=space,
-        searched=[(name, _range(domain)) for name, domain in space.parameters().items()],
+        searched=[(name, in_words(domain, number)) for name, domain in space.parameters().items()],
         space_yaml=space.to_yaml(),
         versions=_columns(results.versions),
         best=_best(records, space),
@@ -123,7 +123,7 @@ def page(
         table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
         captions=[
             *captions(space),
-            *in_words(records, space, results.sequences),
+            *sampling_error.in_words(records, space, results.sequences),
             *(line for of in SAID for line in of(records, space)),
         ],
         more=max(0, len(records) - ROWS),
@@ -282,15 +282,6 @@ def _columns(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]
     """Of each package its version in each session that changed some."""
     names = dict.fromkeys(name for entry in versions for name in entry)
     return [(name, [str(entry.get(name, "")) for entry in versions]) for name in names]
-
-
-def _range(domain: Interval | Choices) -> str:
-    if isinstance(domain, Choices):
-        return " | ".join(map(str, domain.options))
-    written = domain.written()
-    step = f", steps of {number(written['step'])}" if "step" in written else ""
-    log = ", log" if written.get("log") else ""
-    return f"{number(written['low'])} to {number(written['high'])}{log}{step}"
 
 
 def breakable(text: str) -> Markup:

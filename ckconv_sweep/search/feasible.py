@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Scalar, from_unit
-from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -45,16 +44,12 @@ def resolved(
         return Infeasible(
             error.message.partition(", got ")[0], f"these settings make no trial: {error.message}"
         )
-    values = flat(trial.model_dump())
+    values = space.values_of(trial, params)
     for constraint in space.constraints:
-        if constraint.quantity == PARAMETERS:
-            value = count_parameters(trial)
-        elif constraint.quantity in values:
-            value = values[constraint.quantity]
-        else:
-            continue
-        if not constraint.holds(value):
-            return Infeasible(str(constraint), f"{constraint} does not hold: {value:_}")
+        if PARAMETERS in constraint.names and PARAMETERS not in values:
+            values[PARAMETERS] = count_parameters(trial)
+        if constraint.names <= values.keys() and (broken := constraint.broken_by(values)):
+            return Infeasible(str(constraint), broken)
     return trial
 
 

@@ -30,20 +30,29 @@ from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.sampling import SAMPLERS
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.search.seen import as_seen, seen
 
 
 def distribution(domain: Interval | Choices) -> BaseDistribution:
-    """A domain in Optuna's words."""
+    """A domain in Optuna's words, which have none for a single value beside a range and for a
+    normal distribution: then all numbers between the ends."""
     if isinstance(domain, Choices):
         return CategoricalDistribution(domain.options)
+    if domain.or_zero:
+        domain = Interval(low=0, high=domain.high, whole=domain.whole)
     if domain.whole:
         step = int(domain.step or 1)
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
+def seen_parameters(space: Space) -> dict[str, Interval | Choices]:
+    """The domains in which a sampler searches a space."""
+    return {name: seen(domain) for name, domain in space.parameters().items()}
+
+
 class PlannedSampler(BaseSampler):
-    """Draws each parameter of a trial as a function of its name."""
+    """Draws each parameter of a trial as a function of its name, in the domain that it sees."""
 
     def __init__(self, plan: Callable[[str], Any]) -> None:
         self.plan = plan
@@ -70,7 +79,7 @@ class PlannedSampler(BaseSampler):
 
 def uniform(space: Space, position: int) -> BaseSampler:
     """Each setting by itself, at random."""
-    domains = space.parameters()
+    domains = seen_parameters(space)
 
     def plan(name: str) -> Any:
         seed = [space.sampler.seed, position, zlib.crc32(name.encode())]
@@ -81,7 +90,7 @@ def uniform(space: Space, position: int) -> BaseSampler:
 
 def sobol(space: Space, position: int) -> BaseSampler:
     """A scrambled Sobol sequence."""
-    domains = space.parameters()
+    domains = seen_parameters(space)
     axes = {name: axis for axis, name in enumerate(domains)}
     from scipy.stats import qmc  # half a second, which the other samplers need not spend
 
@@ -92,8 +101,8 @@ def sobol(space: Space, position: int) -> BaseSampler:
 
 def points_in_order(space: Space, position: int) -> BaseSampler:
     """The points of a grid, one after the other."""
-    point = _points(space.to_yaml())[position]
-    return PlannedSampler(lambda name: point[name])
+    point, domains = _points(space.to_yaml())[position], space.parameters()
+    return PlannedSampler(lambda name: as_seen(domains[name], point[name]))
 
 
 def tpe(space: Space, position: int) -> BaseSampler:

@@ -24,7 +24,8 @@ from optuna.trial import TrialState
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.search.samplers import distribution, sampler_for
+from ckconv_sweep.search.samplers import distribution, sampler_for, seen_parameters
+from ckconv_sweep.search.seen import as_seen, seen, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class View:
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
         self._domains = {name: distribution(d) for name, d in space.parameters().items()}
+        self._parameters = space.parameters()
+        self._seen = {name: distribution(d) for name, d in seen_parameters(space).items()}
         self._running: dict[int, Mapping[str, Any]] = {}
         """The parameters of the trials that have not finished, by number."""
         self._finished: dict[int, TrialRecord] = {}
@@ -113,13 +116,18 @@ class View:
     def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
         if number in self._ids:
             return
-        params = {name: value for name, value in drawn.items() if name in self._domains}
+        params = self._as_seen(drawn)
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=params,
-            distributions=self.distributions(params),
+            distributions={name: self._seen[name] for name in params},
         )
         self._ids[number] = self._study._storage.create_new_trial(self._study._study_id, trial)
+
+    def _as_seen(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's parameters as samplers see them."""
+        domains = self._parameters
+        return {n: as_seen(domains[n], value) for n, value in drawn.items() if n in domains}
 
     def _fail(self, number: int) -> None:
         if number in self._ids:
@@ -156,16 +164,23 @@ class View:
         study.sampler = sampler_for(self._space, position)
         trial = study.ask()
         params = self._space.draw(lambda name, domain: _suggest(trial, name, domain))
-        drawn = study._storage.get_trial(trial._trial_id)
         if number is None:
             study.tell(trial, state=TrialState.FAIL)
         else:
+            # Of a value there may be several quantiles: it is seen as the record will show it.
+            drawn = study._storage.get_trial(trial._trial_id).params
+            for name, value in self._as_seen(params).items():
+                if value == drawn[name]:
+                    continue
+                internal = self._seen[name].to_internal_repr(value)
+                study._storage.set_trial_param(trial._trial_id, name, internal, self._seen[name])
             self._ids[number] = trial._trial_id
             self._running[number] = params
-        return Draw(params=params, distributions=drawn.distributions, position=position)
+        distributions = self.distributions(params)
+        return Draw(params=params, distributions=distributions, position=position)
 
     def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
-        """What parameters that no sampler drew are drawn from."""
+        """What a record says that parameters are drawn from."""
         return {name: self._domains[name] for name in params}
 
 
@@ -175,11 +190,13 @@ def _forgotten(finished: int) -> int:
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:
-    match distribution(domain):
+    match distribution(seen(domain)):
         case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(name, choices)
+            drawn: Any = trial.suggest_categorical(name, choices)
         case IntDistribution() as whole:
-            return trial.suggest_int(name, whole.low, whole.high, step=whole.step, log=whole.log)
+            drawn = trial.suggest_int(name, whole.low, whole.high, step=whole.step, log=whole.log)
         case FloatDistribution() as real:
-            return trial.suggest_float(name, real.low, real.high, step=real.step, log=real.log)
-    raise AssertionError("a domain has one of three distributions")
+            drawn = trial.suggest_float(name, real.low, real.high, step=real.step, log=real.log)
+        case _:
+            raise AssertionError("a domain has one of three distributions")
+    return value_of(domain, drawn)

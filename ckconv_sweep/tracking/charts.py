@@ -112,7 +112,7 @@ def _columns(space: Space) -> list[_Column]:
     out: dict[str, _Column] = {}
 
     def add(param: str, name: str, domain: Any, *, always: bool) -> None:
-        log = isinstance(domain, Interval) and domain.log
+        log = isinstance(domain, Interval) and domain.has_logarithms
         numeric = isinstance(domain, Interval) or all(
             isinstance(option, int | float) and not isinstance(option, bool)
             for option in domain.options
@@ -130,6 +130,8 @@ def _columns(space: Space) -> list[_Column]:
             for key, inner in block.search.items():
                 everywhere = all(key in other.search or key in other.fixed for other in blocks)
                 add(f"{path}.{key}", f"{path}.{label}.{key}", inner, always=everywhere)
+    for name, variable in space.variables.items():
+        add(name, name, variable, always=True)
     return list(out.values())
 
 

@@ -191,11 +191,13 @@ def _number(value: Any) -> str:
 
 def _values(domain: Interval | Choices) -> str:
     if isinstance(domain, Choices):
-        return ", ".join(map(_number, domain.options))
+        return ", ".join(map(_number, domain.options)) + (", in order" if domain.ordered else "")
     low, high = (int(end) if domain.whole else end for end in (domain.low, domain.high))
     how = ", on a logarithmic scale" if domain.log else ""
     how += f", in steps of {_number(domain.step)}" if domain.step is not None else ""
-    return f"{_number(low)} to {_number(high)}{how}"
+    if domain.mean is not None:
+        how += f", normal around {_number(domain.mean)} ± {_number(domain.std)}"
+    return f"{'0 or ' if domain.or_zero else ''}{_number(low)} to {_number(high)}{how}"
 
 
 def is_ours(text: str) -> bool:

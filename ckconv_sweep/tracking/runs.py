@@ -314,6 +314,8 @@ class Runs:
         if new:
             self._name_dataset(run_id, event)
             # The last: who finds them finds all before.
+            if self._sweep.space is not None:
+                settings |= {name: event.params[name] for name in self._sweep.space.variables}
             self._log(run_id, keys.trial_name(event.number), _params(settings))
             # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
             self._marks[event.number] = Mark()
@@ -336,7 +338,7 @@ class Runs:
         short = short_names(domains)
         for path, value in event.params.items():
             domain = domains.get(path)
-            if isinstance(domain, Interval) and domain.log:
+            if isinstance(domain, Interval) and domain.has_logarithms:
                 known[keys.log10_of(short[path])] = math.log10(value)
         for key, value in known.items():
             yield Metric(key, value, event.started_ms, 0)

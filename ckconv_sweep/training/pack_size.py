@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.data.task import SequenceTask, Split
+from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import OutOfMemory, TrialFailed
 from ckconv_sweep.training.evaluation import BATCH
 from ckconv_sweep.training.graphs import LEAST_REPEATED, WARM_UP
@@ -60,8 +60,8 @@ def best_size(trial: Trial, task: SequenceTask, device: str, share: float) -> li
 def _measured(trial: Trial, task: SequenceTask, device: str) -> Iterator[Measured]:
     few = replace(
         task,
-        train=_first(task.train, STEPS * trial.training.batch_size),
-        validation=_first(task.validation, BATCH),  # scoring takes memory, too
+        train=task.train.first(STEPS * trial.training.batch_size),
+        validation=task.validation.first(BATCH),  # scoring takes memory, too
     )
     steps = -(-len(few.train) // trial.training.batch_size)
     # However short the trial itself is; long enough to be recorded, where steps are.
@@ -92,11 +92,6 @@ def _measured(trial: Trial, task: SequenceTask, device: str) -> Iterator[Measure
         best = min(seconds[1:])  # the first one warms up
         yield Measured(members, members * steps / best, _memory(device))
         members *= 2
-
-
-def _first(split: Split, number: int) -> Split:
-    times = None if split.times is None else split.times[:number]
-    return replace(split, inputs=split.inputs[:number], targets=split.targets[:number], times=times)
 
 
 def _memory(device: str) -> float:

@@ -120,7 +120,7 @@ def test_what_is_no_point_of_the_space_is_refused_with_its_place(first: str, lin
 
 def test_what_violates_a_constraint_is_refused() -> None:
     text = f"{SPACE}constraints: ['model.hidden_channels <= 10']\n"
-    with pytest.raises(ConfigError, match=r"model\.hidden_channels is 12, and "):
+    with pytest.raises(ConfigError, match=r"model\.hidden_channels <= 10 does not hold: 12"):
         written("[{model.hidden_channels: 12}]", text)
     assert len(written("[{model.hidden_channels: 8}]", text).first) == 1
 

@@ -11,8 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ckconv_sweep.config import bundled, documents
-from ckconv_sweep.config.constraints import Constraint
-from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, points
+from ckconv_sweep.config.domains import Block, Blocks, Choices, Interval, Scalar, from_unit, points
 from ckconv_sweep.config.grid import grid, grid_note, grid_size, most_trials
 from ckconv_sweep.config.read import parse_space, read_file, read_space, read_trial
 from ckconv_sweep.config.settings import flat
@@ -511,17 +510,22 @@ def test_a_grid_that_no_memory_holds_is_refused_at_once() -> None:
 )
 def test_a_constraint_is_a_bound(text: str, holds: float, breaks: float) -> None:
     (constraint,) = space_of(DROPOUT, rest=f"{GRID}\nconstraints: ['{text}']").constraints
-    assert constraint.holds(holds)
-    assert not constraint.holds(breaks)
+    (name,) = constraint.names
+    assert constraint.broken_by({name: holds}) == ""
+    assert constraint.broken_by({name: breaks}) == f"{constraint} does not hold: {breaks:_}"
 
 
 @pytest.mark.parametrize(
     "bound", [100_000, -5, 0.5, 1000.0, 1234567.5, 1e22, 1e-7, 10**24, 123456789.123]
 )
 def test_a_constraint_is_read_as_it_is_written(bound: float) -> None:
-    constraint = Constraint(quantity="model.parameters", sign="<=", bound=bound)
-    space = space_of(DROPOUT, rest=f"{GRID}\nconstraints: ['{constraint}']")
-    assert space.constraints == (constraint,)
+    (constraint,) = space_of(
+        DROPOUT, rest=f"{GRID}\nconstraints: ['model.parameters <= {bound!r}']"
+    ).constraints
+    assert str(constraint) == f"model.parameters <= {bound:_}" or isinstance(bound, float)
+    again = space_of(DROPOUT, rest=f"{GRID}\nconstraints: ['{constraint}']")
+    assert again.constraints == (constraint,)
+    assert constraint.right.of({}) == bound
 
 
 @pytest.mark.parametrize(
@@ -530,12 +534,14 @@ def test_a_constraint_is_read_as_it_is_written(bound: float) -> None:
         (
             "model.parameters",
             "cannot read 'model.parameters' as a bound\n"
-            "  write it as in 'model.parameters <= 100_000'",
+            "  write it as in 'model.parameters <= 100_000'; on both sides there may be numbers, ",
         ),
         ("model.parameters == 5", "cannot read"),
-        ("5 <= model.parameters", "cannot read"),
-        ("model.parameters <= many", "cannot read"),
-        ("model.parameters <= true", "cannot read"),
+        ("5 <= model.parameters <= 9", "cannot read"),
+        ('model.parameters <= "many"', "cannot read"),
+        ("model.parameters <= many", "no numeric setting is called 'many'"),
+        ("model.parameters <= true", "no numeric setting is called 'true'"),
+        ("5 <= 9", "'5 <= 9' is about no setting"),
         ("model.parameters <= .inf", "cannot read"),
         ("model.parameters <= .nan", "cannot read"),
         (
@@ -873,11 +879,23 @@ def ranges(draw: st.DrawFn, low: float, high: float) -> dict[str, Any]:
         | st.sampled_from([low, high])
     )
     if draw(st.booleans()):
-        return {"choices": draw(st.lists(value, min_size=1, max_size=4, unique=True))}
+        chosen = draw(st.lists(value, min_size=1, max_size=4, unique=True))
+        return {"choices": chosen, "ordered": draw(st.booleans())}
     first, last = sorted((draw(value), draw(value)))
-    form = draw(st.sampled_from(["plain", "log", "step"]))
-    if form == "log" and first > 0:
-        return {"low": first, "high": last, "log": True}
+    form = draw(st.sampled_from(["plain", "log", "step", "normal"]))
+    log = first > 0 and form != "step" and (form == "log" or draw(st.booleans()))
+    if form == "normal" and first < last:
+        mean = draw(st.floats(first, last))
+        std = draw(st.floats(0.1, 10.0)) * (1 if log else last - first)
+        return {"low": first, "high": last, "mean": mean, "std": std, "log": log}
+    if form == "log" and log:
+        # 0 may be no value of the setting
+        return {
+            "low": first,
+            "high": last,
+            "log": True,
+            "or_zero": low == 0 and draw(st.booleans()),
+        }
     if form == "step":
         step = draw(st.integers(1, 9) if isinstance(low, int) else THOUSANDTHS.filter(bool))
         if not isinstance(low, int):
@@ -912,6 +930,10 @@ def spaces(draw: st.DrawFn) -> str:
         search["optimizer"] = draw(optimizers())
         search.pop("optimizer.learning_rate", None)  # it may be set inside
     order = draw(st.permutations(list(search)))
+    computed = {
+        "variables": {"extra.x": draw(ranges(1, 9)), "y": draw(ranges(0.5, 2.0))},
+        "derived": {"training.clip_norm": "extra.x + y / 2 ** 3"},
+    }
     bounds = st.integers(0, 10**20) | st.floats(0, 1e20)
     constraints = draw(st.lists(bounds, max_size=2))
     return documents.write(
@@ -919,7 +941,9 @@ def spaces(draw: st.DrawFn) -> str:
             "trial": SMALL,
             "search": {path: search[path] for path in order},
             "budget": {"trials": 5, "hours": draw(st.none() | st.floats(0.1, 1e6))},
-            "constraints": [f"model.parameters <= {bound!r}" for bound in constraints],
+            "constraints": [f"model.parameters <= {bound!r}" for bound in constraints]
+            + ["model.hidden_channels * model.blocks < 900"] * draw(st.booleans()),
+            **(computed if draw(st.booleans()) else {}),
             "sampler": {"name": draw(st.sampled_from(["tpe", "random", "qmc"]))},
         }
     )
@@ -940,12 +964,16 @@ def contains(domain: Interval | Choices, value: Scalar) -> bool:
     if isinstance(domain, Choices):
         return value in domain.options
     assert isinstance(value, (int, float))
+    if domain.or_zero and value == 0:
+        return True
     return domain.low <= value <= domain.high and (not domain.whole or isinstance(value, int))
 
 
 def sample(data: st.DataObject, domain: Interval | Choices) -> Scalar:
     if isinstance(domain, Choices):
         return data.draw(st.sampled_from(domain.options))
+    if domain.or_zero or domain.mean is not None:
+        return from_unit(domain, data.draw(st.floats(0.0, 1.0)))
     if domain.step is not None:
         return data.draw(st.sampled_from(list(itertools.islice(points(domain) or (), 20))))
     if domain.whole:
@@ -966,7 +994,10 @@ def test_every_draw_lies_in_its_domain_and_is_a_trial(text: str, data: st.DataOb
         if path in trial and path not in ("optimizer",):
             assert trial.pop(path) == value
     searched = {path for path in params if "." in path}
-    rest = {k: v for k, v in trial.items() if not k.startswith("optimizer.")}
+    if space.derived:
+        assert trial["training.clip_norm"] == params["extra.x"] + params["y"] / 8  # type: ignore[operator]
+    searched |= space.derived.keys()
+    rest = {k: v for k, v in trial.items() if not k.startswith("optimizer.") and k not in searched}
     assert rest == {
         k: v for k, v in base.items() if not k.startswith("optimizer.") and k not in searched
     }

@@ -219,9 +219,11 @@ def random_split(described: Description) -> Split:
 
 
 def is_small_enough(trial: Trial, space: Space, data_dir: Path) -> bool:
-    assert all(constraint.quantity == PARAMETERS for constraint in space.constraints)
+    assert all(constraint.names == {PARAMETERS} for constraint in space.constraints)
     parameters = parameters_of(trial, data_dir)
-    return all(constraint.holds(parameters) for constraint in space.constraints)
+    return not any(
+        constraint.broken_by({PARAMETERS: parameters}) for constraint in space.constraints
+    )
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

@@ -16,6 +16,7 @@ from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
 from .records import BLOCKS, MIN, examples, record, space
 
 RATE = "optimizer.learning_rate"
+PENALTY = "training.kernel_penalty"
 
 
 def at(fractions: list[float]) -> list[TrialRecord]:
@@ -39,6 +40,22 @@ def test_a_bound_is_hit_where_the_best_tenth_crowds_within_a_tenth_of_the_end() 
 
     (low,) = bounds_hit(at([0.05, 0.01, 0.09, *rest(27)]), space())
     assert low.end == "low"
+
+
+def test_nothing_lies_below_0() -> None:
+    asked = space(search=f"  {PENALTY}: {{low: 1.0e-4, high: 1.0e-2, log: true, or_zero: true}}")
+
+    def sweep(best: float) -> list[TrialRecord]:
+        rates = [best, best, best, *[1e-3] * 27]
+        return [record(i, [1 - i / 1000], params={PENALTY: rate}) for i, rate in enumerate(rates)]
+
+    assert bounds_hit(sweep(0.0), asked) == []
+    (bound,) = bounds_hit(sweep(0.0099), asked)
+    wide, moved = wider(asked, [bound])
+    assert moved == [PENALTY]
+    domain = wide.parameters()[PENALTY]
+    assert isinstance(domain, Interval)
+    assert (domain.low, domain.high, domain.or_zero) == (1e-4, 0.1, True)
 
 
 @pytest.mark.parametrize(

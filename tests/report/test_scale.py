@@ -33,6 +33,14 @@ def test_choices_stand_in_the_order_of_the_file_and_true_is_not_1() -> None:
     assert [scale.fraction(value) for value in ("b", None)] == [0, 1]
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_a_0_beside_a_range_stands_at_the_low_end_of_its_scale(log: bool) -> None:
+    scale = Scale(Interval(low=1e-4, high=1e-2, whole=False, log=log, or_zero=True))
+    assert scale.fraction(0.0) == 0.0
+    assert 0.0 < scale.fraction(1e-4) < scale.fraction(1e-3) < scale.fraction(1e-2) == 1.0
+    assert scale.told(scale.ends[0]) == "0"
+
+
 def test_a_range_of_one_value_has_it_in_the_middle() -> None:
     assert Scale(Interval(low=3, high=3, whole=True)).fraction(3) == 0.5
 

@@ -122,7 +122,7 @@ def _axis(panel: Axes, place: int, scale: Scale) -> None:
     if scale.numeric:
         ends = scale.ends
         ticks = (
-            {0.0: f"{ends[0]:.4g}", 1.0: f"{ends[1]:.4g}"}
+            {0.0: scale.told(ends[0]), 1.0: scale.told(ends[1])}
             if ends[0] < ends[1]
             else {0.5: f"{ends[0]:.4g}"}
         )

@@ -244,6 +244,11 @@ def setting_axis(axis: Axis, scale: Scale, label: str) -> None:
     low, high = scale.ends
     if scale.log:
         log_axis(axis, low, high)
+        if scale.zero is not None:  # which no logarithmic axis has
+            powers = [10.0**power for power in range(-20, 20)]
+            ticks = [power for power in powers if scale.zero < power <= high]
+            axis.set_major_locator(FixedLocator([scale.zero, *ticks]))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: scale.told(value)))
     elif not scale.numeric:
         names = [shortened(option) for option in scale.domain.options]  # type: ignore[union-attr]
         axis.set_major_locator(FixedLocator(range(len(names))))
