@@ -4,7 +4,9 @@ past.
 
 Random, grid and quasi Monte Carlo are functions of (seed, position, setting) alone. They are
 written here because Optuna's own, when reloaded, repeat their first draws (random), lose their
-order (quasi Monte Carlo) or hand out duplicates (grid). TPE is Optuna's, reseeded for every trial.
+order (quasi Monte Carlo) or hand out duplicates (grid). TPE and the Gaussian process are Optuna's,
+reseeded for every trial. NSGA-II breeds from the best of all trials that it is shown: Optuna's own
+keeps in a study which trials were complete when it drew.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -22,13 +24,19 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.samplers.nsgaii import UniformCrossover
+from optuna.samplers.nsgaii._child_generation_strategy import NSGAIIChildGenerationStrategy
+from optuna.samplers.nsgaii._elite_population_selection_strategy import (
+    NSGAIIElitePopulationSelectionStrategy,
+)
+from optuna.trial import FrozenTrial, TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.sampling import SAMPLERS
+from ckconv_sweep.config.sampling import SAMPLERS, GaussianProcess, Nsgaii, Tpe
 from ckconv_sweep.config.space import Space
 
 
@@ -68,7 +76,21 @@ class PlannedSampler(BaseSampler):
         return self.plan(param_name)
 
 
-def uniform(space: Space, position: int) -> BaseSampler:
+class LearningSampler(PlannedSampler):
+    """Makes its plan from the trials that it is shown.
+
+    Args:
+        learn: gives the plan of the next trial.
+    """
+
+    def __init__(self, learn: Callable[[optuna.Study], Callable[[str], Any]]) -> None:
+        self.learn = learn
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.plan = self.learn(study)
+
+
+def uniform(space: Space, position: int) -> PlannedSampler:
     """Each setting by itself, at random."""
     domains = space.parameters()
 
@@ -98,8 +120,47 @@ def points_in_order(space: Space, position: int) -> BaseSampler:
 
 def tpe(space: Space, position: int) -> BaseSampler:
     """The tree-structured Parzen estimator, with a seed for each trial."""
-    seed = zlib.crc32(f"{space.sampler.seed}/{position}".encode())
-    return TPESampler(seed=seed)  # multivariate, with constant liar: Optuna 5's defaults
+    row = cast(Tpe, space.sampler)
+    # Multivariate, with constant liar: Optuna 5's defaults.
+    return TPESampler(seed=_seed(space, position), n_startup_trials=row.startup_trials)
+
+
+def gaussian_process(space: Space, position: int) -> BaseSampler:
+    """A Gaussian process, fitted anew for each trial, with a seed of its own."""
+    row = cast(GaussianProcess, space.sampler)
+    return GPSampler(
+        seed=_seed(space, position),
+        independent_sampler=uniform(space, position),
+        n_startup_trials=row.startup_trials,
+        warn_independent_sampling=False,
+    )
+
+
+def nsgaii(space: Space, position: int) -> BaseSampler:
+    """A child of the best trials, as NSGA-II selects, crosses and mutates."""
+    size, at_random = cast(Nsgaii, space.sampler).population, uniform(space, position).plan
+    domains = {name: distribution(domain) for name, domain in space.parameters().items()}
+
+    def learn(study: optuna.Study) -> Callable[[str], Any]:
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(completed) < size:
+            return at_random
+        parents = NSGAIIElitePopulationSelectionStrategy(population_size=size)(study, completed)
+        breed = NSGAIIChildGenerationStrategy(
+            mutation_prob=1 / (1 + len(domains)),
+            crossover=UniformCrossover(),
+            crossover_prob=0.9,
+            swapping_prob=0.5,
+            rng=LazyRandomState(_seed(space, position)),
+        )
+        child = breed(study, domains, parents)  # without what mutates
+        return lambda name: child[name] if name in child else at_random(name)
+
+    return LearningSampler(learn)
+
+
+def _seed(space: Space, position: int) -> int:
+    return zlib.crc32(f"{space.sampler.seed}/{position}".encode())
 
 
 @functools.lru_cache(maxsize=4)
