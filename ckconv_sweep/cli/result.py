@@ -17,6 +17,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report import sampling_error
+from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.sampling_error import scored_sequences
@@ -81,7 +82,8 @@ def show_result(
         sequences = scored_sequences(space, noted(study.notes()))
     interval = sampling_error.in_words(records, space, sequences)
     lines = [*base_in_words(records, space), *goal_in_words(records, space)]
-    for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
+    above = [*captions(space), *hypervolume_in_words(records, space), *interval]
+    for line in [*above, *lines, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""
     if session is not None and session.time_is_up:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
-from ckconv_sweep.config.constraints import PARAMETERS, Constraint, goal_of, read_constraint
+from ckconv_sweep.config.constraints import Constraint, goal_of, read_constraint
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
     Blocks,
@@ -33,6 +33,7 @@ from ckconv_sweep.config.domains import (
 )
 from ckconv_sweep.config.first import settings_of
 from ckconv_sweep.config.grid import grid_size
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule

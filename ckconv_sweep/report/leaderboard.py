@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best, objectives
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trained_data import on_other_data
@@ -102,6 +102,7 @@ def all_columns(
     mixed = bool(on_other_data(counted))
     names, front = [m.name for m in space.metrics], on_front(counted, space)
     columns = [*_GENERAL[1:], "reason", *_judged(space), "at epoch", "epochs", "seconds", *searched]
+    counts = None if PARAMETERS in names else counts  # then they stand beside each epoch
     columns += [PARAMETERS] * (counts is not None)
     columns += [DATA] * mixed
     others = {name for r in counted for epoch in r.history for name in epoch.metrics}
@@ -121,7 +122,7 @@ def all_columns(
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
-                PARAMETERS: counts.get(record.number) if counts else None,
+                **({} if counts is None else {PARAMETERS: counts.get(record.number)}),
                 "_order": _ORDER[record.outcome],
             }
         )
@@ -139,7 +140,7 @@ def all_columns(
         with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
             table[name] = table[name].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
-    for name in (*names, "seconds", *real, *others.difference(names)):
+    for name in {*names, "seconds", *real, *others} - {PARAMETERS}:
         table[name] = table[name].astype(float)
     return table.drop(columns="_order").reset_index(drop=True)
 

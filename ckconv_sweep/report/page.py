@@ -30,6 +30,7 @@ from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
+from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.importance import Importances, importances
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.plots import draw
@@ -123,6 +124,7 @@ def page(
         table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
         captions=[
             *captions(space),
+            *hypervolume_in_words(records, space),
             *in_words(records, space, results.sequences),
             *base_in_words(records, space),
             *goal_in_words(records, space),
@@ -312,7 +314,9 @@ _LONGEST_PART = 16
 
 
 def number(value: Any) -> str:
-    """Four digits of a real number; what else there is as it is."""
+    """Four digits of a real number, all of a whole one; what else there is as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -11,11 +11,12 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Stop, Verdict, end_reason, objective, objectives
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
@@ -180,6 +181,7 @@ class Coordinator:
             )
         metric = self.space.metric
         value = epoch.metrics[metric.name]
+        epoch = self._sized(running.trial, epoch)
         history = [*running.history, epoch]
         self._curves.add(number, value)
         verdict = self._judge(number, running.trial, history)
@@ -293,6 +295,13 @@ class Coordinator:
         crash_point("trial.drawn")
         self._position += 1
         return self._study.create(drawn.params, drawn.distributions, position=drawn.position)
+
+    def _sized(self, trial: Trial, epoch: Epoch) -> Epoch:
+        """With the number of parameters beside the scores, where a metric names it."""
+        if all(metric.name != PARAMETERS for metric in self.space.further):
+            return epoch
+        size = float(self._count_parameters(trial))
+        return replace(epoch, metrics={**epoch.metrics, PARAMETERS: size})
 
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name

@@ -15,6 +15,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.hypervolume import Won, won
 from ckconv_sweep.report.pareto import pareto_optimal
 from ckconv_sweep.report.plots import style
 
@@ -38,7 +39,8 @@ def draw(
     parameters: Mapping[int, int] | None = None,
 ) -> Figure:
     """Completed trials, and the front: those than which no other is as good in all that is shown
-    and better in one. Several further metrics have a panel each, with the front of all together.
+    and better in one. Several further metrics have a panel each, with the front of all together;
+    one more shows the hypervolume over the trials.
 
     Args:
         parameters: the number of trained values of each trial's model, by the trial's number;
@@ -61,18 +63,39 @@ def draw(
     optimal = pareto_optimal([[p.score, *p.costs] for p in points], modes)
     front = [point for point, yes in zip(points, optimal, strict=True) if yes]
     amount = len(points[0].costs)
-    columns = style.columns(amount, wide=_COLUMNS)
-    rows = -(-amount // columns)
-    figure, panels = style.new(4.2 * rows, rows, columns, sharey=True, squeeze=False)
+    share = won(records, space)
+    cells = amount + (share is not None)
+    columns = style.columns(cells, wide=_COLUMNS)
+    rows = -(-cells // columns)
+    figure, panels = style.new(4.2 * rows, rows, columns, squeeze=False)
     for i, panel in enumerate(np.ravel(panels)):
         if i < amount:
             _draw_panel(panel, points, front, i, space)
+            style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
+        elif i == amount and share is not None:
+            _draw_hypervolume(panel, share)
         else:
             panel.set_visible(False)
-    for panel in panels[:, 0]:
-        style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
-    style.legend(panels[0, -1])
+    style.legend(panels[0, 0] if share else panels[0, -1])
     return figure
+
+
+def _draw_hypervolume(panel: Axes, share: Won) -> None:
+    """Over the trials in the order in which they completed."""
+    shares = [value for _, value in share.steps]
+    panel.plot(
+        range(1, 1 + len(shares)),
+        shares,
+        drawstyle="steps-post",
+        color=style.FRONT,
+        marker="o",
+        markersize=3,
+    )
+    panel.set_ylim(0.0, 1.0)
+    panel.set_xlabel("completed trials", fontsize=9)
+    panel.set_ylabel("share of the box from worst to best", fontsize=9)
+    style.whole_numbers(panel.xaxis)
+    style.title(panel, "hypervolume over the trials")
 
 
 def _points(
