@@ -70,18 +70,21 @@ def draw(
     figure, panels = style.new(4.2 * rows, rows, columns, squeeze=False)
     for i, panel in enumerate(np.ravel(panels)):
         if i < amount:
-            _draw_panel(panel, points, front, i, space)
+            _draw_panel(panel, points, front, i, space, 1 / columns)
             style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
         elif i == amount and share is not None:
-            _draw_hypervolume(panel, share)
+            _draw_hypervolume(panel, share, 1 / columns)
         else:
             panel.set_visible(False)
-    style.legend(panels[0, 0] if share else panels[0, -1])
+    if share is None:
+        style.legend(panels[0, 0])
+    else:
+        style.legend_below(figure, panels[0, 0].get_legend_handles_labels()[0])
     return figure
 
 
-def _draw_hypervolume(panel: Axes, share: Won) -> None:
-    """Over the trials in the order in which they completed."""
+def _draw_hypervolume(panel: Axes, share: Won, part: float) -> None:
+    """Over the trials in the order in which they completed, on this part of the figure's width."""
     shares = [value for _, value in share.steps]
     panel.plot(
         range(1, 1 + len(shares)),
@@ -95,7 +98,7 @@ def _draw_hypervolume(panel: Axes, share: Won) -> None:
     panel.set_xlabel("completed trials", fontsize=9)
     panel.set_ylabel("share of the box from worst to best", fontsize=9)
     style.whole_numbers(panel.xaxis)
-    style.title(panel, "hypervolume over the trials")
+    style.title(panel, "hypervolume over the trials", part)
 
 
 def _points(
@@ -112,9 +115,15 @@ def _points(
 
 
 def _draw_panel(
-    panel: Axes, points: Sequence[_Point], front: Sequence[_Point], index: int, space: Space
+    panel: Axes,
+    points: Sequence[_Point],
+    front: Sequence[_Point],
+    index: int,
+    space: Space,
+    part: float,
 ) -> None:
-    """The primary metric against one of what it is weighed against."""
+    """The primary metric against one of what it is weighed against, on this part of the figure's
+    width."""
     other = space.further[index] if space.further else None
     x = [point.costs[index] for point in points]
     style.scatter(panel, "completed", x, [point.score for point in points], alpha=0.8)
@@ -144,7 +153,7 @@ def _draw_panel(
         )
     if other is not None:
         style.metric_axis(panel.xaxis, x, other)
-        style.title(panel, f"{space.metric.name} against {other.name}")
+        style.title(panel, f"{space.metric.name} against {other.name}", part)
         return
     if max(x) > 5 * min(x):
         style.log_axis(panel.xaxis, min(x), max(x))
