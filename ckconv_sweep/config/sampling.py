@@ -26,6 +26,10 @@ class Sampler(Row):
     values_pruned: ClassVar[bool] = False
     """Whether it sees a pruned trial as one that completed with the value of its best epoch, where
     there is one metric."""
+    ranges_alone: ClassVar[bool] = False
+    """Whether it searches ranges, but neither choices nor blocks."""
+    one_metric: ClassVar[bool] = False
+    """Whether it cannot learn from several metrics."""
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
@@ -90,3 +94,17 @@ class QuasiMonteCarlo(Sampler):
     """A scrambled Sobol sequence."""
 
     name: Literal["qmc"] = "qmc"
+
+
+@SAMPLERS.row("ckconv_sweep.search.samplers:cmaes")
+class CmaEs(Sampler):
+    """Evolution strategy with an adapted covariance matrix (CMA-ES), of the package cmaes. It
+    searches ranges alone, and for one metric."""
+
+    ranges_alone: ClassVar[bool] = True
+    one_metric: ClassVar[bool] = True
+    name: Literal["cmaes"] = "cmaes"
+    population: Annotated[int, Field(ge=4, le=1_000)] | None = None
+    """Ended trials that it learns from at a time. null: 4 + 3 ln n, rounded down, of n settings."""
+    sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """Standard deviation of the first draws around the middle, as a share of each range."""

@@ -37,6 +37,7 @@ from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
+from ckconv_sweep.config.suitable import check_sampler
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
@@ -248,6 +249,7 @@ def space_from(
     )
     _check_every_end(space, document)
     _check_grid(space, document)
+    check_sampler(space, document)
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space

@@ -6,7 +6,8 @@ Random, grid and quasi Monte Carlo are functions of (seed, position, setting) al
 written here because Optuna's own, when reloaded, repeat their first draws (random), lose their
 order (quasi Monte Carlo) or hand out duplicates (grid). TPE and the Gaussian process are Optuna's,
 reseeded for every trial. NSGA-II breeds from the best of all trials that it is shown: Optuna's own
-keeps in a study which trials were complete when it drew.
+keeps in a study which trials were complete when it drew. CMA-ES, of the package cmaes, is told all
+trials that it is shown before every draw: Optuna's own keeps a pickle in a study.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.grid import grid
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.sampling import SAMPLERS, GaussianProcess, Nsgaii, Tpe
+from ckconv_sweep.config.sampling import SAMPLERS, CmaEs, GaussianProcess, Nsgaii, Tpe
 from ckconv_sweep.config.space import Space
 
 
@@ -48,6 +49,10 @@ def distribution(domain: Interval | Choices) -> BaseDistribution:
         step = int(domain.step or 1)
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+ENDED = "ended"
+"""The attribute of a trial in a view by which the trials are in the order in which they ended."""
 
 
 class PlannedSampler(BaseSampler):
@@ -157,6 +162,45 @@ def nsgaii(space: Space, position: int) -> BaseSampler:
         return lambda name: child[name] if name in child else at_random(name)
 
     return LearningSampler(learn)
+
+
+def cmaes(space: Space, position: int) -> BaseSampler:
+    """A sample of the normal distribution that the ended trials, told in groups in the order in
+    which they ended, have led to."""
+    row = cast(CmaEs, space.sampler)
+    domains = {name: distribution(domain) for name, domain in space.parameters().items()}
+    from cmaes import CMA
+    from optuna._transform import _SearchSpaceTransform
+
+    unit = _SearchSpaceTransform(domains, transform_0_1=True)
+
+    def learn(study: optuna.Study) -> Callable[[str], Any]:
+        strategy = CMA(
+            mean=np.full(len(domains), 0.5),
+            sigma=row.sigma,
+            bounds=np.array([[0.0, 1.0]] * len(domains)),
+            seed=_seed(space, position),
+            population_size=row.population,
+        )
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        ended.sort(key=lambda trial: trial.system_attrs[ENDED])
+        size, sign = strategy.population_size, 3 - 2 * study.direction.value
+        for start in range(0, len(ended) - size + 1, size):
+            group = sorted(ended[start : start + size], key=lambda trial: _standing(trial, sign))
+            # By the rank alone: a pruned trial has no value that could be compared.
+            strategy.tell([(unit.transform(t.params), float(i)) for i, t in enumerate(group)])
+        return unit.untransform(strategy.ask()).__getitem__
+
+    return LearningSampler(learn)
+
+
+def _standing(trial: FrozenTrial, sign: float) -> tuple[bool, int, float]:
+    """The key by which ended trials are ranked, the best first: the pruned ones last, those that
+    were pruned early behind the others."""
+    if trial.state is TrialState.COMPLETE:
+        return False, 0, sign * trial.value if trial.value is not None else 0.0
+    step = trial.last_step or 0
+    return True, -step, sign * trial.intermediate_values.get(step, 0.0)
 
 
 def _seed(space: Space, position: int) -> int:

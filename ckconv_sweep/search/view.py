@@ -27,7 +27,7 @@ from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.search.samplers import distribution, sampler_for
+from ckconv_sweep.search.samplers import ENDED, distribution, sampler_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,7 @@ class View:
     def _end(self, record: TrialRecord) -> None:
         storage, metrics = self._study._storage, self._space.metrics
         trial_id = self._ids[record.number]
+        storage.set_trial_system_attr(trial_id, ENDED, (record.ended_ms or 0, record.number))
         for epoch in record.history:
             value = epoch.metrics[metrics[0].name]
             storage.set_trial_intermediate_value(trial_id, epoch.number, value)

@@ -31,6 +31,7 @@ from ckconv_sweep.config.grid import exhausted, grid
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.sampling import SAMPLERS, Nsgaii, Tpe
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_position
@@ -43,7 +44,12 @@ from ckconv_sweep.search.view import View
 
 REPOSITORY = Path(__file__).parents[2]
 TRIALS = 14
-EARLY = {"tpe": "startup_trials: 4", "gp": "startup_trials: 4", "nsgaii": "population: 4"}
+EARLY = {
+    "tpe": "startup_trials: 4",
+    "gp": "startup_trials: 4",
+    "nsgaii": "population: 4",
+    "cmaes": "population: 4",
+}
 """Settings with which a sampler that learns begins after four trials."""
 
 
@@ -70,8 +76,7 @@ def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[d
     return drawn
 
 
-def space_for(name: str, trials: int = TRIALS) -> Space:
-    search = """
+COUNTED = """
   optimizer.learning_rate: {choices: [0.001, 0.003, 0.01]}
   model.dropout: {low: 0.0, high: 0.3, step: 0.1}
   schedule:
@@ -79,7 +84,17 @@ def space_for(name: str, trials: int = TRIALS) -> Space:
       constant: {}
       plateau: {factor: 0.5, patience: {low: 1, high: 2}}
 """
-    return make_space(sampler=early(name), trials=trials, search=search if name == "grid" else "")
+RANGES = """
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+  model.dropout: {low: 0.0, high: 0.3, step: 0.1}
+  model.hidden_channels: {low: 2, high: 9}
+"""
+
+
+def space_for(name: str, trials: int = TRIALS, **others: Any) -> Space:
+    """One that the sampler can search, with choices and blocks if it can."""
+    search = COUNTED if name == "grid" else RANGES if SAMPLERS[name].ranges_alone else ""
+    return make_space(sampler=early(name), trials=trials, search=search, **others)
 
 
 def early(name: str) -> str:
@@ -94,12 +109,14 @@ def test_every_sampler_draws_values_of_the_domains_and_only_the_parameters_that_
     domains = {key: distribution(domain) for key, domain in space.parameters().items()}
     seen = set()
     for params in draw_some(machine(disk, space), range(TRIALS)):
-        assert ("schedule.plateau.patience" in params) == (params["schedule"] == "plateau")
         assert params.keys() <= domains.keys()
         for key, value in params.items():
             assert domains[key]._contains(domains[key].to_internal_repr(value))
+        if SAMPLERS[name].ranges_alone:
+            continue
+        assert ("schedule.plateau.patience" in params) == (params["schedule"] == "plateau")
         seen.add(params["schedule"])
-    assert seen == {"constant", "plateau"}
+    assert seen == ({*()} if SAMPLERS[name].ranges_alone else {"constant", "plateau"})
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -338,7 +355,7 @@ def of_two_metrics(number: int, accuracy: float, loss: float, outcome: Outcome) 
     )
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if not row.one_metric])
 def test_every_sampler_draws_with_several_metrics_and_trials_of_every_outcome(
     name: str, disk: Path
 ) -> None:
@@ -477,6 +494,12 @@ def test_the_other_samplers_learn_nothing() -> None:
         assert drawn[0] == drawn[1]
 
 
+TWO_DROPOUTS = """
+  model.dropout: {low: 0.0, high: 0.5}
+  model.input_dropout: {low: 0.0, high: 0.5}
+"""
+
+
 def reached(space: Space, trials: int) -> list[float]:
     """How far from 0.4 each of the two settings of so many trials lay, one after the other."""
     records: list[TrialRecord] = []
@@ -499,9 +522,8 @@ def reached(space: Space, trials: int) -> list[float]:
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_a_sampler_that_learns_draws_better_trials_in_the_end_than_at_random(name: str) -> None:
-    search = "  model.dropout: {low: 0.0, high: 0.5}\n  model.input_dropout: {low: 0.0, high: 0.5}"
-    learnt = reached(make_space(search=search, sampler=early(name)), 40)
-    at_random = reached(make_space(search=search, sampler="random"), 40)
+    learnt = reached(make_space(search=TWO_DROPOUTS, sampler=early(name)), 40)
+    at_random = reached(make_space(search=TWO_DROPOUTS, sampler="random"), 40)
     assert np.mean(learnt[-10:]) < 0.7 * np.mean(at_random)
 
 
@@ -510,7 +532,7 @@ def test_a_kill_before_any_write_changes_nothing_of_what_a_sampler_draws(
     name: str, disk: Path
 ) -> None:
     """One trial at a time: several end in another order after a kill."""
-    space = make_space(sampler=early(name), trials=7, epochs=1)
+    space = space_for(name, trials=7, epochs=1)
     photographs = machine(disk / "straight", space, concurrency=1).run_and_photograph(disk / "cut")
     results = []
     for photograph in [*photographs[::5], photographs[-1]]:
@@ -593,3 +615,58 @@ def test_the_oldest_trials_are_forgotten_but_for_those_of_the_first_fronts(
     seen = {trial.values[0] for trial in View(space, records)._study.get_trials()}
     assert {0.9, 0.2, 0.5, 0.8} <= seen
     assert not {0.3, 0.4} & seen
+
+
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.ranges_alone])
+def test_a_sampler_of_ranges_alone_refuses_choices_and_blocks_and_names_those_that_can(
+    name: str,
+) -> None:
+    for search, what in (
+        ("  model.norm: {choices: [layer, none]}", "model.norm"),
+        ("  schedule: {choices: {constant: {}, plateau: {}}}", "schedule"),
+    ):
+        with pytest.raises(ConfigError) as refusal:
+            make_space(search=f"{RANGES.rstrip()}\n{search}", sampler=name)
+        assert refusal.value.message == (
+            f"sampler: {name} searches ranges alone, and {what} has choices"
+        )
+        assert refusal.value.hint == "samplers that can: tpe, gp, nsgaii, random, qmc"
+        assert str(refusal.value.where).startswith("space.yaml:")
+
+
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.one_metric])
+def test_a_sampler_of_one_metric_refuses_several_and_names_those_that_can(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} cannot learn from several metrics") as refusal:
+        make_space(search=RANGES, sampler=name, metrics=TWO)
+    assert refusal.value.hint == "samplers that can: tpe, gp, nsgaii, random, qmc"
+
+
+def told(space: Space, records: list[TrialRecord], position: int = 50) -> dict[str, float]:
+    return {k: float(v) for k, v in View(space, records).draw(position).params.items()}
+
+
+def test_cmaes_is_told_groups_in_the_order_in_which_they_ended_and_waits_for_a_whole_one() -> None:
+    space = make_space(search=TWO_DROPOUTS, sampler="cmaes, population: 4")
+    records = [
+        replace(record, params={**record.params, "model.input_dropout": 0.25})
+        for record in ended_at_random(12)
+    ]
+    by_end = sorted(records, key=lambda record: (record.ended_ms or 0, record.number))
+    assert told(space, by_end[:4]) == told(space, by_end[:7]) != told(space, by_end[:8])
+    assert told(space, by_end[:4]) != told(space, records[:4])
+    renumbered = [
+        replace(record, number=11 - record.number, ended_ms=i) for i, record in enumerate(by_end)
+    ]
+    assert told(space, renumbered) == told(space, by_end)
+
+
+def test_cmaes_holds_a_pruned_trial_for_worse_than_every_completed_one() -> None:
+    space = make_space(search=TWO_DROPOUTS, sampler="cmaes, population: 4")
+    low = {"model.dropout": 0.05, "model.input_dropout": 0.05}
+    high = {"model.dropout": 0.45, "model.input_dropout": 0.45}
+    records = [
+        replace(record, outcome="pruned" if i % 2 else "completed", params=high if i % 2 else low)
+        for i, record in enumerate(ended_at_random(24))
+    ]
+    draws = [told(space, records, position)["model.dropout"] for position in range(20)]
+    assert np.mean(draws) < 0.15
