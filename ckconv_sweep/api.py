@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.history import best
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial

@@ -78,7 +78,7 @@ def _changes(given: dict[str, Any], typed: str) -> Iterable[str]:
 def _columns(given: dict[str, Any], typed: str) -> Iterable[str]:
     """What a sweep searches, by short names, and the other columns of its table. Of a list the last
     one."""
-    from ckconv_sweep.config.constraints import PARAMETERS
+    from ckconv_sweep.config.metrics import PARAMETERS
     from ckconv_sweep.config.names import SWEEPS_DIR
     from ckconv_sweep.config.read import parse_space
     from ckconv_sweep.config.settings import short_names

@@ -17,6 +17,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
 from ckconv_sweep.record.trials import TrialRecord, is_finished
 from ckconv_sweep.report import sampling_error
+from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.sampling_error import scored_sequences
@@ -80,7 +81,7 @@ def show_result(
     with folder.records.open() as study:
         sequences = scored_sequences(space, noted(study.notes()))
     interval = sampling_error.in_words(records, space, sequences)
-    lines = [say for of in SAID for say in of(records, space)]
+    lines = [say for of in (hypervolume_in_words, *SAID) for say in of(records, space)]
     for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""

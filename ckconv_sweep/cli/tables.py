@@ -238,7 +238,7 @@ def _selection(
 def _names_parameters(selection: Selection, rows: pd.DataFrame, *others: str | None) -> bool:
     """Whether somebody asks for the number of parameters, which costs PyTorch's import. All names
     are checked by this, before anything is counted."""
-    from ckconv_sweep.config.constraints import PARAMETERS
+    from ckconv_sweep.config.metrics import PARAMETERS
     from ckconv_sweep.report.columns import find, names_of
 
     known = [*names_of(rows), PARAMETERS]

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.arithmetic import FORM, Expression, Number, read_expression
 from ckconv_sweep.config.build import short
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
 if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
-
-PARAMETERS = "model.parameters"
-"""The number of trainable numbers of a trial's model: no setting, but a constraint may name it."""
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,

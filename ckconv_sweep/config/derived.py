@@ -8,9 +8,10 @@ from typing import Any
 
 from ckconv_sweep.config.arithmetic import FORM, Expression, Number, read_expression
 from ckconv_sweep.config.build import NUMBERS, annotation_at, short, type_name
-from ckconv_sweep.config.constraints import PARAMETERS, check_known
+from ckconv_sweep.config.constraints import check_known
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import Choices, Interval, put
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.ranges import plain_domain
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial

@@ -1,5 +1,6 @@
 """The scores of a model on a split, and the metrics that a trial can be judged by: a score of its
-training or its validation split. `config/table.py` says how to add a score."""
+training or its validation split, and beside one, what the trial costs. `config/table.py` says how
+to add a score."""
 
 from __future__ import annotations
 
@@ -27,6 +28,9 @@ class Score(Word):
     in_training: bool = False
     """Whether the training split is scored too, by the sums over the steps of an epoch. Not where
     all answers are given."""
+    chooses: bool = True
+    """Whether the epoch that counts can be chosen by it; if not, it is read at one that another
+    metric chooses."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.\- ]+", self.name):  # MLflow refuses other names
@@ -36,7 +40,12 @@ class Score(Word):
 
 
 METRICS: Words[Score] = Words("metric")
-"""What a trial can be judged by: each score of the validation split, some of the training split."""
+"""What a trial can be judged by: each score of the validation split, some of the training split,
+and costs."""
+PARAMETERS = "model.parameters"
+"""The number of trainable numbers of a trial's model: no setting, but a constraint may name it."""
+SECONDS = "time/epoch_seconds"
+"""How long an epoch took, without its scoring."""
 
 
 class _Scores(Words[Score]):
@@ -59,6 +68,21 @@ SCORES = _Scores(
     Score("bits_per_character", f"{_HERE}:in_bits", "min", ("text",), bounds=(0.0, math.inf)),
     Score("perplexity", f"{_HERE}:perplexity", "min", ("text",), bounds=(1.0, math.inf)),
 )
+for _name, _maker in (
+    (PARAMETERS, "ckconv_sweep.models.parameters:parameters_of"),
+    (SECONDS, "ckconv_sweep.training.pack:Pack"),
+):
+    METRICS.register(
+        _name,
+        Score(
+            _name.rpartition("/")[2],
+            _maker,
+            "min",
+            get_args(Kind),
+            bounds=(0.0, math.inf),
+            chooses=False,
+        ),
+    )
 
 
 def scored_by(kind: Kind, *, in_training: bool = False) -> dict[str, Score]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ckconv_sweep.config.domains import Interval
 from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.stopping import NoScheduler
 
 
 def notes(space: Space, rejected: int = 0) -> list[str]:
     """The lines, none where all is as one would think; `rejected` as in `most_trials`."""
     found = [_base_note(space), _repeats_note(space), grid_note(space, rejected), _rule_note(space)]
+    found.append(_metrics_note(space))
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
 
@@ -40,6 +42,12 @@ def _rule_note(space: Space) -> str:
         f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "
         f"(scheduler.{rule.grace_setting}), and a trial has {epochs}"
     )
+
+
+def _metrics_note(space: Space) -> str:
+    if not space.further or isinstance(space.scheduler, NoScheduler):
+        return ""
+    return f"scheduler {space.scheduler.name} looks at {space.metric.name} alone"
 
 
 def _range_note(name: str, domain: object) -> str:

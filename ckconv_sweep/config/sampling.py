@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from ckconv_sweep.config.settings import Seed
+from pydantic import Field
+
+from ckconv_sweep.config.settings import NotNegative, Seed
 from ckconv_sweep.config.table import Row, Table
 
 
@@ -13,6 +15,21 @@ class Sampler(Row):
 
     ends: ClassVar[bool] = False
     """Whether it draws each point of a space once, and then no more."""
+    newest: ClassVar[int] = 1_000
+    """It sees at most N of the newest trials that completed or were pruned; the more it sees, the
+    longer a draw takes."""
+    best: ClassVar[int] = 100
+    """It also sees the best N of the older completed ones."""
+    fills: ClassVar[bool] = False
+    """Whether every trial that it sees has all parameters. Those of a block that a trial did not
+    choose then have the middle of their range."""
+    values_pruned: ClassVar[bool] = False
+    """Whether it sees a pruned trial as one that completed with the value of its best epoch, where
+    there is one metric."""
+    ranges_alone: ClassVar[bool] = False
+    """Whether it searches ranges, but neither choices nor blocks."""
+    one_metric: ClassVar[bool] = False
+    """Whether it cannot learn from several metrics."""
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
@@ -29,6 +46,32 @@ class Tpe(Sampler):
     """Tree-structured Parzen estimator, of Optuna."""
 
     name: Literal["tpe"] = "tpe"
+    startup_trials: NotNegative = 10
+    """Completed and pruned trials before it begins; until then it draws at random."""
+
+
+@SAMPLERS.row("ckconv_sweep.search.samplers:gaussian_process")
+class GaussianProcess(Sampler):
+    """Gaussian process with the expected improvement, of Optuna; several metrics: of the
+    hypervolume."""
+
+    newest: ClassVar[int] = 100
+    fills: ClassVar[bool] = True
+    values_pruned: ClassVar[bool] = True
+    name: Literal["gp"] = "gp"
+    startup_trials: Annotated[int, Field(ge=1)] = 10
+    """Completed trials before it begins; until then it draws at random."""
+
+
+@SAMPLERS.row("ckconv_sweep.search.samplers:nsgaii")
+class Nsgaii(Sampler):
+    """Genetic algorithm NSGA-II, of Optuna's parts: a child of two good trials, steady-state."""
+
+    fills: ClassVar[bool] = True
+    name: Literal["nsgaii"] = "nsgaii"
+    population: Annotated[int, Field(ge=2, le=1_000)] = 20
+    """Parents: the best N completed trials, by their front and the room around them. Until N have
+    completed it draws at random."""
 
 
 @SAMPLERS.row("ckconv_sweep.search.samplers:uniform")
@@ -51,3 +94,17 @@ class QuasiMonteCarlo(Sampler):
     """A scrambled Sobol sequence."""
 
     name: Literal["qmc"] = "qmc"
+
+
+@SAMPLERS.row("ckconv_sweep.search.samplers:cmaes")
+class CmaEs(Sampler):
+    """Evolution strategy with an adapted covariance matrix (CMA-ES), of the package cmaes. It
+    searches ranges alone, and for one metric."""
+
+    ranges_alone: ClassVar[bool] = True
+    one_metric: ClassVar[bool] = True
+    name: Literal["cmaes"] = "cmaes"
+    population: Annotated[int, Field(ge=4, le=1_000)] | None = None
+    """Ended trials that it learns from at a time. null: 4 + 3 ln n, rounded down, of n settings."""
+    sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """Standard deviation of the first draws around the middle, as a share of each range."""

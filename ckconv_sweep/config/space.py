@@ -18,7 +18,7 @@ from pydantic import Field
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.arithmetic import Expression
 from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
-from ckconv_sweep.config.constraints import PARAMETERS, Bound, Constraint, goal_of, read_constraint
+from ckconv_sweep.config.constraints import Bound, Constraint, goal_of, read_constraint
 from ckconv_sweep.config.derived import check_used, put_derived, read_derived, read_variables
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
@@ -33,10 +33,12 @@ from ckconv_sweep.config.domains import (
 )
 from ckconv_sweep.config.first import settings_of
 from ckconv_sweep.config.grid import check_grid
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.ranges import read_domain
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings, flat
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
+from ckconv_sweep.config.suitable import check_sampler
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
@@ -303,6 +305,7 @@ def space_from(
         )
     _check_every_end(space, document)
     check_grid(space, document)
+    check_sampler(space, document)
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space

@@ -61,7 +61,8 @@ class Metric(Settings):
     """What a trial is judged by: model selection, plateau, early stopping and the sweep."""
 
     name: Annotated[str, METRICS] = "val/accuracy"
-    """A score of the validation split (`val/`) or of the training split (`train/`)."""
+    """A score of the validation split (`val/`) or of the training split (`train/`); after the first
+    metric of a space also a cost, `model.parameters` or `time/epoch_seconds`."""
     mode: Literal["max", "min"] = "max"
     """Which direction is better: where it is left out, the one of the name."""
     at: Literal["best", "last"] = "best"
@@ -117,6 +118,10 @@ class Trial(Settings):
     @model_validator(mode="after")
     def _check(self) -> Trial:
         self.schedule.check_epochs(self.training.epochs)
+        if not METRICS[self.metric.name].chooses:
+            raise ValueError(
+                f"metric.name: {self.metric.name} chooses no epoch: name a score first, then it"
+            )
         if why := self.unscored(self.metric):
             raise ValueError(f"metric.name: {why}")
         self._check_model_fits_data()
@@ -126,7 +131,7 @@ class Trial(Settings):
         """Why the data have no such metric; empty where they have it."""
         split, _, score = metric.name.partition("/")
         scores = scored_by(self.data.kind)
-        if score in scores:
+        if score in scores or not METRICS[metric.name].chooses:
             return ""
         there = ", ".join(f"{split}/{name}" for name in scores)
         return f"{self.data.name} is not scored by {metric.name}; there are: {there}"

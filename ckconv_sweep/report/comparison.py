@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ckconv_sweep.config.constraints import PARAMETERS
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError

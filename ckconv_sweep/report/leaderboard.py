@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.history import best
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
@@ -127,6 +127,7 @@ def all_columns(
     columns = [*_GENERAL[1:], "reason", *_judged(space)]
     columns += ([REPEAT_OF] if each else SEEDS) if repeated else []
     columns += ["at epoch", "epochs", "seconds", *searched]
+    counts = None if PARAMETERS in names else counts  # then they stand beside each epoch
     columns += [PARAMETERS] * (counts is not None)
     columns += [DATA] * mixed
     others = {name for r in counted for epoch in r.history for name in epoch.metrics}
@@ -149,7 +150,7 @@ def all_columns(
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
-                PARAMETERS: counts.get(record.number) if counts else None,
+                **({} if counts is None else {PARAMETERS: counts.get(record.number)}),
                 "_order": _ORDER[record.outcome],
                 "_lacks": record.lacks > 0,
                 "_loss": judged.metrics.get(loss_beside(metric).name) if judged else None,
@@ -177,7 +178,7 @@ def all_columns(
             table[name] = table[name].astype("Int64")
     real = [name for name, d in settings if isinstance(d, Interval) and not d.whole]
     numbers = SEEDS[:2] if repeated and not each else ()
-    for name in (*names, *numbers, "seconds", *real, *others.difference(names)):
+    for name in {*names, *numbers, "seconds", *real, *others} - {PARAMETERS}:
         table[name] = table[name].astype(float)
     return table.drop(columns=_HIDDEN).reset_index(drop=True)
 

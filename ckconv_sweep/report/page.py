@@ -31,6 +31,7 @@ from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
+from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.importance import Importances, importances
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.plots import draw
@@ -124,7 +125,7 @@ def page(
         captions=[
             *captions(space),
             *sampling_error.in_words(records, space, results.sequences),
-            *(line for of in SAID for line in of(records, space)),
+            *(line for of in (hypervolume_in_words, *SAID) for line in of(records, space)),
         ],
         more=max(0, len(records) - ROWS),
     )
@@ -299,7 +300,9 @@ _LONGEST_PART = 16
 
 
 def number(value: Any) -> str:
-    """Four digits of a real number; what else there is as it is."""
+    """Four digits of a real number, all of a whole one; what else there is as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import Epoch, best
+from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.spent import SECONDS, asked_epochs
+from ckconv_sweep.report.spent import asked_epochs
 
 
 @dataclass

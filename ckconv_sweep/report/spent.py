@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
-
-SECONDS = "time/epoch_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)

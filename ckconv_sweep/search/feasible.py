@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.domains import Scalar, from_unit
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError

@@ -8,10 +8,11 @@ learn from is decided in one place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -19,12 +20,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import TrialState
 
-from ckconv_sweep.config.domains import Choices, Interval, Scalar
+from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.search.samplers import distribution, sampler_for, seen_parameters
+from ckconv_sweep.search.samplers import ENDED, distribution, sampler_for, seen_parameters
 from ckconv_sweep.search.seen import as_seen, seen, value_of
 
 
@@ -37,28 +39,23 @@ class Draw:
     position: int
 
 
-MOST_FINISHED = 1_000
-"""So many of the newest completed and pruned trials a sampler sees at most. The more it sees, the
-longer TPE takes to draw: 214 ms with 10,000."""
-_AT_ONCE = 100
-"""So many are forgotten at a time."""
-BEST_KEPT = 100
-"""So many of the forgotten are seen all the same, the best. TPE takes at most 25 for good."""
-
-
 class View:
     """Completed trials with the values by which they are judged, pruned ones with the primary
     metric of each epoch, running ones with their parameters; failed ones count for no sampler.
 
-    Of more than `MOST_FINISHED` the oldest are forgotten, but for the best by the primary metric.
-    Which these are follows from the records alone.
+    Of more than `Sampler.newest` the oldest are forgotten, a tenth at a time, but for the
+    `Sampler.best`: those of the first fronts, and on one front by the primary metric. Which these
+    are follows from the records alone.
     """
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
+        self._sampler = space.sampler
         self._domains = {name: distribution(d) for name, d in space.parameters().items()}
-        self._parameters = space.parameters()
-        self._seen = {name: distribution(d) for name, d in seen_parameters(space).items()}
+        self._parameters, domains = space.parameters(), seen_parameters(space)
+        self._seen = {name: distribution(domain) for name, domain in domains.items()}
+        fills = self._sampler.fills
+        self._middles = {n: from_unit(domain, 0.5) for n, domain in domains.items() if fills}
         self._running: dict[int, Mapping[str, Any]] = {}
         """The parameters of the trials that have not finished, by number."""
         self._finished: dict[int, TrialRecord] = {}
@@ -83,7 +80,7 @@ class View:
             self._fail(record.number)
             return
         self._finished[record.number] = record
-        if _forgotten(len(self._finished)) != self._hidden:
+        if self._forgotten() != self._hidden:
             self._build()
         else:
             self._begin(record.number, record.params)
@@ -95,11 +92,11 @@ class View:
             directions=["maximize" if m.mode == "max" else "minimize" for m in self._space.metrics]
         )
         self._ids: dict[int, int] = {}
-        self._hidden = _forgotten(len(self._finished))
+        self._hidden = self._forgotten()
         by_end = sorted(self._finished.values(), key=lambda r: (r.ended_ms or 0, r.number))
         seen = by_end[self._hidden :]
         completed = [r for r in by_end[: self._hidden] if r.outcome == "completed"]
-        seen += sorted(completed, key=self._loss)[:BEST_KEPT]
+        seen += self._best(completed)
         shown = {record.number: record for record in seen}
         for number in sorted([*shown, *self._running]):
             if number in shown:
@@ -108,15 +105,28 @@ class View:
             else:
                 self._begin(number, self._running[number])
 
-    def _loss(self, record: TrialRecord) -> float:
-        metric = self._space.metric
-        value = record.values(self._space.metrics)[metric.name]
-        return -value if metric.mode == "max" else value
+    def _forgotten(self) -> int:
+        """How many of the finished trials are old."""
+        at_once = max(1, self._sampler.newest // 10)
+        return max(0, math.ceil((len(self._finished) - self._sampler.newest) / at_once)) * at_once
+
+    def _best(self, completed: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """The first `Sampler.best` of them, the best first."""
+        if not completed:
+            return []
+        losses = np.array([self._losses(record) for record in completed])
+        ranks = _fast_non_domination_rank(losses, n_below=self._sampler.best)
+        order = np.lexsort((losses[:, 0], ranks))
+        return [completed[i] for i in order[: self._sampler.best]]
+
+    def _losses(self, record: TrialRecord) -> list[float]:
+        values = record.values(self._space.metrics)
+        return [-values[m.name] if m.mode == "max" else values[m.name] for m in self._space.metrics]
 
     def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
         if number in self._ids:
             return
-        params = self._as_seen(drawn)
+        params = self._middles | self._as_seen(drawn)
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=params,
@@ -137,6 +147,7 @@ class View:
     def _end(self, record: TrialRecord) -> None:
         storage, metrics = self._study._storage, self._space.metrics
         trial_id = self._ids[record.number]
+        storage.set_trial_system_attr(trial_id, ENDED, (record.ended_ms or 0, record.number))
         for epoch in record.history:
             value = epoch.metrics[metrics[0].name]
             storage.set_trial_intermediate_value(trial_id, epoch.number, value)
@@ -146,7 +157,8 @@ class View:
             # higher, the less is violated.
             stopped = optuna.trial.Trial(self._study, trial_id)
             stopped.set_constraint("pruned", 1.0 / max(1, len(record.history)))
-        if record.outcome == "completed":
+        valued = self._sampler.values_pruned and len(metrics) == 1
+        if record.outcome == "completed" or (valued and record.history):
             values = list(record.values(metrics).values())
             storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
         else:
@@ -164,29 +176,17 @@ class View:
         study.sampler = sampler_for(self._space, position)
         trial = study.ask()
         params = self._space.draw(lambda name, domain: _suggest(trial, name, domain))
-        if number is None:
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            # Of a value there may be several quantiles: it is seen as the record will show it.
-            drawn = study._storage.get_trial(trial._trial_id).params
-            for name, value in self._as_seen(params).items():
-                if value == drawn[name]:
-                    continue
-                internal = self._seen[name].to_internal_repr(value)
-                study._storage.set_trial_param(trial._trial_id, name, internal, self._seen[name])
-            self._ids[number] = trial._trial_id
+        # What a sampler left beside the trial would be missing in a view that is built later.
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if number is not None:
             self._running[number] = params
+            self._begin(number, params)
         distributions = self.distributions(params)
         return Draw(params=params, distributions=distributions, position=position)
 
     def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """What a record says that parameters are drawn from."""
         return {name: self._domains[name] for name in params}
-
-
-def _forgotten(finished: int) -> int:
-    """How many of so many finished trials are old."""
-    return max(0, math.ceil((finished - MOST_FINISHED) / _AT_ONCE)) * _AT_ONCE
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:

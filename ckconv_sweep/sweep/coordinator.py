@@ -11,11 +11,12 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
@@ -189,6 +190,7 @@ class Coordinator:
             )
         metric = self.space.metric
         value = epoch.metrics[metric.name]
+        epoch = self._sized(running.trial, epoch)
         history = [*running.history, epoch]
         if running.repeat_of is None:
             self._curves.add(number, value)
@@ -315,6 +317,13 @@ class Coordinator:
         record = self._study.create(params, self._view.distributions(params), repeat_of=setting)
         self._seeds.begin(record.number, setting)
         return record
+
+    def _sized(self, trial: Trial, epoch: Epoch) -> Epoch:
+        """With the number of parameters beside the scores, where a metric names it."""
+        if all(metric.name != PARAMETERS for metric in self.space.further):
+            return epoch
+        size = float(self._count_parameters(trial))
+        return replace(epoch, metrics={**epoch.metrics, PARAMETERS: size})
 
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ckconv_sweep.config import bundled
-from ckconv_sweep.config.constraints import PARAMETERS
 from ckconv_sweep.config.data import DATASETS, Description
 from ckconv_sweep.config.domains import Blocks, corners
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.model import CKCNNConfig, MLPConfig
 from ckconv_sweep.config.optimization import Adam, Plateau
 from ckconv_sweep.config.read import parse_space, read_space, read_trial

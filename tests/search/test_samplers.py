@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,18 +22,19 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState
 from scipy.stats import qmc
 from sweep.in_process import Machine, formula, machine, make_space
 
 from ckconv_sweep.config.domains import Choices, Interval, from_unit, points
 from ckconv_sweep.config.grid import exhausted, grid
 from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.config.sampling import SAMPLERS
+from ckconv_sweep.config.sampling import SAMPLERS, Nsgaii, Tpe
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, next_position
-from ckconv_sweep.search import view
 from ckconv_sweep.search.samplers import (
     PlannedSampler,
     distribution,
@@ -42,7 +44,13 @@ from ckconv_sweep.search.view import View
 
 REPOSITORY = Path(__file__).parents[2]
 TRIALS = 14
-"""More than the ten that TPE draws at random before it begins."""
+EARLY = {
+    "tpe": "startup_trials: 4",
+    "gp": "startup_trials: 4",
+    "nsgaii": "population: 4",
+    "cmaes": "population: 4",
+}
+"""Settings with which a sampler that learns begins after four trials."""
 
 
 def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[dict[str, Any]]:
@@ -68,8 +76,7 @@ def draw_some(one: Machine, numbers: range, *, reopened: bool = False) -> list[d
     return drawn
 
 
-def space_for(name: str, trials: int = TRIALS) -> Space:
-    search = """
+COUNTED = """
   optimizer.learning_rate: {choices: [0.001, 0.003, 0.01]}
   model.dropout: {low: 0.0, high: 0.3, step: 0.1}
   schedule:
@@ -77,7 +84,21 @@ def space_for(name: str, trials: int = TRIALS) -> Space:
       constant: {}
       plateau: {factor: 0.5, patience: {low: 1, high: 2}}
 """
-    return make_space(sampler=name, trials=trials, search=search if name == "grid" else "")
+RANGES = """
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+  model.dropout: {low: 0.0, high: 0.3, step: 0.1}
+  model.hidden_channels: {low: 2, high: 9}
+"""
+
+
+def space_for(name: str, trials: int = TRIALS, **others: Any) -> Space:
+    """One that the sampler can search, with choices and blocks if it can."""
+    search = COUNTED if name == "grid" else RANGES if SAMPLERS[name].ranges_alone else ""
+    return make_space(sampler=early(name), trials=trials, search=search, **others)
+
+
+def early(name: str) -> str:
+    return f"{name}, {EARLY[name]}" if name in EARLY else name
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -88,12 +109,14 @@ def test_every_sampler_draws_values_of_the_domains_and_only_the_parameters_that_
     domains = {key: distribution(domain) for key, domain in space.parameters().items()}
     seen = set()
     for params in draw_some(machine(disk, space), range(TRIALS)):
-        assert ("schedule.plateau.patience" in params) == (params["schedule"] == "plateau")
         assert params.keys() <= domains.keys()
         for key, value in params.items():
             assert domains[key]._contains(domains[key].to_internal_repr(value))
+        if SAMPLERS[name].ranges_alone:
+            continue
+        assert ("schedule.plateau.patience" in params) == (params["schedule"] == "plateau")
         seen.add(params["schedule"])
-    assert seen == {"constant", "plateau"}
+    assert seen == ({*()} if SAMPLERS[name].ranges_alone else {"constant", "plateau"})
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -138,10 +161,8 @@ def test_every_sampler_suggests_the_same_for_the_same_study_in_another_process(
     assert suggested == [draw_some(one, range(2)) for one in here.values()]
 
 
-@pytest.mark.parametrize("name", ["random", "qmc", "tpe"])
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if not row.ends])
 def test_another_seed_of_the_sampler_suggests_something_else(name: str, disk: Path) -> None:
-    from dataclasses import replace
-
     space = space_for(name)
     other = replace(space, sampler=space.sampler.model_copy(update={"seed": 4}))
     assert draw_some(machine(disk / "3", space), range(3)) != draw_some(
@@ -334,14 +355,14 @@ def of_two_metrics(number: int, accuracy: float, loss: float, outcome: Outcome) 
     )
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if not row.one_metric])
 def test_every_sampler_draws_with_several_metrics_and_trials_of_every_outcome(
     name: str, disk: Path
 ) -> None:
     counted = "{choices: [0.0, 0.1, 0.2, 0.3]}"
     space = make_space(
         search=f"  model.dropout: {counted}\n  model.input_dropout: {counted}",
-        sampler=name,
+        sampler=early(name),
         metrics=TWO,
     )
     outcomes: list[Outcome] = ["completed", "pruned", "failed", "running", "completed"]
@@ -376,12 +397,16 @@ def test_with_several_metrics_tpe_holds_a_pruned_trial_for_worse_than_every_comp
     assert min(map(float, draws)) > 0.05  # theirs end at 0.002, and those of the good at 0.09
 
 
+FINE = "  model.dropout: {low: 0.0, high: 0.5, step: 0.00005}"
+"""A grid that has what `ended_at_random` tries."""
+
+
 def ended_at_random(count: int) -> list[TrialRecord]:
     """Trials that ended in another order than they began, every fifth of them pruned."""
     rng = np.random.default_rng(4)
     records = []
     for number, place in enumerate(rng.permutation(count)):
-        value = float(rng.random())
+        value = round(float(rng.random()), 4)
         records.append(
             TrialRecord(
                 number=number,
@@ -407,9 +432,8 @@ def seen_by_the_sampler(shown: View) -> set[float]:
 def test_a_sampler_sees_the_newest_trials_and_the_best_however_many_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(view, "MOST_FINISHED", 20)
-    monkeypatch.setattr(view, "_AT_ONCE", 5)
-    monkeypatch.setattr(view, "BEST_KEPT", 3)
+    monkeypatch.setattr(Tpe, "newest", 20)
+    monkeypatch.setattr(Tpe, "best", 3)
     space = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="tpe")
     records = ended_at_random(60)
     by_end = sorted(records, key=lambda record: (record.ended_ms, record.number))
@@ -421,7 +445,7 @@ def test_a_sampler_sees_the_newest_trials_and_the_best_however_many_there_are(
         seen = seen_by_the_sampler(grown)
         finished = seen - {dropout_of(r) for r in running}
         best = sorted(by_end[:count], key=lambda r: (r.outcome == "pruned", -dropout_of(r)))
-        assert {dropout_of(r) for r in (*running, *by_end[max(0, count - 15) : count])} <= seen
+        assert {dropout_of(r) for r in (*running, *by_end[max(0, count - 18) : count])} <= seen
         assert {dropout_of(r) for r in best[:3] if r.outcome == "completed"} <= seen
         assert len(finished) == count if count <= 20 else len(finished) <= 20 + 3
         opened = View(space, sorted([*by_end[:count], *running], key=lambda r: r.number))
@@ -437,20 +461,212 @@ def replayed(space: Space, records: list[TrialRecord], by_end: list[TrialRecord]
     return shown
 
 
-def test_trials_that_failed_or_were_rejected_push_none_out_that_the_sampler_learns_from(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_sampler_learns_from_a_trial_that_failed_or_was_rejected_or_is_pushed_out_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "MOST_FINISHED", 20)
-    space = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="tpe")
+    monkeypatch.setattr(SAMPLERS[name], "newest", 20)
+    space = make_space(search=FINE, sampler=early(name))
     learnt = ended_at_random(18)
+    nan = Epoch(number=1, metrics={"val/accuracy": math.nan}, timestamp_ms=1)
     failed = [
-        replace(r, number=18 + r.number, outcome="failed", history=(), ended_ms=9_000)
+        replace(r, number=18 + r.number, outcome="failed", history=(nan,), ended_ms=9_000)
         for r in ended_at_random(200)
     ]
     grown = View(space, learnt)
     for record in failed:
-        grown.show(replace(record, outcome="running", ended_ms=None))
+        grown.show(replace(record, outcome="running", history=(), ended_ms=None))
         grown.show(record)
     opened = View(space, [*learnt, *failed])
     assert seen_by_the_sampler(opened) == {dropout_of(record) for record in learnt}
     assert opened.draw(300) == grown.draw(300) == View(space, learnt).draw(300)
+
+
+LEARNING = [name for name in SAMPLERS if name in EARLY]
+"""The samplers whose draws depend on what the trials reached."""
+
+
+def test_the_other_samplers_learn_nothing() -> None:
+    """A new row that learns belongs into `EARLY`."""
+    for name in SAMPLERS.keys() - {*LEARNING}:
+        space = make_space(search=FINE, sampler=name)
+        drawn = [View(space, some).draw(2) for some in ([], ended_at_random(40))]
+        assert drawn[0] == drawn[1]
+
+
+TWO_DROPOUTS = """
+  model.dropout: {low: 0.0, high: 0.5}
+  model.input_dropout: {low: 0.0, high: 0.5}
+"""
+
+
+def reached(space: Space, trials: int) -> list[float]:
+    """How far from 0.4 each of the two settings of so many trials lay, one after the other."""
+    records: list[TrialRecord] = []
+    for number in range(trials):
+        params = View(space, records).draw(number).params
+        distance = sum(abs(float(value) - 0.4) for value in params.values())
+        epoch = Epoch(number=1, metrics={"val/accuracy": 1 - distance}, timestamp_ms=number)
+        records.append(
+            TrialRecord(
+                number=number,
+                outcome="completed",
+                params=params,
+                history=(epoch,),
+                position=number,
+                ended_ms=number,
+            )
+        )
+    return [1 - record.history[0].metrics["val/accuracy"] for record in records]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_sampler_that_learns_draws_better_trials_in_the_end_than_at_random(name: str) -> None:
+    learnt = reached(make_space(search=TWO_DROPOUTS, sampler=early(name)), 40)
+    at_random = reached(make_space(search=TWO_DROPOUTS, sampler="random"), 40)
+    assert np.mean(learnt[-10:]) < 0.7 * np.mean(at_random)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_kill_before_any_write_changes_nothing_of_what_a_sampler_draws(
+    name: str, disk: Path
+) -> None:
+    """One trial at a time: several end in another order after a kill."""
+    space = space_for(name, trials=7, epochs=1)
+    photographs = machine(disk / "straight", space, concurrency=1).run_and_photograph(disk / "cut")
+    results = []
+    for photograph in [*photographs[::5], photographs[-1]]:
+        assert photograph.run()
+        results.append(photograph.result())
+    assert all(result == results[-1] for result in results)
+
+
+def test_the_trial_that_a_sampler_drew_last_is_seen_like_one_that_was_read_from_the_study() -> None:
+    """Also what it did not choose: all completed trials have the plateau's patience."""
+    space = make_space(sampler="gp, startup_trials: 2")
+    shown = [
+        replace(record, params=PLATEAU | {"model.dropout": round(0.1 * (i % 4), 1)})
+        for i, record in enumerate(ended_at_random(6))
+    ]
+    live = View(space, shown)
+    drawn = [live.draw(6 + i, 6 + i) for i in range(4)]
+    assert {"constant", "plateau"} == {draw.params["schedule"] for draw in drawn}
+    running = [
+        TrialRecord(number=6 + i, outcome="running", params=draw.params, history=(), position=6 + i)
+        for i, draw in enumerate(drawn)
+    ]
+    assert live.draw(10) == View(space, [*shown, *running]).draw(10)
+
+
+PLATEAU = {"optimizer.learning_rate": 0.01, "schedule": "plateau", "schedule.plateau.patience": 2}
+
+
+def on_a_line(count: int, outcome: Outcome = "completed") -> list[TrialRecord]:
+    return [
+        replace(of_two_metrics(i, 0.1 + i / 100, 1 - i / 100, outcome), ended_ms=i)
+        for i in range(count)
+    ]
+
+
+def test_nsgaii_breeds_from_the_best_trials_alone_and_mutates_some_settings() -> None:
+    search = "  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1}"
+    space = make_space(search=search, sampler="nsgaii, population: 5")
+    records = on_a_line(30)
+    assert View(space, records[:4]).draw(9) == View(space).draw(9)  # at random
+    parents = {record.params["optimizer.learning_rate"] for record in records[-5:]}
+    drawn = [View(space, records).draw(i).params["optimizer.learning_rate"] for i in range(60)]
+    assert 15 < sum(value in parents for value in drawn) < 45
+    assert not {record.params["optimizer.learning_rate"] for record in records[:-5]} & {*drawn}
+
+
+def test_what_a_trial_did_not_choose_stands_in_the_middle_for_those_that_need_all_settings() -> (
+    None
+):
+    space = make_space(sampler="nsgaii")
+    constant = {"optimizer.learning_rate": 0.01, "model.dropout": 0.1, "schedule": "constant"}
+    record = replace(ended_at_random(1)[0], params=constant)
+    (seen,) = View(space, [record])._study.get_trials()
+    assert seen.params == {**constant, "schedule.plateau.patience": 3}
+    (seen,) = View(make_space(sampler="tpe"), [record])._study.get_trials()
+    assert seen.params == constant
+
+
+def test_the_gaussian_process_takes_a_pruned_trial_for_one_that_reached_no_more() -> None:
+    space = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="gp")
+    pruned = [record for record in ended_at_random(10) if record.outcome == "pruned"]
+    (one, other) = View(space, pruned)._study.get_trials()
+    assert [one.values, other.values] == [[2 * dropout_of(record)] for record in pruned]
+    two = make_space(search="  model.dropout: {low: 0.0, high: 0.5}", sampler="gp", metrics=TWO)
+    (seen,) = View(two, on_a_line(1, "pruned"))._study.get_trials()
+    assert seen.state == TrialState.PRUNED
+
+
+def test_the_oldest_trials_are_forgotten_but_for_those_of_the_first_fronts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Nsgaii, "newest", 10)
+    monkeypatch.setattr(Nsgaii, "best", 4)
+    search = "  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1}"
+    space = make_space(search=search, sampler="nsgaii", metrics=TWO)
+    points = [(0.9, 0.5), (0.2, 0.1), (0.5, 0.3), (0.8, 0.6), (0.3, 0.3), (0.4, 0.5)]
+    old = [of_two_metrics(i, *point, "completed") for i, point in enumerate(points)]
+    new = [of_two_metrics(6 + i, 0.001 * (i + 1), 0.9, "completed") for i in range(10)]
+    records = [replace(record, ended_ms=record.number) for record in [*old, *new]]
+    seen = {trial.values[0] for trial in View(space, records)._study.get_trials()}
+    assert {0.9, 0.2, 0.5, 0.8} <= seen
+    assert not {0.3, 0.4} & seen
+
+
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.ranges_alone])
+def test_a_sampler_of_ranges_alone_refuses_choices_and_blocks_and_names_those_that_can(
+    name: str,
+) -> None:
+    for search, what in (
+        ("  model.norm: {choices: [layer, none]}", "model.norm"),
+        ("  schedule: {choices: {constant: {}, plateau: {}}}", "schedule"),
+    ):
+        with pytest.raises(ConfigError) as refusal:
+            make_space(search=f"{RANGES.rstrip()}\n{search}", sampler=name)
+        assert refusal.value.message == (
+            f"sampler: {name} searches ranges alone, and {what} has choices"
+        )
+        assert refusal.value.hint == "samplers that can: tpe, gp, nsgaii, random, qmc"
+        assert str(refusal.value.where).startswith("space.yaml:")
+
+
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.one_metric])
+def test_a_sampler_of_one_metric_refuses_several_and_names_those_that_can(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} cannot learn from several metrics") as refusal:
+        make_space(search=RANGES, sampler=name, metrics=TWO)
+    assert refusal.value.hint == "samplers that can: tpe, gp, nsgaii, random, qmc"
+
+
+def told(space: Space, records: list[TrialRecord], position: int = 50) -> dict[str, float]:
+    return {k: float(v) for k, v in View(space, records).draw(position).params.items()}
+
+
+def test_cmaes_is_told_groups_in_the_order_in_which_they_ended_and_waits_for_a_whole_one() -> None:
+    space = make_space(search=TWO_DROPOUTS, sampler="cmaes, population: 4")
+    records = [
+        replace(record, params={**record.params, "model.input_dropout": 0.25})
+        for record in ended_at_random(12)
+    ]
+    by_end = sorted(records, key=lambda record: (record.ended_ms or 0, record.number))
+    assert told(space, by_end[:4]) == told(space, by_end[:7]) != told(space, by_end[:8])
+    assert told(space, by_end[:4]) != told(space, records[:4])
+    renumbered = [
+        replace(record, number=11 - record.number, ended_ms=i) for i, record in enumerate(by_end)
+    ]
+    assert told(space, renumbered) == told(space, by_end)
+
+
+def test_cmaes_holds_a_pruned_trial_for_worse_than_every_completed_one() -> None:
+    space = make_space(search=TWO_DROPOUTS, sampler="cmaes, population: 4")
+    low = {"model.dropout": 0.05, "model.input_dropout": 0.05}
+    high = {"model.dropout": 0.45, "model.input_dropout": 0.45}
+    records = [
+        replace(record, outcome="pruned" if i % 2 else "completed", params=high if i % 2 else low)
+        for i, record in enumerate(ended_at_random(24))
+    ]
+    draws = [told(space, records, position)["model.dropout"] for position in range(20)]
+    assert np.mean(draws) < 0.15

@@ -14,6 +14,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.hypervolume import Won, won
 from ckconv_sweep.report.pareto import pareto_optimal
 from ckconv_sweep.report.plots import style
 
@@ -37,7 +38,8 @@ def draw(
     parameters: Mapping[int, int] | None = None,
 ) -> Figure:
     """Completed trials, and the front: those than which no other is as good in all that is shown
-    and better in one. Several further metrics have a panel each, with the front of all together.
+    and better in one. Several further metrics have a panel each, with the front of all together;
+    one more shows the hypervolume over the trials.
 
     Args:
         parameters: the number of trained values of each trial's model, by the trial's number;
@@ -60,18 +62,42 @@ def draw(
     optimal = pareto_optimal([[p.score, *p.costs] for p in points], modes)
     front = [point for point, yes in zip(points, optimal, strict=True) if yes]
     amount = len(points[0].costs)
-    columns = style.columns(amount, wide=_COLUMNS)
-    rows = -(-amount // columns)
-    figure, panels = style.new(4.2 * rows, rows, columns, sharey=True, squeeze=False)
+    share = won(records, space)
+    cells = amount + (share is not None)
+    columns = style.columns(cells, wide=_COLUMNS)
+    rows = -(-cells // columns)
+    figure, panels = style.new(4.2 * rows, rows, columns, squeeze=False)
     for i, panel in enumerate(np.ravel(panels)):
         if i < amount:
-            _draw_panel(panel, points, front, i, space)
+            _draw_panel(panel, points, front, i, space, 1 / columns)
+            style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
+        elif i == amount and share is not None:
+            _draw_hypervolume(panel, share, 1 / columns)
         else:
             panel.set_visible(False)
-    for panel in panels[:, 0]:
-        style.metric_axis(panel.yaxis, [point.score for point in points], space.metric)
-    style.legend(panels[0, -1])
+    if share is None:
+        style.legend(panels[0, 0])
+    else:
+        style.legend_below(figure, panels[0, 0].get_legend_handles_labels()[0])
     return figure
+
+
+def _draw_hypervolume(panel: Axes, share: Won, part: float) -> None:
+    """Over the trials in the order in which they completed, on this part of the figure's width."""
+    shares = [value for _, value in share.steps]
+    panel.plot(
+        range(1, 1 + len(shares)),
+        shares,
+        drawstyle="steps-post",
+        color=style.FRONT,
+        marker="o",
+        markersize=3,
+    )
+    panel.set_ylim(0.0, 1.0)
+    panel.set_xlabel("completed trials", fontsize=9)
+    panel.set_ylabel("share of the box from worst to best", fontsize=9)
+    style.whole_numbers(panel.xaxis)
+    style.title(panel, "hypervolume over the trials", part)
 
 
 def _points(
@@ -88,9 +114,15 @@ def _points(
 
 
 def _draw_panel(
-    panel: Axes, points: Sequence[_Point], front: Sequence[_Point], index: int, space: Space
+    panel: Axes,
+    points: Sequence[_Point],
+    front: Sequence[_Point],
+    index: int,
+    space: Space,
+    part: float,
 ) -> None:
-    """The primary metric against one of what it is weighed against."""
+    """The primary metric against one of what it is weighed against, on this part of the figure's
+    width."""
     other = space.further[index] if space.further else None
     x = [point.costs[index] for point in points]
     style.scatter(panel, "completed", x, [point.score for point in points], alpha=0.8)
@@ -120,7 +152,7 @@ def _draw_panel(
         )
     if other is not None:
         style.metric_axis(panel.xaxis, x, other)
-        style.title(panel, f"{space.metric.name} against {other.name}")
+        style.title(panel, f"{space.metric.name} against {other.name}", part)
         return
     if max(x) > 5 * min(x):
         style.log_axis(panel.xaxis, min(x), max(x))
