@@ -126,8 +126,10 @@ def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the trials and hours to which it was extended, unless an option says another.
     Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.record.trials import added
 
     stored, count = study.space.budget, sum(r.counts for r in study.trials())
+    count -= added(study.trials())
     trials = options.trials
     if trials is not None and trials < count:
         raise ConfigError(
@@ -160,6 +162,7 @@ def _run(
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import CannotWrite, ClusterLost
+    from ckconv_sweep.record.requests import Requests
     from ckconv_sweep.record.trials import hours_are_up, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
@@ -169,7 +172,7 @@ def _run(
         typer.echo(note)
     if options.shared and before is not None:
         folder.share()
-    finished = is_finished(records, space)
+    finished = is_finished(records, space) and not any(Requests(folder).waiting())
     if before is not None and (finished or hours_are_up(records, space)):
         from ckconv_sweep.sweep.delivery import deliver_rest
 

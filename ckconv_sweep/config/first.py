@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.domains import Block, Blocks, Scalar, in_words, is_value
+from ckconv_sweep.config.domains import (
+    Block,
+    Blocks,
+    Choices,
+    Interval,
+    Scalar,
+    in_words,
+    is_value,
+)
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """What stands in a file for the base trial's own settings."""
-_NOT_COMPARED = ("metric", "training.seed")
+NOT_COMPARED = ("metric", "training.seed")
 """A sweep has one metric, and each of its trials a seed of its own."""
 
 
@@ -70,6 +78,34 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
     Raises:
         ConfigError: it is no point of the space.
     """
+    params, changes = params_and_changes(space, trial)
+    for path, here in changes.items():
+        base = flat(space.tree(params)).get(path)
+        raise ConfigError(
+            f"{path} is {here!r}, and the space, in which it is {base!r}, does not search it"
+        )
+    return params
+
+
+def check_params(space: Space, params: Mapping[str, Scalar]) -> None:
+    """Raises ConfigError if these are not the parameters of a point of the space."""
+
+    def value(name: str, domain: Interval | Choices) -> Scalar:
+        if name not in params:
+            raise ConfigError(f"{name} is missing")
+        if not is_value(domain, params[name]):
+            raise ConfigError(
+                f"{name} is {params[name]!r}, and what is searched is {in_words(domain)}"
+            )
+        return params[name]
+
+    for name in params.keys() - space.draw(value).keys():
+        raise ConfigError(f"nothing called {name} is searched here")
+
+
+def params_and_changes(space: Space, trial: Trial) -> tuple[dict[str, Scalar], dict[str, Any]]:
+    """The parameters that stand for a trial, and the settings, by path, that it has beside the
+    space. Raises ConfigError if what is searched has another value than can be drawn."""
     tree = flat(trial.model_dump())
     params: dict[str, Scalar] = {}
     for path, domain in space.search.items():
@@ -87,13 +123,11 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
             )
         params[path] = tree[path]
     there = flat(space.tree(params))
-    for path in sorted(tree.keys() | there.keys()):
-        here, base = tree.get(path), there.get(path)
-        if here != base and not path.startswith(_NOT_COMPARED):
-            raise ConfigError(
-                f"{path} is {here!r}, and the space, in which it is {base!r}, does not search it"
-            )
-    return params
+    return params, {
+        path: value
+        for path, value in sorted(tree.items())
+        if (path not in there or value != there[path]) and not path.startswith(NOT_COMPARED)
+    }
 
 
 def settings_of(space: Space, params: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -56,6 +56,9 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         spent_seconds=spent_seconds,
         position=trial.user_attrs.get("position"),
         first=trial.user_attrs.get("first"),
+        request=trial.user_attrs.get("request", ""),
+        retry_of=trial.user_attrs.get("retry_of"),
+        changes=trial.user_attrs.get("changes", {}),
         verdict=verdict,
     )
 

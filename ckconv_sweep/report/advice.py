@@ -17,7 +17,7 @@ from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, added
 from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
 from ckconv_sweep.report.importance import Importances
 from ckconv_sweep.report.sample import ENOUGH, comparable, ranked
@@ -129,7 +129,8 @@ def too_few_trials(known: Known) -> Said:
         return
     amount = len(comparable(known.records, known.space))
     tried = [one for one in settings if one.enough]
-    begun, most = len(known.records), most_trials(known.space, known.violations)
+    begun = len(known.records) - added(known.records)
+    most = most_trials(known.space, known.violations)
     size, wanted = grid_size(known.space), 2 * max(begun, ENOUGH)
     there = wanted if size is None else min(wanted, size - known.violations)
     if begun < most:

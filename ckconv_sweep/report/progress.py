@@ -78,12 +78,12 @@ class Progress:
         self._metric = metrics[0]
         self._at_best = metrics[0].model_copy(update={"at": "best"})
         self._space = space
-        self.asked: int | None = None if space is None else most_trials(space, rejected)
-        """How many trials the sweep can have in all."""
+        self._most: int | None = None if space is None else most_trials(space, rejected)
         self.begin(())
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
         """Forget everything but what these records say: all of the sweep that count."""
+        self._added = {record.number for record in records if record.request}
         self.counts = Counter[Outcome]()
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
@@ -103,6 +103,11 @@ class Progress:
         self._spent_at_ms = self._end_ms
 
     @property
+    def asked(self) -> int | None:
+        """How many trials the sweep can have in all."""
+        return None if self._most is None else self._most + len(self._added)
+
+    @property
     def ended(self) -> int:
         """How many trials have ended."""
         return sum(self.counts.values())
@@ -118,8 +123,10 @@ class Progress:
             case Started():
                 kept = self.unfinished.get(event.number)
                 before = event.epochs_before
+                if event.origin:
+                    self._added.add(event.number)
                 self.unfinished[event.number] = Unfinished(
-                    params=event.params,
+                    params={**event.params, **event.origin.get("changes", {})},
                     epochs=event.trial.training.epochs,
                     before=before if kept is None else kept.before,
                     done=before,
@@ -133,7 +140,7 @@ class Progress:
                 trial.epoch, trial.best = event.epoch, event.best
                 self._offer(event.best, event.number, event.epoch.number, trial.params)
             case Rejected():
-                self.asked = event.most
+                self._most = event.most
             case Ended():
                 if (left := self.unfinished.pop(event.number, None)) is not None:
                     self._ended += 1 - left.before / left.epochs
@@ -176,7 +183,7 @@ class Progress:
                 self._count(epoch, session)
         if record.outcome == "running":
             self.unfinished[record.number] = Unfinished(
-                params=record.params,
+                params={**record.params, **record.changes},
                 epochs=self._epochs_of(record),
                 before=self._before(record),
                 done=len(record.history),

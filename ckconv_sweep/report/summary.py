@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ckconv_sweep.config.first import params_of
-from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import best, objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord, is_finished, reaches_goal, rejected
+from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, reaches_goal
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -109,7 +108,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
-        asked=most_trials(space, rejected(records)),
+        asked=asked(records, space),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],

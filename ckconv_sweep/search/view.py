@@ -48,7 +48,8 @@ BEST_KEPT = 100
 
 class View:
     """Completed trials with the values by which they are judged, pruned ones with the primary
-    metric of each epoch, running ones with their parameters; failed ones count for no sampler.
+    metric of each epoch, running ones with their parameters; failed ones count for no sampler, and
+    neither do those that a person has changed beside the space.
 
     Of more than `MOST_FINISHED` the oldest are forgotten, but for the best by the primary metric.
     Which these are follows from the records alone.
@@ -62,6 +63,8 @@ class View:
         self._finished: dict[int, TrialRecord] = {}
         """Without those that failed: a rejected draw must take no learnt trial's place."""
         for record in records:
+            if record.changes:
+                continue
             if record.outcome == "running":
                 self._running[record.number] = record.params
             elif record.outcome != "failed":
@@ -70,7 +73,7 @@ class View:
 
     def show(self, record: TrialRecord) -> None:
         """A trial as it is now. One that was drawn here and has a number since is shown, too."""
-        if record.number in self._finished:
+        if record.number in self._finished or record.changes:
             return
         if record.outcome == "running":
             self._running[record.number] = record.params

@@ -26,6 +26,7 @@ _BEGINNING = "A sweep on **"
 @dataclass
 class _Row:
     params: Mapping[str, Any]
+    added: bool = False
     outcome: Outcome = "running"
     values: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
@@ -49,13 +50,18 @@ class Standings:
         history = record.history
         values = objectives(history, self.space.metrics)
         self.rows[record.number] = _Row(
-            record.params, record.outcome, values, len(history), record.ended_ms or 0
+            record.params,
+            bool(record.request),
+            record.outcome,
+            values,
+            len(history),
+            record.ended_ms or 0,
         )
 
     def hear(self, event: Event) -> None:
         """Something happened to a trial of this session."""
         if isinstance(event, Started):
-            self.rows[event.number] = _Row(event.params)
+            self.rows[event.number] = _Row(event.params, bool(event.origin))
         elif isinstance(event, Rejected):
             self.rejected += 1
         elif isinstance(event, Ended) and event.number in self.rows:
@@ -121,8 +127,9 @@ class Standings:
         )
         metric = space.metric
         why = grid_note(space, self.rejected)
+        asked = most_trials(space, self.rejected) + sum(row.added for row in self.rows.values())
         return (
-            f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
+            f"{_BEGINNING}{space.trial.data.name}**: {asked} trials "
             f"requested{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
             f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
             f"**{metric.name}** at its {metric.at} epoch; {metric.better_is} is better"

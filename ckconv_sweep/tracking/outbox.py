@@ -359,7 +359,11 @@ def events_of(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> l
     at_best = trial.metric.model_copy(update={"at": "best"})
     events: list[Event] = [
         Started(
-            number=record.number, trial=trial, params=record.params, started_ms=record.started_ms
+            number=record.number,
+            trial=trial,
+            params=record.params,
+            started_ms=record.started_ms,
+            origin=record.origin,
         )
     ]
     for i, epoch in enumerate(record.history):

@@ -303,6 +303,7 @@ class Runs:
                     keys.TAG_ROLE: keys.ROLE_TRIAL,
                     keys.TAG_TRIAL: str(event.number),
                     keys.TAG_PARAMS: json.dumps(dict(event.params)),
+                    **({keys.TAG_ORIGIN: json.dumps(event.origin)} if event.origin else {}),
                     keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
                     _COLOUR: colour_of(event.number),
                     PARENT: self._run_of_sweep(),

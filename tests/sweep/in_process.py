@@ -279,10 +279,10 @@ class Session:
             count_parameters=lambda trial: 100 * trial.model.hidden_channels,
             listeners=machine.listeners,
             clock=machine.clock,
+            places=machine.concurrency,
         )
         self.workers: list[_Worker] = []
         self.handed_out: list[int] = []
-        self._asking = True
 
     def run(self) -> None:
         while self.step():
@@ -291,10 +291,11 @@ class Session:
     def step(self) -> bool:
         """Hand out what there is room for, then one epoch of the trial whose turn it is. False
         when nothing is left to do."""
-        while self._asking and len(self.workers) < self.machine.concurrency:
+        self.coordinator.attend()
+        self.workers = [w for w in self.workers if self.coordinator.wanted(w.assignment.number)]
+        while len(self.workers) < self.machine.concurrency:
             assignment = self.coordinator.next()
             if assignment is None:
-                self._asking = False  # as in Ray Tune, which does not ask again
                 break
             self.handed_out.append(assignment.number)
             self.workers.append(_Worker(assignment))
