@@ -26,8 +26,11 @@ from ckconv_sweep.sweep.driver import starts_over
 _FIRST = 5
 
 
-def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
-    """Print the space as understood and the first trials that it draws; write nothing.
+def show_plan(
+    space: Space, folder: SweepFolder, data_dir: Path | None, *, restart: bool = False
+) -> None:
+    """Print the space as understood and the first trials that it draws; write nothing. `restart`:
+    what there is of the sweep would be kept under another name.
 
     Raises:
         SpaceChanged: a sweep of this name was started with another space.
@@ -57,7 +60,7 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
         table.add_row(Text(name), Text(in_words(domain)), "" if points is None else str(points))
     console.print(table)
     _show_first_trials(space, console, data_dir)
-    if folder.records.exists():
+    if folder.records.exists() and not restart:
         with folder.records.open() as study:
             anew = starts_over(study, space)
         console.print(

@@ -20,7 +20,13 @@ from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.report.sampling_error import scored_sequences
-from ckconv_sweep.report.summary import base_in_words, goal_in_words, summarize, winner
+from ckconv_sweep.report.summary import (
+    added_in_words,
+    base_in_words,
+    goal_in_words,
+    summarize,
+    winner,
+)
 
 if TYPE_CHECKING:
     from ckconv_sweep.sweep.delivery import Session
@@ -81,6 +87,7 @@ def show_result(
         sequences = scored_sequences(space, noted(study.notes()))
     interval = sampling_error.in_words(records, space, sequences)
     lines = [*base_in_words(records, space), *goal_in_words(records, space)]
+    lines += added_in_words(records)
     for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""

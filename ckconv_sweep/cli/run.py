@@ -41,6 +41,14 @@ def launch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run; start and write nothing.")
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin anew, also with another space, if no trial has completed; the old folder "
+            "is kept under another name.",
+        ),
+    ] = False,
 ) -> None:
     """Start a sweep, or resume an interrupted one.
 
@@ -56,19 +64,35 @@ def launch(
     if name is None:
         name = name_of(space, None, "--name", "name the sweep, as in --name mine")
     folder = SweepFolder.of(options.sweeps_dir, name)
+    restart = restart and folder.records.exists()
+    if restart:
+        _check_none_completed(folder)
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
-        show_plan(asked, folder, absolute(options.data_dir))
+        show_plan(asked, folder, absolute(options.data_dir), restart=restart)
         return
+    if restart:
+        with folder.records.lock():
+            _check_none_completed(folder)
+            typer.echo(f"what there was is kept: {folder.put_aside()}")
     with _lock_of(folder) as lock:
         before = None
         if folder.records.exists():
+            from ckconv_sweep.errors import SpaceChanged
             from ckconv_sweep.sweep.driver import starts_over
 
             with folder.records.open() as study:
-                if not starts_over(study, asked):
-                    asked, before = _extended(study, asked, options), _Before.of(study)
+                try:
+                    if not starts_over(study, asked):
+                        asked, before = _extended(study, asked, options), _Before.of(study)
+                except SpaceChanged as changed:
+                    if not _completed(study):
+                        changed.hint = (
+                            f"{changed.hint}\n  or begin anew, as no trial has completed: "
+                        )
+                        changed.hint += "--restart"
+                    raise
         if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
 
@@ -90,6 +114,25 @@ def resume(name: Name, options: RunOptions) -> None:
             asked = _extended(study, options.with_budget(study.space), options)
             before = _Before.of(study)
         _run(folder, asked, options, lock, before)
+
+
+def _check_none_completed(folder: SweepFolder) -> None:
+    """Raises ConfigError if a trial has completed: nobody throws away a result unasked."""
+    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.errors import ConfigError
+
+    with folder.records.open() as study:
+        completed = _completed(study)
+    if completed:
+        raise ConfigError(
+            f"{count(completed, 'trial')} of {folder.name} completed, so it is not begun anew",
+            where="--restart",
+            hint="take another --name for the new sweep",
+        )
+
+
+def _completed(study: Study) -> int:
+    return sum(record.outcome == "completed" for record in study.trials())
 
 
 @dataclass(frozen=True)

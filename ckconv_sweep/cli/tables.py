@@ -123,6 +123,7 @@ def table(
         unvaried,
     )
     from ckconv_sweep.report.render import FOR_PROGRAMS
+    from ckconv_sweep.report.summary import added_in_words
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
@@ -149,6 +150,7 @@ def table(
     chosen = selection.apply(rows, space.metrics, [c for c in default if c not in same])
     notes = captions(space) if PARETO in chosen else []
     notes += sampling_error.in_words(results.records, space, results.sequences)
+    notes += added_in_words(results.records)
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ckconv_sweep.config.first import params_of
 from ckconv_sweep.config.history import best, objective, objectives
+from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
@@ -92,6 +93,18 @@ def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
             name = trial_name(record.number)
             return [f"the goal {space.budget.goal} is reached: {name} has {value:.4f}"]
     return []
+
+
+def added_in_words(records: Iterable[TrialRecord]) -> list[str]:
+    """A line on the trials that people added: which ones try a failed one again, and with what
+    changes; none where the sweep has tried all by itself."""
+    told = []
+    for record in (record for record in records if record.request and record.counts):
+        again = "" if record.retry_of is None else f", {trial_name(record.retry_of)} once more"
+        names = short_names(record.changes)
+        changed = "".join(f", {names[path]}={v}" for path, v in record.changes.items())
+        told.append(f"{trial_name(record.number)}{again}{changed}")
+    return [f"added by hand: {'; '.join(told)}"] if told else []
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:
