@@ -298,7 +298,11 @@ def _failed(
     ]
     if not chosen:
         why = "" if reason is None else f" with the reason {reason!r}"
-        raise ConfigError(f"no trial failed{why}", where=folder.name, hint=_reasons(failed))
+        raise ConfigError(
+            f"no failed trial{why} is left to be tried again",
+            where=folder.name,
+            hint=_reasons(failed),
+        )
     return chosen
 
 

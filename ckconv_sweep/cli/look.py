@@ -192,7 +192,7 @@ def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:
     """With why fewer trials are asked, or were begun, than the budget allows, if so; and what
     people asked of it."""
     from ckconv_sweep.config.grid import grid_note
-    from ckconv_sweep.record.requests import PAUSED, in_words
+    from ckconv_sweep.record.requests import in_words
     from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.report.summary import goal_in_words, summarize
 
@@ -200,8 +200,6 @@ def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:
     with folder.records.open() as study:
         records, space, kept = study.trials(), study.space, study.notes()
     held = folder.records.holder() is not None
-    asked = in_words(folder, kept if held else {})
-    if held and kept.get(PAUSED):
-        asked.insert(0, f"paused; to go on: {folder.command('pause')} --off")
+    asked = in_words(folder, kept, held=held)
     notes = [grid_note(space, rejected(records)), *goal_in_words(records, space), *asked]
     return summarize(folder.name, records, space, held=held), [note for note in notes if note]

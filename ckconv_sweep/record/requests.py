@@ -32,6 +32,8 @@ NOTE = "request:"
 PAUSED = "paused"
 """The study's note that the running driver pauses. A resume goes on."""
 
+_SHOWN = 3
+"""Answers."""
 MOST_BYTES = 64 * 1024
 """Of a request's file; no command writes a longer one."""
 
@@ -63,6 +65,8 @@ class Request(BaseModel):
                 return f"stop {trial_name(self.number)}"
             case "concurrency":
                 return f"concurrency {self.number}"
+            case "continue":
+                return "pause --off"
         return self.kind
 
 
@@ -91,12 +95,17 @@ def answers(notes: Mapping[str, Any]) -> dict[str, Answer]:
     return {name: Answer(**found[name]) for name in sorted(found) if found[name]}
 
 
-def in_words(folder: SweepFolder, notes: Mapping[str, Any], most: int = 3) -> list[str]:
-    """The newest answers, and what waits for one; a line each."""
-    found = answers(notes)
-    lines = [f"asked: {answer}" for answer in list(found.values())[-most:]]
+def in_words(folder: SweepFolder, notes: Mapping[str, Any], *, held: bool) -> list[str]:
+    """What waits for an answer, a line each. Where a driver holds the sweep, whether it is paused,
+    and the newest answers, too."""
+    found, lines = answers(notes), list[str]()
+    if held and notes.get(PAUSED):
+        lines.append(f"paused; to go on: {folder.command('pause')} --off")
+    if held:
+        lines += [f"asked: {answer}" for answer in list(found.values())[-_SHOWN:]]
+    waits = "waits" if held else "waits for a resume"
     return lines + [
-        f"waits: {request}" for name, request in Requests(folder).waiting() if name not in found
+        f"{waits}: {request}" for name, request in Requests(folder).waiting() if name not in found
     ]
 
 

@@ -100,11 +100,11 @@ def added_in_words(records: Iterable[TrialRecord]) -> list[str]:
     changes; none where the sweep has tried all by itself."""
     told = []
     for record in (record for record in records if record.request and record.counts):
-        again = "" if record.retry_of is None else f", {trial_name(record.retry_of)} once more"
+        again = [] if record.retry_of is None else [f"{trial_name(record.retry_of)} once more"]
         names = short_names(record.changes)
-        changed = "".join(f", {names[path]}={v}" for path, v in record.changes.items())
-        told.append(f"{trial_name(record.number)}{again}{changed}")
-    return [f"added by hand: {'; '.join(told)}"] if told else []
+        said = again + [f"{names[path]}={value}" for path, value in record.changes.items()]
+        told.append(trial_name(record.number) + f" ({', '.join(said)})" * bool(said))
+    return [f"added by hand: {', '.join(told)}"] if told else []
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:

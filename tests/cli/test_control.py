@@ -68,7 +68,7 @@ def waiting(folder: SweepFolder) -> list[Request | str]:
         ("stop small t000", "small: trial 0 has ended already: failed"),
         ("stop small all", "'all' is no trial; write it as in t017 or 17"),
         ("concurrency small 0", "greater than or equal to 1"),
-        ("retry small --reason error", "small: no trial failed with the reason 'error'"),
+        ("retry small --reason error", "small: no failed trial with the reason 'error'"),
         ("retry small --trial 9", "--trial: there is no trial 9"),
         ("retry small --trial t003", "there is no trial 3"),
         ("retry small --set model.blocks=x", "--set model.blocks=x: model.blocks: "),
@@ -105,7 +105,8 @@ def test_without_a_driver_a_request_waits_for_the_next_resume_and_says_so(here: 
             f"{told}: no driver runs small; it waits for: ckconv-sweep resume small\n"
         )
     said = ended(ckconv_sweep("status", "small", cwd=here))
-    assert "  waits: add learning_rate=0.005 dropout=0.2\n  waits: concurrency 1\n" in said
+    waits = ("add learning_rate=0.005 dropout=0.2", "concurrency 1")
+    assert "".join(f"  waits for a resume: {asked}\n" for asked in waits) in said
     again = command(
         ["resume", "small", "--sweeps-dir", here / "sweeps", "--tracking-uri", NOBODY],
         here / "said",
@@ -149,7 +150,7 @@ def test_failed_trials_are_asked_for_again_by_reason_or_number(
     if rest:  # what waits is not asked for twice
         ended(ckconv_sweep("retry", "small", cwd=here))
         assert [r.retry_of for r in waiting(one.folder) if isinstance(r, Request)] == chosen + rest
-    assert "no trial failed" in refused(ckconv_sweep("retry", "small", cwd=here))
+    assert "no failed trial is left" in refused(ckconv_sweep("retry", "small", cwd=here))
 
 
 def test_a_retry_that_sets_what_is_searched_is_another_point_of_the_space(here: Path) -> None:
@@ -201,6 +202,8 @@ def records_of(here: Path) -> list[TrialRecord]:
 
 def test_a_sweep_is_paused_added_to_slowed_and_stopped_from_another_terminal(here: Path) -> None:
     launched = running(here, digits=False)
+    watched = command(["watch", "small", "--sweeps-dir", here / "sweeps"], here / "w", Conditions())
+    until(lambda: "trials ended; a line for each follows" in watched.said(), watched)
 
     def asked(*arguments: object) -> str:
         return ended(ckconv_sweep(*arguments, cwd=here))
@@ -217,12 +220,15 @@ def test_a_sweep_is_paused_added_to_slowed_and_stopped_from_another_terminal(her
     assert asked("concurrency", "small", 1).startswith(
         "concurrency 1: at most 1 at a time from now"
     )
-    assert asked("pause", "small", "--off").startswith("continue: it goes on · ")
+    assert asked("pause", "small", "--off").startswith("pause --off: it goes on · ")
     until(lambda: f"t000 started again after epoch {epochs[0]}" in launched.said(), launched)
     assert re.search(r"stop: stopped after trial \d, epoch", asked("stop", "small"))
     assert launched.wait() == 0, launched.said()
     said = launched.said()
     assert "t001 stopped by hand after epoch" in said
+    assert watched.wait() == 0
+    assert "pause: paused after trial" in watched.said()
+    assert "t001 stopped by hand after epoch" in watched.said()
     assert "stopped, as it was asked to; resume with: ckconv-sweep resume small" in said
     assert "pruned (stopped)" in said
     outcomes = [(record.outcome, record.reason) for record in records_of(here)]
