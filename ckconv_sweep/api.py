@@ -27,7 +27,7 @@ from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
@@ -260,7 +260,7 @@ class Sweep:
         values = record.values(self.space.metrics)
         return Best(
             number=record.number,
-            trial=self.space.resolve(record.params, record.number),
+            trial=trial_of(record, self.space),
             value=values[self.space.metric.name],
             values=values,
             epoch=best(record.history, self.space.metric).number,
@@ -355,7 +355,7 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
     for record in results.records:
         if record.counts:
             try:
-                trial = results.space.resolve(record.params, record.number)
+                trial = trial_of(record, results.space)
             except ConfigError:  # some of its settings were not drawn
                 continue
             key = f"{trial.model.model_dump_json()} {trial.data.model_dump_json()}"

@@ -29,6 +29,8 @@ POINTS = (
     "trial.forgotten",  # the checkpoints of an ended trial are gone, MLflow's mark is not written
     "tracking.created",  # MLflow has a new run, without its settings
     "tracking.delivered",  # MLflow has points that are not marked as delivered
+    "request.obeyed",  # what a person asked is done, and has no answer
+    "request.answered",  # the answer is recorded, the request's file is still there
     "study.made",  # a new study is whole, and has not its name yet
 )
 

@@ -14,6 +14,9 @@ REASON_CONSTRAINT = "constraint"
 """The reason of a trial that was drawn and rejected: it violates a constraint, or its settings do
 not go together."""
 
+REASON_STOPPED = "stopped"
+"""The reason of a trial that a person stopped: pruned, or failed before its first epoch."""
+
 EXPERIMENT = "ckconv-sweep"
 """The MLflow experiment, unless MLFLOW_EXPERIMENT_NAME says another."""
 
@@ -31,6 +34,9 @@ TAG_CHANGED = "changed"
 TAG_PARAMS = "ckconv.params"
 """What was drawn for a trial, as JSON: MLflow's own parameters are texts, and settings rather than
 what the sampler chose."""
+TAG_ORIGIN = "ckconv.origin"
+"""By whom a trial was added, which one it tries again and with which changes, as JSON; only where
+there is something to say."""
 TAG_VERSIONS = "versions"
 """Of ckconv-sweep and of the libraries that a trial's numbers depend on."""
 TAG_COMMAND = "command"

@@ -275,6 +275,7 @@ class _Threads:
         seats, names = dict[str, _Seat](), itertools.count()
         while not desk.over:
             signals.check()
+            desk.attend()
             if places := desk.seat_wanted():
                 name = str(next(names))
                 desk.open(name, places)

@@ -13,6 +13,7 @@ import typer
 
 from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
+    control,
     doctor,
     import_checkpoint,
     kernels,
@@ -46,6 +47,13 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run a sweep": (run.launch, run.resume, watch.watch, look.status, look.list_sweeps),
+    "While it runs": (
+        control.add,
+        control.retry,
+        control.pause,
+        control.stop,
+        control.concurrency,
+    ),
     "Read its results": (
         tables.table,
         tables.compare,

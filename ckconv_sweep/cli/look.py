@@ -151,6 +151,7 @@ def best(
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.seeds import mean_of
+    from ckconv_sweep.record.trials import trial_of
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -163,7 +164,7 @@ def best(
             where=name,
             hint=f"see what became of them: {folder.command('table')}",
         )
-    trial = space.resolve(record.params, record.number)
+    trial = trial_of(record, space)
     epoch = best_epoch(record.history, space.metric).number
     values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
@@ -194,14 +195,17 @@ def _mean(seeds: int | None) -> str:
 
 
 def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:
-    """With why fewer trials are asked, or were begun, than the budget allows, if so."""
+    """With why fewer trials are asked, or were begun, than the budget allows, if so; and what
+    people asked of it."""
     from ckconv_sweep.config.grid import grid_note
+    from ckconv_sweep.record.requests import in_words
     from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.report.summary import goal_in_words, summarize
 
     folder.records.check_not_lost()
     with folder.records.open() as study:
-        records, space = study.trials(), study.space
+        records, space, kept = study.trials(), study.space, study.notes()
     held = folder.records.holder() is not None
-    notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
+    asked = in_words(folder, kept, held=held)
+    notes = [grid_note(space, rejected(records)), *goal_in_words(records, space), *asked]
     return summarize(folder.name, records, space, held=held), [note for note in notes if note]

@@ -32,10 +32,16 @@ _FIRST = 5
 
 
 def show_plan(
-    space: Space, folder: SweepFolder, data_dir: Path | None, placement: Placement
+    space: Space,
+    folder: SweepFolder,
+    data_dir: Path | None,
+    placement: Placement,
+    *,
+    restart: bool = False,
 ) -> None:
     """Print the space as understood and the first trials that it draws, and what its ends need,
-    which are tried; write nothing.
+    which are tried; write nothing. `restart`: what there is of the sweep would be kept under
+    another name.
 
     Raises:
         SpaceChanged: a sweep of this name was started with another space.
@@ -67,7 +73,7 @@ def show_plan(
     console.print(table)
     _show_first_trials(space, console, data_dir)
     try_space(space, folder.name, data_dir, placement)
-    if folder.records.exists():
+    if folder.records.exists() and not restart:
         with folder.records.open() as study:
             anew = starts_over(study, space)
         console.print(

@@ -17,7 +17,7 @@ from rich.text import Text
 from ckconv_sweep.cli.words import count, duration, number, score, scores, settings
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.keys import trial_name
+from ckconv_sweep.keys import REASON_STOPPED, trial_name
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.progress import Progress, Unfinished
@@ -85,10 +85,12 @@ class PlainLines(Listener):
             case Started():
                 self._epochs[event.number] = event.trial.training.epochs
                 if not self._alone:
-                    how = f" again after epoch {event.epochs_before}" * bool(event.epochs_before)
-                    if event.repeat_of is not None:
-                        how += f", a repeat of {trial_name(event.repeat_of)}"
-                    self.say(f"{name}started{how}: {settings(event.params)}")
+                    again = f" again after epoch {event.epochs_before}"
+                    self.say(
+                        f"{name}started{again if event.epochs_before else ''}: "
+                        f"{settings({**event.params, **event.origin.get('changes', {})})}"
+                        f"{_asked_for(event)}"
+                    )
             case EpochEnded():
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
@@ -109,6 +111,17 @@ def _beside(metrics: Sequence[Metric]) -> list[str]:
     return list(dict.fromkeys([*(metric.name for metric in metrics[1:]), "train/loss"]))
 
 
+_BY_THE_RULE = "pruned by the stopping rule"
+
+
+def _asked_for(event: Started) -> str:
+    """Why, if the sampler did not draw it."""
+    for name, words in (("retry_of", "once more"), ("repeat_of", "a repeat of")):
+        if name in event.origin:
+            return f" ({words} {trial_name(event.origin[name])})"
+    return " (added)" if "request" in event.origin else ""
+
+
 def ended_in_words(event: Ended) -> str:
     """What became of a trial, in a line."""
     value = f", {scores(event.values)}" if event.values else ""
@@ -117,7 +130,10 @@ def ended_in_words(event: Ended) -> str:
             why = " (early stopping)" if event.reason == "early_stopping" else ""
             return f"completed after {event.epochs} epochs{why}{value}"
         case "pruned":
-            return f"pruned by the stopping rule after epoch {event.epochs}{value}"
+            whom = "stopped by hand" if event.reason == REASON_STOPPED else _BY_THE_RULE
+            return f"{whom} after epoch {event.epochs}{value}"
+    if event.reason == REASON_STOPPED:
+        return "stopped by hand before its first epoch"
     last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
     return f"failed ({event.reason}) after {event.epochs} epochs: {last}"
 

@@ -85,6 +85,8 @@ def show_result(
     for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
         console.print(line, soft_wrap=True)
     best, time_is_up = winner(records, space), ""
+    if session is not None and session.asked_to_end:
+        console.print(f"stopped, as it was asked to; resume with: {again}", soft_wrap=True)
     if session is not None and session.time_is_up:
         hours = space.budget.hours
         time_is_up = f"the {hours:g} hours are up; resume with: {again} --hours MORE"

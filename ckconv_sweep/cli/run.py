@@ -46,6 +46,14 @@ def launch(
             "steps; start no sweep and write nothing.",
         ),
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin anew, also with another space, if no trial has completed; the old folder "
+            "is kept under another name.",
+        ),
+    ] = False,
 ) -> None:
     """Start a sweep, or resume an interrupted one.
 
@@ -61,19 +69,36 @@ def launch(
     if name is None:
         name = name_of(space, None, "--name", "name the sweep, as in --name mine")
     folder = SweepFolder.of(options.sweeps_dir, name)
+    restart = restart and folder.records.exists()
+    if restart:
+        _check_none_completed(folder)
     if dry_run:
         from ckconv_sweep.cli.plan import show_plan
 
-        show_plan(asked, folder, absolute(options.data_dir), options.placement(asked))
+        placement = options.placement(asked)
+        show_plan(asked, folder, absolute(options.data_dir), placement, restart=restart)
         return
+    if restart:
+        with folder.records.lock():
+            _check_none_completed(folder)
+            typer.echo(f"what there was is kept: {folder.put_aside()}")
     with _lock_of(folder) as lock:
         before = None
         if folder.records.exists():
+            from ckconv_sweep.errors import SpaceChanged
             from ckconv_sweep.sweep.driver import starts_over
 
             with folder.records.open() as study:
-                if not starts_over(study, asked):
-                    asked, before = _extended(study, asked, options), _Before.of(study)
+                try:
+                    if not starts_over(study, asked):
+                        asked, before = _extended(study, asked, options), _Before.of(study)
+                except SpaceChanged as changed:
+                    if not _completed(study):
+                        changed.hint = (
+                            f"{changed.hint}\n  or begin anew, as no trial has completed: "
+                        )
+                        changed.hint += "--restart"
+                    raise
         if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
 
@@ -95,6 +120,25 @@ def resume(name: Name, options: RunOptions) -> None:
             asked = _extended(study, options.with_budget(study.space), options)
             before = _Before.of(study)
         _run(folder, asked, options, lock, before)
+
+
+def _check_none_completed(folder: SweepFolder) -> None:
+    """Raises ConfigError if a trial has completed: nobody throws away a result unasked."""
+    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.errors import ConfigError
+
+    with folder.records.open() as study:
+        completed = _completed(study)
+    if completed:
+        raise ConfigError(
+            f"{count(completed, 'trial')} of {folder.name} completed, so it is not begun anew",
+            where="--restart",
+            hint="take another --name for the new sweep",
+        )
+
+
+def _completed(study: Study) -> int:
+    return sum(record.outcome == "completed" for record in study.trials())
 
 
 @dataclass(frozen=True)
@@ -131,8 +175,10 @@ def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the trials and hours to which it was extended, unless an option says another.
     Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.record.trials import added
 
     stored, count = study.space.budget, sum(r.counts for r in study.trials())
+    count -= added(study.trials())
     trials = options.trials
     if trials is not None and trials < count:
         raise ConfigError(
@@ -165,6 +211,7 @@ def _run(
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import CannotWrite, ClusterLost
+    from ckconv_sweep.record.requests import Requests
     from ckconv_sweep.record.trials import hours_are_up, is_finished, rejected
     from ckconv_sweep.tracking.store import default_uri
 
@@ -174,7 +221,7 @@ def _run(
         typer.echo(note)
     if options.shared and before is not None:
         folder.share()
-    finished = is_finished(records, space)
+    finished = is_finished(records, space) and not any(Requests(folder).waiting())
     if before is not None and (finished or hours_are_up(records, space)):
         from ckconv_sweep.sweep.delivery import deliver_rest
 

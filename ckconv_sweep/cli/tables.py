@@ -131,7 +131,7 @@ def table(
         unvaried,
     )
     from ckconv_sweep.report.render import FOR_PROGRAMS
-    from ckconv_sweep.report.summary import ties_in_words
+    from ckconv_sweep.report.summary import added_in_words, ties_in_words
 
     selection = _selection(where, sort, top, columns, pareto)
     if group_by is not None and (sort or top or columns or pareto):
@@ -159,6 +159,7 @@ def table(
     notes = captions(space) if {PARETO, SEEDS[-1]} & set(chosen) else []
     notes += ties_in_words(results.records, space)
     notes += sampling_error.in_words(results.records, space, results.sequences)
+    notes += added_in_words(results.records, space)
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")

@@ -60,9 +60,9 @@ def _wait_for_study(folder: SweepFolder) -> None:
 def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     """Look on until no driver holds the sweep any more, or it was extended."""
     from ckconv_sweep.cli.progress import PlainLines, view_of
-    from ckconv_sweep.config.grid import most_trials
     from ckconv_sweep.record.events import Ended
-    from ckconv_sweep.record.trials import rejected
+    from ckconv_sweep.record.requests import answers
+    from ckconv_sweep.record.trials import asked
 
     since = folder.records.held_since() or time.time()
     with folder.records.open() as study:
@@ -70,16 +70,20 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
         written = study.note("space")
         with view_of(folder.name, space.metrics, space, found, since=since) as view:
             news, brief, held = News(space), isinstance(view, PlainLines), True
+            known = set(answers(study.notes()).values())
             records = [record for record in found if record.counts]
             news.skip(records)
             if brief:
                 over = sum(record.outcome != "running" for record in records)
-                most = most_trials(space, rejected(found))
-                view.say(f"{over} of {most} trials ended; a line for each follows")
+                view.say(f"{over} of {asked(found, space)} trials ended; a line for each follows")
             else:
                 view.begin(records)
             while held:
                 held = folder.records.holder() is not None  # asked first: the end is read, too
+                for answer in answers(study.notes()).values():
+                    if answer not in known:
+                        view.say(str(answer))
+                        known.add(answer)
                 for event in news.of(study.trials()):
                     if not brief or isinstance(event, Ended):
                         view.hear(event)
@@ -132,11 +136,12 @@ class News:
 
         from ckconv_sweep.errors import ConfigError
         from ckconv_sweep.record.events import Ended, EpochEnded, Started
+        from ckconv_sweep.record.trials import trial_of
         from ckconv_sweep.tracking.outbox import events_of
 
         number = record.number
         try:
-            trial = self._space.resolve(record.params, number)
+            trial = trial_of(record, self._space)
         except ConfigError:  # it is about to be rejected
             return
         before = self._before.get(number, 0)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """What stands in a file for the base trial's own settings."""
-_NOT_COMPARED = ("metric", "training.seed")
+NOT_COMPARED = ("metric", "training.seed")
 """A sweep has one metric, and each of its trials a seed of its own."""
 
 
@@ -123,6 +123,37 @@ def params_of(
     Raises:
         ConfigError: it is no point of the space.
     """
+    params, changes = params_and_changes(space, trial, variables)
+    for path, here in changes.items():
+        base = flat(space.tree(params)).get(path)
+        raise ConfigError(
+            f"{path} is {here!r}, and the space, in which it is {base!r}, does not search it"
+        )
+    return params
+
+
+def check_params(space: Space, params: Mapping[str, Scalar]) -> None:
+    """Raises ConfigError if these are not the parameters of a point of the space."""
+
+    def value(name: str, domain: Interval | Choices) -> Scalar:
+        if name not in params:
+            raise ConfigError(f"{name} is missing")
+        if not is_value(domain, params[name]):
+            raise ConfigError(
+                f"{name} is {params[name]!r}, and what is searched is {in_words(domain)}"
+            )
+        return params[name]
+
+    for name in params.keys() - space.draw(value).keys():
+        raise ConfigError(f"nothing called {name} is searched here")
+
+
+def params_and_changes(
+    space: Space, trial: Trial, variables: Mapping[str, Scalar] | None = None
+) -> tuple[dict[str, Scalar], dict[str, Any]]:
+    """The parameters that stand for a trial, and the settings, by path, that it has beside the
+    space. `variables`: as of `params_of`. Raises ConfigError if what is searched has another value
+    than can be drawn."""
     tree = flat(trial.model_dump())
     params: dict[str, Scalar] = {}
     for path, domain in space.search.items():
@@ -144,14 +175,13 @@ def params_of(
         params[name] = _in(space.variables[name], name, value)
     there = flat(space.tree(params))
     computed = {} if variables is None else space.derived
-    for path in sorted((tree.keys() | there.keys()) - computed.keys()):
-        here, base_value = tree.get(path), there.get(path)
-        if here != base_value and not path.startswith(_NOT_COMPARED):
-            raise ConfigError(
-                f"{path} is {here!r}, and the space, in which it is {base_value!r}, does not "
-                "search it"
-            )
-    return params
+    return params, {
+        path: value
+        for path, value in sorted(tree.items())
+        if (path not in there or value != there[path])
+        and path not in computed
+        and not path.startswith(NOT_COMPARED)
+    }
 
 
 def _in(domain: Interval | Choices, name: str, value: Any) -> Scalar:

@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -210,14 +211,22 @@ class Space:
             params[name] = suggest(name, variable)
         return params
 
-    def resolve(self, params: Mapping[str, Any], number: int = 0) -> Trial:
+    def resolve(
+        self,
+        params: Mapping[str, Any],
+        number: int = 0,
+        changes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Trial:
         """The trial that a study's parameters stand for. Its seed is the base trial's plus its
-        number, unless the seed itself is searched.
+        number, unless the seed itself is searched. `changes`: settings that it has beside the
+        space, by path.
 
         Raises:
             ConfigError: the parameters are not of this space, or not those of a trial.
         """
-        return build(Trial, Document("the space", self.tree(params, number)))
+        tree = self.tree(params, number)
+        _put_settings(tree, changes)
+        return build(Trial, Document("the space", tree))
 
     def tree(self, params: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
         """What `resolve` checks and makes a trial of. Raises as it does."""
@@ -237,19 +246,9 @@ class Space:
             label = str(params[path])
             block = domain.options[label]
             _put_block(tree, key, block.name)
-            drawn: dict[str, Any] = {
-                name: params[f"{path}.{label}.{name}"] for name in block.search
-            }
-            # What names a block inside this one comes first: its settings are put into it.
-            inner = sorted(
-                {**block.fixed, **drawn}.items(), key=lambda i: not i[0].endswith(".name")
-            )
-            for name, value in inner:
-                place = (*key, *name.split("."))
-                if place[-1] == "name":
-                    _put_block(tree, place[:-1], value)
-                else:
-                    put(tree, place, value)
+            drawn = {name: params[f"{path}.{label}.{name}"] for name in block.search}
+            inner = {**block.fixed, **drawn}
+            _put_settings(tree, {f"{path}.{name}": value for name, value in inner.items()})
         if self.derived:
             put_derived(tree, self.derived, {name: params[name] for name in self.variables})
         return tree
@@ -309,6 +308,16 @@ def space_from(
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space
+
+
+def _put_settings(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """By their paths. What names a block comes first: its settings are put into it."""
+    for path, value in sorted(settings.items(), key=lambda i: not i[0].endswith(".name")):
+        key: Key = tuple(path.split("."))
+        if key[-1] == "name":
+            _put_block(tree, key[:-1], value)
+        else:
+            put(tree, key, value)
 
 
 def _put_block(tree: dict[str, Any], key: Key, name: Any) -> None:

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, warning
@@ -19,7 +18,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, is_finished, rejected
+from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, trial_of
 from ckconv_sweep.tracking.store import default_uri, is_default, kept_notes
 
 
@@ -100,7 +99,7 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     settings: dict[int, Trial] = {}
     for record in records:
         try:
-            settings[record.number] = space.resolve(record.params, record.number)
+            settings[record.number] = trial_of(record, space)
         except ConfigError as error:
             # One may have been rejected for this, or be about to be.
             if record.outcome != "running" and record.counts:
@@ -141,4 +140,4 @@ def _not_done(space: Space, records: Sequence[TrialRecord]) -> str:
     if is_finished(records, space):
         return ""
     begun = sum(record.counts for record in records)
-    return f"{begun} of {count(most_trials(space, rejected(records)), 'trial')} are done"
+    return f"{begun} of {count(asked(records, space), 'trial')} are done"

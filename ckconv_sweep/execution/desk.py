@@ -131,6 +131,16 @@ class Desk:
         """Whether no further seat is needed, whatever happens."""
         return not self._seats and not self._may_have_work
 
+    def attend(self) -> None:
+        """What people ask is heard; to be called several times a second. Where fewer trials are to
+        run than do, those that wait for others of their shape come later."""
+        self._coordinator.attend()
+        if self._coordinator.room < 0:
+            self._packing.waiting.clear()
+            for number in list(self._drawn):
+                del self._drawn[number]
+                self._coordinator.again(number)
+
     def seat_wanted(self) -> int:
         """How many places one more seat is to have; 0 where none is needed now."""
         if self._coordinator.stopping:
@@ -159,8 +169,13 @@ class Desk:
                 if attempt in here.running and not self._goes_on(here, here.running[attempt], one):
                     del here.running[attempt]
                     gone.append(attempt)
+        for attempt, running in list(here.running.items()):
+            if not self._coordinator.wanted(running.number):  # a person stopped it
+                del here.running[attempt]
+                gone.append(attempt)
         new = [] if here.unfit else self._fill(here)
-        if here.unfit or (not here.running and not self._may_have_work):
+        idle = self._coordinator.room <= 0 or not self._may_have_work
+        if here.unfit or (not here.running and idle):
             return None
         return {"gone": gone, "new": new}
 
@@ -210,7 +225,7 @@ class Desk:
     def _fill(self, here: _Seat) -> list[dict[str, Any]]:
         """New trials for the empty places of a seat."""
         new: list[dict[str, Any]] = []
-        while here.empty > 0 and not self._coordinator.stopping:
+        while here.empty > 0 and not (self._coordinator.stopping or self._coordinator.room < 0):
             found = self._packing.next(
                 {running.shape for running in here.running.values()}, self._draw
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.identity import Identity
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 
 
 class KnownData:
@@ -32,7 +32,7 @@ class KnownData:
         self._known: dict[str, Identity] = {_key(space.trial.data): identity}
         for record in records:
             if any(record.data):
-                self.heard(space.resolve(record.params, record.number).data, record.data[-1])
+                self.heard(trial_of(record, space).data, record.data[-1])
 
     def of(self, data: Data) -> Identity | None:
         """The identity of the data of these settings, None if any will do."""

@@ -43,11 +43,22 @@ class Work(Protocol):
 
     @property
     def left(self) -> int:
-        """How many trials `next` may still hand out, at most."""
+        """How many trials `next` may still hand out, at most, as long as none that runs ends."""
+
+    @property
+    def room(self) -> float:
+        """For how many more trials there is room, as people ask: without any, what trains nothing
+        is not needed for now; where it is negative, so many leave with their next epoch."""
 
     @property
     def awaited(self) -> bool:
-        """Whether a trial runs that may have to be handed out again."""
+        """Whether a trial runs that may have to be handed out again, or others come later."""
+
+    def attend(self) -> None:
+        """Hear what people ask meanwhile; to be called several times a second."""
+
+    def wanted(self, number: int) -> bool:
+        """Whether a trial that was handed out is still to be trained."""
 
     def next(self) -> Assignment | None:
         """The next trial to train; None when there is none left."""

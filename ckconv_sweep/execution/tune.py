@@ -177,6 +177,8 @@ class _Search(_NotPickled, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         with self._desk.served() as is_open:
+            if is_open:  # without a seat Tune waits here, and not in `_Stops`
+                self._desk.attend()
             if not is_open or self._desk.over:
                 return Searcher.FINISHED
             places = self._desk.seat_wanted()
@@ -247,6 +249,9 @@ class _Stops(_NotPickled, tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._interruption.came or self._coordinator.fatal is not None:
             raise Closed
+        with self._desk.served() as is_open:
+            if is_open:
+                self._desk.attend()
         now, unfit = time.monotonic(), self._desk.unfit
         if unfit and (len(unfit) > self._known or now > self._asked_at + ROOM_SECONDS):
             self._asked_at, self._known = now, len(unfit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckconv_sweep.config.history import Epoch
@@ -21,8 +21,8 @@ class Started:
     params: Mapping[str, Any]
     started_ms: int
     epochs_before: int = 0
-    repeat_of: int | None = None
-    """See TrialRecord."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """As of TrialRecord."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ sweeps/<name>/                  0700, files 0600; shared: 2750, 0640
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,20 @@ class SweepFolder:
                 where=str(self.root),
                 hint=f"chmod g+rx {quote(str(above))}",
             )
+
+    def put_aside(self) -> Path:
+        """Give the folder another name, so that a new sweep can have this one: `NAME.before-1`, or
+        the next number that is free. For who holds the lock, which goes with it. Raises
+        CannotWrite."""
+        names = (f"{self.name}.before-{n}" for n in itertools.count(1))
+        aside = next(path for path in map(self.root.with_name, names) if not path.exists())
+        try:
+            durable.give_name(self.root, aside)
+        except OSError as error:
+            raise CannotWrite(
+                f"cannot be renamed: {error.strerror}", where=str(self.root)
+            ) from None
+        return aside
 
     def remove_if_unused(self, made: Sequence[Path]) -> None:
         """Take away what `make` made, if the sweep did not begin. A folder goes only if it is

@@ -57,6 +57,9 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         position=trial.user_attrs.get("position"),
         first=trial.user_attrs.get("first"),
         repeat_of=trial.user_attrs.get("repeat_of"),
+        request=trial.user_attrs.get("request", ""),
+        retry_of=trial.user_attrs.get("retry_of"),
+        changes=trial.user_attrs.get("changes", {}),
         verdict=verdict,
     )
 

@@ -7,11 +7,10 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
-from ckconv_sweep.record.trials import TrialRecord, rejected
+from ckconv_sweep.record.trials import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +185,3 @@ class Seeds:
         change which these are."""
         order = sorted(self._losses, key=lambda setting: (self._losses[setting], setting))
         return [setting for setting in order[: self._top] if setting not in self._dead]
-
-
-def asked_trials(records: Sequence[TrialRecord], space: Space) -> int:
-    """How many trials a sweep can still have in all."""
-    spared = Seeds(space, records).spared if space.all_repeated else 0
-    return most_trials(space, rejected(records)) - spared

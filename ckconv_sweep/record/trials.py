@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ckconv_sweep.config.grid import exhausted
+from ckconv_sweep.config.grid import exhausted, most_trials
 from ckconv_sweep.config.history import Epoch, Verdict, objectives
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Metric
+from ckconv_sweep.config.trial import Metric, Trial
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 
 
@@ -37,8 +38,27 @@ class TrialRecord:
     """Its place among those of `space.first`; None where it is none of them."""
     repeat_of: int | None = None
     """The number of the trial whose setting it repeats with another seed."""
+    request: str = ""
+    """The name of the request by which a person added it; empty where the sweep tried it by
+    itself."""
+    retry_of: int | None = None
+    """The failed trial that it is once more, if so."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that it has beside the space, by path."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Why it was tried, if the sampler did not draw it: `repeat_of`, and if a person asked for
+        it `request`, `retry_of` and `changes`, as far as there is something to say."""
+        kept = {
+            "repeat_of": self.repeat_of,
+            "request": self.request,
+            "retry_of": self.retry_of,
+            "changes": dict(self.changes),
+        }
+        return {name: value for name, value in kept.items() if value not in ("", None, {})}
 
     @property
     def counts(self) -> bool:
@@ -53,7 +73,7 @@ class TrialRecord:
     @property
     def is_of_budget(self) -> bool:
         """Whether it is one of the trials that the budget counts."""
-        return self.counts and self.repeat_of is None
+        return self.counts and self.repeat_of is None and not self.request
 
     def values(self, metrics: Sequence[Metric]) -> Mapping[str, float]:
         """What it is judged by: each metric's value, by name; empty before its first epoch."""
@@ -67,6 +87,49 @@ class TrialRecord:
 def rejected(records: Iterable[TrialRecord]) -> int:
     """How many draws were rejected."""
     return sum(not record.counts for record in records)
+
+
+def trial_of(record: TrialRecord, space: Space) -> Trial:
+    """All settings of a trial. Raises ConfigError if they make none."""
+    return space.resolve(record.params, record.number, record.changes)
+
+
+def added(records: Iterable[TrialRecord]) -> int:
+    """How many trials a person added. They come on top of the budget."""
+    return sum(bool(record.request) and record.counts for record in records)
+
+
+def asked(records: Sequence[TrialRecord], space: Space) -> int:
+    """How many trials a sweep can still have in all."""
+    from ckconv_sweep.record.seeds import Seeds
+
+    spared = Seeds(space, records).spared if space.all_repeated else 0
+    return most_trials(space, rejected(records)) + added(records) - spared
+
+
+def check_runs(records: Sequence[TrialRecord], number: int) -> None:
+    """Raises ConfigError if a trial is not there, or has ended."""
+    if (outcome := _one(records, number).outcome) != "running":
+        raise ConfigError(f"trial {number} has ended already: {outcome}")
+
+
+def check_failed(records: Sequence[TrialRecord], number: int) -> None:
+    """Raises ConfigError if a trial is not there, has not failed, or is tried again already."""
+    record = _one(records, number)
+    if record.outcome != "failed" or not record.counts:
+        raise ConfigError(f"trial {number} has not failed: {record.outcome}")
+    for again in records:
+        if again.retry_of == number:
+            raise ConfigError(f"trial {number} is tried again already, as trial {again.number}")
+
+
+def _one(records: Sequence[TrialRecord], number: int) -> TrialRecord:
+    if number >= len(records):
+        raise ConfigError(
+            f"there is no trial {number}",
+            hint=f"there are 0 to {len(records) - 1}" if records else "none has begun",
+        )
+    return records[number]
 
 
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:

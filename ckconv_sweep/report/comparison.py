@@ -13,6 +13,7 @@ from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.seeds import by_setting
+from ckconv_sweep.record.trials import trial_of
 from ckconv_sweep.report.columns import sorted_by, typed
 from ckconv_sweep.report.leaderboard import all_columns, training_seconds, unvaried
 from ckconv_sweep.report.results import Results
@@ -147,11 +148,11 @@ def of_trials(
 def _rows(result: Results, counts: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     """Of one sweep's trials, the best first, then those that did not complete."""
     table = all_columns(result.records, result.space, state=result.state)
-    params = {record.number: record.params for record in result.records}
+    records = {record.number: record for record in result.records}
     for row in table.to_dict(orient="records"):
         number = int(row["trial"])
         try:
-            trial = result.space.resolve(params[number], number)
+            trial = trial_of(records[number], result.space)
         except ConfigError:  # the driver died while it was drawing
             settings = {}
         else:

@@ -176,7 +176,8 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
     if outcome not in get_args(keys.Outcome):
         raise ValueError(f"trial {number} has the outcome {outcome!r}")
     params = json.loads(tags[keys.TAG_PARAMS])
-    space.resolve(params, number)  # it is a trial of this space, or is refused
+    origin = json.loads(tags.get(keys.TAG_ORIGIN, "{}"))
+    space.resolve(params, number, origin.get("changes", {}))  # it is a trial, or is refused
     return TrialRecord(
         number=number,
         outcome=outcome,
@@ -187,7 +188,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
         position=number,
-        repeat_of=int(tags[keys.TAG_REPEAT_OF]) if keys.TAG_REPEAT_OF in tags else None,
+        **origin,
     )
 
 

@@ -13,7 +13,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.keys import Outcome
+from ckconv_sweep.keys import REASON_STOPPED, Outcome
 from ckconv_sweep.record.seeds import Repeated, by_setting
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
@@ -185,12 +185,12 @@ def all_columns(
 
 def shown(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Some columns, in this order. Where the outcome stands alone, it says the reason of a
-    failure."""
+    failure, and that a person stopped a trial."""
     out = table[list(columns)]
     if "outcome" not in columns or "reason" in columns:
         return out
     said = [
-        f"{outcome} ({reason})" if outcome == "failed" else outcome
+        f"{outcome} ({reason})" if outcome == "failed" or reason == REASON_STOPPED else outcome
         for outcome, reason in zip(table["outcome"], table["reason"], strict=True)
     ]
     return out.assign(outcome=pd.Series(said, index=out.index, dtype=object))

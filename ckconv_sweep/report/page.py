@@ -27,7 +27,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord, rejected
+from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
@@ -169,9 +169,7 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": documents.write(
-            space.resolve(record.params, record.number).model_dump(mode="json")
-        ),
+        "yaml": documents.write(trial_of(record, space).model_dump(mode="json")),
     }
 
 

@@ -85,6 +85,7 @@ class Progress:
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
         """Forget everything but what these records say: all of the sweep that count."""
+        self._added = {record.number for record in records if record.request}
         self.counts = Counter[Outcome]()
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
@@ -109,7 +110,7 @@ class Progress:
         """How many trials the sweep can have in all."""
         if self._most is None or self._seeds is None:
             return None
-        return self._most - self._seeds.spared
+        return self._most + len(self._added) - self._seeds.spared
 
     @property
     def ended(self) -> int:
@@ -128,9 +129,11 @@ class Progress:
                 kept = self.unfinished.get(event.number)
                 before = event.epochs_before
                 if kept is None and self._seeds is not None:
-                    self._seeds.begin(event.number, event.repeat_of)
+                    self._seeds.begin(event.number, event.origin.get("repeat_of"))
+                if "request" in event.origin:
+                    self._added.add(event.number)
                 self.unfinished[event.number] = Unfinished(
-                    params=event.params,
+                    params={**event.params, **event.origin.get("changes", {})},
                     epochs=event.trial.training.epochs,
                     before=before if kept is None else kept.before,
                     done=before,
@@ -189,7 +192,7 @@ class Progress:
                 self._count(epoch, session)
         if record.outcome == "running":
             self.unfinished[record.number] = Unfinished(
-                params=record.params,
+                params={**record.params, **record.changes},
                 epochs=self._epochs_of(record),
                 before=self._before(record),
                 done=len(record.history),

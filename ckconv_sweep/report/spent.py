@@ -141,4 +141,5 @@ def spent(records: Sequence[TrialRecord], space: Space) -> Spent:
 
 def asked_epochs(record: TrialRecord, space: Space) -> int:
     """How many epochs a trial was to run."""
-    return int(record.params.get("training.epochs", space.trial.training.epochs))
+    told = {**record.params, **record.changes}
+    return int(told.get("training.epochs", space.trial.training.epochs))

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from ckconv_sweep.config.first import params_of
 from ckconv_sweep.config.history import best
+from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.seeds import asked_trials, by_setting, mean_of
-from ckconv_sweep.record.trials import TrialRecord, is_finished, listed, reaches_goal
+from ckconv_sweep.record.seeds import by_setting, mean_of
+from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, listed, reaches_goal
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -127,7 +128,19 @@ def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
     return []
 
 
-SAID = (ties_in_words, base_in_words, goal_in_words)
+def added_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
+    """A line on the trials that people added: which ones try a failed one again, and with what
+    changes; none where the sweep has tried all by itself."""
+    told = []
+    for record in (record for record in records if record.request and record.counts):
+        again = [] if record.retry_of is None else [f"{trial_name(record.retry_of)} once more"]
+        names = short_names(record.changes)
+        said = again + [f"{names[path]}={value}" for path, value in record.changes.items()]
+        told.append(trial_name(record.number) + f" ({', '.join(said)})" * bool(said))
+    return [f"added by hand: {', '.join(told)}"] if told else []
+
+
+SAID = (ties_in_words, base_in_words, goal_in_words, added_in_words)
 """What is said of a sweep's trials, a line each."""
 
 
@@ -145,7 +158,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
-        asked=asked_trials(records, space),
+        asked=asked(records, space),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],

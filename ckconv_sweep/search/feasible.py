@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from ckconv_sweep.config.domains import Scalar, from_unit
 from ckconv_sweep.config.metrics import PARAMETERS
@@ -30,6 +32,7 @@ def resolved(
     params: Mapping[str, Scalar],
     number: int,
     count_parameters: Callable[[Trial], int],
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trial | Infeasible:
     """The trial that drawn parameters stand for, unless it violates a constraint or its settings do
     not go together. A constraint on a setting of a block that the trial did not choose does not
@@ -37,9 +40,10 @@ def resolved(
 
     Args:
         count_parameters: asked only where a constraint names the number of parameters.
+        changes: settings that it has beside the space, by path.
     """
     try:
-        trial = space.resolve(params, number)
+        trial = space.resolve(params, number, changes)
     except ConfigError as error:
         return Infeasible(
             error.message.partition(", got ")[0], f"these settings make no trial: {error.message}"

@@ -41,7 +41,8 @@ class Draw:
 
 class View:
     """Completed trials with the values by which they are judged, pruned ones with the primary
-    metric of each epoch, running ones with their parameters; failed ones count for no sampler.
+    metric of each epoch, running ones with their parameters; failed ones count for no sampler, and
+    neither do those that a person has changed beside the space.
 
     Of more than `Sampler.newest` the oldest are forgotten, a tenth at a time, but for the
     `Sampler.best`: those of the first fronts, and on one front by the primary metric. Which these
@@ -61,6 +62,8 @@ class View:
         self._finished: dict[int, TrialRecord] = {}
         """Without those that failed: a rejected draw must take no learnt trial's place."""
         for record in records:
+            if record.changes:
+                continue
             if record.outcome == "running":
                 self._running[record.number] = record.params
             elif record.outcome != "failed":
@@ -69,7 +72,7 @@ class View:
 
     def show(self, record: TrialRecord) -> None:
         """A trial as it is now. One that was drawn here and has a number since is shown, too."""
-        if record.number in self._finished:
+        if record.number in self._finished or record.changes:
             return
         if record.outcome == "running":
             self._running[record.number] = record.params

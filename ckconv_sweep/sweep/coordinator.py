@@ -10,10 +10,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any
 
+from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.metrics import PARAMETERS
@@ -22,7 +23,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
-from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
+from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
 from ckconv_sweep.record.study import Study
@@ -32,10 +33,14 @@ from ckconv_sweep.record.trials import (
     next_position,
     reaches_goal,
     rejected,
+    trial_of,
 )
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, Curves, verdict_of
 from ckconv_sweep.search.view import View
+from ckconv_sweep.sweep.control import Control
+from ckconv_sweep.sweep.kept import kept
+from ckconv_sweep.sweep.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -50,27 +55,6 @@ class _Running:
     repeat_of: int | None = None
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _kept(
-    method: Callable[Concatenate[Coordinator, P], T],
-) -> Callable[Concatenate[Coordinator, P], T]:
-    """What a method raises ends the sweep: the executor that called it may make an error of its own
-    of it, or a text."""
-
-    @functools.wraps(method)
-    def call(self: Coordinator, /, *args: P.args, **options: P.kwargs) -> T:
-        try:
-            return method(self, *args, **options)
-        except Exception as error:
-            self.stop(error)
-            raise
-
-    return call
-
-
 class Coordinator:
     """The rules of one session of a sweep.
 
@@ -78,6 +62,7 @@ class Coordinator:
         count_parameters: the number of trainable numbers of a trial's model.
         is_interrupted: whether nothing new is to be drawn.
         clock: seconds that never go backwards, for the time budget.
+        places: how many trials can run at a time; None where nobody knows.
     """
 
     def __init__(
@@ -88,6 +73,7 @@ class Coordinator:
         listeners: Sequence[Listener] = (),
         is_interrupted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        places: int | None = None,
     ) -> None:
         self.space: Space = study.space
         self.fatal: Exception | None = None
@@ -106,14 +92,16 @@ class Coordinator:
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
-        self._counted = sum(
-            r.repeat_of is None and (r.counts or r.outcome == "running") for r in records
-        )
+        begun = [r for r in records if r.counts or r.outcome == "running"]
+        self._counted = sum(r.repeat_of is None and not r.request for r in begun)
         self._seeds = Seeds(self.space, records)
         self._goal_reached = any(
             reaches_goal(r, self.space) for r in by_setting(records, self.space)
         )
-        self._sessions = _Sessions(study, records, clock)
+        self._sessions = Sessions(study, records, clock)
+        self.control = Control(
+            study, records, self._sessions, count_parameters, places=places, clock=clock
+        )
 
     @property
     def time_is_up(self) -> bool:
@@ -123,13 +111,34 @@ class Coordinator:
     @property
     def stopping(self) -> bool:
         """Whether nothing new is handed out any more."""
-        return self.fatal is not None or self.time_is_up or self._is_interrupted()
+        ends = self.control.ends or self._is_interrupted()
+        return self.fatal is not None or self.time_is_up or ends
 
-    @_kept
+    @property
+    def running(self) -> list[int]:
+        """The trials that are handed out."""
+        return sorted(self._running)
+
+    @property
+    def room(self) -> float:
+        """For how many more trials there is room; negative where fewer are to run than do."""
+        return self.control.most - len(self._running)
+
+    @kept
+    def attend(self) -> None:
+        """Do what people have asked meanwhile."""
+        self.control.attend(self)
+        self.control.settle(self)
+
+    def wanted(self, number: int) -> bool:
+        """Whether a trial that was handed out is still to be trained."""
+        return number in self._running
+
+    @kept
     def next(self) -> Assignment | None:
         """The next trial to train: first those that an interruption left unfinished. None when
         there is none left."""
-        while not self.stopping:
+        while not self.stopping and self.room > 0:
             if self._unfinished:
                 record = self._unfinished.pop(0)
             elif (setting := self._seeds.next(all_drawn=self._is_exhausted)) is not None:
@@ -141,26 +150,16 @@ class Coordinator:
                 self._counted += 1
             number = record.number
             if record.history:  # it was feasible when it began
-                trial = self.space.resolve(record.params, number)
+                trial = trial_of(record, self.space)
             else:
-                found = resolved(self.space, record.params, number, self._count_parameters)
+                found = resolved(
+                    self.space, record.params, number, self._count_parameters, record.changes
+                )
                 if isinstance(found, Infeasible):
                     self._reject(number, found.why)
                     continue
                 trial = found
-            self._running[number] = _Running(trial, list(record.history), record.repeat_of)
-            if record.repeat_of is None:
-                self._curves.setdefault(number, Curve([]))
-            self._tell(
-                Started(
-                    number=number,
-                    trial=trial,
-                    params=record.params,
-                    started_ms=record.started_ms,
-                    epochs_before=len(record.history),
-                    repeat_of=record.repeat_of,
-                )
-            )
+            self._start(record, trial)
             # The driver may have been killed between a verdict and the trial's end.
             if isinstance(record.verdict, Stop):
                 self._end(number, "pruned")
@@ -174,7 +173,7 @@ class Coordinator:
             )
         return None
 
-    @_kept
+    @kept
     def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
         (a resumed worker tells all of them) changes nothing. `data`: the digest of what it was
@@ -211,12 +210,18 @@ class Coordinator:
         best = objective(history, metric.model_copy(update={"at": "best"}))
         told = EpochEnded(number=number, epoch=epoch, best=best, session=session)
         self._heard.append((write, told))
+        self.control.heard(number, epoch.number)
         if not self._are_together:
             self._record()
         if isinstance(verdict, Stop):
             self._end(number, "pruned")
             return False
-        return not self.stopping or end_reason(running.trial, running.history) is not None
+        if end_reason(running.trial, running.history) is not None:
+            return True
+        if self.room < 0:
+            self.again(number)
+            return False
+        return not self.stopping
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -244,7 +249,7 @@ class Coordinator:
             crash_point("epoch.acknowledged")
             self._tell(event)
 
-    @_kept
+    @kept
     def end(self, number: int, *, reason: str = "", error: str = "") -> None:
         """A trial's run is over. Without a reason it ran to its own end, or it was stopped here
         (by the scheduler, or because the time is up) and this changes nothing."""
@@ -263,6 +268,11 @@ class Coordinator:
         """How many trials `next` may still hand out, at most."""
         if self.stopping:
             return 0
+        return int(min(self._left, max(0, self.room)))
+
+    @property
+    def _left(self) -> int:
+        """The same, if as many may run as there are."""
         new = 0 if self._is_exhausted else self.space.budget.trials - self._counted
         return len(self._unfinished) + self._seeds.left(new) + new
 
@@ -277,15 +287,37 @@ class Coordinator:
 
     @property
     def awaited(self) -> bool:
-        """Whether a trial runs that may have to be handed out again."""
-        return bool(self._running) and not self.stopping
+        """Whether a trial runs that may have to be handed out again, or more come when others
+        have made room or a pause is over."""
+        return not self.stopping and (bool(self._running) or (self.room <= 0 and self._left > 0))
 
-    @_kept
+    @kept
     def again(self, number: int) -> None:
         """A trial's run came to nothing, and not for its own sake: `next` hands it out again."""
         if self._running.pop(number, None) is not None:
             self._record()
             self._unfinished.append(self._study.trial(number))
+
+    def queue(self, params: Mapping[str, Scalar], **origin: Any) -> int:
+        """A trial that a person asks for, recorded; `next` hands it out before it draws."""
+        again = origin.get("retry_of")
+        setting = None if again is None else self._study.trial(again).repeat_of
+        if setting is not None:
+            origin["repeat_of"] = setting
+        record = self._study.create(params, self._view.distributions(params), **origin)
+        self._seeds.begin(record.number, record.repeat_of)
+        self._view.show(record)
+        self._unfinished.append(record)
+        return record.number
+
+    def drop(self, number: int) -> int:
+        """End an unfinished trial because a person asks for it; returns after how many epochs."""
+        for record in [record for record in self._unfinished if record.number == number]:
+            self._unfinished.remove(record)
+            self._start(record, trial_of(record, self.space))
+        epochs = len(self._running[number].history)
+        self._end(number, "pruned" if epochs else "failed", reason=REASON_STOPPED)
+        return epochs
 
     def stop(self, error: Exception) -> None:
         """The sweep cannot go on; its running trials stay unfinished and are resumed later."""
@@ -325,6 +357,21 @@ class Coordinator:
         size = float(self._count_parameters(trial))
         return replace(epoch, metrics={**epoch.metrics, PARAMETERS: size})
 
+    def _start(self, record: TrialRecord, trial: Trial) -> None:
+        self._running[record.number] = _Running(trial, list(record.history), record.repeat_of)
+        if record.repeat_of is None:
+            self._curves.setdefault(record.number, Curve([]))
+        self._tell(
+            Started(
+                number=record.number,
+                trial=trial,
+                params=record.params,
+                started_ms=record.started_ms,
+                epochs_before=len(record.history),
+                origin=record.origin,
+            )
+        )
+
     def _curve(self, record: TrialRecord) -> Curve:
         name = self.space.metric.name
         values = [epoch.metrics[name] for epoch in record.history]
@@ -339,7 +386,7 @@ class Coordinator:
         if running.repeat_of is None:
             return verdict_of(self.space, self._curves, number)
         first = self._study.trial(running.repeat_of)
-        stopped = isinstance(first.verdict, Stop)
+        stopped = first.outcome == "pruned" or isinstance(first.verdict, Stop)
         return Stop(f"its setting was pruned, as trial {first.number}") if stopped else Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
@@ -377,9 +424,9 @@ class Coordinator:
         one: a grid goes on to its next point."""
         log.debug("trial %d is rejected: %s", number, broken)
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
-        self._counted -= 1
         self._seeds.reject(number)
         records = self._study.trials()
+        self._counted -= not records[number].request
         self._view.show(records[number])
         if grid_size(self.space) is not None:
             self._tell(Rejected(number=number, most=most_trials(self.space, rejected(records))))
@@ -397,22 +444,3 @@ class Coordinator:
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
             listener.hear(event)
-
-
-class _Sessions:
-    """How long drivers have run a sweep. The clock counts within one session only: what earlier
-    ones spent stands beside each epoch in the study, so that neither a kill nor a clock that is
-    set anew changes it. A session counts up to its last epoch."""
-
-    def __init__(
-        self, study: Study, records: Iterable[TrialRecord], clock: Callable[[], float]
-    ) -> None:
-        starts: list[int] = study.note("sessions") or []
-        self._before = max((record.spent_seconds for record in records), default=0.0)
-        self._clock, self._start = clock, clock()
-        self.number = len(starts) + 1
-        study.set_note("sessions", [*starts, time.time_ns() // 1_000_000])
-
-    def spent(self) -> float:
-        """Seconds, this session's included."""
-        return self._before + self._clock() - self._start

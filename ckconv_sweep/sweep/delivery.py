@@ -18,7 +18,7 @@ from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.record.trials import TrialRecord, is_finished, trial_of
 from ckconv_sweep.tracking.answers import still_there
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
@@ -36,7 +36,7 @@ class Session:
     """How a session ended.
 
     `signal_exit_code` is set when a signal ended it; `undelivered` counts the records that MLflow
-    still lacks.
+    still lacks; `asked_to_end` says that a person did (`stop`).
     """
 
     records: list[TrialRecord]
@@ -45,6 +45,7 @@ class Session:
     trained: bool
     signal_exit_code: int | None = None
     time_is_up: bool = False
+    asked_to_end: bool = False
 
 
 def deliver(
@@ -272,5 +273,5 @@ def tracker_of(
     kept = kept_notes(study.notes(), folder.root.parent)
     records = study.trials()
     tracker.marks |= noted_marks(kept, tracker.address, records).marks
-    tracker.catch_up(records, lambda r: space.resolve(r.params, r.number))
+    tracker.catch_up(records, lambda r: trial_of(r, space))
     return tracker

@@ -186,13 +186,16 @@ def run_sweep(
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
             listeners=heard,
             is_interrupted=lambda: interruption.came,
+            places=at_a_time,
         )
         try:
             with ended_by_signal(exit_codes):
+                coordinator.attend()
                 executor.run(coordinator, interruption, trained, known)
         except Exception as error:
             coordinator.stop(no_room(error, str(folder.root)) or error)
         try:
+            coordinator.control.close(coordinator)
             after_trial.forget_heard()  # a pack may have written while its trial was being stopped
             finished = is_finished(study.trials(), study.space)
             status = "FINISHED" if finished else "KILLED"
@@ -210,6 +213,7 @@ def run_sweep(
             undelivered=missing,
             trained=True,
             time_is_up=coordinator.time_is_up and not finished,
+            asked_to_end=coordinator.control.ends and not finished,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
 

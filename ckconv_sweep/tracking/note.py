@@ -27,6 +27,7 @@ _BEGINNING = "A sweep on **"
 @dataclass
 class _Row:
     params: Mapping[str, Any]
+    added: bool = False
     outcome: Outcome = "running"
     values: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
@@ -52,6 +53,7 @@ class Standings:
         values = objectives(history, self.space.metrics)
         self.rows[record.number] = _Row(
             params=record.params,
+            added=bool(record.request),
             outcome=record.outcome,
             values=values,
             epochs=len(history),
@@ -62,7 +64,9 @@ class Standings:
     def hear(self, event: Event) -> None:
         """Something happened to a trial of this session."""
         if isinstance(event, Started):
-            self.rows[event.number] = _Row(event.params, repeat_of=event.repeat_of)
+            self.rows[event.number] = _Row(
+                event.params, "request" in event.origin, repeat_of=event.origin.get("repeat_of")
+            )
         elif isinstance(event, Rejected):
             self.rejected += 1
         elif isinstance(event, Ended) and event.number in self.rows:
@@ -136,8 +140,9 @@ class Standings:
         )
         metric = space.metric
         why = grid_note(space, self.rejected)
+        asked = most_trials(space, self.rejected) + sum(row.added for row in self.rows.values())
         return (
-            f"{_BEGINNING}{space.trial.data.name}**: {most_trials(space, self.rejected)} trials "
+            f"{_BEGINNING}{space.trial.data.name}**: {asked} trials "
             f"requested{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
             f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
             f"**{metric.name}** at its {metric.at} epoch; {metric.better_is} is better"

@@ -363,7 +363,7 @@ def events_of(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> l
             trial=trial,
             params=record.params,
             started_ms=record.started_ms,
-            repeat_of=record.repeat_of,
+            origin=record.origin,
         )
     ]
     for i, epoch in enumerate(record.history):

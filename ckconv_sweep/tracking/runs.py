@@ -303,6 +303,7 @@ class Runs:
                     keys.TAG_ROLE: keys.ROLE_TRIAL,
                     keys.TAG_TRIAL: str(event.number),
                     keys.TAG_PARAMS: json.dumps(dict(event.params)),
+                    **({keys.TAG_ORIGIN: json.dumps(event.origin)} if event.origin else {}),
                     keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
                     **_repeats(event),
                     _COLOUR: colour_of(event.number),
@@ -440,7 +441,8 @@ def _trial_file(trial: Trial) -> Mapping[str, str]:
 
 def _repeats(event: Started) -> dict[str, str]:
     """Whose setting a trial repeats, as a tag."""
-    return {} if event.repeat_of is None else {keys.TAG_REPEAT_OF: str(event.repeat_of)}
+    setting = event.origin.get("repeat_of")
+    return {} if setting is None else {keys.TAG_REPEAT_OF: str(setting)}
 
 
 def _short(value: Any) -> str:

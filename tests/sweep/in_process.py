@@ -281,6 +281,7 @@ class Session:
             count_parameters=lambda trial: 100 * trial.model.hidden_channels,
             listeners=machine.listeners,
             clock=machine.clock,
+            places=machine.concurrency,
         )
         self.workers: list[_Worker] = []
         self.handed_out: list[int] = []
@@ -292,6 +293,8 @@ class Session:
     def step(self) -> bool:
         """Hand out what there is room for, then one epoch of the trial whose turn it is. False
         when nothing is left to do."""
+        self.coordinator.attend()
+        self.workers = [w for w in self.workers if self.coordinator.wanted(w.assignment.number)]
         while len(self.workers) < self.machine.concurrency:
             assignment = self.coordinator.next()
             if assignment is None:

@@ -72,10 +72,10 @@ def test_a_first_trial_that_violates_a_constraint_on_parameters_gives_its_place_
     one = machine(disk, make_space(first=FIRST, trials=3, epochs=1))
     resolved = coordinator.resolved
 
-    def too_large(space: Space, params: object, number: int, count: object) -> object:
+    def too_large(space: Space, params: object, number: int, *others: object) -> object:
         if number == 1:
             return Infeasible("too large", "model.parameters <= 1 does not hold: 2")
-        return resolved(space, params, number, count)  # type: ignore[arg-type]
+        return resolved(space, params, number, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(coordinator, "resolved", too_large)
     assert one.run()

@@ -15,8 +15,8 @@ from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.seeds import Repeated, as_seen, asked_trials, by_setting
-from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.record.seeds import Repeated, as_seen, by_setting
+from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
 from ckconv_sweep.report.leaderboard import all_columns, leaderboard
 from ckconv_sweep.report.sampling_error import interval_of_mean
 from ckconv_sweep.report.summary import summarize, ties_in_words, winner
@@ -52,7 +52,7 @@ def test_each_setting_is_trained_with_each_seed_and_the_sampler_draws_what_it_wo
     seeds = [one.space.resolve(r.params, r.number).training.seed for r in records]
     assert seeds == list(range(5, 14))
     assert is_finished(records, one.space)
-    assert asked_trials(records, one.space) == most_trials(one.space) == 9
+    assert asked(records, one.space) == most_trials(one.space) == 9
 
 
 def test_the_best_settings_alone_are_trained_with_further_seeds_when_all_have_ended(
@@ -160,7 +160,7 @@ def test_a_rule_prunes_settings_and_no_repeat_by_itself(disk: Path) -> None:
         else:
             assert len(setting.seeds) == 3
     assert pruned
-    assert len(records) == asked_trials(records, space) < most_trials(space)
+    assert len(records) == asked(records, space) < most_trials(space)
     assert is_finished(records, space)
 
 
