@@ -37,9 +37,9 @@ def status(
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
     (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
     primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
-    best_seeds (of how many they are the mean), best_params, started_at and last_epoch_at (ISO 8601,
-    UTC). Unknown values are null. In a list a sweep that cannot be read has name, state (damaged,
-    unreadable) and error alone.
+    best_repeats (of how many they are the mean), best_params, started_at and last_epoch_at (ISO
+    8601, UTC). Unknown values are null. In a list a sweep that cannot be read has name, state
+    (damaged, unreadable) and error alone.
     """
     from dataclasses import asdict
     from json import dumps
@@ -71,7 +71,7 @@ def status(
             beside = "".join(f", {words}" for words in [scores(dict(others))] if words)
             typer.echo(
                 f"  best {metric}: {score(value)}{beside} (trial {s.best_trial}, "
-                f"epoch {s.best_epoch}{_mean(s.best_seeds)})"
+                f"epoch {s.best_epoch}{_mean(s.best_repeats)})"
             )
         if s.state == "interrupted":
             typer.echo(f"  resume with: {folder.command('resume')}")
@@ -189,9 +189,9 @@ def best(
         )
 
 
-def _mean(seeds: int | None) -> str:
+def _mean(trials: int | None) -> str:
     """What must be said of a value that is a mean."""
-    return f"; the mean of {seeds} seeds" if seeds and seeds > 1 else ""
+    return f"; the mean of {trials} trials" if trials and trials > 1 else ""
 
 
 def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:

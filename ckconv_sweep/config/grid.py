@@ -54,7 +54,7 @@ def most_trials(space: Space, rejected: int = 0) -> int:
     settings, repeats = most_settings(space, rejected), space.repeats
     if repeats is None:
         return settings
-    return settings + min(repeats.top or settings, settings) * (repeats.seeds - 1)
+    return settings + min(repeats.top or settings, settings) * (repeats.times - 1)
 
 
 def grid_note(space: Space, rejected: int = 0) -> str:

@@ -28,7 +28,8 @@ def _repeats_note(space: Space) -> str:
     which = f"the best {repeats.top} settings are" if repeats.top else "each setting is"
     unless = "" if repeats.top or space.scheduler.grace_setting is None else ", unless it is pruned"
     return (
-        f"{which} trained with {repeats.seeds} seeds{unless}; "
+        f"{which} trained {'with' if repeats.seeds else 'on'} {repeats.times} "
+        f"{'seeds' if repeats.seeds else 'folds'}{unless}; "
         f"the budget's {space.budget.trials} trials are settings"
     )
 

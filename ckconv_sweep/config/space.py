@@ -12,14 +12,15 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.arithmetic import Expression
 from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
 from ckconv_sweep.config.constraints import Bound, Constraint, goal_of, read_constraint
+from ckconv_sweep.config.data import HeldOut
 from ckconv_sweep.config.derived import check_used, put_derived, read_derived, read_variables
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.domains import (
@@ -55,13 +56,28 @@ class Budget(Settings):
 
 
 class Repeats(Settings):
-    """How often a setting is trained, each time with another seed. The budget counts settings."""
+    """How often a setting is trained: `seeds` or `folds`. It is judged by the mean. The budget
+    counts settings."""
 
-    seeds: Annotated[int, Field(ge=2, le=1000)]
-    """With how many seeds a setting is trained; it is judged by the mean."""
+    seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """With how many seeds a setting is trained."""
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """On how many splits a setting is trained: each holds out another fold of the training
+    sequences (`data.folds`), and has another seed."""
     top: Positive | None = None
-    """Only so many settings, the best ones, are trained with further seeds, when all have ended
-    that the budget allows. null: each one that is not pruned, at once."""
+    """Only so many settings, the best ones, are trained again, when all have ended that the budget
+    allows. null: each one that is not pruned, at once."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if (self.seeds is None) == (self.folds is None):
+            raise ValueError("write one of seeds and folds")
+        return self
+
+    @property
+    def times(self) -> int:
+        """How often a setting is trained."""
+        return self.seeds or self.folds or 1
 
 
 class SpaceFile(Settings):
@@ -279,6 +295,8 @@ def space_from(
     variables = read_variables(file.variables, numbers, document)
     derived = read_derived(file.derived, numbers, list(variables), document)
     check_used(variables, derived, document)
+    if file.repeats is not None and file.repeats.folds is not None:
+        trial = _in_folds(trial, file.repeats.folds, document)
     known = [*numbers, *variables, PARAMETERS]
     space = Space(
         trial=trial,
@@ -296,18 +314,31 @@ def space_from(
         variables=variables,
         derived=derived,
     )
-    if file.repeats is not None and "training.seed" in search:
-        raise ConfigError(
-            "repeats: each repeat has a seed of its own, and training.seed is searched",
-            where=document.where(("repeats",)),
-            hint="remove one of the two",
-        )
+    for path in (*search, *file.derived) if file.repeats is not None else ():
+        if path in ("training.seed", "data.fold", "data.folds"):
+            raise ConfigError(
+                f"repeats: each repeat has a {path} of its own, and it is searched",
+                where=document.where(("repeats",)),
+                hint="remove one of the two",
+            )
     _check_every_end(space, document)
     check_grid(space, document)
     check_sampler(space, document)
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space
+
+
+def _in_folds(trial: Trial, folds: int, document: Document) -> Trial:
+    """The base trial with the first of so many folds held out."""
+    if not isinstance(trial.data, HeldOut):
+        raise ConfigError(
+            f"repeats: {trial.data.name} has a validation split of its own",
+            where=document.where(("repeats", "folds")),
+            hint="repeat with seeds: {seeds: 3}",
+        )
+    data = trial.data.model_copy(update={"folds": folds, "fold": 0})
+    return trial.model_copy(update={"data": data})
 
 
 def _put_settings(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:

@@ -1,5 +1,5 @@
-"""Settings that are trained with several seeds: which trials belong to one, what it is judged by,
-and which comes next. All of it follows from the records."""
+"""Settings that are trained several times, with other seeds or folds: which trials belong to one,
+what it is judged by, and which comes next. All of it follows from the records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def by_setting(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(_setting(record), []).append(record)
-    return [_together(group, space.repeats.seeds) for _, group in sorted(groups.items())]
+    return [_together(group, space.repeats.times) for _, group in sorted(groups.items())]
 
 
 def mean_of(record: TrialRecord) -> int:
@@ -146,15 +146,19 @@ class Seeds:
             return None
         return next((setting for setting in self._best() if self._lacking(setting)), None)
 
+    def begun(self, setting: int) -> int:
+        """How many of its trials have begun."""
+        return len(self._trials[setting])
+
     def left(self, new: int = 0) -> int:
         """How many repeats may still begin, at most, if so many new settings do."""
         repeats = self._space.repeats
         if repeats is None:
             return 0
         if repeats.top is None:
-            return sum(map(self._lacking, self._short)) + new * (repeats.seeds - 1)
+            return sum(map(self._lacking, self._short)) + new * (repeats.times - 1)
         if waiting := new + self._first_trials_running:
-            return min(repeats.top, waiting + len(self._losses)) * (repeats.seeds - 1)
+            return min(repeats.top, waiting + len(self._losses)) * (repeats.times - 1)
         return sum(map(self._lacking, self._best()))
 
     @property
@@ -178,7 +182,7 @@ class Seeds:
 
     def _lacking(self, setting: int) -> int:
         assert self._space.repeats is not None
-        return max(0, self._space.repeats.seeds - len(self._trials[setting]))
+        return max(0, self._space.repeats.times - len(self._trials[setting]))
 
     def _best(self) -> list[int]:
         """The settings that are worth it, by what their first trials have reached: repeats do not

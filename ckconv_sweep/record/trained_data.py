@@ -43,7 +43,8 @@ def on_other_data(records: Iterable[TrialRecord]) -> dict[str, list[int]]:
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in records:
         if any(record.data):
-            asked = {k: v for k, v in record.params.items() if k.partition(".")[0] == "data"}
+            settings = {**record.params, **record.changes}
+            asked = {k: v for k, v in settings.items() if k.partition(".")[0] == "data"}
             groups[repr(sorted(asked.items()))].append(record)
     found: dict[str, list[int]] = defaultdict(list)
     for group in groups.values():

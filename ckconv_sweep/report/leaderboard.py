@@ -57,7 +57,7 @@ DATA = "data"
 """The column that tells on which data a trial was trained, where that is not the same for all."""
 
 
-SEEDS = ("95 % low", "95 % high", "seeds")
+SEEDS = ("95 % low", "95 % high", "repeats")
 """Columns of a setting that is repeated: the interval of its mean, and how many have completed."""
 REPEAT_OF = "repeat of"
 
@@ -70,8 +70,8 @@ def captions(space: Space) -> list[str]:
     out = []
     if space.repeats is not None:
         out.append(
-            f"{space.metric.name}: mean over the completed seeds, with its 95 % interval "
-            "(Student t); what lacks seeds ranks after what has all"
+            f"{space.metric.name}: mean over the completed repeats, with its 95 % interval "
+            "(Student t); what lacks some ranks after what has all"
         )
     if not space.further:
         return out

@@ -43,8 +43,8 @@ class Summary:
     best_values: Mapping[str, float] | None
     """Each metric's at that epoch, by name."""
     best_epoch: int | None
-    best_seeds: int | None
-    """Of how many seeds it is the mean; 1 without repeats."""
+    best_repeats: int | None
+    """Of how many trials it is the mean; 1 without repeats."""
     best_params: Mapping[str, Any] | None
     """What was searched, in full precision."""
     started_at: str | None
@@ -168,7 +168,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
         best_value=values[space.metric.name] if values else None,
         best_values=values,
         best_epoch=best(won.history, space.metric).number if won else None,
-        best_seeds=mean_of(won) if won else None,
+        best_repeats=mean_of(won) if won else None,
         best_params=dict(won.params) if won else None,
         started_at=_iso(min((r.started_ms for r in counted), default=None)),
         last_epoch_at=_iso(max((e.timestamp_ms for r in counted for e in r.history), default=None)),

@@ -301,9 +301,9 @@ class Coordinator:
     def queue(self, params: Mapping[str, Scalar], **origin: Any) -> int:
         """A trial that a person asks for, recorded; `next` hands it out before it draws."""
         again = origin.get("retry_of")
-        setting = None if again is None else self._study.trial(again).repeat_of
-        if setting is not None:
-            origin["repeat_of"] = setting
+        if again is not None and (failed := self._study.trial(again)).repeat_of is not None:
+            changes = {**failed.changes, **origin.get("changes", {})}
+            origin |= {"repeat_of": failed.repeat_of, "changes": changes}
         record = self._study.create(params, self._view.distributions(params), **origin)
         self._seeds.begin(record.number, record.repeat_of)
         self._view.show(record)
@@ -346,7 +346,10 @@ class Coordinator:
     def _repeat(self, setting: int) -> TrialRecord:
         """Another trial of a setting; its seed follows from its number."""
         params = self._study.trial(setting).params
-        record = self._study.create(params, self._view.distributions(params), repeat_of=setting)
+        origin: dict[str, Any] = {"repeat_of": setting}
+        if self.space.repeats is not None and self.space.repeats.folds is not None:
+            origin["changes"] = {"data.fold": self._seeds.begun(setting)}
+        record = self._study.create(params, self._view.distributions(params), **origin)
         self._seeds.begin(record.number, setting)
         return record
 

@@ -81,7 +81,7 @@ class Standings:
         ended = [item for item in list(self.rows.items()) if item[1].outcome != "running"]
         ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
         points, best = list[tuple[int, float, int]](), None
-        seeds = self.space.repeats.seeds if self.space.repeats and self.space.all_repeated else 1
+        seeds = self.space.repeats.times if self.space.repeats and self.space.all_repeated else 1
         reached: defaultdict[int, list[float]] = defaultdict(list)
         for i, (number, row) in enumerate(ended, start=1):
             of_setting = reached[_setting(number, row)]
@@ -162,7 +162,7 @@ class Standings:
         """The heading with the frame's line, then a line for each of the best completed trials."""
         metrics, searched = [m.name for m in self.space.metrics], self.space.parameters()
         completed = self._completed()
-        seeds = ["seeds"] * (self.space.repeats is not None)
+        seeds = ["repeats"] * (self.space.repeats is not None)
         columns = ["rank", "trial", *metrics, *seeds, "epochs", *short_names(searched).values()]
         lines = [f"{_line(columns)}\n{_line(['---'] * len(columns))}"] if completed else [""]
         for rank, (number, rows) in enumerate(completed[:MOST_ROWS], start=1):

@@ -73,7 +73,7 @@ def test_a_summary_counts_each_outcome_and_names_the_best() -> None:
         best_value=0.5,
         best_values={"val/accuracy": 0.5},
         best_epoch=2,
-        best_seeds=1,
+        best_repeats=1,
         best_params={"optimizer.learning_rate": 1e-3},
         started_at="1970-01-01T00:00:00.000Z",
         last_epoch_at="1970-01-01T00:00:00.003Z",

@@ -10,6 +10,7 @@ from statistics import mean
 
 import pytest
 
+from ckconv_sweep.config.data import HeldOut
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.read import parse_space
@@ -115,7 +116,7 @@ def test_a_setting_is_ranked_by_its_mean_and_not_by_its_luckiest_seed(disk: Path
     table = leaderboard(records, space)
     assert list(table["trial"]) == sorted(means, key=lambda first: -means[first])
     assert list(table["val/accuracy"]) == pytest.approx(sorted(means.values(), reverse=True))
-    assert list(table["seeds"]) == ["3 of 3"] * 3
+    assert list(table["repeats"]) == ["3 of 3"] * 3
     scores = [r.value(metric) for r in records[best : best + 3]]
     low, high = interval_of_mean(scores, metric)
     assert (table["95 % low"][0], table["95 % high"][0]) == pytest.approx((low, high))
@@ -138,7 +139,7 @@ def test_a_setting_that_lacks_seeds_ranks_after_those_that_have_all_and_says_so(
     table = leaderboard(one.records(), space)
     assert table["trial"][2] == 0
     assert table["val/accuracy"][2] == 0.99 > max(table["val/accuracy"][:2])
-    assert list(table["seeds"]) == ["2 of 2", "2 of 2", "1 of 2"]
+    assert list(table["repeats"]) == ["2 of 2", "2 of 2", "1 of 2"]
 
 
 def test_a_rule_prunes_settings_and_no_repeat_by_itself(disk: Path) -> None:
@@ -193,6 +194,26 @@ def test_a_session_shows_a_sampler_what_a_resume_shows_it(disk: Path) -> None:
     assert told == [(t.state, t.values, t.params) for t in anew.get_trials()]
 
 
+def test_each_fold_of_the_training_sequences_is_held_out_once(disk: Path) -> None:
+    held_out: list[tuple[int, int]] = []
+
+    def work(trial: Trial, number: int) -> Epoch:
+        assert isinstance(trial.data, HeldOut)
+        held_out.append((trial.data.folds or 0, trial.data.fold))
+        metrics = {"val/accuracy": 0.1 * trial.data.fold, "val/loss": 1.0}
+        return Epoch(number=number, metrics=metrics, timestamp_ms=number)
+
+    space = make_space(trials=2, epochs=1, repeats="{folds: 3}")
+    one = machine(disk, space, work=work, concurrency=1)
+    assert one.run()
+    assert held_out == [(3, 0), (3, 1), (3, 2)] * 2
+    table = leaderboard(one.records(), space)
+    assert list(table["val/accuracy"]) == pytest.approx([0.1, 0.1])
+    assert parse_space(space.to_yaml(), "space") == space
+    states = [t.state.name for t in View(space, as_seen(one.records(), space))._study.get_trials()]
+    assert states == ["COMPLETE"] * 2
+
+
 def test_the_goal_is_reached_by_a_mean_over_all_seeds(disk: Path) -> None:
     space = make_space(trials=3, epochs=1, repeats="{seeds: 2}")
     space = replace(space, budget=space.budget.model_copy(update={"goal": "val/accuracy >= 0.9"}))
@@ -232,11 +253,18 @@ def test_equal_values_are_ranked_by_the_loss_and_told_as_a_tie(disk: Path) -> No
     assert ties_in_words(records[:1] + records[3:], space) == []
 
 
+def test_folds_of_a_dataset_with_a_validation_split_of_its_own_are_refused() -> None:
+    with pytest.raises(ConfigError, match="adding has a validation split of its own"):
+        make_space(repeats="{folds: 3}", data="adding", metrics="[{name: val/loss, mode: min}]")
+
+
 @pytest.mark.parametrize(
     ("repeats", "search", "message"),
     [
         ("{seeds: 1}", "", "repeats.seeds"),
         ("{seeds: 2, top: 0}", "", "repeats.top"),
+        ("{top: 2}", "", "write one of seeds and folds"),
+        ("{seeds: 2, folds: 2}", "", "write one of seeds and folds"),
         ("{seeds: 2}", "\n  training.seed: {choices: [0, 1]}", "training.seed is searched"),
     ],
 )
