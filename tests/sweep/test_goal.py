@@ -119,5 +119,6 @@ def test_a_goal_that_is_none_is_refused_with_its_place(goal: str, message: str) 
 
 def test_a_goal_is_written_and_read_back() -> None:
     space = parse_space(TEXT % "'val/accuracy >= 0.9'", "mine.yaml")
-    assert str(space.goal) == "val/accuracy >= 0.9"
+    assert space.goal is not None
+    assert (space.goal.quantity, space.goal.sign, space.goal.bound) == ("val/accuracy", ">=", 0.9)
     assert parse_space(space.to_yaml(), "again") == space
