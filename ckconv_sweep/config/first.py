@@ -147,9 +147,9 @@ def params_of(
     for path in sorted((tree.keys() | there.keys()) - computed.keys()):
         here, base_value = tree.get(path), there.get(path)
         if here != base_value and not path.startswith(_NOT_COMPARED):
+            how = "computes" if path in space.derived else "does not search"
             raise ConfigError(
-                f"{path} is {here!r}, and the space, in which it is {base_value!r}, does not "
-                "search it"
+                f"{path} is {here!r}, and the space, in which it is {base_value!r}, {how} it"
             )
     return params
 
@@ -174,11 +174,12 @@ def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:
     several = [points(domain) for domain in space.variables.values()]
     if math.prod(count(domain) or math.inf for domain in space.variables.values()) > _MOST_TRIED:
         raise ConfigError(f"of {names} this trial tells no value: give one")
+    made = {p: e for p, e in space.derived.items() if e.names & space.variables.keys()}
     for values in itertools.product(*(each or () for each in several)):
         found = dict(zip(space.variables, values, strict=True))
-        if all(_is_computed(e, path, {**tree, **found}) for path, e in space.derived.items()):
+        if all(_is_computed(e, path, {**tree, **found}) for path, e in made.items()):
             return found
-    derived = ", ".join(f"{path} {tree.get(path)!r}" for path in space.derived)
+    derived = ", ".join(f"{path} {tree.get(path)!r}" for path in made)
     raise ConfigError(f"no value of {names} makes {derived}")
 
 
