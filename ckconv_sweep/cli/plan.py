@@ -61,6 +61,8 @@ def show_plan(
     for note in (*notes(space), rejected_share(space, data_dir, folder.name)):
         if note:
             console.print(note)
+    for path, expression in space.derived.items():
+        console.print(f"derived: {path} = {expression}")
     used_up = " (grid points that violate it are skipped)"
     for constraint in space.constraints:
         console.print(f"constraint: {constraint}{used_up if grid_size(space) is not None else ''}")

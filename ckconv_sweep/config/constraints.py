@@ -66,6 +66,10 @@ class Bound:
     def holds(self, value: float) -> bool:
         return _SIGNS[self.sign](value, self.bound)
 
+    def __str__(self) -> str:
+        bound = f"{self.bound:_}" if isinstance(self.bound, int) else repr(self.bound)
+        return f"{self.quantity} {self.sign} {bound}"
+
 
 def goal_of(space: Space, where: str) -> Bound:
     """The goal of a space that has one. Raises ConfigError if it is no bound on one of its metrics,

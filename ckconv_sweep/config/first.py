@@ -126,9 +126,8 @@ def params_of(
     params, changes = params_and_changes(space, trial, variables)
     for path, here in changes.items():
         base = flat(space.tree(params)).get(path)
-        raise ConfigError(
-            f"{path} is {here!r}, and the space, in which it is {base!r}, does not search it"
-        )
+        how = "computes" if path in space.derived else "does not search"
+        raise ConfigError(f"{path} is {here!r}, and the space, in which it is {base!r}, {how} it")
     return params
 
 
@@ -204,11 +203,12 @@ def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:
     several = [points(domain) for domain in space.variables.values()]
     if math.prod(count(domain) or math.inf for domain in space.variables.values()) > _MOST_TRIED:
         raise ConfigError(f"of {names} this trial tells no value: give one")
+    made = {p: e for p, e in space.derived.items() if e.names & space.variables.keys()}
     for values in itertools.product(*(each or () for each in several)):
         found = dict(zip(space.variables, values, strict=True))
-        if all(_is_computed(e, path, {**tree, **found}) for path, e in space.derived.items()):
+        if all(_is_computed(e, path, {**tree, **found}) for path, e in made.items()):
             return found
-    derived = ", ".join(f"{path} {tree.get(path)!r}" for path in space.derived)
+    derived = ", ".join(f"{path} {tree.get(path)!r}" for path in made)
     raise ConfigError(f"no value of {names} makes {derived}")
 
 

@@ -38,7 +38,7 @@ class Sampler(Row):
 SAMPLERS: Table[Sampler] = Table("sampler", unnamed="tpe")
 """Makers: a function each, of a space and of how many trials were drawn before, that gives the
 Optuna sampler that draws the next one. What it draws must follow from these two and from the trials
-that it is shown."""
+that it is shown. It searches what `search.seen` makes of the domains."""
 
 
 @SAMPLERS.row("ckconv_sweep.search.samplers:tpe")

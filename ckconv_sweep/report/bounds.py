@@ -141,7 +141,7 @@ def _moved(space: Space, bound: Bound, share: float) -> dict[str, Any]:
     if domain.whole:
         new = max(round(new), int(high) + 1) if bound.end == "high" else min(int(new), int(low) - 1)
     written = space.written()
-    place = _place(written["search"], bound.setting)
+    place = _place(written["search"] | written.get("variables", {}), bound.setting)
     place[bound.end] = new
     return written
 

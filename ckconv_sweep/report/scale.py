@@ -47,9 +47,9 @@ class Scale:
     @property
     def steps(self) -> tuple[float, ...]:
         """Of a number that has few values, evenly spaced: these."""
-        if isinstance(self.domain, Choices) or self.domain.or_zero:
+        if isinstance(self.domain, Choices) or self.log or (count(self.domain) or 99) > _FEW:
             return ()
-        if self.log or (count(self.domain) or 99) > _FEW:
+        if self.domain.or_zero and self.domain.low != (self.domain.step or 1):
             return ()
         return tuple(float(value) for value in points(self.domain) or ())  # type: ignore[arg-type]
 

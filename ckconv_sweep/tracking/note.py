@@ -155,6 +155,7 @@ class Standings:
             f"| `{_cell(name)}` | {_cell(_values(domain))} |"
             for name, domain in self.space.parameters().items()
         ]
+        lines += [f"| `{path}` | {_cell(str(e))} |" for path, e in self.space.derived.items()]
         lines += [f"| constraint | {_cell(str(c))} |" for c in self.space.constraints]
         return "\n".join(lines)
 

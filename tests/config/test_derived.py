@@ -174,6 +174,13 @@ def test_a_base_trial_that_no_variable_makes_is_not_tried_and_why_is_noted() -> 
     assert space.why_not_base == "no value of log_batch makes training.batch_size 64"
 
 
+def test_what_a_base_trial_has_and_the_space_computes_otherwise_is_told() -> None:
+    rest = f"{BATCH}  model.kernel.hidden_channels: model.hidden_channels\n"
+    assert space_of(SEARCH, rest=rest).why_not_base == (
+        "model.kernel.hidden_channels is 32, and the space, in which it is 8, computes it"
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "variable"),
     [

@@ -75,6 +75,23 @@ FINE: dict[str, dict[str, Any]] = {
     "a setting inside a block inside a whole block": changed(
         SPACE, "search/model", {"choices": {"ckcnn": {"kernel.omega_0": {"choices": [1.0, 9.0]}}}}
     ),
+    "0 or a range": changed(
+        SPACE,
+        "search/training.kernel_penalty",
+        {"low": 1e-6, "high": 1e-3, "log": True, "or_zero": True},
+    ),
+    "a normal number": changed(
+        SPACE, "search/model.dropout", {"mean": 0.2, "std": 0.1, "low": 0.0, "high": 0.5}
+    ),
+    "ordered choices": changed(
+        SPACE, "search/training.batch_size", {"choices": [32, 64], "ordered": True}
+    ),
+    "a derived setting": SPACE
+    | {
+        "variables": {"x": {"low": 4, "high": 7}},
+        "derived": {"training.batch_size": "2 ** x"},
+        "constraints": ["training.batch_size * x <= 896"],
+    },
     "true or false": changed(SPACE, "search/model.causal", {"choices": [True, False]}),
     "no value": changed(
         changed(SPACE, "trial/data", {"name": "character_trajectories"}),
@@ -109,6 +126,20 @@ WRONG: dict[str, dict[str, Any]] = {
     "a range of a word": changed(SPACE, "search/model.norm", {"low": 0, "high": 1}),
     "a value without a range": changed(SPACE, "search/model.dropout", 0.1),
     "a misspelt range": changed(SPACE, "search/model.dropout", {"lo": 0.0, "high": 0.5}),
+    "a normal number with steps": changed(
+        SPACE, "search/model.dropout", {"mean": 0.2, "std": 0.1, "low": 0, "high": 0.5, "step": 0.1}
+    ),
+    "half a normal number": changed(
+        SPACE, "search/model.dropout", {"mean": 0.2, "low": 0.0, "high": 0.5}
+    ),
+    "an order of a range": changed(
+        SPACE, "search/model.dropout", {"low": 0.0, "high": 0.5, "ordered": True}
+    ),
+    "an unknown derived setting": SPACE | {"derived": {"training.batch_sise": "2 * 2"}},
+    "a derived word": SPACE | {"derived": {"model.norm": "2 * 2"}},
+    "no expression": SPACE | {"derived": {"training.batch_size": 64}},
+    "a variable without a range": SPACE
+    | {"variables": {"x": 3}, "derived": {"training.batch_size": "2 ** x"}},
     "no choice": changed(SPACE, "search/model.dropout", {"choices": []}),
     "an unknown choice": changed(SPACE, "search/model.norm", {"choices": ["batch"]}),
     "an unknown block to choose": changed(SPACE, "search/schedule", {"choices": {"plato": {}}}),

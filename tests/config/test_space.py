@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -884,9 +885,9 @@ def ranges(draw: st.DrawFn, low: float, high: float) -> dict[str, Any]:
     first, last = sorted((draw(value), draw(value)))
     form = draw(st.sampled_from(["plain", "log", "step", "normal"]))
     log = first > 0 and form != "step" and (form == "log" or draw(st.booleans()))
-    if form == "normal" and first < last:
+    if form == "normal" and first + 1e-6 < last < 2**50:  # whole numbers that are floats too
         mean = draw(st.floats(first, last))
-        std = draw(st.floats(0.1, 10.0)) * (1 if log else last - first)
+        std = draw(st.floats(0.1, 10.0)) * (math.log(last / first) if log else last - first)
         return {"low": first, "high": last, "mean": mean, "std": std, "log": log}
     if form == "log" and log:
         # 0 may be no value of the setting

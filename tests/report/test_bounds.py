@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckconv_sweep.config.domains import Interval
-from ckconv_sweep.config.read import read_space
+from ckconv_sweep.config.read import parse_space, read_space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.advice import widened
 from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
@@ -40,6 +40,21 @@ def test_a_bound_is_hit_where_the_best_tenth_crowds_within_a_tenth_of_the_end() 
 
     (low,) = bounds_hit(at([0.05, 0.01, 0.09, *rest(27)]), space())
     assert low.end == "low"
+
+
+def test_the_range_of_a_variable_is_moved_too() -> None:
+    text = (
+        space()
+        .to_yaml()
+        .replace(
+            "first:", "variables: {x: {low: 1, high: 8}}\nderived: {model.blocks: 2 * x}\nfirst:", 1
+        )
+    )
+    asked = parse_space(text, "space.yaml")
+    records = [record(i, [1 - i / 1000], params={"x": 8 if i < 3 else 4}) for i in range(30)]
+    wide, moved = wider(asked, bounds_hit(records, asked))
+    assert moved == ["x"]
+    assert wide.variables["x"] == Interval(low=1, high=12, whole=True)
 
 
 def test_nothing_lies_below_0() -> None:

@@ -51,6 +51,8 @@ def test_a_range_of_one_value_has_it_in_the_middle() -> None:
         (Interval(low=4, high=12, whole=True, step=4), (4, 8, 12)),
         (Interval(low=0.0, high=0.3, whole=False, step=0.1), (0.0, 0.1, 0.2, 0.3)),
         (Interval(low=0, high=100, whole=True), ()),
+        (Interval(low=1, high=3, whole=True, or_zero=True), (0, 1, 2, 3)),
+        (Interval(low=2, high=4, whole=True, or_zero=True), ()),
         (Interval(low=1, high=4, whole=True, log=True), ()),
         (Interval(low=0.0, high=1.0, whole=False), ()),
     ],
