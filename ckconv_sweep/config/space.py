@@ -37,7 +37,7 @@ from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
-from ckconv_sweep.config.suitable import check_sampler
+from ckconv_sweep.config.suitable import check_sampler, taken
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
@@ -136,7 +136,7 @@ class Space:
             "search": {path: domain.written() for path, domain in self.search.items()},
             "first": [settings_of(self, params) for params in self.first],
             "constraints": [str(constraint) for constraint in self.constraints],
-            "sampler": self.sampler.model_dump(mode="json"),
+            "sampler": self.sampler.written(),
             "scheduler": self.scheduler.model_dump(mode="json"),
             "budget": self.budget.model_dump(mode="json", exclude_none=True),
         }
@@ -247,6 +247,7 @@ def space_from(
         scheduler=file.scheduler,
         further=further,
     )
+    space = taken(space)
     _check_every_end(space, document)
     _check_grid(space, document)
     check_sampler(space, document)
