@@ -61,14 +61,14 @@ AUTO = (
         GaussianProcess,
     ),
     Line(
-        f"several metrics and more than {FEW_TRIALS} trials",
-        lambda space: bool(space.further) and space.budget.trials > FEW_TRIALS,
-        Nsgaii,
-    ),
-    Line(
         f"ranges alone, one metric and more than {FEW_TRIALS} trials",
         lambda space: not unsuitable(CmaEs, space) and space.budget.trials > FEW_TRIALS,
         CmaEs,
+    ),
+    Line(
+        f"choices or several metrics, and more than {FEW_TRIALS} trials",
+        lambda space: space.budget.trials > FEW_TRIALS,
+        Nsgaii,
     ),
     Line("all else", lambda space: True, Tpe),
 )

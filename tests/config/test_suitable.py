@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sweep.in_process import make_space, with_trials
 
+from ckconv_sweep.config import suitable
 from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -20,14 +21,13 @@ from ckconv_sweep.sweep.driver import check_same_space
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 RANGES = "  model.dropout: {low: 0.0, high: 0.5}\n  model.hidden_channels: {low: 2, high: 9}"
-TWO = "[{name: val/accuracy}, {name: val/loss}]"
 SPACES: dict[str, dict[str, Any]] = {
-    "gp": {"trials": 200},
-    "nsgaii": {"trials": 201, "search": RANGES, "metrics": TWO},
+    "gp": {"trials": 200, "search": RANGES},
     "cmaes": {"trials": 201, "search": RANGES},
-    "tpe": {"trials": 201},
+    "nsgaii": {"trials": 201},
+    "tpe": {"trials": 200},
 }
-"""One for each line of the table."""
+"""One for each line of the table, if three settings were many."""
 
 
 def automatic(**options: Any) -> Space:
@@ -35,7 +35,10 @@ def automatic(**options: Any) -> Space:
 
 
 @pytest.mark.parametrize("line", AUTO, ids=[line.when for line in AUTO])
-def test_each_line_of_the_table_takes_its_sampler_and_says_why(line: Line) -> None:
+def test_each_line_of_the_table_takes_its_sampler_and_says_why(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suitable, "FEW_SETTINGS", 2)
     name = line.sampler.model_fields["name"].default
     space = automatic(**SPACES[name])
     assert space.sampler == line.sampler(seed=3, taken_by_auto=line.when)
@@ -48,6 +51,11 @@ def test_the_table_has_no_other_lines_and_the_guide_has_them_in_their_order() ->
     rows = re.findall(r"^\| (.*) \| `(\w+)` \|$", GUIDE.read_text(), re.MULTILINE)
     names = [(line.when, line.sampler.model_fields["name"].default) for line in AUTO]
     assert [row for row in rows if row in names] == names
+
+
+def test_several_metrics_and_many_trials_take_one_that_learns_from_all_of_them() -> None:
+    metrics = "[{name: val/accuracy}, {name: val/loss}]"
+    assert automatic(trials=201, search=RANGES, metrics=metrics).sampler.name == "nsgaii"
 
 
 def test_a_sampler_that_a_file_names_is_written_without_a_word_about_auto() -> None:

@@ -169,7 +169,7 @@ def test_a_sweep_that_is_extended_keeps_the_sampler_that_auto_took(
     folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suitable, "FEW_TRIALS", 2)
-    for trials, name in ((2, "gp"), (3, "tpe")):
+    for trials, name in ((2, "gp"), (3, "nsgaii")):
         space = make_space(sampler="auto", trials=trials)
         assert space.sampler.name == name
         launch(folder, uri, space)
