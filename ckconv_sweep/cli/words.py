@@ -29,7 +29,7 @@ def number(value: Any) -> str:
 def score(value: float, digits: int = 4) -> str:
     """A metric with so many decimals: `0.9722`; or digits where these would say too little or too
     much: `2.575e-05`, `1.235e+07`. A count has none: `12,834`."""
-    if abs(value) >= 100 and float(value).is_integer():
+    if 100 <= abs(value) < 1e7 and float(value).is_integer():
         return f"{value:,.0f}"
     plain = value == 0.0 or 10.0 ** (2 - digits) <= abs(value) < 1e6
     return f"{value:.{digits}f}" if plain else f"{value:.4g}"

@@ -11,7 +11,7 @@ from ckconv_sweep.config.stopping import NoScheduler
 def notes(space: Space, rejected: int = 0) -> list[str]:
     """The lines, none where all is as one would think; `rejected` as in `most_trials`."""
     found = [_base_note(space), _repeats_note(space), grid_note(space, rejected), _rule_note(space)]
-    found.append(_metrics_note(space))
+    found += [_metrics_note(space), _auto_note(space)]
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
 
@@ -43,6 +43,11 @@ def _rule_note(space: Space) -> str:
         f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "
         f"(scheduler.{rule.grace_setting}), and a trial has {epochs}"
     )
+
+
+def _auto_note(space: Space) -> str:
+    why = space.sampler.taken_by_auto
+    return f"sampler {space.sampler.name}, taken by auto: {why}" if why else ""
 
 
 def _metrics_note(space: Space) -> str:

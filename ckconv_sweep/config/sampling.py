@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,13 @@ class Sampler(Row):
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
+    taken_by_auto: str = ""
+    """Why `auto` took it, as written by ckconv-sweep; empty where a person did."""
+
+    def written(self) -> dict[str, Any]:
+        """As a file has it."""
+        unsaid = () if self.taken_by_auto else ("taken_by_auto",)
+        return self.model_dump(mode="json", exclude={*unsaid})
 
 
 SAMPLERS: Table[Sampler] = Table("sampler", unnamed="tpe")
@@ -108,3 +115,10 @@ class CmaEs(Sampler):
     """Ended trials that it learns from at a time. null: 4 + 3 ln n, rounded down, of n settings."""
     sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     """Standard deviation of the first draws around the middle, as a share of each range."""
+
+
+@SAMPLERS.row("ckconv_sweep.config.suitable:taken")
+class Auto(Sampler):
+    """The first sampler of a short table that fits the space, its metrics and its budget."""
+
+    name: Literal["auto"] = "auto"

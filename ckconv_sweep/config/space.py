@@ -40,7 +40,7 @@ from ckconv_sweep.config.ranges import read_domain
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
 from ckconv_sweep.config.settings import Positive, Settings, flat
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
-from ckconv_sweep.config.suitable import check_sampler
+from ckconv_sweep.config.suitable import check_sampler, taken
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 
@@ -187,7 +187,7 @@ class Space:
             "first": [settings_of(self, params) for params in self.first],
             **({} if self.repeats is None else {"repeats": self.repeats.model_dump(mode="json")}),
             "constraints": [str(constraint) for constraint in self.constraints],
-            "sampler": self.sampler.model_dump(mode="json"),
+            "sampler": self.sampler.written(),
             "scheduler": self.scheduler.model_dump(mode="json"),
             "budget": self.budget.model_dump(mode="json", exclude_none=True),
         }
@@ -321,6 +321,7 @@ def space_from(
                 where=document.where(("repeats",)),
                 hint="remove one of the two",
             )
+    space = taken(space)
     _check_every_end(space, document)
     check_grid(space, document)
     check_sampler(space, document)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.suitable import with_taken
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import Identity, difference
 from ckconv_sweep.durable import as_readable_as
@@ -36,6 +37,7 @@ from ckconv_sweep.tracking.store import is_default
 
 def check_same_space(stored: Space, given: Space, folder: SweepFolder) -> None:
     """Raises SpaceChanged, with the difference, if more than the budget differs."""
+    given = with_taken(given, stored)
     before, now = (replace(space, budget=stored.budget) for space in (stored, given))
     if before == now:
         return
@@ -137,6 +139,7 @@ def run_sweep(
             with interruption.shielded(), folder.records.open() as study:
                 anew = starts_over(study, space)
                 if not anew:
+                    space = with_taken(space, study.space)
                     changed = versions.check(study, allow_code_change=allow_code_change)
                 if any(record.history for record in study.trials()):
                     before = trained_data.noted(study.notes())

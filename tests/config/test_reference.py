@@ -99,7 +99,7 @@ def test_every_setting_says_what_it_means(setting: Setting) -> None:
         ("schedule.milestones", ("multistep", "a list", ">= 1", "[]")),
         ("budget.hours", ("", "a number", "> 0", "null")),
         ("data.name", ("", "one of " + ", ".join(DATASETS), "", REQUIRED)),
-        ("sampler.name", ("", "one of tpe, gp, nsgaii, random, grid, qmc, cmaes", "", "tpe")),
+        ("sampler.name", ("", "one of tpe, gp, nsgaii, random, grid, qmc, cmaes, auto", "", "tpe")),
     ],
 )
 def test_a_setting_is_told_as_it_is(path: str, said: tuple[str, str, str, str]) -> None:

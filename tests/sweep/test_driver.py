@@ -19,6 +19,7 @@ import pytest
 from tracking.mlflow_real import Server, free_port, points_of, runs_of
 
 from ckconv_sweep.cli.result import show_result
+from ckconv_sweep.config import suitable
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -161,6 +162,21 @@ def test_a_sweep_from_before_there_was_a_precision_goes_on() -> None:
 
 def test_the_budget_may_differ() -> None:
     check_same_space(SPACE, make_space(trials=30, hours=2.0), HERE)
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_sweep_that_is_extended_keeps_the_sampler_that_auto_took(
+    folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suitable, "FEW_TRIALS", 2)
+    for trials, name in ((2, "gp"), (3, "nsgaii")):
+        space = make_space(sampler="auto", trials=trials)
+        assert space.sampler.name == name
+        launch(folder, uri, space)
+    with folder.records.open() as study:
+        assert (study.space.sampler.name, len(study.trials())) == ("gp", 3)
+        assert study.space.sampler.taken_by_auto
+    assert "name: gp" in folder.space.read_text()
 
 
 # A sweep of which no trial has begun
