@@ -58,7 +58,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         first=trial.user_attrs.get("first"),
         request=trial.user_attrs.get("request", ""),
         retry_of=trial.user_attrs.get("retry_of"),
-        changes=trial.user_attrs.get("changes", {}),
+        changes=dict(trial.user_attrs.get("changes", {})),
         verdict=verdict,
     )
 
