@@ -220,8 +220,12 @@ def _ask(folder: SweepFolder, requests: Sequence[Request]) -> None:
             if waiting and (not held or seconds > WAIT_SECONDS):
                 break
             time.sleep(_LOOK_SECONDS if waiting else 0)
-    for request in waiting.values():
-        typer.echo(f"{request}: {_not_yet(folder, held=held)}")
+    for name, request in waiting.items():
+        if request.kind in ("pause", "continue", "stop") and not held:
+            box.take_away(name)
+            typer.echo(f"{request}: the session has ended before that")
+        else:
+            typer.echo(f"{request}: {_not_yet(folder, held=held)}")
     for answer in told:
         if answer.refused:
             raise ConfigError(answer.said, where=answer.asked)
