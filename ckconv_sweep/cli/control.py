@@ -82,9 +82,11 @@ def retry(
             metavar="REASON", help="Only those that failed for this reason, as out_of_memory."
         ),
     ] = None,
-    trial: Annotated[
+    numbers: Annotated[
         list[int] | None,
-        typer.Option(metavar="TRIAL", parser=_number, help="Only this one; may be repeated."),
+        typer.Option(
+            "--trial", metavar="TRIAL", parser=_number, help="Only this one; may be repeated."
+        ),
     ] = None,
     set_: Changes = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
@@ -106,7 +108,7 @@ def retry(
     requests = []
     with folder.records.open() as study:
         space, records = study.space, study.trials()
-        for record in _failed(folder, records, reason, trial):
+        for record in _failed(folder, records, reason, numbers):
             where = trial_name(record.number)
             tree = trial_of(record, space).model_dump(mode="json")
             params, beside = params_and_changes(space, trial_from(tree, where, changes))
@@ -218,8 +220,12 @@ def _ask(folder: SweepFolder, requests: Sequence[Request]) -> None:
             if waiting and (not held or seconds > WAIT_SECONDS):
                 break
             time.sleep(_LOOK_SECONDS if waiting else 0)
-    for request in waiting.values():
-        typer.echo(f"{request}: {_not_yet(folder, held=held)}")
+    for name, request in waiting.items():
+        if request.kind in ("pause", "continue", "stop") and not held:
+            box.take_away(name)
+            typer.echo(f"{request}: the session has ended before that")
+        else:
+            typer.echo(f"{request}: {_not_yet(folder, held=held)}")
     for answer in told:
         if answer.refused:
             raise ConfigError(answer.said, where=answer.asked)

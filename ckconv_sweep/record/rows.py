@@ -59,7 +59,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         repeat_of=trial.user_attrs.get("repeat_of"),
         request=trial.user_attrs.get("request", ""),
         retry_of=trial.user_attrs.get("retry_of"),
-        changes=trial.user_attrs.get("changes", {}),
+        changes=dict(trial.user_attrs.get("changes", {})),
         verdict=verdict,
     )
 

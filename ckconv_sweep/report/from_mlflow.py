@@ -176,8 +176,8 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
     if outcome not in get_args(keys.Outcome):
         raise ValueError(f"trial {number} has the outcome {outcome!r}")
     params = json.loads(tags[keys.TAG_PARAMS])
-    origin = json.loads(tags.get(keys.TAG_ORIGIN, "{}"))
-    space.resolve(params, number, origin.get("changes", {}))  # it is a trial, or is refused
+    origin = dict(json.loads(tags.get(keys.TAG_ORIGIN, "{}")))
+    space.resolve(params, number, dict(origin.get("changes", {})))  # it is a trial, or is refused
     return TrialRecord(
         number=number,
         outcome=outcome,
@@ -187,7 +187,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         error=tags.get(keys.TAG_ERROR, ""),
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
-        position=number,
+        position=None if origin else number,
         **origin,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from ckconv_sweep.execution import desk as desks
 from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.study import Study
+from ckconv_sweep.sweep import control
 from ckconv_sweep.sweep.coordinator import Coordinator
 
 EPOCHS = 3
@@ -211,3 +213,85 @@ def test_a_seat_with_nothing_to_do_stays_while_another_may_lose_its_trial(place:
     place.desk.ended("b")
     assert place.desk.over
     assert [record.outcome for record in place.study.trials()] == ["completed"] * 6
+
+
+# What people ask meanwhile
+
+
+@pytest.fixture
+def asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Asks something, and lets it be heard."""
+    monkeypatch.setattr(control, "LOOK_SECONDS", 0.0)
+
+    def ask(kind: Any, number: int = 0) -> None:
+        Requests(place.study.folder).put(Request(kind=kind, number=number))
+        place.desk.attend()
+
+    return ask
+
+
+def test_the_seats_of_a_paused_sweep_end_and_others_come_when_it_goes_on(
+    place: Place, asked: Callable[..., None]
+) -> None:
+    for seat, number in {"a": 0, "b": 1}.items():
+        place.desk.open(seat, 1)
+        assert place.ask(seat) == [number]
+    asked("pause")
+    assert place.ask("a") == []  # its epoch is being trained
+    for seat, number in {"a": 0, "b": 1}.items():
+        assert place.ask(seat, place.epoch(number, 1)) is None
+        place.desk.ended(seat)
+    assert place.desk.seat_wanted() == 0
+    assert not place.desk.over
+    asked("continue")
+    assert place.desk.seat_wanted() == 1
+    place.desk.open("c", 1)
+    assert place.ask("c") == [0]
+    assert place.ask("c", place.epoch(0, 1), place.epoch(0, 2)) == [1]  # it is short: one ahead
+
+
+def test_a_seat_leaves_when_fewer_are_to_run_and_comes_back_when_there_is_room(
+    place: Place, asked: Callable[..., None]
+) -> None:
+    for seat, number in {"a": 0, "b": 1}.items():
+        place.desk.open(seat, 1)
+        assert place.ask(seat) == [number]
+    asked("concurrency", 1)
+    assert place.ask("b", place.epoch(1, 1)) is None
+    place.desk.ended("b")
+    assert place.ask("a", place.epoch(0, 1)) == []
+    assert place.desk.seat_wanted() == 0
+    asked("concurrency", 2)
+    assert place.desk.seat_wanted() == 1
+    place.desk.open("c", 1)
+    assert place.ask("c") == [1]
+
+
+def test_a_seat_is_told_of_a_trial_that_a_person_stopped_though_it_has_nothing_to_say(
+    place: Place, asked: Callable[..., None]
+) -> None:
+    place.desk.open("a", 1)
+    assert place.ask("a") == [0]
+    asked("stop_trial", 0)
+    orders = place.desk.heard("a", [])
+    assert orders is not None
+    assert orders["gone"] == [place.attempts[0]]
+    assert [Path(new["folder"]).name for new in orders["new"]] == ["0001"]
+    assert place.desk.heard("a", [place.epoch(0, 1)]) == {"gone": [], "new": []}
+    assert place.study.trials()[0].history == ()
+
+
+def test_trials_that_wait_for_others_of_their_shape_wait_for_the_end_of_a_pause(
+    place: Place, asked: Callable[..., None]
+) -> None:
+    place.desk._packing.places = 3
+    place.desk.open("a", 1)
+    assert place.ask("a") == [0]
+    assert sorted(place.desk._drawn) == [1, 2]
+    asked("pause")
+    assert place.desk._drawn == {}
+    assert place.coordinator.running == [0]
+    assert place.ask("a", place.epoch(0, 1)) is None
+    asked("continue")
+    place.desk.open("b", 1)
+    assert place.ask("b") == [1]

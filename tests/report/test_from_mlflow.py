@@ -18,6 +18,7 @@ from tracking.mlflow_real import served
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
+from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.latex import to_latex
@@ -56,6 +57,13 @@ def finished(root: Path) -> Machine:
 
     swept = machine(root, space, fails=fails)
     assert swept.run()
+    failed = next(record for record in swept.records() if record.outcome == "failed")
+    again = Request(
+        kind="add", params=dict(failed.params), changes={"model.blocks": 2}, retry_of=failed.number
+    )
+    Requests(swept.folder).put(again)
+    assert swept.run()
+    assert swept.records()[9].changes == {"model.blocks": 2}
     outcomes = {record.outcome for record in swept.records()}
     assert outcomes == {"completed", "pruned", "failed"}
     return swept
@@ -213,6 +221,9 @@ def test_without_its_file_of_the_space_a_sweep_cannot_be_read(small: str, tmp_pa
             '{"model.dropout": 0.1}',
             "not written by ckconv-sweep: these are not parameters",
         ),
+        (keys.TAG_ORIGIN, "[1]", "not written by ckconv-sweep"),
+        (keys.TAG_ORIGIN, '{"changes": 3}', "not written by ckconv-sweep"),
+        (keys.TAG_ORIGIN, '{"outcome": "won"}', "not written by ckconv-sweep"),
         (keys.TAG_PARAMS, None, "run t000 does not say what was drawn"),
     ],
 )
