@@ -30,6 +30,7 @@ POINTS = (
     "tracking.created",  # MLflow has a new run, without its settings
     "tracking.delivered",  # MLflow has points that are not marked as delivered
     "study.made",  # a new study is whole, and has not its name yet
+    "warm_start.noted",  # the study has the trials of earlier sweeps; none is drawn yet
 )
 
 

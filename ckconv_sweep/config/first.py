@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.domains import Block, Blocks, Scalar, in_words, is_value
+from ckconv_sweep.config.domains import Block, Blocks, Scalar, in_words, is_value, nearest
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -76,8 +76,9 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
         if isinstance(domain, Blocks):
             label = _label(path, domain, tree)
             params[path] = label
-            for key in domain.options[label].search:
-                params[f"{path}.{label}.{key}"] = tree[f"{path}.{key}"]
+            for key, inner in domain.options[label].search.items():
+                place = f"{path}.{key}"
+                params[f"{path}.{label}.{key}"] = tree[place] = nearest(inner, tree[place])
             continue
         if path not in tree:
             raise ConfigError(f"{path} is searched, and this trial has no such setting")
@@ -85,7 +86,7 @@ def params_of(space: Space, trial: Trial) -> dict[str, Scalar]:
             raise ConfigError(
                 f"{path} is {tree[path]!r}, and what is searched is {in_words(domain)}"
             )
-        params[path] = tree[path]
+        params[path] = tree[path] = nearest(domain, tree[path])
     there = flat(space.tree(params))
     for path in sorted(tree.keys() | there.keys()):
         here, base = tree.get(path), there.get(path)

@@ -9,7 +9,7 @@ from ckconv_sweep.config.space import Space
 
 def notes(space: Space, rejected: int = 0) -> list[str]:
     """The lines, none where all is well; `rejected` as in `most_trials`."""
-    found = [_base_note(space), grid_note(space, rejected), _rule_note(space)]
+    found = [_base_note(space), grid_note(space, rejected), _rule_note(space), _warm_note(space)]
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
 
@@ -27,6 +27,12 @@ def _rule_note(space: Space) -> str:
         f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "
         f"(scheduler.{rule.grace_setting}), and a trial has {epochs}"
     )
+
+
+def _warm_note(space: Space) -> str:
+    if not space.warm_start or space.sampler.learns:
+        return ""
+    return f"warm_start changes no draw: the sampler {space.sampler.name} learns from no trial"
 
 
 def _range_note(name: str, domain: object) -> str:

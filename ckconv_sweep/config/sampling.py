@@ -13,6 +13,8 @@ class Sampler(Row):
 
     ends: ClassVar[bool] = False
     """Whether it draws each point of a space once, and then no more."""
+    learns: ClassVar[bool] = True
+    """Whether what it draws depends on the trials that it is shown."""
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
@@ -35,6 +37,7 @@ class Tpe(Sampler):
 class Random(Sampler):
     """Each setting by itself, at random."""
 
+    learns: ClassVar[bool] = False
     name: Literal["random"] = "random"
 
 
@@ -43,6 +46,7 @@ class Grid(Sampler):
     """Every point of a space that can be counted, in the order of the file."""
 
     ends: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
     name: Literal["grid"] = "grid"
 
 
@@ -50,4 +54,5 @@ class Grid(Sampler):
 class QuasiMonteCarlo(Sampler):
     """A scrambled Sobol sequence."""
 
+    learns: ClassVar[bool] = False
     name: Literal["qmc"] = "qmc"

@@ -73,6 +73,9 @@ class SpaceFile(Settings):
     """What is tried before the sampler draws: `base`, the base trial's own settings; changes of
     them, as in {model.kernel.omega_0: 31.09}; a trial's file. null: the base trial's own settings
     if the space has them, but for a grid."""
+    warm_start: list[str] = Field(default_factory=list)
+    """Earlier sweeps of the same folder, whose completed and pruned trials the sampler learns from
+    as far as they are points of this space, on the same data and with the same metrics."""
     constraints: list[str] = Field(default_factory=list)
     """Bounds such as `model.parameters <= 100_000`; draws that violate one are drawn anew."""
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
@@ -99,6 +102,8 @@ class Space:
     """Whether a file names them."""
     why_not_base: str = field(default="", compare=False)
     """Why the base trial's own settings are not among them, where a file leaves that open."""
+    warm_start: tuple[str, ...] = ()
+    """The earlier sweeps whose trials the sampler is shown, too."""
 
     @property
     def metric(self) -> Metric:
@@ -133,6 +138,7 @@ class Space:
             **metrics,
             "search": {path: domain.written() for path, domain in self.search.items()},
             "first": [settings_of(self, params) for params in self.first],
+            **({"warm_start": list(self.warm_start)} if self.warm_start else {}),
             "constraints": [str(constraint) for constraint in self.constraints],
             "sampler": self.sampler.model_dump(mode="json"),
             "scheduler": self.scheduler.model_dump(mode="json"),
@@ -244,6 +250,7 @@ def space_from(
         sampler=file.sampler,
         scheduler=file.scheduler,
         further=further,
+        warm_start=tuple(dict.fromkeys(file.warm_start)),
     )
     _check_every_end(space, document)
     _check_grid(space, document)

@@ -82,6 +82,20 @@ class _Mirror(BaseModel):
     view: str = ""
 
 
+class _Earlier(BaseModel):
+    uid: str
+    name: str
+    named: bool
+    ended: int
+    fit: int
+    why: dict[str, int]
+
+
+class _Text(BaseModel):
+    text: str
+    digest: str
+
+
 class _Notes(BaseModel):
     """What a study's attributes hold; those with a default come later, or unreleased versions did
     not write them. Each is explained where it is written."""
@@ -98,6 +112,8 @@ class _Notes(BaseModel):
     options: dict[str, bool | int | float | str] = {}
     place: _Place | None = None
     mlflow: _Mirror | None = None
+    warm_start: list[_Earlier] = []
+    warm_trials: _Text | None = None
 
 
 def check_notes(notes: Mapping[str, Any]) -> None:

@@ -42,7 +42,8 @@ def leaderboard(
 def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
     """What `leaderboard` shows of the columns of `all_columns`."""
     return [
-        *(*_GENERAL, *_judged(space), "at epoch", "epochs", "seconds"),
+        *(_GENERAL[0], *table.columns.intersection([SWEEP]), *_GENERAL[1:]),
+        *(*_judged(space), "at epoch", "epochs", "seconds"),
         *table.columns.intersection([DATA]),
         *space.parameters(),
     ]
@@ -50,6 +51,10 @@ def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
 
 DATA = "data"
 """The column that tells on which data a trial was trained, where that is not the same for all."""
+
+
+SWEEP = "sweep"
+"""The column that names the sweep of a trial, where they are of several."""
 
 
 PARETO = "pareto"

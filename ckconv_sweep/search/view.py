@@ -22,7 +22,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar
-from ckconv_sweep.config.history import objectives
+from ckconv_sweep.config.history import objective, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import distribution, sampler_for
@@ -51,7 +51,8 @@ class View:
     metric of each epoch, running ones with their parameters; failed ones count for no sampler.
 
     Of more than `MOST_FINISHED` the oldest are forgotten, but for the best by the primary metric.
-    Which these are follows from the records alone.
+    Which these are follows from the records alone. Those of earlier sweeps (`WarmStart.records`)
+    have negative numbers, and are older than all others.
     """
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
@@ -94,22 +95,13 @@ class View:
         )
         self._ids: dict[int, int] = {}
         self._hidden = _forgotten(len(self._finished))
-        by_end = sorted(self._finished.values(), key=lambda r: (r.ended_ms or 0, r.number))
-        seen = by_end[self._hidden :]
-        completed = [r for r in by_end[: self._hidden] if r.outcome == "completed"]
-        seen += sorted(completed, key=self._loss)[:BEST_KEPT]
-        shown = {record.number: record for record in seen}
+        shown = {record.number: record for record in seen(self._finished.values(), self._space)}
         for number in sorted([*shown, *self._running]):
             if number in shown:
                 self._begin(number, shown[number].params)
                 self._end(shown[number])
             else:
                 self._begin(number, self._running[number])
-
-    def _loss(self, record: TrialRecord) -> float:
-        metric = self._space.metric
-        value = objectives(record.history, self._space.metrics)[metric.name]
-        return -value if metric.mode == "max" else value
 
     def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
         if number in self._ids:
@@ -138,7 +130,8 @@ class View:
             # several it ranks a violated constraint likewise: below all completed trials, and the
             # higher, the less is violated.
             stopped = optuna.trial.Trial(self._study, trial_id)
-            stopped.set_constraint("pruned", 1.0 / max(1, len(record.history)))
+            epochs = max((epoch.number for epoch in record.history), default=1)
+            stopped.set_constraint("pruned", 1.0 / epochs)
         if record.outcome == "completed":
             values = list(objectives(record.history, metrics).values())
             storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
@@ -168,6 +161,20 @@ class View:
     def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """What parameters that no sampler drew are drawn from."""
         return {name: self._domains[name] for name in params}
+
+
+def seen(finished: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
+    """What a sampler sees of completed and pruned trials."""
+    metric = space.metric
+
+    def loss(record: TrialRecord) -> float:
+        value = objective(record.history, metric)
+        return -value if metric.mode == "max" else value
+
+    by_end = sorted(finished, key=lambda r: (r.number >= 0, r.ended_ms or 0, r.number))
+    hidden = _forgotten(len(by_end))
+    old = [record for record in by_end[:hidden] if record.outcome == "completed"]
+    return by_end[hidden:] + sorted(old, key=loss)[:BEST_KEPT]
 
 
 def _forgotten(finished: int) -> int:

@@ -22,6 +22,7 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
+from ckconv_sweep.record import warm_start
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import (
@@ -99,7 +100,7 @@ class Coordinator:
         self._are_together = False
         records = study.trials()
         self._curves = Curves({r.number: self._curve(r) for r in records})
-        self._view = View(self.space, records)
+        self._view = View(self.space, [*warm_start.noted(study).records, *records])
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.

@@ -341,9 +341,9 @@ def _template(space_text: str) -> Path:
     return folder.records.path
 
 
-def machine(root: Path, space: Space, **others: Any) -> Machine:
+def machine(root: Path, space: Space, *, name: str = "sweep", **others: Any) -> Machine:
     """A machine with a new study; the empty study is made once for each space."""
-    folder = SweepFolder.of(root, "sweep")
+    folder = SweepFolder.of(root, name)
     folder.make()
     shutil.copy(_template(space.to_yaml()), folder.records.path)
     return Machine(folder, space, **others)
