@@ -14,6 +14,7 @@ import typer
 from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     doctor,
+    extend,
     import_checkpoint,
     kernels,
     look,
@@ -45,7 +46,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Run a sweep": (run.launch, run.resume, watch.watch, look.status, look.list_sweeps),
+    "Run a sweep": (
+        run.launch,
+        run.resume,
+        extend.extend,
+        watch.watch,
+        look.status,
+        look.list_sweeps,
+    ),
     "Read its results": (
         tables.table,
         tables.compare,
