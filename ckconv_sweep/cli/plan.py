@@ -36,6 +36,8 @@ def show_plan(space: Space, folder: SweepFolder, data_dir: Path | None) -> None:
     """
     console = words.console()
     limits = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
+    if space.budget.gpu_hours is not None:
+        limits += f", at most {space.budget.gpu_hours:g} GPU-hours"
     if space.budget.goal is not None:
         limits += f", until {space.budget.goal},"
     console.print(

@@ -146,8 +146,8 @@ def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | N
 
 
 def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
-    """A sweep keeps the trials and hours to which it was extended, unless an option says another.
-    Its goal is the one that is asked for now."""
+    """A sweep keeps the trials, hours and GPU-hours to which it was extended, unless an option says
+    another. Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
 
     stored, count = study.space.budget, sum(r.counts for r in study.trials())
@@ -158,9 +158,13 @@ def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
             where="--trials",
             hint=f"ask for {count} or more, or leave it out",
         )
-    kept = {} if trials is not None else {"trials": max(stored.trials, asked.budget.trials)}
-    if options.hours is None and stored.hours is not None:
-        kept["hours"] = max(stored.hours, asked.budget.hours or 0.0)  # type: ignore[assignment]
+    kept: dict[str, float] = {}
+    if trials is None:
+        kept["trials"] = max(stored.trials, asked.budget.trials)
+    for name in ("hours", "gpu_hours"):
+        before = getattr(stored, name)
+        if getattr(options, name) is None and before is not None:
+            kept[name] = max(before, getattr(asked.budget, name) or 0.0)
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 

@@ -48,6 +48,9 @@ class Budget(Settings):
     """Number of trials; draws that were rejected do not count."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
     """Hours for which the sweep runs, all its sessions together; null: without end."""
+    gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Hours of GPUs that its trials use in all their recorded epochs; of a part of a GPU that part
+    of an hour. null: without end."""
     goal: str | None = None
     """A bound such as `val/accuracy >= 0.99`; once a completed trial reaches it nothing new is
     tried. null: none."""

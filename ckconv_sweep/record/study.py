@@ -276,10 +276,11 @@ class Study:
         verdict: Verdict | None = None,
         session: int = 1,
         spent_seconds: float = 0.0,
+        gpu_seconds: float = 0.0,
         data: str = "",
     ) -> None:
         """Acknowledge an epoch, with what the stopping rule answered after it. `value` is its
-        metric, which the rule compares. `session`, `spent_seconds` and `data`: see TrialRecord."""
+        metric, which the rule compares. What else is noted of it: see TrialRecord."""
         trial_id = self._ids[number]
         attribute = {
             "metrics": dict(epoch.metrics),
@@ -289,6 +290,8 @@ class Study:
             "spent_seconds": spent_seconds,
             "data": data,
         }
+        if gpu_seconds:
+            attribute["gpu_seconds"] = gpu_seconds
         if verdict is not None:
             attribute["verdict"] = written_verdict(verdict)
         with self._transaction(synced=False) as writes:

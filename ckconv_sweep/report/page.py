@@ -251,6 +251,8 @@ def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
             if known == outcome and sums.epochs[known]:
                 yield words, seconds, sums.epochs[known]
     yield "waited between their epochs", sums.waiting_seconds, None
+    if sums.gpu_seconds:
+        yield "of one GPU, as trained", sums.gpu_seconds, None
 
 
 def failures(records: Sequence[TrialRecord]) -> list[Failure]:

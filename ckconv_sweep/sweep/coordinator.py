@@ -29,6 +29,7 @@ from ckconv_sweep.record.trials import (
     TrialRecord,
     next_first,
     next_position,
+    over,
     reaches_goal,
     rejected,
 )
@@ -107,11 +108,15 @@ class Coordinator:
         self._counted = sum(r.counts or r.outcome == "running" for r in records)
         self._goal_reached = any(reaches_goal(r, self.space) for r in records)
         self._sessions = _Sessions(study, records, clock)
+        self._gpu_seconds = sum(record.gpu_seconds for record in records)
 
     @property
     def time_is_up(self) -> bool:
-        hours = self.space.budget.hours
-        return hours is not None and self._sessions.spent() >= hours * 3600
+        """Whether the hours, or the GPU-hours, are spent."""
+        budget = self.space.budget
+        return over(self._sessions.spent(), budget.hours) or over(
+            self._gpu_seconds, budget.gpu_hours
+        )
 
     @property
     def stopping(self) -> bool:
@@ -166,10 +171,10 @@ class Coordinator:
         return None
 
     @_kept
-    def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
+    def epoch(self, number: int, epoch: Epoch, data: str = "", *, gpus: float = 0.0) -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
         (a resumed worker tells all of them) changes nothing. `data`: the digest of what it was
-        trained on."""
+        trained on; `gpus`: how many it had, or which part of one."""
         running = self._running.get(number)
         if running is None:
             return False
@@ -187,6 +192,8 @@ class Coordinator:
         crash_point("epoch.judged")
         running.history.append(epoch)
         session = self._sessions.number
+        gpu_seconds = gpus * epoch.metrics.get("time/epoch_seconds", 0.0)
+        self._gpu_seconds += gpu_seconds
         write = functools.partial(
             self._study.add_epoch,
             number,
@@ -195,6 +202,7 @@ class Coordinator:
             verdict=verdict,
             session=session,
             spent_seconds=self._sessions.spent(),
+            gpu_seconds=gpu_seconds,
             data=data,
         )
         best = objective(history, metric.model_copy(update={"at": "best"}))

@@ -154,6 +154,8 @@ class Machine:
     """The reason for which an epoch of a trial fails, if so."""
     work: Callable[[Trial, int], Epoch] = formula
     listeners: tuple[Listener, ...] = ()
+    gpus: float = 0.0
+    """How many each trial has."""
     clock: Clock = field(default_factory=Clock)
     checkpoints: dict[int, list[Epoch]] = field(default_factory=dict)
     executed: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -323,7 +325,7 @@ class Session:
             kept.append(machine.work(trial, len(kept) + 1))
         epoch = kept[worker.epoch]
         worker.epoch += 1
-        goes_on = self.coordinator.epoch(number, epoch)
+        goes_on = self.coordinator.epoch(number, epoch, gpus=machine.gpus)
         machine.acknowledged[number, epoch.number] = epoch.metrics["val/accuracy"]
         if not goes_on:
             self.coordinator.end(number)
