@@ -148,7 +148,7 @@ def report(
         write_new(wider_space, comment + new.to_yaml(), force=force)
         again = SweepFolder.of(sweeps_dir, name).command("extend")
         typer.echo(f"wider space: {wider_space}")
-        typer.echo(f"search on in it: {again} {quote(str(wider_space))}")
+        typer.echo(f"search it with what {name} has learnt: {again} {quote(str(wider_space))}")
     parameters = None
     try:
         parameters = None if results.space.further else _parameters(results, data_dir)
