@@ -32,6 +32,7 @@ POINTS = (
     "request.obeyed",  # what a person asked is done, and has no answer
     "request.answered",  # the answer is recorded, the request's file is still there
     "study.made",  # a new study is whole, and has not its name yet
+    "warm_start.noted",  # the study has the trials of earlier sweeps; none is drawn yet
 )
 
 

@@ -12,6 +12,7 @@ from ckconv_sweep.errors import CkconvSweepError
 
 _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
+    *("gpu-hours",),
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
     *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
 )

@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
 
     trials: int | None
     hours: float | None
+    gpu_hours: float | None
     goal: str | None
     concurrency: int | None
     cpus_per_trial: float | None

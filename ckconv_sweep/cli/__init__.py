@@ -15,6 +15,7 @@ from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     control,
     doctor,
+    extend,
     import_checkpoint,
     kernels,
     look,
@@ -46,7 +47,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Run a sweep": (run.launch, run.resume, watch.watch, look.status, look.list_sweeps),
+    "Run a sweep": (
+        run.launch,
+        run.resume,
+        extend.extend,
+        watch.watch,
+        look.status,
+        look.list_sweeps,
+    ),
     "While it runs": (
         control.add,
         control.retry,

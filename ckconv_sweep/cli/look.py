@@ -58,7 +58,7 @@ def status(
             typer.echo(dumps([_as_json(folder) for folder in folders], indent=2))
         return
     for folder in folders:
-        s, notes = _summary(folder)
+        s, notes, _ = _summary(folder, thoroughly=True)
         typer.echo(f"{s.name}: {s.state}, {count(s.asked, 'trial')} requested")
         for note in notes:
             typer.echo(f"  {note}")
@@ -108,27 +108,26 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     if not folders:
         typer.echo(f"no sweeps in {sweeps_dir}")
         return
-    table = Table()
+    table, rows = Table(), []
     for heading in ("sweep", "state", "ended", "asked", "metric", "best", "trial"):
         table.add_column(
             heading, justify="left" if heading in ("sweep", "state", "metric") else "right"
         )
     for folder in folders:
         try:
-            s, _ = _summary(folder)
+            s, _, parents = _summary(folder)
         except CkconvSweepError as error:
-            table.add_row(folder.name, f"{_unread(error)}: see doctor")
+            rows.append([folder.name, f"{_unread(error)}: see doctor"])
             continue
         best = "" if s.best_value is None else words.score(s.best_value)
-        table.add_row(
-            s.name,
-            s.state,
-            str(s.completed + s.pruned + s.failed),
-            str(s.asked),
-            s.metric,
-            best,
-            "" if s.best_trial is None else str(s.best_trial),
-        )
+        trial = "" if s.best_trial is None else str(s.best_trial)
+        ended = str(s.completed + s.pruned + s.failed)
+        row = [s.name, s.state, ended, str(s.asked), s.metric, best, trial]
+        rows.append([*row, ", ".join(parents)] if parents else row)
+    if any(len(row) > len(table.columns) for row in rows):
+        table.add_column("learnt from")
+    for row in rows:
+        table.add_row(*row)
     words.console().print(table)
 
 
@@ -194,18 +193,25 @@ def _mean(trials: int | None) -> str:
     return f"; the mean of {trials} trials" if trials and trials > 1 else ""
 
 
-def _summary(folder: SweepFolder) -> tuple[Summary, list[str]]:
-    """With why fewer trials are asked, or were begun, than the budget allows, if so; and what
-    people asked of it."""
+def _summary(
+    folder: SweepFolder, *, thoroughly: bool = False
+) -> tuple[Summary, list[str], list[str]]:
+    """With why fewer trials are asked, or were begun, than the budget allows, if so, what people
+    asked of it, and the names of the sweeps that it was warm-started from. `thoroughly`: also lines
+    about these, and about those that learnt from it, for which all others are looked at."""
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.record.requests import in_words
     from ckconv_sweep.record.trials import rejected
+    from ckconv_sweep.record.warm_start import relatives, sweeps_of
     from ckconv_sweep.report.summary import goal_in_words, summarize
 
     folder.records.check_not_lost()
-    with folder.records.open() as study:
-        records, space, kept = study.trials(), study.space, study.notes()
     held = folder.records.holder() is not None
-    asked = in_words(folder, kept, held=held)
-    notes = [grid_note(space, rejected(records)), *goal_in_words(records, space), *asked]
-    return summarize(folder.name, records, space, held=held), [note for note in notes if note]
+    with folder.records.open() as study:
+        records, space = study.trials(), study.space
+        notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
+        notes += in_words(folder, study.notes(), held=held)
+        notes += relatives(study) if thoroughly else []
+        parents = [sweep.name for sweep in sweeps_of(study) if sweep.named]
+    summary = summarize(folder.name, records, space, held=held)
+    return summary, [note for note in notes if note], parents

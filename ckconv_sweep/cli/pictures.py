@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -127,6 +128,7 @@ def report(
     from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.warm_start import relatives
     from ckconv_sweep.report.advice import widened
     from ckconv_sweep.report.page import page
 
@@ -144,7 +146,9 @@ def report(
         moved = ", ".join(dict.fromkeys(bound.setting for bound in bounds))
         comment = f"# The space of {name} with a wider {moved}.\n"
         write_new(wider_space, comment + new.to_yaml(), force=force)
+        again = SweepFolder.of(sweeps_dir, name).command("extend")
         typer.echo(f"wider space: {wider_space}")
+        typer.echo(f"search it with what {name} has learnt: {again} {quote(str(wider_space))}")
     parameters = None
     try:
         parameters = None if results.space.further else _parameters(results, data_dir)
@@ -154,10 +158,15 @@ def report(
         )
     folder = SweepFolder.of(sweeps_dir, name)
     here = results.source == str(folder.root)
+    told = []
+    if here:
+        with folder.records.open() as study:
+            told = relatives(study)
     text = page(
         results,
         parameters=parameters,
         again=folder.command if here else None,
+        relatives=told,
     )
     write_out(out, text)
     typer.echo(f"report: {out}")

@@ -20,7 +20,9 @@ from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.models.parameters import parameters_of
+from ckconv_sweep.record import warm_start
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.search.earlier import known_before
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.driver import starts_over
@@ -49,6 +51,8 @@ def show_plan(
     """
     console = words.console()
     limits = f", at most {space.budget.hours:g} hours" if space.budget.hours else ""
+    if space.budget.gpu_hours is not None:
+        limits += f", at most {space.budget.gpu_hours:g} GPU-hours"
     if space.budget.goal is not None:
         limits += f", until {space.budget.goal},"
     console.print(
@@ -73,7 +77,7 @@ def show_plan(
         points = count(domain)
         table.add_row(Text(name), Text(in_words(domain)), "" if points is None else str(points))
     console.print(table)
-    _show_first_trials(space, console, data_dir)
+    _show_first_trials(space, folder, console, data_dir)
     try_space(space, folder.name, data_dir, placement)
     if folder.records.exists() and not restart:
         with folder.records.open() as study:
@@ -88,9 +92,20 @@ def show_plan(
         console.print(f"nothing was started; it would be kept in {folder.root}", soft_wrap=True)
 
 
-def _show_first_trials(space: Space, console: Console, data_dir: Path | None) -> None:
+def _show_first_trials(
+    space: Space, folder: SweepFolder, console: Console, data_dir: Path | None
+) -> None:
     amount = min(_FIRST, most_trials(space))
-    view = View(space)
+    count_parameters = partial(parameters_of, data_dir=data_dir)
+    earlier = warm_start.WarmStart()
+    if folder.records.exists():
+        with folder.records.open() as study:
+            earlier = warm_start.noted(study)
+    if not earlier.sweeps:
+        earlier = known_before(space, folder, count_parameters=count_parameters)
+    for line in earlier.in_words():
+        console.print(line, soft_wrap=True)
+    view = View(space, earlier.records)
     table = Table(title="the first trials", title_justify="left")
     names = list(space.parameters())
     for heading in ("trial", *short_names(names).values(), "parameters"):
@@ -98,7 +113,7 @@ def _show_first_trials(space: Space, console: Console, data_dir: Path | None) ->
     for index in range(amount):
         drawn = index - len(space.first)
         params = space.first[index] if drawn < 0 else view.draw(drawn).params
-        found = resolved(space, params, index, partial(parameters_of, data_dir=data_dir))
+        found = resolved(space, params, index, count_parameters)
         cells = [number(params[n]) if n in params else "" for n in names]
         if isinstance(found, Infeasible):
             table.add_row(str(index), *cells, "rejected")

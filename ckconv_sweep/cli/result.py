@@ -15,7 +15,7 @@ from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
-from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.record.trials import TrialRecord, gpu_hours_are_up, is_finished
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.leaderboard import captions, leaderboard
@@ -88,8 +88,12 @@ def show_result(
     if session is not None and session.asked_to_end:
         console.print(f"stopped, as it was asked to; resume with: {again}", soft_wrap=True)
     if session is not None and session.time_is_up:
-        hours = space.budget.hours
-        time_is_up = f"the {hours:g} hours are up; resume with: {again} --hours MORE"
+        budget = space.budget
+        time_is_up = (
+            f"the {budget.gpu_hours:g} GPU-hours are up; resume with: {again} --gpu-hours MORE"
+            if gpu_hours_are_up(records, space)
+            else f"the {budget.hours:g} hours are up; resume with: {again} --hours MORE"
+        )
         if best is not None:
             console.print(time_is_up, soft_wrap=True)
     if session is not None and session.undelivered:

@@ -13,7 +13,7 @@ from ckconv_sweep.cli.options import Changes, Name, absolute, name_of, takes
 from ckconv_sweep.cli.run_options import RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from ckconv_sweep.config.space import Space
@@ -22,22 +22,34 @@ if TYPE_CHECKING:
     from ckconv_sweep.record.trials import TrialRecord
 
 
+SpaceFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPACE",
+        help="A space: a file, the name of a bundled one, or - for standard input.",
+        autocompletion=completion.spaces,
+    ),
+]
+WarmStart = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Let the sampler learn from an earlier sweep, too; may be given several times.",
+        autocompletion=completion.sweeps,
+    ),
+]
+
+
 @takes(RunOptions)
 def launch(
-    space: Annotated[
-        str,
-        typer.Argument(
-            metavar="SPACE",
-            help="A space: a file, the name of a bundled one, or - for standard input.",
-            autocompletion=completion.spaces,
-        ),
-    ],
+    space: SpaceFile,
     options: RunOptions,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The sweep's name.", show_default="the file's"),
     ] = None,
     set_: Changes = None,
+    warm_start: WarmStart = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -66,6 +78,7 @@ def launch(
     from ckconv_sweep.record.folder import SweepFolder
 
     asked = options.with_budget(read_space(space, set_ or ()))
+    asked = learning_from(asked, warm_start or ())
     if name is None:
         name = name_of(space, None, "--name", "name the sweep, as in --name mine")
     folder = SweepFolder.of(options.sweeps_dir, name)
@@ -82,6 +95,11 @@ def launch(
         with folder.records.lock():
             _check_none_completed(folder)
             typer.echo(f"what there was is kept: {folder.put_aside()}")
+    begin(folder, asked, options, shown(space))
+
+
+def begin(folder: SweepFolder, asked: Space, options: RunOptions, where: str) -> None:
+    """Start a sweep over this space, or go on with the one that is there. `where`: its file."""
     with _lock_of(folder) as lock:
         before = None
         if folder.records.exists():
@@ -102,8 +120,13 @@ def launch(
         if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
 
-            rejected_share(asked, absolute(options.data_dir), shown(space), until_one_passes=True)
+            rejected_share(asked, absolute(options.data_dir), where, until_one_passes=True)
         _run(folder, asked, options, lock, before)
+
+
+def learning_from(space: Space, names: Iterable[str]) -> Space:
+    """The space with more sweeps to learn from, these first."""
+    return replace(space, warm_start=tuple(dict.fromkeys([*names, *space.warm_start])))
 
 
 @takes(RunOptions)
@@ -172,8 +195,8 @@ def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | N
 
 
 def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
-    """A sweep keeps the trials and hours to which it was extended, unless an option says another.
-    Its goal is the one that is asked for now."""
+    """A sweep keeps the trials, hours and GPU-hours to which it was extended, unless an option says
+    another. Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.trials import added
 
@@ -186,9 +209,13 @@ def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
             where="--trials",
             hint=f"ask for {count} or more, or leave it out",
         )
-    kept = {} if trials is not None else {"trials": max(stored.trials, asked.budget.trials)}
-    if options.hours is None and stored.hours is not None:
-        kept["hours"] = max(stored.hours, asked.budget.hours or 0.0)  # type: ignore[assignment]
+    kept: dict[str, float] = {}
+    if trials is None:
+        kept["trials"] = max(stored.trials, asked.budget.trials)
+    for name in ("hours", "gpu_hours"):
+        before = getattr(stored, name)
+        if getattr(options, name) is None and before is not None:
+            kept[name] = max(before, getattr(asked.budget, name) or 0.0)
     return replace(asked, budget=asked.budget.model_copy(update=kept))
 
 

@@ -40,6 +40,15 @@ Hours = Annotated[
         rich_help_panel=BUDGET,
     ),
 ]
+GpuHours = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS",
+        min=1e-6,
+        help="Total hours of GPUs that the trials use.",
+        rich_help_panel=BUDGET,
+    ),
+]
 Goal = Annotated[
     str | None,
     typer.Option(
@@ -149,6 +158,7 @@ class RunOptions:
 
     trials: Trials = None
     hours: Hours = None
+    gpu_hours: GpuHours = None
     goal: Goal = None
     concurrency: Concurrency = None
     cpus_per_trial: Cpus = None
@@ -171,14 +181,14 @@ class RunOptions:
         none."""
         from ckconv_sweep.config.constraints import goal_of
 
-        changes = {"trials": self.trials, "hours": self.hours, "goal": self.goal}
-        changes = {name: value for name, value in changes.items() if value is not None}
+        asked = {name: getattr(self, name) for name in ("trials", "hours", "gpu_hours", "goal")}
+        changes = {name: value for name, value in asked.items() if value is not None}
         if self.goal == "none":
             changes["goal"] = None
-        asked = replace(space, budget=space.budget.model_copy(update=changes))
+        extended = replace(space, budget=space.budget.model_copy(update=changes))
         if changes.get("goal"):
-            goal_of(asked, "--goal")
-        return asked
+            goal_of(extended, "--goal")
+        return extended
 
     def kept(self) -> dict[str, Any]:
         """What the next session takes from this one, as plain values; no password."""
@@ -208,7 +218,9 @@ class RunOptions:
         return replace(self, **taken), f"as in the last session: {told}" if told else ""
 
     def placement(self, space: Space) -> Placement:
-        """Raises ConfigError if no cluster could give this."""
+        """Raises ConfigError if no cluster could give this, or a budget of GPU-hours would never be
+        spent."""
+        from ckconv_sweep.errors import ConfigError
         from ckconv_sweep.execution.cluster import Placement, pack_size
 
         threads, cpus = space.trial.training.threads, self.cpus_per_trial
@@ -221,4 +233,11 @@ class RunOptions:
             cpus_per_trial=float(threads) if cpus is None else cpus,
         )
         placement.check()
+        if space.budget.gpu_hours is not None and not placement.gpus_per_trial:
+            raise ConfigError(
+                "no trial uses a GPU, so GPU-hours would never be spent",
+                where="budget.gpu_hours",
+                hint="give each trial one, or a part, as in --gpus-per-trial 0.25; without GPUs "
+                "bound the hours of the sweep: --hours",
+            )
         return placement

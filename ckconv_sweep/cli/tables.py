@@ -12,6 +12,8 @@ from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, FromMlflow, Name, SweepsDir
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from ckconv_sweep.report.results import Results
@@ -103,6 +105,13 @@ def table(
             help="One row per trial, also where settings are repeated.",
         ),
     ] = False,
+    with_parents: Annotated[
+        bool,
+        typer.Option(
+            "--with-parents",
+            help="Also the trials of earlier sweeps that this one learnt from; they have no rank.",
+        ),
+    ] = False,
     format: HowWritten = Format.terminal,
     tracking_uri: FromMlflow = None,
     data_dir: DataDir = None,
@@ -138,6 +147,8 @@ def table(
         raise ConfigError(
             "cannot be combined with --sort, --top, --columns or --pareto", where="--group-by"
         )
+    if with_parents and (group_by or pareto):
+        raise ConfigError("cannot be combined with --group-by or --pareto", where="--with-parents")
     if bins is not None and group_by is None:
         raise ConfigError("needs --group-by", where="--bins")
     results = results_of(name, sweeps_dir, tracking_uri)
@@ -153,6 +164,8 @@ def table(
             results, selection.apply(rows, space.metrics, names_of(rows)), setting, bins, format
         )
         return
+    if with_parents:
+        rows = _with_parents(rows, results, sweeps_dir)
     default = default_columns(space, rows)
     same = {} if columns or format in FOR_PROGRAMS else unvaried(rows, space.parameters())
     chosen = selection.apply(rows, space.metrics, [c for c in default if c not in same])
@@ -165,6 +178,19 @@ def table(
         notes.append(f"no trial of {len(rows)} matches")
     settings = list(space.parameters())
     _show(chosen, format, title=name, settings=settings, notes=notes, all_rows=top is not None)
+
+
+def _with_parents(rows: pd.DataFrame, results: Results, sweeps_dir: Path) -> pd.DataFrame:
+    from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.warm_start import noted
+    from ckconv_sweep.report.parents import with_parents
+
+    with SweepFolder.existing(sweeps_dir, results.name).records.open() as study:
+        known = noted(study)
+    if not known.sweeps:
+        raise ConfigError("it was not warm-started", where=f"--with-parents: {results.name}")
+    return with_parents(rows, results.name, results.space, known)
 
 
 def compare(

@@ -175,9 +175,23 @@ def is_value(domain: Interval | Choices, value: Any) -> bool:
         return False
     if domain.or_zero and value == 0:
         return True
-    if not domain.low <= value <= domain.high:
+    slack = domain.step or 0
+    if not domain.low - slack <= value <= domain.high + slack:
         return False
-    return domain.step is None or (_exact(value) - _exact(domain.low)) % _exact(domain.step) == 0
+    if domain.step is None:
+        return True
+    point = nearest(domain, value)
+    return bool(domain.low <= point <= domain.high and abs(value - point) <= 1e-9 * domain.step)
+
+
+def nearest(domain: Interval | Choices, value: Any) -> Any:
+    """The point of a domain with steps that is meant by a number which is nearly there: Optuna
+    makes 0.30000000000000004 of three steps of 0.1."""
+    if isinstance(domain, Choices) or domain.step is None:
+        return value
+    step, low = _exact(domain.step), _exact(domain.low)
+    point = low + round((_exact(value) - low) / step) * step
+    return int(point) if domain.whole else float(point)
 
 
 ZERO_SHARE = 0.2

@@ -19,6 +19,7 @@ from ckconv_sweep.config.domains import (
     count,
     in_words,
     is_value,
+    nearest,
     points,
 )
 from ckconv_sweep.config.settings import flat
@@ -159,12 +160,13 @@ def params_and_changes(
         if isinstance(domain, Blocks):
             label = _label(path, domain, tree)
             params[path] = label
-            for key in domain.options[label].search:
-                params[f"{path}.{label}.{key}"] = tree[f"{path}.{key}"]
+            for key, inner in domain.options[label].search.items():
+                place = f"{path}.{key}"
+                params[f"{path}.{label}.{key}"] = tree[place] = nearest(inner, tree[place])
             continue
         if path not in tree:
             raise ConfigError(f"{path} is searched, and this trial has no such setting")
-        params[path] = _in(domain, path, tree[path])
+        params[path] = tree[path] = _in(domain, path, tree[path])
     if variables is None:
         params |= variables_of(space, tree)
     elif missing := space.variables.keys() - variables.keys():
@@ -188,7 +190,8 @@ def _in(domain: Interval | Choices, name: str, value: Any) -> Scalar:
     if not is_value(domain, value):
         raise ConfigError(f"{name} is {value!r}, and what is searched is {in_words(domain)}")
     is_real = isinstance(domain, Interval) and not domain.whole
-    return float(value) if is_real else value
+    point = nearest(domain, value)
+    return float(point) if is_real else point
 
 
 def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:

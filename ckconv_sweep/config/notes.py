@@ -11,7 +11,7 @@ from ckconv_sweep.config.stopping import NoScheduler
 def notes(space: Space, rejected: int = 0) -> list[str]:
     """The lines, none where all is as one would think; `rejected` as in `most_trials`."""
     found = [_base_note(space), _repeats_note(space), grid_note(space, rejected), _rule_note(space)]
-    found += [_metrics_note(space), _auto_note(space)]
+    found += [_metrics_note(space), _auto_note(space), _warm_note(space)]
     found += [_range_note(name, domain) for name, domain in space.parameters().items()]
     return [note for note in found if note]
 
@@ -54,6 +54,12 @@ def _metrics_note(space: Space) -> str:
     if not space.further or isinstance(space.scheduler, NoScheduler):
         return ""
     return f"scheduler {space.scheduler.name} looks at {space.metric.name} alone"
+
+
+def _warm_note(space: Space) -> str:
+    if not space.warm_start or space.sampler.learns:
+        return ""
+    return f"warm_start changes no draw: the sampler {space.sampler.name} learns from no trial"
 
 
 def _range_note(name: str, domain: object) -> str:

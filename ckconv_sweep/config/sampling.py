@@ -30,6 +30,8 @@ class Sampler(Row):
     """Whether it searches ranges, but neither choices nor blocks."""
     one_metric: ClassVar[bool] = False
     """Whether it cannot learn from several metrics."""
+    learns: ClassVar[bool] = True
+    """Whether what it draws depends on the trials that it is shown."""
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
@@ -85,6 +87,7 @@ class Nsgaii(Sampler):
 class Random(Sampler):
     """Each setting by itself, at random."""
 
+    learns: ClassVar[bool] = False
     name: Literal["random"] = "random"
 
 
@@ -93,6 +96,7 @@ class Grid(Sampler):
     """Every point of a space that can be counted, in the order of the file."""
 
     ends: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
     name: Literal["grid"] = "grid"
 
 
@@ -100,6 +104,7 @@ class Grid(Sampler):
 class QuasiMonteCarlo(Sampler):
     """A scrambled Sobol sequence."""
 
+    learns: ClassVar[bool] = False
     name: Literal["qmc"] = "qmc"
 
 

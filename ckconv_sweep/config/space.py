@@ -50,6 +50,9 @@ class Budget(Settings):
     """Number of trials; draws that were rejected do not count."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
     """Hours for which the sweep runs, all its sessions together; null: without end."""
+    gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Hours of GPUs that its trials use in all their recorded epochs; of a part of a GPU that part
+    of an hour. null: without end."""
     goal: str | None = None
     """A bound such as `val/accuracy >= 0.99`; once a completed trial reaches it nothing new is
     tried. null: none."""
@@ -108,6 +111,9 @@ class SpaceFile(Settings):
     derived: dict[str, Any] = Field(default_factory=dict)
     """Settings that are computed from searched ones, from variables and from the base trial's, as
     in {training.batch_size: 2 ** log_batch}."""
+    warm_start: list[str] = Field(default_factory=list)
+    """Earlier sweeps of the same folder, whose completed and pruned trials the sampler learns from
+    as far as they are points of this space, on the same data and with the same metrics."""
     constraints: list[str] = Field(default_factory=list)
     """Bounds such as `model.parameters <= 100_000` or `model.hidden_channels * model.blocks <=
     200`; draws that violate one are drawn anew."""
@@ -140,6 +146,8 @@ class Space:
     """Whether a file names them."""
     why_not_base: str = field(default="", compare=False)
     """Why the base trial's own settings are not among them, where a file leaves that open."""
+    warm_start: tuple[str, ...] = ()
+    """The earlier sweeps whose trials the sampler is shown, too."""
 
     @property
     def metric(self) -> Metric:
@@ -186,6 +194,7 @@ class Space:
             **derived,
             "first": [settings_of(self, params) for params in self.first],
             **({} if self.repeats is None else {"repeats": self.repeats.model_dump(mode="json")}),
+            **({"warm_start": list(self.warm_start)} if self.warm_start else {}),
             "constraints": [str(constraint) for constraint in self.constraints],
             "sampler": self.sampler.written(),
             "scheduler": self.scheduler.model_dump(mode="json"),
@@ -313,6 +322,7 @@ def space_from(
         further=further,
         variables=variables,
         derived=derived,
+        warm_start=tuple(dict.fromkeys(file.warm_start)),
     )
     for path in (*search, *file.derived) if file.repeats is not None else ():
         if path in ("training.seed", "data.fold", "data.folds"):

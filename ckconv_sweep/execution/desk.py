@@ -76,6 +76,7 @@ class Desk:
         places: how many trials a seat trains at a time.
         at_a_time: how many all seats train.
         unfit: the nodes that may not train, by id, and why.
+        gpus: how many a seat has; its trials share them.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Desk:
         places: int,
         at_a_time: int,
         unfit: Mapping[str, str],
+        gpus: float = 0.0,
     ) -> None:
         self.unfit = dict(unfit)
         self.error: Exception | None = None
@@ -94,6 +96,7 @@ class Desk:
         """What Ray said when a seat died, until that is told."""
         self._coordinator, self._data, self._at_a_time = coordinator, data, at_a_time
         self._packing = Packing[Hashable](places)
+        self._gpus = gpus
         self._drawn: dict[int, Assignment] = {}
         self._seats: dict[str, _Seat] = {}
         self._deaths: Counter[int] = Counter()
@@ -163,10 +166,11 @@ class Desk:
         here, gone = self._seats[seat], []
         if any("ready" in one for one in said):
             self._false_starts = 0
+        gpus = self._gpus / max(1, min(len(here.running), here.places))
         with self._coordinator.together():
             for one in said:
-                attempt = one.get("attempt", "")
-                if attempt in here.running and not self._goes_on(here, here.running[attempt], one):
+                running = here.running.get(attempt := one.get("attempt", ""))
+                if running is not None and not self._goes_on(here, running, one, gpus):
                     del here.running[attempt]
                     gone.append(attempt)
         for attempt, running in list(here.running.items()):
@@ -262,7 +266,9 @@ class Desk:
         trial = assignment.trial
         return assignment.number if why_alone(trial) else shape_key(trial)
 
-    def _goes_on(self, here: _Seat, running: _Running, said: Mapping[str, Any]) -> bool:
+    def _goes_on(
+        self, here: _Seat, running: _Running, said: Mapping[str, Any], gpus: float
+    ) -> bool:
         coordinator, number = self._coordinator, running.number
         if "epoch" in said:
             for warning in said["warnings"]:
@@ -275,7 +281,7 @@ class Desk:
                 epoch.number == running.trial.training.epochs - 1
                 and epoch.metrics["time/epoch_seconds"] < AHEAD_SECONDS
             )
-            return coordinator.epoch(number, epoch, said["data"])
+            return coordinator.epoch(number, epoch, said["data"], gpus=gpus)
         if "ended" in said:
             coordinator.end(number)
         elif said["reason"] == UNFIT:

@@ -67,9 +67,9 @@ class Work(Protocol):
         """What is acknowledged inside is recorded as one, at the latest when it is left; no answer
         may be given before."""
 
-    def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
+    def epoch(self, number: int, epoch: Epoch, data: str = "", *, gpus: float = 0.0) -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. `data`: the digest of what it
-        was trained on."""
+        was trained on; `gpus`: how many it had, or which part of one."""
 
     def end(self, number: int, *, reason: str = "", error: str = "") -> None:
         """A trial's run is over; with a reason it failed."""

@@ -75,6 +75,7 @@ def run(
         places=placement.pack or 1,
         at_a_time=placement.concurrency,
         unfit=unfit,
+        gpus=placement.gpus_per_trial,
     )
     bundle = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
     config = {

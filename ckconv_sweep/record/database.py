@@ -259,6 +259,19 @@ def count_of(path: Path) -> tuple[int, int]:
     return int(epochs), int(ended)
 
 
+UNREADABLE = (OSError, sqlite3.Error, ValueError)
+"""What `note_at` raises of a file that is no study."""
+
+
+def note_at(path: Path, key: str) -> Any:
+    """One attribute of the study in a file, or None, without opening it as one."""
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
+        found = database.execute(
+            "select value_json from study_user_attributes where key = ?", (key,)
+        ).fetchone()
+    return None if found is None else json.loads(found[0])
+
+
 # What SQLite says
 
 

@@ -9,13 +9,12 @@ them, each writes to its own database, and the copy goes on as it is.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sqlite3
 import uuid
 from pathlib import Path
 from typing import Any
 
+from ckconv_sweep.record.database import UNREADABLE, note_at
 from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 from ckconv_sweep.record.study import Study
 
@@ -92,12 +91,8 @@ def _is_another(other: SweepFolder, folder: SweepFolder, uid: str) -> bool:
     """Whether another folder than this one holds a study of this uid. One that cannot be read is
     none: nobody can drive it."""
     path = other.records.path
-    with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+    with contextlib.suppress(*UNREADABLE):
         if os.path.samefile(path, folder.records.path):
             return False
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
-            rows = database.execute(
-                "select value_json from study_user_attributes where key = 'uid'"
-            ).fetchall()
-        return [json.loads(text) for (text,) in rows] == [uid]
+        return bool(note_at(path, "uid") == uid)
     return False

@@ -30,6 +30,7 @@ _OUTCOMES: dict[TrialState, Outcome] = {
 def record_of(trial: FrozenTrial) -> TrialRecord:
     """A trial as plain values. Raises TypeError if an epoch is not what a driver writes."""
     history, sessions, data, spent_seconds, verdict = [], [], [], 0.0, None
+    gpu_seconds = 0.0
     for number in sorted(trial.intermediate_values):
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:  # a reader's values and attributes are read in separate queries
@@ -39,6 +40,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         sessions.append(kept.pop("session", 1))
         data.append(kept.pop("data", ""))
         spent_seconds = kept.pop("spent_seconds", 0.0)
+        gpu_seconds += kept.pop("gpu_seconds", 0.0)
         verdict = _verdict(kept.pop("verdict", None))
         history.append(Epoch(number=number, **kept))
     outcome = _OUTCOMES[trial.state]
@@ -54,6 +56,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         sessions=tuple(sessions),
         data=tuple(data),
         spent_seconds=spent_seconds,
+        gpu_seconds=gpu_seconds,
         position=trial.user_attrs.get("position"),
         first=trial.user_attrs.get("first"),
         repeat_of=trial.user_attrs.get("repeat_of"),
@@ -86,6 +89,20 @@ class _Mirror(BaseModel):
     view: str = ""
 
 
+class _Earlier(BaseModel):
+    uid: str
+    name: str
+    named: bool
+    ended: int
+    fit: int
+    why: dict[str, int]
+
+
+class _Text(BaseModel):
+    text: str
+    digest: str
+
+
 class _Notes(BaseModel):
     """What a study's attributes hold; those with a default come later, or unreleased versions did
     not write them. Each is explained where it is written."""
@@ -102,6 +119,8 @@ class _Notes(BaseModel):
     options: dict[str, bool | int | float | str] = {}
     place: _Place | None = None
     mlflow: _Mirror | None = None
+    warm_start: list[_Earlier] = []
+    warm_trials: _Text | None = None
 
 
 def check_notes(notes: Mapping[str, Any]) -> None:
@@ -119,6 +138,7 @@ _KEPT = {
     "checkpoint": (str,),
     "session": (int,),
     "spent_seconds": (float, int),
+    "gpu_seconds": (float,),
     "data": (str,),
     "verdict": (str, dict),
 }

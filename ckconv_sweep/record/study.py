@@ -166,6 +166,9 @@ class Study:
         found = []
         if self.note("space_digest") != short_hash(self.note("space")):
             found.append("the space was changed since the driver wrote it")
+        earlier = self.note("warm_trials")
+        if earlier and earlier["digest"] != short_hash(earlier["text"]):
+            found.append("the trials of earlier sweeps were changed since the driver wrote them")
         return found + [
             f"trial {trial.number}: {sentence}"
             for trial in self._frozen.all()
@@ -181,6 +184,11 @@ class Study:
     def set_note(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
         self.check_file()
+
+    def set_notes(self, notes: Mapping[str, Any]) -> None:
+        """Several at once, all of them or none."""
+        with self._transaction() as writes:
+            writes.set_notes(self._study._study_id, notes)
 
     def set_uid(self, uid: str, notes: Mapping[str, Any]) -> None:
         """Make it another sweep's study, with these notes; one that is None is taken away."""
@@ -268,10 +276,11 @@ class Study:
         verdict: Verdict | None = None,
         session: int = 1,
         spent_seconds: float = 0.0,
+        gpu_seconds: float = 0.0,
         data: str = "",
     ) -> None:
         """Acknowledge an epoch, with what the stopping rule answered after it. `value` is its
-        metric, which the rule compares. `session`, `spent_seconds` and `data`: see TrialRecord."""
+        metric, which the rule compares. What else is noted of it: see TrialRecord."""
         trial_id = self._ids[number]
         attribute = {
             "metrics": dict(epoch.metrics),
@@ -281,6 +290,8 @@ class Study:
             "spent_seconds": spent_seconds,
             "data": data,
         }
+        if gpu_seconds:
+            attribute["gpu_seconds"] = gpu_seconds
         if verdict is not None:
             attribute["verdict"] = written_verdict(verdict)
         with self._transaction(synced=False) as writes:

@@ -32,6 +32,8 @@ class TrialRecord:
     """The digest of the data on which each epoch was trained; empty where that was not noted."""
     spent_seconds: float = 0.0
     """How long the sweep had run in all its sessions when the last epoch was acknowledged."""
+    gpu_seconds: float = 0.0
+    """How long its epochs were trained, times the GPUs, or the part of one, that it had."""
     position: int | None = None
     """How many trials the sampler had drawn before it; None where it did not draw it."""
     first: int | None = None
@@ -159,11 +161,20 @@ def reaches_goal(record: TrialRecord, space: Space) -> bool:
     return goal.holds(record.values(space.metrics)[goal.quantity])
 
 
-def hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:
-    """Whether the sessions up to now spent the hours of the budget, if it has any."""
-    hours = space.budget.hours
+def over(spent_seconds: float, hours: float | None) -> bool:
+    """Whether so many seconds are as many hours, if there is such a bound."""
+    return hours is not None and spent_seconds >= hours * 3600
+
+
+def hours_are_up(records: Sequence[TrialRecord], space: Space) -> bool:
+    """Whether the sessions up to now spent the hours, or the GPU-hours, of the budget."""
     spent = max((record.spent_seconds for record in records), default=0.0)
-    return hours is not None and spent >= hours * 3600
+    return over(spent, space.budget.hours) or gpu_hours_are_up(records, space)
+
+
+def gpu_hours_are_up(records: Iterable[TrialRecord], space: Space) -> bool:
+    """Whether the trials used the GPU-hours of the budget."""
+    return over(sum(record.gpu_seconds for record in records), space.budget.gpu_hours)
 
 
 def next_position(records: Iterable[TrialRecord]) -> int:

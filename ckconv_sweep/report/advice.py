@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -256,7 +256,7 @@ RULES: tuple[Callable[[Known], Said], ...] = (
 
 def widened(records: Sequence[TrialRecord], space: Space) -> tuple[Space, list[Bound]] | None:
     """The space that goes further where a bound was hit, and these bounds; None where no range
-    can."""
+    can. It names no earlier sweeps: a sweep that is extended brings what it knows of them."""
     bounds = bounds_hit([r for r in records if r.counts], space)
-    new, moved = wider(space, bounds)
+    new, moved = wider(replace(space, warm_start=()), bounds)
     return (new, [b for b in bounds if b.setting in moved]) if moved else None

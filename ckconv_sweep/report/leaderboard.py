@@ -46,8 +46,9 @@ def leaderboard(
 def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
     """What `leaderboard` shows of the columns of `all_columns`."""
     return [
-        *(*_GENERAL, *table.columns.intersection([*_judged(space), *SEEDS, REPEAT_OF], sort=False)),
-        *("at epoch", "epochs", "seconds"),
+        *table.columns.intersection(["rank", SWEEP, *_GENERAL[1:], *_judged(space)], sort=False),
+        *table.columns.intersection([*SEEDS, REPEAT_OF, "at epoch"], sort=False),
+        *("epochs", "seconds"),
         *table.columns.intersection([DATA]),
         *space.parameters(),
     ]
@@ -60,6 +61,10 @@ DATA = "data"
 SEEDS = ("95 % low", "95 % high", "repeats")
 """Columns of a setting that is repeated: the interval of its mean, and how many have completed."""
 REPEAT_OF = "repeat of"
+
+SWEEP = "sweep"
+"""The column that names the sweep of a trial, where they are of several."""
+
 
 PARETO = "pareto"
 """The column that tells which completed trials are on the front of several metrics."""

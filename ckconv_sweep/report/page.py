@@ -77,6 +77,7 @@ def page(
     *,
     parameters: Mapping[int, int] | None = None,
     again: Callable[[str], str] | None = None,
+    relatives: Sequence[str] = (),
     seed: int = 0,
 ) -> str:
     """The report.
@@ -86,6 +87,7 @@ def page(
         parameters: the number of trained values of each trial's model, by the trial's number;
             without it there is no Pareto front where the sweep has one metric.
         again: what to type for a command on this sweep; None where its folder is not here.
+        relatives: what is to be said of earlier and later sweeps.
         seed: of the importances' resamples.
     """
     space = results.space
@@ -99,7 +101,7 @@ def page(
         grid_note=grid_note(space, rejected(results.records)),
         state=results.state,
         source=results.source,
-        notes=results.notes,
+        notes=[*results.notes, *relatives],
         again=again,
         metric=space.metric,
         space=space,
@@ -244,6 +246,8 @@ def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
             if known == outcome and sums.epochs[known]:
                 yield words, seconds, sums.epochs[known]
     yield "waited between their epochs", sums.waiting_seconds, None
+    if sums.gpu_seconds:
+        yield "of one GPU, as trained", sums.gpu_seconds, None
 
 
 def failures(records: Sequence[TrialRecord]) -> list[Failure]:

@@ -100,6 +100,8 @@ class Spent:
     """That trials which were pruned did not run."""
     saved_seconds: float
     """These, each at its trial's mean time of an epoch."""
+    gpu_seconds: float
+    """GPUs, or parts of one, times how long they were trained on."""
 
     @property
     def training(self) -> float:
@@ -136,6 +138,7 @@ def spent(records: Sequence[TrialRecord], space: Space) -> Spent:
         waiting_seconds=waiting,
         saved_epochs=saved_epochs,
         saved_seconds=saved_seconds,
+        gpu_seconds=sum(record.gpu_seconds for record in records),
     )
 
 

@@ -24,6 +24,7 @@ from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
+from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import ENDED, distribution, sampler_for, seen_parameters
@@ -46,7 +47,8 @@ class View:
 
     Of more than `Sampler.newest` the oldest are forgotten, a tenth at a time, but for the
     `Sampler.best`: those of the first fronts, and on one front by the primary metric. Which these
-    are follows from the records alone.
+    are follows from the records alone. Those of earlier sweeps (`WarmStart.records`) have negative
+    numbers, and are older than all others.
     """
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
@@ -83,7 +85,7 @@ class View:
             self._fail(record.number)
             return
         self._finished[record.number] = record
-        if self._forgotten() != self._hidden:
+        if _forgotten(len(self._finished), self._sampler) != self._hidden:
             self._build()
         else:
             self._begin(record.number, record.params)
@@ -95,36 +97,14 @@ class View:
             directions=["maximize" if m.mode == "max" else "minimize" for m in self._space.metrics]
         )
         self._ids: dict[int, int] = {}
-        self._hidden = self._forgotten()
-        by_end = sorted(self._finished.values(), key=lambda r: (r.ended_ms or 0, r.number))
-        seen = by_end[self._hidden :]
-        completed = [r for r in by_end[: self._hidden] if r.outcome == "completed"]
-        seen += self._best(completed)
-        shown = {record.number: record for record in seen}
+        self._hidden = _forgotten(len(self._finished), self._sampler)
+        shown = {r.number: r for r in learnt_from(self._finished.values(), self._space)}
         for number in sorted([*shown, *self._running]):
             if number in shown:
                 self._begin(number, shown[number].params)
                 self._end(shown[number])
             else:
                 self._begin(number, self._running[number])
-
-    def _forgotten(self) -> int:
-        """How many of the finished trials are old."""
-        at_once = max(1, self._sampler.newest // 10)
-        return max(0, math.ceil((len(self._finished) - self._sampler.newest) / at_once)) * at_once
-
-    def _best(self, completed: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """The first `Sampler.best` of them, the best first."""
-        if not completed:
-            return []
-        losses = np.array([self._losses(record) for record in completed])
-        ranks = _fast_non_domination_rank(losses, n_below=self._sampler.best)
-        order = np.lexsort((losses[:, 0], ranks))
-        return [completed[i] for i in order[: self._sampler.best]]
-
-    def _losses(self, record: TrialRecord) -> list[float]:
-        values = record.values(self._space.metrics)
-        return [-values[m.name] if m.mode == "max" else values[m.name] for m in self._space.metrics]
 
     def _begin(self, number: int, drawn: Mapping[str, Any]) -> None:
         if number in self._ids:
@@ -159,7 +139,8 @@ class View:
             # several it ranks a violated constraint likewise: below all completed trials, and the
             # higher, the less is violated.
             stopped = optuna.trial.Trial(self._study, trial_id)
-            stopped.set_constraint("pruned", 1.0 / max(1, len(record.history)))
+            epochs = max((epoch.number for epoch in record.history), default=1)
+            stopped.set_constraint("pruned", 1.0 / epochs)
         valued = self._sampler.values_pruned and len(metrics) == 1
         if record.outcome == "completed" or (valued and record.history):
             values = list(record.values(metrics).values())
@@ -190,6 +171,31 @@ class View:
     def distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """What a record says that parameters are drawn from."""
         return {name: self._domains[name] for name in params}
+
+
+def learnt_from(finished: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
+    """The completed and pruned trials that a space's sampler sees."""
+    by_end = sorted(finished, key=lambda r: (r.number >= 0, r.ended_ms or 0, r.number))
+    hidden = _forgotten(len(by_end), space.sampler)
+    old = [record for record in by_end[:hidden] if record.outcome == "completed"]
+    return by_end[hidden:] + _best(old, space)
+
+
+def _forgotten(finished: int, sampler: Sampler) -> int:
+    """How many of so many finished trials are old."""
+    at_once = max(1, sampler.newest // 10)
+    return max(0, math.ceil((finished - sampler.newest) / at_once)) * at_once
+
+
+def _best(completed: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
+    """The first `Sampler.best` of them, the best first."""
+    if not completed:
+        return []
+    best, signs = space.sampler.best, [-1.0 if m.mode == "max" else 1.0 for m in space.metrics]
+    values = [list(record.values(space.metrics).values()) for record in completed]
+    losses = np.array(values) * signs
+    ranks = _fast_non_domination_rank(losses, n_below=best)
+    return [completed[i] for i in np.lexsort((losses[:, 0], ranks))[:best]]
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:

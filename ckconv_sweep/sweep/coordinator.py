@@ -24,6 +24,7 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
+from ckconv_sweep.record import warm_start
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
 from ckconv_sweep.record.study import Study
@@ -31,6 +32,7 @@ from ckconv_sweep.record.trials import (
     TrialRecord,
     next_first,
     next_position,
+    over,
     reaches_goal,
     rejected,
     trial_of,
@@ -88,7 +90,8 @@ class Coordinator:
         self._are_together = False
         records = study.trials()
         self._curves = Curves({r.number: self._curve(r) for r in records if r.repeat_of is None})
-        self._view = View(self.space, as_seen(records, self.space))
+        earlier = warm_start.noted(study).records
+        self._view = View(self.space, [*earlier, *as_seen(records, self.space)])
         self._position, self._first = next_position(records), next_first(records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         # Also one that was being rejected when the driver was killed: it is rejected again.
@@ -102,11 +105,15 @@ class Coordinator:
         self.control = Control(
             study, records, self._sessions, count_parameters, places=places, clock=clock
         )
+        self._gpu_seconds = sum(record.gpu_seconds for record in records)
 
     @property
     def time_is_up(self) -> bool:
-        hours = self.space.budget.hours
-        return hours is not None and self._sessions.spent() >= hours * 3600
+        """Whether the hours, or the GPU-hours, are spent."""
+        budget = self.space.budget
+        return over(self._sessions.spent(), budget.hours) or over(
+            self._gpu_seconds, budget.gpu_hours
+        )
 
     @property
     def stopping(self) -> bool:
@@ -174,10 +181,10 @@ class Coordinator:
         return None
 
     @kept
-    def epoch(self, number: int, epoch: Epoch, data: str = "") -> bool:
+    def epoch(self, number: int, epoch: Epoch, data: str = "", *, gpus: float = 0.0) -> bool:
         """Acknowledge an epoch; returns whether the trial goes on. An epoch that is known already
         (a resumed worker tells all of them) changes nothing. `data`: the digest of what it was
-        trained on."""
+        trained on; `gpus`: how many it had, or which part of one."""
         running = self._running.get(number)
         if running is None:
             return False
@@ -197,6 +204,8 @@ class Coordinator:
         crash_point("epoch.judged")
         running.history.append(epoch)
         session = self._sessions.number
+        gpu_seconds = gpus * epoch.metrics.get("time/epoch_seconds", 0.0)
+        self._gpu_seconds += gpu_seconds
         write = functools.partial(
             self._study.add_epoch,
             number,
@@ -205,6 +214,7 @@ class Coordinator:
             verdict=verdict,
             session=session,
             spent_seconds=self._sessions.spent(),
+            gpu_seconds=gpu_seconds,
             data=data,
         )
         best = objective(history, metric.model_copy(update={"at": "best"}))

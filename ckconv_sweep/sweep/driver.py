@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.suitable import with_taken
 from ckconv_sweep.data.datasets import load
@@ -22,12 +23,14 @@ from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import parameters_of
-from ckconv_sweep.record import place, trained_data, versions
+from ckconv_sweep.record import place, trained_data, versions, warm_start
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.filesystem import check_writable
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
+from ckconv_sweep.record.warm_start import WarmStart
+from ckconv_sweep.search.earlier import known_before
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
@@ -121,7 +124,7 @@ def run_sweep(
     """
     changed: list[str] = []
     before: Identity = {}
-    anew, known_study = False, None
+    anew, known_study, knows_earlier = False, None, False
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
@@ -144,9 +147,15 @@ def run_sweep(
                 if any(record.history for record in study.trials()):
                     before = trained_data.noted(study.notes())
                 known_study = None if anew else study
+                knows_earlier = not anew and study.note(warm_start.NOTE) is not None
         # Read now: one message instead of one for every trial.
         data = load(space.trial.data, data_dir).identity
         changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
+        earlier = WarmStart()
+        if not knows_earlier:
+            with interruption.shielded():
+                earlier = _earlier(space, folder, data, data_dir)
+            changed += earlier.in_words()
         stack.enter_context(interruption.shielded())
         stack.enter_context(executor.connected(folder.ray_log, interruption))
         interruption.install()
@@ -166,6 +175,8 @@ def run_sweep(
         own_database = is_default(tracking_uri, folder.root.parent)
         changed += place.settle(study, own_database=own_database)
         _write_space(folder, space, study)
+        if earlier.sweeps:
+            warm_start.note(study, earlier)
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
         trained_data.note(study, data, session=number)
@@ -219,6 +230,18 @@ def run_sweep(
             asked_to_end=coordinator.control.ends and not finished,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
+
+
+def _earlier(space: Space, folder: SweepFolder, data: Identity, data_dir: Path | None) -> WarmStart:
+    """What the earlier sweeps that a space names have to tell. `data`: of the base trial."""
+
+    @functools.cache
+    def digest_of(settings: Data) -> str:
+        same = settings == space.trial.data
+        return str((data if same else load(settings, data_dir).identity)["digest"])
+
+    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
+    return known_before(space, folder, count_parameters=count_parameters, digest_of=digest_of)
 
 
 def _say_to(listeners: Iterable[Listener]) -> Callable[[str], None]:

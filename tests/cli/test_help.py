@@ -15,7 +15,7 @@ from ckconv_sweep.cli.help import BUDGET, CHANGES, HOOKS, PLACES, RESOURCES
 from .commands import REPOSITORY, ckconv_sweep, ended, environment
 
 COMMANDS = [
-    *("launch", "resume", "watch", "status", "list"),
+    *("launch", "resume", "extend", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
     *("table", "compare", "best", "plot", "report", "ui"),
     *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),

@@ -100,7 +100,9 @@ def test_a_report_can_be_made_from_mlflow_alone(finished: Path, tmp_path: Path) 
     assert "MLflow, sqlite:///" in text
 
 
-def test_a_wider_space_can_be_launched(tmp_path: Path) -> None:
+def test_a_wider_space_is_written_with_the_command_that_searches_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = made_up(60, epochs=3)
     name = "model.hidden_channels"
     order = sorted(made.records, key=lambda r: r.history[-1].metrics["val/accuracy"])
@@ -115,3 +117,6 @@ def test_a_wider_space_can_be_launched(tmp_path: Path) -> None:
     assert written.startswith(f"# The space of sweep with a wider {name}.\n")
     assert written.partition("\n")[2].rstrip() in out.read_text()
     assert read_space(str(wider)).search[name] == Interval(low=4, high=48, whole=True, step=4)
+    again = f"ckconv-sweep extend sweep --sweeps-dir {tmp_path}"
+    assert f"search it with what sweep has learnt: {again} {wider}" in capsys.readouterr().out
+    assert f"{again} wider.yaml" in out.read_text()

@@ -191,6 +191,27 @@ def test_where_the_hours_are_up_nothing_starts_and_without_a_completed_trial_it_
     assert re.search(r"│ unfinished +│ +3 │", told)
 
 
+def test_where_the_gpu_hours_are_up_nothing_starts_and_the_option_to_go_on_is_named(
+    tmp_path: Path,
+) -> None:
+    space = make_space(trials=4, epochs=2)
+    space = replace(space, budget=space.budget.model_copy(update={"gpu_hours": 1.0}))
+
+    def work(trial: Trial, number: int) -> Epoch:
+        epoch = formula(trial, number)
+        return replace(epoch, metrics={**epoch.metrics, "time/epoch_seconds": 1800.0})
+
+    run = machine(tmp_path / "sweeps", space, concurrency=1, work=work, gpus=1.0)
+    assert run.run()
+    command = ("resume", "sweep", "--tracking-uri", NOBODY)
+    said = ended(ckconv_sweep(*command, "--gpus-per-trial", 1, cwd=tmp_path))
+    assert "the 1 GPU-hours are up; resume with: ckconv-sweep resume sweep --gpu-hours MORE" in said
+    with run.folder.records.open() as study:
+        assert _extended(study, make_space(trials=4), RunOptions()).budget.gpu_hours == 1.0
+    told = refused(ckconv_sweep(*command, cwd=tmp_path))  # nothing says that it had a GPU
+    assert "budget.gpu_hours: no trial uses a GPU, so GPU-hours would never be spent" in told
+
+
 def test_where_the_hours_are_up_what_completed_is_a_result(tmp_path: Path) -> None:
     out_of_time(tmp_path, epochs=2)
     said = ended(ckconv_sweep("resume", "sweep", "--tracking-uri", NOBODY, cwd=tmp_path))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep.config.bundled import names
+from ckconv_sweep.config.domains import Interval, is_value, nearest
 from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.read import parse_space, read_space
 from ckconv_sweep.config.space import Space
@@ -145,3 +146,14 @@ def test_a_bundled_space_s_first_trials_are_written_and_read_back_equal(name: st
     again = parse_space(space.to_yaml(), name)
     assert again == space
     assert [space.resolve(params) for params in space.first] == [space.trial] * len(space.first)
+
+
+def test_a_value_that_optuna_has_drawn_is_the_step_that_it_stands_for() -> None:
+    three, most = 0.1 * 3, Interval(low=0.0, high=0.3, whole=False, step=0.1)
+    assert three != 0.3
+    assert is_value(most, three)
+    assert nearest(most, three) == 0.3
+    assert not is_value(most, 0.300001)
+    assert not is_value(most, 0.4)
+    assert not is_value(most, float("nan"))
+    assert nearest(Interval(low=1, high=9, whole=True, step=4), 5) == 5

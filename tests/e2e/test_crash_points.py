@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -49,8 +50,13 @@ ONCE = {"study.made"}
 LATER = 2
 BLOBS = {"blob.written": (1, 3), "blob.synced": (3, 5), "blob.kept": (2, 3)}
 """The first is the space, the second a lease, the third and the fifth are checkpoints."""
+WARM = "warm_start.noted"
+"""Passed by sweeps that learn from others."""
 PASSES = [
-    (name, n) for name in POINTS for n in BLOBS.get(name, (1,) if name in ONCE else (1, LATER))
+    (name, n)
+    for name in POINTS
+    if name != WARM
+    for n in BLOBS.get(name, (1,) if name in ONCE else (1, LATER))
 ]
 PAIRS = int(os.environ.get("CKCONV_CRASH_PAIRS", "8"))
 
@@ -125,11 +131,37 @@ def test_a_sweep_that_died_as_its_last_trial_was_told_is_finished_and_delivered_
     assert sweep.broken == []
 
 
+def learning(home: Path, empty: Path) -> Sweep:
+    """A sweep that learns from another one of its folder, which has ended."""
+    sweep = Sweep.new(home, Plan(trials=3, epochs=3, sampler="tpe"), empty=empty)
+    space = home / "chaos.yaml"
+    name = ["--name", "before", "--concurrency", AT_A_TIME]
+    before = sweep._run(["launch", space, *name, *sweep._places()], {"in_turn": True})
+    assert before.wait() == 0, before.said()
+    space.write_text(space.read_text() + "warm_start: [before]\n")
+    return sweep
+
+
+def test_a_sweep_that_died_as_it_had_noted_what_it_learns_from_needs_the_earlier_one_no_more(
+    disk: Path, empty: Path
+) -> None:
+    undisturbed, sweep = (learning(disk / name, empty) for name in ("warm", "warm-crashed"))
+    undisturbed.finish(in_turn=True)
+    assert "3 of 3 completed and pruned trials of before fit" in undisturbed.said()
+    assert crash(sweep, WARM, 1)
+    shutil.rmtree(sweep.folder.root.with_name("before"))
+    sweep.finish(in_turn=True)
+    sweep.compare(result_of(undisturbed.folder))
+    assert sweep.broken == undisturbed.broken == []
+
+
 def pairs() -> list[Any]:
     """A crash, then one during the recovery from it; every second sweep stops trials early."""
     draws = random.Random(4)
     out = []
-    passed = [name for name in POINTS if name not in ONCE and not name.startswith("request.")]
+    passed = [
+        name for name in POINTS if name not in (*ONCE, WARM) and not name.startswith("request.")
+    ]
     for i in range(PAIRS):
         first = draws.choice([p for p in PASSES if p[0] in passed])
         second = draws.choice(passed), draws.choice((1, 2))

@@ -295,3 +295,16 @@ def test_trials_that_wait_for_others_of_their_shape_wait_for_the_end_of_a_pause(
     asked("continue")
     place.desk.open("b", 1)
     assert place.ask("b") == [1]
+
+
+def test_trials_of_a_seat_share_its_gpu_while_they_are_in_it_together(place: Place) -> None:
+    desk = Desk(place.coordinator, place.desk._data, places=2, at_a_time=2, unfit={}, gpus=0.5)
+    place.desk = desk
+    desk.open("a", 2)
+    given = place.ask("a") or []
+    assert len(given) == 2
+    for number in (1, 2, 3):
+        place.ask("a", *(place.epoch(trial, number, 100.0) for trial in given))
+    place.ask("a", *(place.ended(trial) for trial in given))
+    used = [place.study.trial(trial).gpu_seconds for trial in given]
+    assert used == [75.0, 75.0]  # three epochs of 100 s, with a quarter each

@@ -156,6 +156,8 @@ class Machine:
     """The reason for which an epoch of a trial fails, if so."""
     work: Callable[[Trial, int], Epoch] = formula
     listeners: tuple[Listener, ...] = ()
+    gpus: float = 0.0
+    """How many each trial has."""
     clock: Clock = field(default_factory=Clock)
     checkpoints: dict[int, list[Epoch]] = field(default_factory=dict)
     executed: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -326,7 +328,7 @@ class Session:
             kept.append(machine.work(trial, len(kept) + 1))
         epoch = kept[worker.epoch]
         worker.epoch += 1
-        goes_on = self.coordinator.epoch(number, epoch)
+        goes_on = self.coordinator.epoch(number, epoch, gpus=machine.gpus)
         machine.acknowledged[number, epoch.number] = epoch.metrics["val/accuracy"]
         if not goes_on:
             self.coordinator.end(number)
@@ -344,9 +346,9 @@ def _template(space_text: str) -> Path:
     return folder.records.path
 
 
-def machine(root: Path, space: Space, **others: Any) -> Machine:
+def machine(root: Path, space: Space, *, name: str = "sweep", **others: Any) -> Machine:
     """A machine with a new study; the empty study is made once for each space."""
-    folder = SweepFolder.of(root, "sweep")
+    folder = SweepFolder.of(root, name)
     folder.make()
     shutil.copy(_template(space.to_yaml()), folder.records.path)
     return Machine(folder, space, **others)
