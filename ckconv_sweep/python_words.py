@@ -12,13 +12,13 @@ from ckconv_sweep.errors import CkconvSweepError
 
 _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
-    *("gpu-hours",),
+    *("gpu-hours", "warm-start"),
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
     *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
 )
 _FLAGS = (
     *("require-tracking", "allow-code-change", "allow-data-change"),
-    *("insecure-cluster", "shared"),
+    *("insecure-cluster", "restart", "shared"),
 )
 _COMMANDS = "launch|resume|train"
 """Of the command line's, those that are functions too; others are typed in a terminal."""

@@ -58,6 +58,8 @@ def launch(
     *,
     name: str | None = None,
     set: Mapping[str, Any] | None = None,
+    warm_start: Sequence[str] = (),
+    restart: bool = False,
     **options: Unpack[Options],
 ) -> Sweep:
     """Start a sweep, or resume it, as `ckconv-sweep launch` does; returns when its first trials are
@@ -69,6 +71,8 @@ def launch(
             file, a name, a dict, or another sweep's `best().trial`.
         name: of the sweep; the file's by default. A dict needs one.
         set: changes of settings, as in `{"model.dropout": 0.1}`.
+        warm_start: the names of earlier sweeps that the sampler learns from, too.
+        restart: begin anew, if no trial has completed.
         options: see `Options`.
 
     Raises:
@@ -90,7 +94,9 @@ def launch(
     check_sweep_name(name)
     file, text = _given(space, "space")
     with _without_lines("the space"):
-        changes = _arguments(name=name, set=_changes(set))
+        changes = _arguments(
+            name=name, set=_changes(set), warm_start=list(warm_start), restart=restart
+        )
         return _started(["launch", *changes, file], name, options, text)
 
 

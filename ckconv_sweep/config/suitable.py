@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ckconv_sweep.config.documents import Document
-from ckconv_sweep.config.domains import Interval
+from ckconv_sweep.config.domains import Choices, Interval
 from ckconv_sweep.config.sampling import (
     SAMPLERS,
     Auto,
@@ -39,7 +39,8 @@ def unsuitable(row: type[Sampler], space: Space) -> str:
     if row.one_metric and space.further:
         return f"cannot learn from several metrics, and there is {space.further[0].name}"
     for path, domain in space.search.items():
-        if row.ranges_alone and not isinstance(domain, Interval):
+        in_order = isinstance(domain, Interval) or (isinstance(domain, Choices) and domain.ordered)
+        if row.ranges_alone and not in_order:
             return f"searches ranges alone, and {path} has choices"
     return ""
 

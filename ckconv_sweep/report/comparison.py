@@ -133,7 +133,8 @@ def of_trials(
     table = pd.DataFrame(
         [row | row["_settings"] for row in rows], columns=[*general, *settings], dtype=object
     )
-    table = typed(table.drop(columns=list(unvaried(table, settings))))
+    same = [*unvaried(table, settings), *(n for n in settings if table[n].isna().all())]
+    table = typed(table.drop(columns=same))
     if reservations(results):
         return table
     ended = (table["outcome"] == "completed").to_numpy(dtype=bool)

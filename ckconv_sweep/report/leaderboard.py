@@ -17,9 +17,8 @@ from ckconv_sweep.keys import REASON_STOPPED, Outcome
 from ckconv_sweep.record.seeds import Repeated, by_setting
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.pareto import pareto_optimal
 from ckconv_sweep.report.sampling_error import interval_of_mean
-from ckconv_sweep.report.summary import State, loss_beside
+from ckconv_sweep.report.summary import State, best_first
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
 _OUTCOMES: dict[State, dict[Outcome, str]] = {
@@ -34,10 +33,10 @@ def leaderboard(
 ) -> pd.DataFrame:
     """One row a trial, or where a space has repeats one a setting: rank, trial, outcome, each
     metric, their epoch, epochs run, seconds, and what was searched. Only completed trials have a
-    rank, by the primary metric; the others follow, each kind by that metric. Where there are
-    several metrics, `pareto` tells which of the completed trials are on the front. A rejected trial
-    was never trained and is left out. The outcome of a trial that has not ended is `running` in a
-    sweep that runs, and else `unfinished`.
+    rank: by the primary metric, among several front by front; the others follow, each kind by
+    the primary metric. Where there are several, `pareto` tells which of the completed trials are
+    on the first front. A rejected trial was never trained and is left out. The outcome of a trial
+    that has not ended is `running` in a sweep that runs, and else `unfinished`.
     """
     table = all_columns(records, space, state=state)
     return shown(table, default_columns(space, table))
@@ -83,8 +82,8 @@ def captions(space: Space) -> list[str]:
     front = " and ".join(f"{m.name} ({m.better_is} is better)" for m in space.metrics)
     return [
         *out,
-        f"ranked by {space.metric.name}; {PARETO}: no other completed trial is as good in {front} "
-        "and better in one",
+        f"ranked front by front, on each by {space.metric.name}; {PARETO}, the first front: no "
+        f"other completed trial is as good in {front} and better in one",
     ]
 
 
@@ -93,19 +92,8 @@ def _judged(space: Space) -> list[str]:
     return [*(metric.name for metric in space.metrics), *[PARETO] * bool(space.further)]
 
 
-def on_front(records: Sequence[TrialRecord], space: Space) -> dict[int, bool]:
-    """Whether each completed trial, by number, is one that no other one beats in every metric."""
-    values = {
-        record.number: list(record.values(space.metrics).values())
-        for record in records
-        if record.outcome == "completed"
-    }
-    optimal = pareto_optimal(list(values.values()), [metric.mode for metric in space.metrics])
-    return dict(zip(values, map(bool, optimal), strict=True))
-
-
 _GENERAL = ["rank", "trial", "outcome"]
-_HIDDEN = ["_order", "_lacks", "_loss"]
+_HIDDEN = ["_order", "_rank"]
 """By what rows are sorted beside the metric."""
 
 
@@ -128,7 +116,10 @@ def all_columns(
         counted = by_setting(counted, space)
     searched = list(space.parameters())
     mixed = bool(on_other_data(counted))
-    names, front = [m.name for m in space.metrics], on_front(counted, space)
+    names = [m.name for m in space.metrics]
+    order = best_first(counted, space)
+    ranks = {record.number: rank for rank, (record, _) in enumerate(order, start=1)}
+    front = {record.number: number == 1 for record, number in order}
     columns = [*_GENERAL[1:], "reason", *_judged(space)]
     columns += ([REPEAT_OF] if each else SEEDS) if repeated else []
     columns += ["at epoch", "epochs", "seconds", *searched]
@@ -157,18 +148,17 @@ def all_columns(
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
                 **({} if counts is None else {PARAMETERS: counts.get(record.number)}),
                 "_order": _ORDER[record.outcome],
-                "_lacks": record.lacks > 0,
-                "_loss": judged.metrics.get(loss_beside(metric).name) if judged else None,
+                "_rank": ranks.get(record.number),
             }
         )
     # As objects first: pandas makes real numbers of whole ones beside a gap, and rounds large ones.
     table = pd.DataFrame(rows, columns=[*columns, *_HIDDEN], dtype=object)
     table = table.sort_values(
-        ["_order", "_lacks", metric.name, "_loss", "trial"],
-        ascending=[True, True, metric.mode == "min", True, True],
+        ["_order", "_rank", metric.name, "trial"],
+        ascending=[True, True, metric.mode == "min", True],
         na_position="last",
     )
-    table.insert(0, "rank", [i + 1 if o == 0 else None for i, o in enumerate(table["_order"])])
+    table.insert(0, "rank", table["_rank"])
     settings = space.parameters().items()
     whole = [
         "rank",

@@ -15,6 +15,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.fronts import fronts
 from ckconv_sweep.record.seeds import by_setting, mean_of
 from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, listed, reaches_goal
 
@@ -56,8 +57,19 @@ class Summary:
 def winner(records: Sequence[TrialRecord], space: Space) -> TrialRecord | None:
     """The completed trial that ranks first, the earlier one of equals; where there are repeats the
     setting. None if none completed."""
-    completed = [r for r in by_setting(records, space) if r.outcome == "completed"]
-    return min(completed, key=lambda record: standing(record, space.metric), default=None)
+    return next((record for record, _ in best_first(by_setting(records, space), space)), None)
+
+
+def best_first(settings: Sequence[TrialRecord], space: Space) -> list[tuple[TrialRecord, int]]:
+    """The completed ones of some trials or settings with their fronts, from 1. In their order: what
+    has all its repeats; among several metrics front by front; on each by `standing`; of equal ones
+    the earlier."""
+    completed = [record for record in settings if record.outcome == "completed"]
+    front = fronts([list(r.values(space.metrics).values()) for r in completed], space.metrics)
+    return sorted(
+        zip(completed, front, strict=True),
+        key=lambda one: (one[0].lacks > 0, one[1], standing(one[0], space.metric), one[0].number),
+    )
 
 
 def standing(record: TrialRecord, metric: Metric) -> tuple[bool, bool, float, float]:
@@ -79,7 +91,7 @@ def ties_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
     """A line that names the completed trials that are as good as the best one; none if it is
     alone."""
     best, metric = winner(records, space), space.metric
-    if best is None:
+    if best is None or space.further:  # then the front decides
         return []
     tied = [
         record.number
@@ -108,11 +120,10 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
             continue
         told: str = record.outcome if record.counts else f"rejected, {record.error}"
         if record.outcome == "completed":
-            all_of_them = [standing(r, space.metric) for r in records if r.outcome == "completed"]
-            own = standing(record, space.metric)
+            order = [r.number for r, _ in best_first(records, space)]
             value = record.value(space.metric)
-            told = f"{space.metric.name} {value:.4f}, rank {1 + sum(o < own for o in all_of_them)}"
-            told += f" of {len(all_of_them)}"
+            told = f"{space.metric.name} {value:.4f}, rank {1 + order.index(record.number)}"
+            told += f" of {len(order)}"
         return [f"the base trial's own settings ({trial_name(record.number)}): {told}"]
     return []
 

@@ -15,6 +15,7 @@ from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
 from ckconv_sweep.record.events import Ended, Event, Rejected, Started
+from ckconv_sweep.record.fronts import fronts
 from ckconv_sweep.record.trials import TrialRecord
 
 TAG = "mlflow.note.content"
@@ -102,12 +103,14 @@ class Standings:
         for number, row in sorted(self.rows.items()):
             if row.outcome == "completed" and row.values:
                 settings.setdefault(_setting(number, row), []).append(row)
-        metric, most = self.space.metric, max(map(len, settings.values()), default=0)
-        sign = -1 if metric.mode == "max" else 1
-        return sorted(
-            settings.items(),
-            key=lambda item: (len(item[1]) < most, sign * _mean(item[1], metric.name)),
+        metrics, most = self.space.metrics, max(map(len, settings.values()), default=0)
+        sign = -1 if metrics[0].mode == "max" else 1
+        means = [[_mean(rows, metric.name) for metric in metrics] for rows in settings.values()]
+        order = sorted(
+            zip(settings.items(), fronts(means, metrics), means, strict=True),
+            key=lambda one: (len(one[0][1]) < most, one[1], sign * one[2][0]),
         )
+        return [item for item, _, _ in order]
 
     def note(self, *, charts: str = "") -> str:
         """The text; as many of the best trials as there is room for.

@@ -120,6 +120,7 @@ def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
         "best_value": value,
         "best_values": {"val/accuracy": value},
         "best_epoch": next(e.number for e in record.history if e.metrics["val/accuracy"] == value),
+        "best_repeats": 1,
         "best_params": record.params,
         "started_at": iso(min(r.started_ms for r in records)),
         "last_epoch_at": iso(max(e.timestamp_ms for r in records for e in r.history)),

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.read import parse_space
+from ckconv_sweep.config.sampling import Tpe
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.record import warm_start
@@ -241,19 +242,18 @@ def test_a_trial_that_two_sweeps_tell_of_is_shown_once(root: Path) -> None:
 def test_of_many_trials_a_sampler_forgets_the_earlier_ones_first_but_for_the_best(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "MOST_FINISHED", 8)
-    monkeypatch.setattr(view, "_AT_ONCE", 2)
-    monkeypatch.setattr(view, "BEST_KEPT", 2)
+    monkeypatch.setattr(Tpe, "newest", 8)
+    monkeypatch.setattr(Tpe, "best", 2)
     warm = begun(root, "warm", learning("before", trials=6))
     with warm.folder.records.open() as study:
         known = noted(study)
-    assert len(known.trials) == 9  # 15, of which 8 are forgotten but for two
-    assert "the sampler is shown 9 of these 15 trials" in asked(warm).in_words()[-1]
+    assert len(known.trials) == 10  # 15, of which 7 are forgotten but for two
+    assert "the sampler is shown 10 of these 15 trials" in asked(warm).in_words()[-1]
     assert warm.run()
     own = [r.number for r in warm.records()]
-    seen = {r.number for r in view.seen([*known.records, *warm.records()], warm.space)}
+    seen = {r.number for r in view.learnt_from([*known.records, *warm.records()], warm.space)}
     assert seen.issuperset(own)
-    assert len(seen) < 9 + len(own)
+    assert len(seen) < 10 + len(own)
 
 
 def test_earlier_trials_follow_in_the_table_without_a_rank(root: Path) -> None:
