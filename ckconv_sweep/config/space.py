@@ -97,8 +97,8 @@ class SpaceFile(Settings):
     """What the trials are judged by, in place of the base trial's metric. The short form of
     `metrics` with one."""
     metrics: list[Metric] = Field(default_factory=list)
-    """Several metrics. The first one ranks and stops trials and chooses the epoch at which all are
-    read."""
+    """Several metrics. The first one stops trials and chooses the epoch at which all are read; they
+    are ranked front by front."""
     first: list[str | dict[str, Any]] | None = None
     """What is tried before the sampler draws: `base`, the base trial's own settings; changes of
     them, as in {model.kernel.omega_0: 31.09}; a trial's file. null: the base trial's own settings

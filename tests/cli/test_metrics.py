@@ -220,7 +220,7 @@ def test_report_and_pareto_plot_show_the_front_of_the_metrics(
     typed("plot", "two", "pareto", "--out", "front.png")
     assert Path("front.png").read_bytes().startswith(b"\x89PNG")
     figure = Sweep.open("two", sweeps_dir=sweeps).plot("pareto")
-    (panel,) = figure.axes
+    panel, _ = figure.axes  # the other one is of the hypervolume
     (line,) = panel.lines
     scores = {r.number: [at_best(r).metrics[name] for name in NAMES] for r in completed}
     front = sorted((scores[n][1], scores[n][0]) for n in unbeaten(completed))
