@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
-from ckconv_sweep.config.grid import exhausted, grid_size, most_trials
+from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
@@ -24,22 +24,12 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
-from ckconv_sweep.record import warm_start
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
-from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import (
-    TrialRecord,
-    next_first,
-    next_position,
-    over,
-    reaches_goal,
-    rejected,
-    trial_of,
-)
+from ckconv_sweep.record.trials import TrialRecord, over, rejected, trial_of
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, Curves, verdict_of
-from ckconv_sweep.search.view import View
+from ckconv_sweep.sweep.choice import Choice
 from ckconv_sweep.sweep.control import Control
 from ckconv_sweep.sweep.kept import kept
 from ckconv_sweep.sweep.sessions import Sessions
@@ -90,17 +80,8 @@ class Coordinator:
         self._are_together = False
         records = study.trials()
         self._curves = Curves({r.number: self._curve(r) for r in records if r.repeat_of is None})
-        earlier = warm_start.noted(study).records
-        self._view = View(self.space, [*earlier, *as_seen(records, self.space)])
-        self._position, self._first = next_position(records), next_first(records)
+        self._choice = Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
-        # Also one that was being rejected when the driver was killed: it is rejected again.
-        begun = [r for r in records if r.counts or r.outcome == "running"]
-        self._counted = sum(r.repeat_of is None and not r.request for r in begun)
-        self._seeds = Seeds(self.space, records)
-        self._goal_reached = any(
-            reaches_goal(r, self.space) for r in by_setting(records, self.space)
-        )
         self._sessions = Sessions(study, records, clock)
         self.control = Control(
             study, records, self._sessions, count_parameters, places=places, clock=clock
@@ -146,15 +127,9 @@ class Coordinator:
         """The next trial to train: first those that an interruption left unfinished. None when
         there is none left."""
         while not self.stopping and self.room > 0:
-            if self._unfinished:
-                record = self._unfinished.pop(0)
-            elif (setting := self._seeds.next(all_drawn=self._is_exhausted)) is not None:
-                record = self._repeat(setting)
-            elif self._is_exhausted:
+            record = self._unfinished.pop(0) if self._unfinished else self._choice.next()
+            if record is None:
                 return None
-            else:
-                record = self._draw()
-                self._counted += 1
             number = record.number
             if record.history:  # it was feasible when it began
                 trial = trial_of(record, self.space)
@@ -283,17 +258,7 @@ class Coordinator:
     @property
     def _left(self) -> int:
         """The same, if as many may run as there are."""
-        new = 0 if self._is_exhausted else self.space.budget.trials - self._counted
-        return len(self._unfinished) + self._seeds.left(new) + new
-
-    @property
-    def _is_exhausted(self) -> bool:
-        """Whether nothing new is left to try."""
-        return (
-            self._counted >= self.space.budget.trials
-            or self._goal_reached
-            or (self._first >= len(self.space.first) and exhausted(self.space, self._position))
-        )
+        return len(self._unfinished) + self._choice.left
 
     @property
     def awaited(self) -> bool:
@@ -310,13 +275,7 @@ class Coordinator:
 
     def queue(self, params: Mapping[str, Scalar], **origin: Any) -> int:
         """A trial that a person asks for, recorded; `next` hands it out before it draws."""
-        again = origin.get("retry_of")
-        if again is not None and (failed := self._study.trial(again)).repeat_of is not None:
-            changes = {**failed.changes, **origin.get("changes", {})}
-            origin |= {"repeat_of": failed.repeat_of, "changes": changes}
-        record = self._study.create(params, self._view.distributions(params), **origin)
-        self._seeds.begin(record.number, record.repeat_of)
-        self._view.show(record)
+        record = self._choice.add(params, **origin)
         self._unfinished.append(record)
         return record.number
 
@@ -336,32 +295,6 @@ class Coordinator:
     def say(self, message: str) -> None:
         for listener in self._listeners:
             listener.say(message)
-
-    def _draw(self) -> TrialRecord:
-        """A new trial, one of the first or drawn from the view, recorded as a whole."""
-        if self._first < len(self.space.first):
-            params, first = self.space.first[self._first], self._first
-            self._first += 1
-            record = self._study.create(params, self._view.distributions(params), first=first)
-            self._seeds.begin(record.number, None)
-            self._view.show(record)
-            return record
-        drawn = self._view.draw(self._position, self._study.next_number())
-        crash_point("trial.drawn")
-        self._position += 1
-        record = self._study.create(drawn.params, drawn.distributions, position=drawn.position)
-        self._seeds.begin(record.number, None)
-        return record
-
-    def _repeat(self, setting: int) -> TrialRecord:
-        """Another trial of a setting; its seed follows from its number."""
-        params = self._study.trial(setting).params
-        origin: dict[str, Any] = {"repeat_of": setting}
-        if self.space.repeats is not None and self.space.repeats.folds is not None:
-            origin["changes"] = {"data.fold": self._seeds.begun(setting)}
-        record = self._study.create(params, self._view.distributions(params), **origin)
-        self._seeds.begin(record.number, setting)
-        return record
 
     def _sized(self, trial: Trial, epoch: Epoch) -> Epoch:
         """With the number of parameters beside the scores, where a metric names it."""
@@ -408,7 +341,7 @@ class Coordinator:
         record = self._study.end(number, outcome, reason=reason, error=error)
         if outcome == "completed" and running.repeat_of is None:
             self._curves.complete(number)
-        self._show(record)
+        self._choice.ended(record)
         self._tell(
             Ended(
                 number=number,
@@ -421,26 +354,13 @@ class Coordinator:
             )
         )
 
-    def _show(self, record: TrialRecord) -> None:
-        """To the sampler and the budget, that a trial has ended."""
-        space = self.space
-        of_setting = self._seeds.end(record.number, record.outcome, record.values(space.metrics))
-        records = [record]
-        if space.repeats is not None:
-            records = [self._study.trial(number) for number in of_setting]
-        (seen,), (judged,) = as_seen(records, space), by_setting(records, space)
-        self._view.show(seen)
-        self._goal_reached |= reaches_goal(judged, space)
-
     def _reject(self, number: int, broken: str) -> None:
         """Outside the budget and outside MLflow; a new one is asked in its place, if there is
         one: a grid goes on to its next point."""
         log.debug("trial %d is rejected: %s", number, broken)
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
-        self._seeds.reject(number)
         records = self._study.trials()
-        self._counted -= not records[number].request
-        self._view.show(records[number])
+        self._choice.rejected(records[number])
         if grid_size(self.space) is not None:
             self._tell(Rejected(number=number, most=most_trials(self.space, rejected(records))))
         last = records[-MOST_VIOLATIONS:]

@@ -194,7 +194,7 @@ def test_a_session_shows_a_sampler_what_a_resume_shows_it(disk: Path) -> None:
 
     with one.session() as session:
         session.run()
-        told = seen(session.coordinator._view)
+        told = seen(session.coordinator._choice.view)
     assert len(told) == 4
     assert told == seen(View(space, as_seen(one.records(), space)))
 

@@ -1,0 +1,107 @@
+"""Which trial a sweep tries next: a repeat of a setting, one of the first, or what the sampler
+draws. Each is recorded as a whole before anybody hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ckconv_sweep.config.domains import Scalar
+from ckconv_sweep.config.grid import exhausted
+from ckconv_sweep.crash_points import crash_point
+from ckconv_sweep.record import warm_start
+from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
+from ckconv_sweep.record.study import Study
+from ckconv_sweep.record.trials import TrialRecord, next_first, next_position, reaches_goal
+from ckconv_sweep.search.view import View
+
+
+class Choice:
+    """What is left of the budget, and how it is spent.
+
+    Args:
+        records: the sweep's trials as they are when the session begins.
+    """
+
+    def __init__(self, study: Study, records: Sequence[TrialRecord]) -> None:
+        self.space, self._study = study.space, study
+        earlier = warm_start.noted(study).records
+        self.view = View(self.space, [*earlier, *as_seen(records, self.space)])
+        self._position, self._first = next_position(records), next_first(records)
+        # Also one that was being rejected when the driver was killed: it is rejected again.
+        begun = [r for r in records if r.counts or r.outcome == "running"]
+        self._begun = sum(r.repeat_of is None and not r.request for r in begun)
+        self._seeds = Seeds(self.space, records)
+        self._goal_reached = any(
+            reaches_goal(r, self.space) for r in by_setting(records, self.space)
+        )
+
+    @property
+    def left(self) -> int:
+        """How many trials may still come, at most."""
+        new = 0 if self._all_drawn else self.space.budget.trials - self._begun
+        return self._seeds.left(new) + new
+
+    def next(self) -> TrialRecord | None:
+        """A new trial, recorded; None where there is none now."""
+        setting = self._seeds.next(all_drawn=self._all_drawn)
+        if setting is not None:
+            return self._repeat(setting)
+        if self._all_drawn:
+            return None
+        self._begun += 1
+        if self._first < len(self.space.first):
+            self._first += 1
+            return self.add(self.space.first[self._first - 1], first=self._first - 1)
+        drawn = self.view.draw(self._position, self._study.next_number())
+        crash_point("trial.drawn")
+        self._position += 1
+        record = self._study.create(drawn.params, drawn.distributions, position=drawn.position)
+        self._seeds.begin(record.number, None)
+        return record
+
+    def add(self, params: Mapping[str, Scalar], **origin: Any) -> TrialRecord:
+        """A trial that the sampler did not draw, recorded. `origin`: see `Study.create`. One that
+        tries a failed repeat again is a repeat of its setting, on its fold."""
+        again = origin.get("retry_of")
+        if again is not None and (failed := self._study.trial(again)).repeat_of is not None:
+            changes = {**failed.changes, **origin.get("changes", {})}
+            origin |= {"repeat_of": failed.repeat_of, "changes": changes}
+        record = self._study.create(params, self.view.distributions(params), **origin)
+        self._seeds.begin(record.number, record.repeat_of)
+        if record.repeat_of is None:
+            self.view.show(record)
+        return record
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial has ended: the sampler may learn of it."""
+        space = self.space
+        of_setting = self._seeds.end(record.number, record.outcome, record.values(space.metrics))
+        records = [record]
+        if space.repeats is not None:
+            records = [self._study.trial(number) for number in of_setting]
+        (seen,), (judged,) = as_seen(records, space), by_setting(records, space)
+        self.view.show(seen)
+        self._goal_reached |= reaches_goal(judged, space)
+
+    def rejected(self, record: TrialRecord) -> None:
+        """A new trial was rejected: another one may come in its place."""
+        self._seeds.reject(record.number)
+        self._begun -= not record.request
+        self.view.show(record)
+
+    @property
+    def _all_drawn(self) -> bool:
+        """Whether no new setting will be tried."""
+        return (
+            self._begun >= self.space.budget.trials
+            or self._goal_reached
+            or (self._first >= len(self.space.first) and exhausted(self.space, self._position))
+        )
+
+    def _repeat(self, setting: int) -> TrialRecord:
+        """Another trial of a setting; its seed follows from its number."""
+        repeats, origin = self.space.repeats, dict[str, Any]()
+        if repeats is not None and repeats.folds is not None:
+            origin["changes"] = {"data.fold": self._seeds.begun(setting)}
+        return self.add(self._study.trial(setting).params, repeat_of=setting, **origin)
