@@ -50,6 +50,7 @@ def dashboard(study: Path, home: Path) -> Iterator[str]:
         process.wait(timeout=30)
 
 
+@pytest.mark.slow
 def test_the_optuna_dashboard_shows_every_trial_of_a_sweep(finished: Path, tmp_path: Path) -> None:
     folder = SweepFolder.of(tmp_path, "small")
     copied(finished / "sweeps" / "small", folder.root)

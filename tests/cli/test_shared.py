@@ -41,6 +41,7 @@ def copied(finished: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 def test_a_shared_sweep_and_its_database_are_readable_for_the_group_and_stay_so(here: Path) -> None:
     ended(ckconv_sweep("launch", "small.yaml", "--shared", "--trials", 1, cwd=here))
     assert {p.name for p in (here / "sweeps").iterdir()} >= {"small", "mlflow.db", "mlartifacts"}

@@ -142,6 +142,7 @@ def one_message(complaint: str) -> str:
     return complaint
 
 
+@pytest.mark.slow
 @pytest.mark.fault("node-lost")
 def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint_on_another(cluster: Cluster) -> None:
     other, epochs = cluster.add(), 100  # long enough that both trials run at a time
@@ -249,6 +250,7 @@ def test_a_gpu_that_pytorch_does_not_see_is_refused_before_anything_is_trained(
     assert not (closed_cluster.folder / "sweeps").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("open-cluster")
 def test_a_cluster_that_lets_everybody_in_is_refused_unless_one_insists(
     open_cluster: Cluster,

@@ -42,7 +42,9 @@ def replace(study: Path) -> None:
     other.rename(study)
 
 
-@pytest.mark.parametrize("take", [remove, replace], ids=["removed", "replaced"])
+@pytest.mark.parametrize(
+    "take", [remove, pytest.param(replace, marks=pytest.mark.slow)], ids=["removed", "replaced"]
+)
 def test_a_sweep_whose_study_is_taken_away_in_its_first_session_stops_and_deletes_nothing(
     take: Callable[[Path], None], disk: Path, empty: Path
 ) -> None:

@@ -315,6 +315,7 @@ class Lacking(SeatTrainable):
         import_module("an_extension_that_is_not_installed")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("worker-explained")
 @pytest.mark.usefixtures("ray_of_two")
 def test_workers_that_cannot_start_end_the_sweep_with_the_last_line_of_their_error(

@@ -522,7 +522,10 @@ def reached(space: Space, trials: int) -> list[float]:
     return [1 - record.history[0].metrics["val/accuracy"] for record in records]
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "gp")) for name in LEARNING],
+)
 def test_a_sampler_that_learns_draws_better_trials_in_the_end_than_at_random(name: str) -> None:
     learnt = reached(make_space(search=TWO_DROPOUTS, sampler=early(name)), 40)
     at_random = reached(make_space(search=TWO_DROPOUTS, sampler="random"), 40)

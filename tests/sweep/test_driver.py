@@ -35,6 +35,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
+from ckconv_sweep.sweep import coordinator as coordinators
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import Session, deliver, deliver_rest
 from ckconv_sweep.sweep.driver import check_same_space, run_sweep
@@ -230,13 +231,14 @@ def test_a_sweep_of_which_no_trial_has_begun_starts_over_with_another_space(
 @pytest.mark.usefixtures("without_ray")
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_draws_that_were_all_rejected_are_no_trials(
-    sampler: str, folder: SweepFolder, uri: str
+    sampler: str, folder: SweepFolder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(coordinators, "MOST_VIOLATIONS", 20)
     none = make_space(trials=3, sampler=sampler, constraints=["model.parameters < 1"])
     with contextlib.suppress(ConfigError):
         launch(folder, uri, none)
     with folder.records.open() as study:
-        assert len(study.trials()) == (200 if sampler == "random" else 6)
+        assert len(study.trials()) == (20 if sampler == "random" else 6)
     session = launch(folder, uri, OTHER)
     assert [(r.number, r.outcome) for r in session.records] == [(0, "completed"), (1, "completed")]
     with folder.records.open() as study:

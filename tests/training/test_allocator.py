@@ -44,7 +44,10 @@ def faults(where: str, **environment: str) -> tuple[str, int]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
-@pytest.mark.parametrize(("where", "environment"), [("main", {}), ("thread", ENVIRONMENT)])
+@pytest.mark.parametrize(
+    ("where", "environment"),
+    [("main", {}), pytest.param("thread", ENVIRONMENT, marks=pytest.mark.slow)],
+)
 def test_freed_pages_are_used_again_unless_that_is_turned_off(
     where: str, environment: dict[str, str]
 ) -> None:
