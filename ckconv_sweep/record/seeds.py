@@ -113,6 +113,7 @@ class Seeds:
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
+        self._begun = 0
         self._trials: dict[int, list[int]] = {}
         """Those of each setting, by the number of the first."""
         self._running: dict[int, int] = {}
@@ -123,17 +124,20 @@ class Seeds:
         self._short: set[int] = set()
         """Settings with repeats to come, where all are repeated."""
         self._losses: dict[int, float] = {}
-        """What the first trial of a setting has reached, if it has completed; lower is better."""
+        """What the first trial of a setting has reached, if it has completed, where the best are
+        repeated; lower is better."""
         for record in records:
             if record.counts:
                 self.begin(record.number, record.repeat_of, record.retry_of)
                 if record.outcome != "running":
-                    self.end(record.number, record.outcome, record.values(space.metrics))
+                    values = record.values(space.metrics) if self._top is not None else {}
+                    self.end(record.number, record.outcome, values)
 
     def begin(self, number: int, repeat_of: int | None, retry_of: int | None = None) -> None:
         """A trial begins. A repeat that tries a failed one again takes its place."""
         setting = number if repeat_of is None else repeat_of
         self._running[number] = setting
+        self._begun += 1
         trials = self._trials.setdefault(setting, [])
         if retry_of in trials:
             trials.remove(retry_of)
@@ -146,13 +150,14 @@ class Seeds:
         setting = self._running.pop(number)
         if outcome != "completed":
             self._dead[number] = setting
-        elif number == setting:
+        elif number == setting and self._top is not None:
             metric = self._space.metric
             self._losses[setting] = values[metric.name] * (-1 if metric.mode == "max" else 1)
         self._weigh(setting)
 
     def reject(self, number: int) -> None:
         """A trial that has begun is none."""
+        self._begun -= number in self._running
         self._trials.pop(self._running.pop(number, number), None)
         self._short.discard(number)
 
@@ -179,6 +184,10 @@ class Seeds:
         if waiting := new + self._first_trials_running:
             return min(repeats.top, waiting + len(self._losses)) * (repeats.times - 1)
         return sum(map(self._lacking, self._best()))
+
+    def asked(self, new: int) -> int:
+        """How many trials there are in all, at most, if so many new settings begin."""
+        return self._begun + new + self.left(max(0, new))
 
     @property
     def _top(self) -> int | None:

@@ -105,10 +105,8 @@ def asked(records: Sequence[TrialRecord], space: Space) -> int:
     """How many trials a sweep can still have in all, those that have begun included."""
     from ckconv_sweep.record.seeds import Seeds
 
-    counted = [record for record in records if record.counts]
-    new = most_settings(space, rejected(records)) - sum(r.is_of_budget for r in counted)
-    repeats = 0 if space.repeats is None else Seeds(space, counted).left(max(0, new))
-    return len(counted) + new + repeats
+    new = most_settings(space, rejected(records)) - sum(r.is_of_budget for r in records)
+    return Seeds(space, records).asked(new)
 
 
 def check_runs(records: Sequence[TrialRecord], number: int) -> None:

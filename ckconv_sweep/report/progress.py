@@ -110,8 +110,7 @@ class Progress:
         """How many trials the sweep can have in all."""
         if self._most is None or self._seeds is None:
             return None
-        new = self._most - self._tried
-        return self.ended + len(self.unfinished) + new + self._seeds.left(max(0, new))
+        return self._seeds.asked(self._most - self._tried)
 
     @property
     def ended(self) -> int:

@@ -17,6 +17,7 @@ from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
 from ckconv_sweep.report.leaderboard import all_columns
 from ckconv_sweep.report.progress import Progress
 from ckconv_sweep.search.view import View
+from ckconv_sweep.tracking.note import Standings
 
 from .in_process import Machine, formula, machine, make_space, with_trials
 from .test_control import Heard
@@ -99,9 +100,12 @@ def test_the_number_of_trials_that_are_shown_counts_the_repeats_of_what_is_added
         live, read = Progress(space.metrics, space), Progress(space.metrics, space)
         for event in heard.events:
             live.hear(event)
-        read.begin(one.records())
-        records = one.records()
+        records, standings = one.records(), Standings(space)
+        read.begin(records)
+        for record in records:
+            standings.add(record)
         assert len(records) == live.asked == read.asked == asked(records, space) == total
+        assert f"{total} trials requested" in standings.note()
 
 
 def test_a_goal_that_a_trial_reached_is_reached_whatever_its_repeats_give(disk: Path) -> None:
