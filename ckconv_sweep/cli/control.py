@@ -14,6 +14,8 @@ from ckconv_sweep.cli.options import SWEEPS_DIR, Changes, Name, SweepsDir
 from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ckconv_sweep.config.domains import Scalar
+    from ckconv_sweep.config.space import Space
     from ckconv_sweep.config.trial import Trial
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.requests import Answer, Request
@@ -110,8 +112,11 @@ def retry(
         space, records = study.space, study.trials()
         for record in _failed(folder, records, reason, numbers):
             where = trial_name(record.number)
-            tree = trial_of(record, space).model_dump(mode="json")
-            params, beside = params_and_changes(space, trial_from(tree, where, changes))
+            params, beside = dict(record.params), dict(record.changes)
+            if changes:
+                tree = trial_of(record, space).model_dump(mode="json")
+                trial = trial_from(tree, where, changes)
+                params, beside = params_and_changes(space, trial, _kept(space, record, changes))
             requests.append(_request(study, params, beside, record.number, where=where))
     _ask(folder, requests)
 
@@ -247,6 +252,14 @@ def _check_changes(changes: Sequence[str]) -> None:
                 "a sweep has one metric, and each of its trials a seed of its own",
                 where=f"--set {change}",
             )
+
+
+def _kept(space: Space, record: TrialRecord, changes: Sequence[str]) -> dict[str, Scalar] | None:
+    """A trial's variables, unless a change names a setting that is made of them."""
+    named = {change.partition("=")[0].strip() for change in changes}
+    if named & space.derived.keys():
+        return None
+    return {name: record.params[name] for name in space.variables}
 
 
 def _request(

@@ -41,7 +41,7 @@ class Log(Listener):
                     f"\n{event.error.rstrip()}" * bool(event.error),
                 )
             case Rejected():
-                log.info("grid point %d rejected; %d trials can come", event.number, event.most)
+                log.info("grid point %d rejected; %d settings can come", event.number, event.most)
 
     def say(self, message: str) -> None:
         log.info("%s", message)

@@ -115,7 +115,7 @@ class News:
     def of(self, records: Sequence[TrialRecord]) -> Iterator[Event]:
         """What is new since the last look. A trial is told of when a second look finds it, or its
         first epoch has ended: one that violates a constraint is there for a moment, too."""
-        from ckconv_sweep.config.grid import grid_size, most_trials
+        from ckconv_sweep.config.grid import grid_size, most_settings
         from ckconv_sweep.record.events import Rejected
         from ckconv_sweep.record.trials import rejected
 
@@ -126,7 +126,9 @@ class News:
             if not record.counts:
                 self._over.add(number)
                 if grid_size(self._space) is not None:
-                    yield Rejected(number=number, most=most_trials(self._space, rejected(records)))
+                    yield Rejected(
+                        number=number, most=most_settings(self._space, rejected(records))
+                    )
             elif record.history or record.outcome != "running" or number in self._seen:
                 yield from self._of_trial(record)
             self._seen.add(number)

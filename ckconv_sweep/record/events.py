@@ -52,7 +52,7 @@ class Ended:
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
     """A point of a grid was rejected, and none comes in its place: the sweep can have
-    `most` trials in all. Of the other samplers' violations nobody hears: they draw again."""
+    `most` settings in all. Of the other samplers' violations nobody hears: they draw again."""
 
     number: int
     most: int

@@ -15,8 +15,8 @@ from ckconv_sweep.record.trials import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated(TrialRecord):
-    """A setting and its trials. What only one trial has, as a number and epochs, is the first
-    one's."""
+    """A setting and its trials. What only one trial has is the first one's, as its number, or that
+    of the first one that has completed, as its epochs."""
 
     seeds: tuple[TrialRecord, ...]
     """Its trials, the first one included."""
@@ -50,6 +50,16 @@ def by_setting(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord
     return [_together(group, space.repeats.times) for _, group in sorted(groups.items())]
 
 
+def goal_trial(records: Iterable[TrialRecord], space: Space) -> TrialRecord | None:
+    """The first that reaches the budget's goal: a setting where all are repeated, for which it
+    needs all its seeds, else a trial: what was reached stays reached when that is repeated."""
+    goal, judged = space.goal, by_setting(records, space) if space.all_repeated else records
+    if goal is None:
+        return None
+    completed = (r for r in judged if r.outcome == "completed" and not r.lacks)
+    return next((r for r in completed if goal.holds(r.values(space.metrics)[goal.quantity])), None)
+
+
 def mean_of(record: TrialRecord) -> int:
     """Of how many trials its values are the mean."""
     return max(1, len(record.completed)) if isinstance(record, Repeated) else 1
@@ -63,14 +73,15 @@ def as_seen(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
 
 
 def _seen(setting: Repeated, space: Space) -> TrialRecord:
-    outcomes = {record.outcome for record in setting.seeds}
+    again = {record.retry_of for record in setting.seeds}
+    outcomes = {record.outcome for record in setting.seeds if record.number not in again}
     if space.all_repeated:
         whole = not setting.lacks or outcomes & {"pruned", "failed"}
         if "running" in outcomes or not whole:
             return replace(setting, outcome="running")
         for record in setting.seeds:
             if record.outcome == "pruned":
-                return replace(record, number=setting.number)
+                return replace(record, number=setting.number, changes=setting.changes)
     return setting
 
 
@@ -80,12 +91,17 @@ def _setting(record: TrialRecord) -> int:
 
 def _together(group: Sequence[TrialRecord], asked: int) -> Repeated:
     first = min(group, key=lambda record: record.number)
-    own = {field.name: getattr(first, field.name) for field in fields(TrialRecord)}
-    for record in group:
-        if record.outcome == "completed":
-            own |= {"outcome": "completed", "history": record.history}
-            break
+    told = next((record for record in group if record.outcome == "completed"), first)
+    own = {field.name: getattr(told, field.name) for field in fields(TrialRecord)}
+    own |= {name: getattr(first, name) for name in _OF_FIRST}
     return Repeated(**own, seeds=tuple(group), asked=asked)
+
+
+_OF_FIRST = (
+    *("number", "started_ms", "position", "first"),
+    *("repeat_of", "request", "retry_of", "changes"),
+)
+"""What a setting has of its first trial; all else is of the first one that has completed."""
 
 
 class Seeds:
@@ -97,43 +113,51 @@ class Seeds:
 
     def __init__(self, space: Space, records: Iterable[TrialRecord] = ()) -> None:
         self._space = space
+        self._begun = 0
         self._trials: dict[int, list[int]] = {}
         """Those of each setting, by the number of the first."""
         self._running: dict[int, int] = {}
         """The setting of each trial that has not ended."""
-        self._dead: set[int] = set()
-        """Settings of which a trial was pruned or has failed: they are not repeated further."""
+        self._dead: dict[int, int] = {}
+        """The setting of each trial that was pruned or has failed and is not tried again. Such a
+        setting is not repeated further."""
         self._short: set[int] = set()
         """Settings with repeats to come, where all are repeated."""
         self._losses: dict[int, float] = {}
-        """What the first trial of a setting has reached, if it has completed; lower is better."""
+        """What the first trial of a setting has reached, if it has completed, where the best are
+        repeated; lower is better."""
         for record in records:
             if record.counts:
-                self.begin(record.number, record.repeat_of)
+                self.begin(record.number, record.repeat_of, record.retry_of)
                 if record.outcome != "running":
-                    self.end(record.number, record.outcome, record.values(space.metrics))
+                    values = record.values(space.metrics) if self._top is not None else {}
+                    self.end(record.number, record.outcome, values)
 
-    def begin(self, number: int, repeat_of: int | None) -> None:
-        """A trial begins."""
+    def begin(self, number: int, repeat_of: int | None, retry_of: int | None = None) -> None:
+        """A trial begins. A repeat that tries a failed one again takes its place."""
         setting = number if repeat_of is None else repeat_of
         self._running[number] = setting
-        self._trials.setdefault(setting, []).append(number)
+        self._begun += 1
+        trials = self._trials.setdefault(setting, [])
+        if retry_of in trials:
+            trials.remove(retry_of)
+            self._dead.pop(retry_of, None)
+        trials.append(number)
         self._weigh(setting)
 
-    def end(self, number: int, outcome: Outcome, values: Mapping[str, float]) -> list[int]:
-        """A trial has ended; returns the numbers of all that its setting has. `values`: what it is
-        judged by."""
+    def end(self, number: int, outcome: Outcome, values: Mapping[str, float]) -> None:
+        """A trial has ended. `values`: what it is judged by."""
         setting = self._running.pop(number)
         if outcome != "completed":
-            self._dead.add(setting)
-        elif number == setting:
+            self._dead[number] = setting
+        elif number == setting and self._top is not None:
             metric = self._space.metric
             self._losses[setting] = values[metric.name] * (-1 if metric.mode == "max" else 1)
         self._weigh(setting)
-        return self._trials[setting]
 
     def reject(self, number: int) -> None:
         """A trial that has begun is none."""
+        self._begun -= number in self._running
         self._trials.pop(self._running.pop(number, number), None)
         self._short.discard(number)
 
@@ -146,9 +170,9 @@ class Seeds:
             return None
         return next((setting for setting in self._best() if self._lacking(setting)), None)
 
-    def begun(self, setting: int) -> int:
-        """How many of its trials have begun."""
-        return len(self._trials[setting])
+    def of(self, setting: int) -> list[int]:
+        """Its trials that have begun, but for those that were tried again."""
+        return self._trials[setting]
 
     def left(self, new: int = 0) -> int:
         """How many repeats may still begin, at most, if so many new settings do."""
@@ -161,10 +185,9 @@ class Seeds:
             return min(repeats.top, waiting + len(self._losses)) * (repeats.times - 1)
         return sum(map(self._lacking, self._best()))
 
-    @property
-    def spared(self) -> int:
-        """How many repeats will not come, of settings that were pruned or have failed."""
-        return sum(map(self._lacking, self._dead)) if self._space.all_repeated else 0
+    def asked(self, new: int) -> int:
+        """How many trials there are in all, at most, if so many new settings begin."""
+        return self._begun + new + self.left(max(0, new))
 
     @property
     def _top(self) -> int | None:
@@ -175,7 +198,8 @@ class Seeds:
         return sum(number == setting for number, setting in self._running.items())
 
     def _weigh(self, setting: int) -> None:
-        if self._space.all_repeated and setting not in self._dead and self._lacking(setting):
+        alive = self._space.all_repeated and setting not in self._dead.values()
+        if alive and self._lacking(setting):
             self._short.add(setting)
         else:
             self._short.discard(setting)
@@ -187,5 +211,6 @@ class Seeds:
     def _best(self) -> list[int]:
         """The settings that are worth it, by what their first trials have reached: repeats do not
         change which these are."""
+        dead = set(self._dead.values())
         order = sorted(self._losses, key=lambda setting: (self._losses[setting], setting))
-        return [setting for setting in order[: self._top] if setting not in self._dead]
+        return [setting for setting in order[: self._top] if setting not in dead]

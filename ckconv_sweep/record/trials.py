@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckconv_sweep.config.grid import exhausted, most_trials
+from ckconv_sweep.config.grid import exhausted, most_settings
 from ckconv_sweep.config.history import Epoch, Verdict, objectives
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric, Trial
@@ -102,11 +102,11 @@ def added(records: Iterable[TrialRecord]) -> int:
 
 
 def asked(records: Sequence[TrialRecord], space: Space) -> int:
-    """How many trials a sweep can still have in all."""
+    """How many trials a sweep can still have in all, those that have begun included."""
     from ckconv_sweep.record.seeds import Seeds
 
-    spared = Seeds(space, records).spared if space.all_repeated else 0
-    return most_trials(space, rejected(records)) + added(records) - spared
+    new = most_settings(space, rejected(records)) - sum(r.is_of_budget for r in records)
+    return Seeds(space, records).asked(new)
 
 
 def check_runs(records: Sequence[TrialRecord], number: int) -> None:
@@ -137,28 +137,19 @@ def _one(records: Sequence[TrialRecord], number: int) -> TrialRecord:
 def is_finished(records: Sequence[TrialRecord], space: Space) -> bool:
     """Whether the budget of trials, or the grid, is spent, or the goal is reached, and every trial
     has ended, repeats included."""
-    from ckconv_sweep.record.seeds import Seeds, by_setting
+    from ckconv_sweep.record.seeds import Seeds, goal_trial
 
     counted = [record for record in records if record.counts]
     spent = (
         sum(record.is_of_budget for record in counted) >= space.budget.trials
         or exhausted(space, next_position(records))
-        or any(reaches_goal(record, space) for record in by_setting(counted, space))
+        or goal_trial(counted, space) is not None
     )
     return (
         spent
         and all(record.outcome != "running" for record in counted)
         and (space.repeats is None or not Seeds(space, counted).left())
     )
-
-
-def reaches_goal(record: TrialRecord, space: Space) -> bool:
-    """Whether a trial has completed and is as good as the budget's goal, if that has one. A setting
-    that is repeated at once needs all its seeds."""
-    goal = space.goal
-    if goal is None or record.outcome != "completed" or (space.all_repeated and record.lacks):
-        return False
-    return goal.holds(record.values(space.metrics)[goal.quantity])
 
 
 def over(spent_seconds: float, hours: float | None) -> bool:

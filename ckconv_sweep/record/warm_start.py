@@ -79,7 +79,7 @@ class EarlierTrial:
         """What is kept of a completed or pruned trial. `sweep`: its uid and name."""
         judged, last = best(record.history, metrics[0]), record.history[-1]
         epochs = (judged, last) if judged.number < last.number else (last,)
-        if isinstance(record, Repeated):  # by its mean alone
+        if isinstance(record, Repeated) and record.completed:  # by its mean alone
             epochs = (replace(judged, metrics=record.values(metrics)),)
         kept = TrialRecord(
             number=record.number,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ckconv_sweep.config.metrics import PARAMETERS
@@ -139,8 +140,11 @@ def of_trials(
         return table
     ended = (table["outcome"] == "completed").to_numpy(dtype=bool)
     best_first, name = results[0].space.metric.mode == "max", measure(results[0].space.metric)
-    halves = [sorted_by(table[which], name, best_first) for which in (ended, ~ended)]
-    table = pd.concat(halves, ignore_index=True)
+    lacks = np.array([row["_lacks"] for row in rows], dtype=bool)
+    parts = (ended & ~lacks, ended & lacks, ~ended)
+    table = pd.concat(
+        [sorted_by(table[which], name, best_first) for which in parts], ignore_index=True
+    )
     ranks = [i + 1 if i < ended.sum() else None for i in range(len(table))]
     table.insert(0, "rank", pd.Series(ranks, dtype="Int64"))
     return table
@@ -149,7 +153,7 @@ def of_trials(
 def _rows(result: Results, counts: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     """Of one sweep's trials, the best first, then those that did not complete."""
     table = all_columns(result.records, result.space, state=result.state)
-    records = {record.number: record for record in result.records}
+    records = {record.number: record for record in by_setting(result.records, result.space)}
     for row in table.to_dict(orient="records"):
         number = int(row["trial"])
         try:
@@ -169,6 +173,7 @@ def _rows(result: Results, counts: Mapping[int, int]) -> Iterator[dict[str, Any]
             measure(result.space.metric): row[result.space.metric.name],
             PARAMETERS: counts.get(number),
             "_settings": settings,
+            "_lacks": records[number].lacks > 0,
         }
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record.warm_start import WarmStart
-from ckconv_sweep.report.leaderboard import PARETO, SWEEP, all_columns
+from ckconv_sweep.report.leaderboard import PARETO, SEEDS, SWEEP, all_columns
 
 
 def with_parents(table: pd.DataFrame, name: str, space: Space, known: WarmStart) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def with_parents(table: pd.DataFrame, name: str, space: Space, known: WarmStart)
         seconds=[trial.seconds for trial in trials],
         rank=pd.array([None] * len(rows), dtype="Int64"),
     )
-    rows = rows.assign(**{PARETO: None} if PARETO in rows else {})
+    rows = rows.assign(**dict.fromkeys(rows.columns.intersection([PARETO, *SEEDS])))
     rows.insert(1, SWEEP, [trial.name for trial in trials])
     own = table.copy()
     own.insert(1, SWEEP, name)

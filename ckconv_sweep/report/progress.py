@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckconv_sweep.config.grid import most_trials
+from ckconv_sweep.config.grid import most_settings
 from ckconv_sweep.config.history import Epoch, best
 from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
@@ -71,7 +71,7 @@ class Progress:
     Args:
         metrics: the primary one first.
         space: of the sweep; None for a trial that runs alone.
-        rejected: as in `most_trials`.
+        rejected: as in `most_settings`.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Progress:
         self._metric = metrics[0]
         self._at_best = metrics[0].model_copy(update={"at": "best"})
         self._space = space
-        self._most = None if space is None else most_trials(space, rejected)
+        self._most = None if space is None else most_settings(space, rejected)
         self.begin(())
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
         """Forget everything but what these records say: all of the sweep that count."""
-        self._added = {record.number for record in records if record.request}
+        self._tried = sum(record.is_of_budget for record in records)
         self.counts = Counter[Outcome]()
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
@@ -110,7 +110,7 @@ class Progress:
         """How many trials the sweep can have in all."""
         if self._most is None or self._seeds is None:
             return None
-        return self._most + len(self._added) - self._seeds.spared
+        return self._seeds.asked(self._most - self._tried)
 
     @property
     def ended(self) -> int:
@@ -128,12 +128,13 @@ class Progress:
             case Started():
                 kept = self.unfinished.get(event.number)
                 before = event.epochs_before
+                origin = event.origin
                 if kept is None and self._seeds is not None:
-                    self._seeds.begin(event.number, event.origin.get("repeat_of"))
-                if "request" in event.origin:
-                    self._added.add(event.number)
+                    repeat_of = origin.get("repeat_of")
+                    self._seeds.begin(event.number, repeat_of, origin.get("retry_of"))
+                    self._tried += repeat_of is None and "request" not in origin
                 self.unfinished[event.number] = Unfinished(
-                    params={**event.params, **event.origin.get("changes", {})},
+                    params={**event.params, **origin.get("changes", {})},
                     epochs=event.trial.training.epochs,
                     before=before if kept is None else kept.before,
                     done=before,

@@ -16,8 +16,8 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.fronts import fronts
-from ckconv_sweep.record.seeds import by_setting, mean_of
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, listed, reaches_goal
+from ckconv_sweep.record.seeds import by_setting, goal_trial, mean_of
+from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, listed
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -131,12 +131,10 @@ def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
 def goal_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
     """A line that names a trial that reaches the budget's goal; none where none does, or there is
     no goal."""
-    for record in by_setting(records, space):
-        if (goal := space.goal) is not None and reaches_goal(record, space):
-            value = record.values(space.metrics)[goal.quantity]
-            name = trial_name(record.number)
-            return [f"the goal {space.budget.goal} is reached: {name} has {value:.4f}"]
-    return []
+    if (goal := space.goal) is None or (reached := goal_trial(records, space)) is None:
+        return []
+    value, name = reached.values(space.metrics)[goal.quantity], trial_name(reached.number)
+    return [f"the goal {space.budget.goal} is reached: {name} has {value:.4f}"]
 
 
 def added_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:

@@ -73,23 +73,24 @@ class View:
         self._build()
 
     def show(self, record: TrialRecord) -> None:
-        """A trial as it is now. One that was drawn here and has a number since is shown, too."""
-        if record.number in self._finished or record.changes:
+        """A trial as it is now. One that was drawn here and has a number since is shown, too. What
+        has finished may be shown as another one: a setting that is trained with further seeds."""
+        if record.changes:
             return
+        finished_before = self._finished.pop(record.number, None) is not None
+        self._running.pop(record.number, None)
         if record.outcome == "running":
             self._running[record.number] = record.params
-            self._begin(record.number, record.params)
-            return
-        self._running.pop(record.number, None)
-        if record.outcome == "failed":
-            self._fail(record.number)
-            return
-        self._finished[record.number] = record
-        if _forgotten(len(self._finished), self._sampler) != self._hidden:
+        elif record.outcome != "failed":
+            self._finished[record.number] = record
+        if finished_before or _forgotten(len(self._finished), self._sampler) != self._hidden:
             self._build()
+        elif record.outcome == "failed":
+            self._fail(record.number)
         else:
             self._begin(record.number, record.params)
-            self._end(record)
+            if record.outcome != "running":
+                self._end(record)
 
     def _build(self) -> None:
         """The study that samplers see, anew."""

@@ -10,10 +10,12 @@ from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.grid import exhausted
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.record import warm_start
-from ckconv_sweep.record.seeds import Seeds, as_seen, by_setting
+from ckconv_sweep.record.seeds import Seeds, as_seen, goal_trial
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, next_first, next_position, reaches_goal
+from ckconv_sweep.record.trials import TrialRecord, next_first, next_position
 from ckconv_sweep.search.view import View
+
+_FOLD = "data.fold"
 
 
 class Choice:
@@ -32,9 +34,7 @@ class Choice:
         begun = [r for r in records if r.counts or r.outcome == "running"]
         self._begun = sum(r.repeat_of is None and not r.request for r in begun)
         self._seeds = Seeds(self.space, records)
-        self._goal_reached = any(
-            reaches_goal(r, self.space) for r in by_setting(records, self.space)
-        )
+        self._goal_reached = goal_trial(records, self.space) is not None
 
     @property
     def left(self) -> int:
@@ -61,28 +61,19 @@ class Choice:
         return record
 
     def add(self, params: Mapping[str, Scalar], **origin: Any) -> TrialRecord:
-        """A trial that the sampler did not draw, recorded. `origin`: see `Study.create`. One that
-        tries a failed repeat again is a repeat of its setting, on its fold."""
-        again = origin.get("retry_of")
-        if again is not None and (failed := self._study.trial(again)).repeat_of is not None:
-            changes = {**failed.changes, **origin.get("changes", {})}
-            origin |= {"repeat_of": failed.repeat_of, "changes": changes}
+        """A trial that the sampler did not draw, recorded. `origin`: see `Study.create`."""
+        if (again := origin.get("retry_of")) is not None:
+            origin |= self._place(params, origin.get("changes", {}), self._study.trial(again))
         record = self._study.create(params, self.view.distributions(params), **origin)
-        self._seeds.begin(record.number, record.repeat_of)
-        if record.repeat_of is None:
-            self.view.show(record)
+        self._seeds.begin(record.number, record.repeat_of, record.retry_of)
+        self._show(record)
         return record
 
     def ended(self, record: TrialRecord) -> None:
         """A trial has ended: the sampler may learn of it."""
-        space = self.space
-        of_setting = self._seeds.end(record.number, record.outcome, record.values(space.metrics))
-        records = [record]
-        if space.repeats is not None:
-            records = [self._study.trial(number) for number in of_setting]
-        (seen,), (judged,) = as_seen(records, space), by_setting(records, space)
-        self.view.show(seen)
-        self._goal_reached |= reaches_goal(judged, space)
+        self._seeds.end(record.number, record.outcome, record.values(self.space.metrics))
+        of_setting = self._show(record)
+        self._goal_reached |= goal_trial(of_setting, self.space) is not None
 
     def rejected(self, record: TrialRecord) -> None:
         """A new trial was rejected: another one may come in its place."""
@@ -99,9 +90,32 @@ class Choice:
             or (self._first >= len(self.space.first) and exhausted(self.space, self._position))
         )
 
+    def _show(self, record: TrialRecord) -> list[TrialRecord]:
+        """Let the sampler see a trial's setting as it is now; returns the trials of that."""
+        records = [record]
+        if self.space.repeats is not None:
+            setting = record.number if record.repeat_of is None else record.repeat_of
+            records = [self._study.trial(number) for number in self._seeds.of(setting)]
+        for seen in as_seen(records, self.space):
+            self.view.show(seen)
+        return records
+
     def _repeat(self, setting: int) -> TrialRecord:
         """Another trial of a setting; its seed follows from its number."""
-        repeats, origin = self.space.repeats, dict[str, Any]()
+        first, repeats = self._study.trial(setting), self.space.repeats
+        changes = dict(first.changes)
         if repeats is not None and repeats.folds is not None:
-            origin["changes"] = {"data.fold": self._seeds.begun(setting)}
-        return self.add(self._study.trial(setting).params, repeat_of=setting, **origin)
+            changes[_FOLD] = len(self._seeds.of(setting))
+        origin = {"changes": changes} if changes else {}
+        return self.add(first.params, repeat_of=setting, **origin)
+
+    def _place(
+        self, params: Mapping[str, Scalar], changes: Mapping[str, Any], failed: TrialRecord
+    ) -> dict[str, Any]:
+        """What is recorded of a trial that tries a failed one again. As it was, a failed repeat is
+        a repeat of its setting, on its fold; with anything else it is a setting of its own."""
+        if failed.repeat_of is None:
+            return {}
+        if (params, changes) == (failed.params, failed.changes):
+            return {"repeat_of": failed.repeat_of}
+        return {"changes": {path: value for path, value in changes.items() if path != _FOLD}}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
-from ckconv_sweep.config.grid import grid_size, most_trials
+from ckconv_sweep.config.grid import grid_size, most_settings
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
@@ -362,7 +362,7 @@ class Coordinator:
         records = self._study.trials()
         self._choice.rejected(records[number])
         if grid_size(self.space) is not None:
-            self._tell(Rejected(number=number, most=most_trials(self.space, rejected(records))))
+            self._tell(Rejected(number=number, most=most_settings(self.space, rejected(records))))
         last = records[-MOST_VIOLATIONS:]
         if len(last) == MOST_VIOLATIONS and not any(r.counts for r in last):
             self.stop(

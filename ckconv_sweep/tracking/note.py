@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckconv_sweep.config.domains import Choices, Interval
-from ckconv_sweep.config.grid import grid_note, most_trials
+from ckconv_sweep.config.grid import grid_note, most_settings
 from ckconv_sweep.config.history import objectives
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import Outcome, trial_name
 from ckconv_sweep.record.events import Ended, Event, Rejected, Started
 from ckconv_sweep.record.fronts import fronts
+from ckconv_sweep.record.seeds import Seeds
 from ckconv_sweep.record.trials import TrialRecord
 
 TAG = "mlflow.note.content"
@@ -34,6 +35,7 @@ class _Row:
     epochs: int = 0
     ended_ms: int = 0
     repeat_of: int | None = None
+    retry_of: int | None = None
 
 
 @dataclass
@@ -60,13 +62,18 @@ class Standings:
             epochs=len(history),
             ended_ms=record.ended_ms or 0,
             repeat_of=record.repeat_of,
+            retry_of=record.retry_of,
         )
 
     def hear(self, event: Event) -> None:
         """Something happened to a trial of this session."""
         if isinstance(event, Started):
+            origin = event.origin
             self.rows[event.number] = _Row(
-                event.params, "request" in event.origin, repeat_of=event.origin.get("repeat_of")
+                event.params,
+                "request" in origin,
+                repeat_of=origin.get("repeat_of"),
+                retry_of=origin.get("retry_of"),
             )
         elif isinstance(event, Rejected):
             self.rejected += 1
@@ -143,14 +150,23 @@ class Standings:
         )
         metric = space.metric
         why = grid_note(space, self.rejected)
-        asked = most_trials(space, self.rejected) + sum(row.added for row in self.rows.values())
         return (
-            f"{_BEGINNING}{space.trial.data.name}**: {asked} trials "
+            f"{_BEGINNING}{space.trial.data.name}**: {self._most()} trials "
             f"requested{f' ({how_many})' if how_many else ''}{f' ({why})' if why else ''}, "
             f"sampler {space.sampler.name}, scheduler {space.scheduler.name}. Judged by "
             f"**{metric.name}** at its {metric.at} epoch; {metric.better_is} is better"
             f"{space.beside}."
         )
+
+    def _most(self) -> int:
+        """How many trials there can be in all."""
+        seeds, new = Seeds(self.space), most_settings(self.space, self.rejected)
+        for number, row in sorted(self.rows.items()):
+            new -= row.repeat_of is None and not row.added
+            seeds.begin(number, row.repeat_of, row.retry_of)
+            if row.values if row.outcome == "completed" else row.outcome != "running":
+                seeds.end(number, row.outcome, row.values)
+        return seeds.asked(new)
 
     def _searched(self) -> str:
         lines = ["| searched setting | values |", "|---|---|"]

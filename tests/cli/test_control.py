@@ -163,6 +163,20 @@ def test_a_retry_that_sets_what_is_searched_is_another_point_of_the_space(here: 
         assert request.changes == {}
 
 
+def test_a_retry_has_the_variables_of_the_failed_trial(here: Path) -> None:
+    path = here / "small.yaml"
+    derived = "variables: {x: {low: 0.1, high: 0.9}}\nderived: {optimizer.beta_2: 1 - x / 10}\n"
+    path.write_text(path.read_text() + derived)
+    one = swept(here, all_fail)
+    params = [dict(record.params) for record in one.records()]
+    ended(ckconv_sweep("retry", "small", "--trial", 0, cwd=here))
+    ended(ckconv_sweep("retry", "small", "--trial", 1, "--set", "model.blocks=2", cwd=here))
+    assert waiting(one.folder) == [
+        Request(kind="add", params=params[0], retry_of=0),
+        Request(kind="add", params=params[1], changes={"model.blocks": 2}, retry_of=1),
+    ]
+
+
 def test_who_may_only_read_a_sweep_cannot_ask_anything_of_it(here: Path) -> None:
     one = swept(here, none_fails)
     folder = one.folder.root / "requests"

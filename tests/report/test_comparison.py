@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.space import Repeats, Space
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations
@@ -180,3 +180,13 @@ def test_numbers_of_parameters_are_those_of_the_trial_in_its_sweep() -> None:
 
 def test_sweeps_without_trials_have_headings() -> None:
     assert list(of_trials([results("a", space(), [])]))[:4] == ["rank", "sweep", "trial", "outcome"]
+
+
+def test_a_setting_that_lacks_repeats_ranks_after_those_of_any_sweep_that_have_all() -> None:
+    asked = replace(space(), repeats=Repeats(seeds=2))
+    second = [record(0, [0.5]), replace(record(1, [0.4]), repeat_of=0)]
+    lucky = [record(0, [0.9]), replace(record(1, [], "failed", reason="error"), repeat_of=0)]
+    table = of_trials([results("lucky", asked, lucky), results("whole", asked, second)])
+    assert list(table["sweep"]) == ["whole", "lucky"]
+    assert list(table["rank"]) == [1, 2]
+    assert list(table["val/accuracy"]) == pytest.approx([0.45, 0.9])

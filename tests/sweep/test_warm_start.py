@@ -328,3 +328,16 @@ def test_pruned_trials_of_several_metrics_keep_how_far_they_went(root: Path) -> 
         own = Machine(folder, space).records()[number]
         assert record.history[-1].number == len(own.history)
     assert drawn(one)
+
+
+def test_what_was_pruned_keeps_how_far_it_went_where_the_best_are_repeated(root: Path) -> None:
+    top = "{seeds: 2, top: 1}"
+    space = make_space(search=BEFORE, trials=8, scheduler=RULE, epochs=4, repeats=top)
+    assert begun(root, "top", space).run()
+    one = begun(root, "warm", learning("top", epochs=4))
+    with one.folder.records.open() as study:
+        pruned = [t.record for t in noted(study).trials if t.record.outcome == "pruned"]
+    records = Machine(replace(one.folder, root=root / "top", name="top"), space).records()
+    assert pruned
+    for record in pruned:
+        assert record.history[-1].number == len(records[record.number].history)
