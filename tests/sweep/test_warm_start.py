@@ -275,6 +275,22 @@ def test_earlier_trials_follow_in_the_table_without_a_rank(root: Path) -> None:
     pd.testing.assert_frame_equal(rest, expected, check_dtype=False)
 
 
+def test_what_an_earlier_sweep_repeated_is_no_row_that_lacks_repeats(root: Path) -> None:
+    repeats = "{seeds: 2}"
+    first = begun(root, "first", make_space(search=BEFORE, repeats=repeats, trials=2))
+    assert first.run()
+    warm = begun(root, "warm", learning("first", repeats=repeats, trials=2))
+    assert warm.run()
+    with warm.folder.records.open() as study:
+        known = noted(study)
+    own = all_columns(warm.records(), warm.space, state="finished")
+    table = with_parents(own, "warm", warm.space, known)
+    assert [None if pd.isna(told) else told for told in table["repeats"]] == [
+        *("2 of 2", "2 of 2"),
+        *(None, None),
+    ]
+
+
 def test_each_of_two_sweeps_names_the_other(root: Path) -> None:
     warm = begun(root, "warm", learning("before"))
     folder = replace(warm.folder, root=root / "before", name="before")
