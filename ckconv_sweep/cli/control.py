@@ -14,6 +14,7 @@ from ckconv_sweep.cli.options import SWEEPS_DIR, Changes, Name, SweepsDir
 from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ckconv_sweep.config.space import Space
     from ckconv_sweep.config.trial import Trial
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.requests import Answer, Request
@@ -48,27 +49,29 @@ def add(
 ) -> None:
     """Let a sweep try settings of your own next.
 
-    They must be a point of the space. Also while the sweep runs; the trial comes on top of the
-    budget.
+    They must be a point of the space; --set may name its variables, too. Also while the sweep runs;
+    the trial comes on top of the budget.
 
     Example: ckconv-sweep add quickstart --set model.kernel.omega_0=31.09
     """
-    from ckconv_sweep.config.first import params_of
-    from ckconv_sweep.config.read import read_trial, trial_from
+    from ckconv_sweep.config.first import given_variables, params_of
+    from ckconv_sweep.config.read import changes_by_path, read_trial, trial_from
 
     folder, changes = _existing(name, sweeps_dir), set_ or ()
     _check_changes(changes)
     with folder.records.open() as study:
         space = study.space
+        settings = _of_settings(changes, space)
         if file is None:
-            trial = trial_from(space.trial.model_dump(mode="json"), "the base trial", changes)
+            trial = trial_from(space.trial.model_dump(mode="json"), "the base trial", settings)
         else:
-            trial = read_trial(file, changes)
+            trial = read_trial(file, settings)
         try:
-            params = params_of(space, trial)
+            given = given_variables(space, changes_by_path(changes))
+            params = params_of(space, trial, given if file is None else given or None)
         except ConfigError as error:
             error.where = file or "--set"
-            error.hint = "only points of the space can be added"
+            error.hint = error.hint or "only points of the space can be added"
             raise
         asked = _request(study, params, where=file or "--set")
     _ask(folder, [asked])
@@ -98,8 +101,8 @@ def retry(
 
     Example: ckconv-sweep retry quickstart --reason out_of_memory --set training.batch_size=16
     """
-    from ckconv_sweep.config.first import params_and_changes
-    from ckconv_sweep.config.read import trial_from
+    from ckconv_sweep.config.first import given_variables, params_and_changes
+    from ckconv_sweep.config.read import changes_by_path, trial_from
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.trials import trial_of
 
@@ -111,7 +114,15 @@ def retry(
         for record in _failed(folder, records, reason, numbers):
             where = trial_name(record.number)
             tree = trial_of(record, space).model_dump(mode="json")
-            params, beside = params_and_changes(space, trial_from(tree, where, changes))
+            trial = trial_from(tree, where, _of_settings(changes, space))
+            try:
+                given = given_variables(space, {**record.changes, **changes_by_path(changes)})
+                if given is not None:  # what is derived follows from what is searched, as it did
+                    given = {name: record.params[name] for name in space.variables} | given
+                params, beside = params_and_changes(space, trial, given, record.params)
+            except ConfigError as error:
+                error.where = where
+                raise
             requests.append(_request(study, params, beside, record.number, where=where))
     _ask(folder, requests)
 
@@ -247,6 +258,13 @@ def _check_changes(changes: Sequence[str]) -> None:
                 "a sweep has one metric, and each of its trials a seed of its own",
                 where=f"--set {change}",
             )
+
+
+def _of_settings(changes: Sequence[str], space: Space) -> list[str]:
+    """The changes that are not of a space's variables."""
+    from ckconv_sweep.config.read import changes_by_path
+
+    return [c for c in changes if not changes_by_path([c]).keys() & space.variables.keys()]
 
 
 def _request(
