@@ -92,7 +92,7 @@ def given_variables(space: Space, entry: str | Mapping[str, Any]) -> dict[str, S
     for path in space.derived.keys() & entry.keys():
         if given:
             raise ConfigError(
-                f"{path} is computed from {', '.join(given)}",
+                f"{path} is computed from {', '.join(sorted(space.derived[path].names))}",
                 hint="give one or the other",
             )
         return None

@@ -20,7 +20,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, added
 from ckconv_sweep.report.spent import asked_epochs
 
 
@@ -85,7 +85,7 @@ class Progress:
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
         """Forget everything but what these records say: all of the sweep that count."""
-        self._added = {record.number for record in records if record.request}
+        self._added = {record.number: record.repeat_of for record in records if record.request}
         self.counts = Counter[Outcome]()
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
@@ -108,9 +108,9 @@ class Progress:
     @property
     def asked(self) -> int | None:
         """How many trials the sweep can have in all."""
-        if self._most is None or self._seeds is None:
+        if self._most is None or self._seeds is None or self._space is None:
             return None
-        return self._most + len(self._added) - self._seeds.spared
+        return self._most + added(self._added.values(), self._space) - self._seeds.spared
 
     @property
     def ended(self) -> int:
@@ -131,7 +131,7 @@ class Progress:
                 if kept is None and self._seeds is not None:
                     self._seeds.begin(event.number, event.origin.get("repeat_of"))
                 if "request" in event.origin:
-                    self._added.add(event.number)
+                    self._added[event.number] = event.origin.get("repeat_of")
                 self.unfinished[event.number] = Unfinished(
                     params={**event.params, **event.origin.get("changes", {})},
                     epochs=event.trial.training.epochs,

@@ -218,6 +218,17 @@ def test_a_retry_that_is_no_point_of_the_space_is_refused_with_its_trial(here: P
     assert "t000: model.dropout is 0.15, and what is searched" in said
 
 
+def test_where_settings_are_repeated_the_budget_that_is_asked_for_counts_settings(
+    here: Path,
+) -> None:
+    space = here / "small.yaml"
+    space.write_text(space.read_text() + "repeats: {seeds: 2}\n")
+    swept(here, none_fails)
+    said = refused(ckconv_sweep("resume", "small", "--trials", 2, cwd=here))
+    assert "the sweep has 3 settings already, so it cannot have 2" in said
+    assert "ask for 3 or more" in said
+
+
 def test_who_may_only_read_a_sweep_cannot_ask_anything_of_it(here: Path) -> None:
     one = swept(here, none_fails)
     folder = one.folder.root / "requests"
