@@ -113,7 +113,7 @@ def test_a_space_with_derived_settings_is_read_back_equal() -> None:
         ),
         (
             "derived:\n  model.dropout: 1 / 2\n  training.epochs: 2 * model.dropout",
-            "no numeric setting is called 'model.dropout'",
+            "derived: training.epochs: model.dropout is derived, too, and cannot be named",
         ),
         (
             "variables:\n  model.blocks: {low: 1, high: 2}",
