@@ -50,27 +50,29 @@ def add(
 ) -> None:
     """Let a sweep try settings of your own next.
 
-    They must be a point of the space. Also while the sweep runs; the trial comes on top of the
-    budget.
+    They must be a point of the space; --set may name its variables, too. Also while the sweep runs;
+    the trial comes on top of the budget.
 
     Example: ckconv-sweep add quickstart --set model.kernel.omega_0=31.09
     """
-    from ckconv_sweep.config.first import params_of
-    from ckconv_sweep.config.read import read_trial, trial_from
+    from ckconv_sweep.config.first import given_variables, params_of
+    from ckconv_sweep.config.read import changes_by_path, read_trial, trial_from
 
     folder, changes = _existing(name, sweeps_dir), set_ or ()
     _check_changes(changes)
     with folder.records.open() as study:
         space = study.space
+        settings = _of_settings(changes, space)
         if file is None:
-            trial = trial_from(space.trial.model_dump(mode="json"), "the base trial", changes)
+            trial = trial_from(space.trial.model_dump(mode="json"), "the base trial", settings)
         else:
-            trial = read_trial(file, changes)
+            trial = read_trial(file, settings)
         try:
-            params = params_of(space, trial)
+            given = given_variables(space, changes_by_path(changes))
+            params = params_of(space, trial, given if file is None else given or None)
         except ConfigError as error:
             error.where = file or "--set"
-            error.hint = "only points of the space can be added"
+            error.hint = error.hint or "only points of the space can be added"
             raise
         asked = _request(study, params, where=file or "--set")
     _ask(folder, [asked])
@@ -100,10 +102,7 @@ def retry(
 
     Example: ckconv-sweep retry quickstart --reason out_of_memory --set training.batch_size=16
     """
-    from ckconv_sweep.config.first import params_and_changes
-    from ckconv_sweep.config.read import trial_from
     from ckconv_sweep.keys import trial_name
-    from ckconv_sweep.record.trials import trial_of
 
     folder, changes = _existing(name, sweeps_dir), set_ or ()
     _check_changes(changes)
@@ -114,9 +113,7 @@ def retry(
             where = trial_name(record.number)
             params, beside = dict(record.params), dict(record.changes)
             if changes:
-                tree = trial_of(record, space).model_dump(mode="json")
-                trial = trial_from(tree, where, changes)
-                params, beside = params_and_changes(space, trial, _kept(space, record, changes))
+                params, beside = _changed(record, space, changes)
             requests.append(_request(study, params, beside, record.number, where=where))
     _ask(folder, requests)
 
@@ -254,12 +251,34 @@ def _check_changes(changes: Sequence[str]) -> None:
             )
 
 
-def _kept(space: Space, record: TrialRecord, changes: Sequence[str]) -> dict[str, Scalar] | None:
-    """A trial's variables, unless a change names a setting that is made of them."""
-    named = {change.partition("=")[0].strip() for change in changes}
-    if named & space.derived.keys():
-        return None
-    return {name: record.params[name] for name in space.variables}
+def _changed(
+    record: TrialRecord, space: Space, changes: Sequence[str]
+) -> tuple[dict[str, Scalar], dict[str, Any]]:
+    """The parameters of a trial with changes, and what it has beside the space. Raises
+    ConfigError."""
+    from ckconv_sweep.config.first import given_variables, params_and_changes
+    from ckconv_sweep.config.read import changes_by_path, trial_from
+    from ckconv_sweep.keys import trial_name
+    from ckconv_sweep.record.trials import trial_of
+
+    where = trial_name(record.number)
+    tree = trial_of(record, space).model_dump(mode="json")
+    trial = trial_from(tree, where, _of_settings(changes, space))
+    try:
+        given = given_variables(space, {**record.changes, **changes_by_path(changes)})
+        if given is not None:  # what is derived follows from what is searched, as it did
+            given = {name: record.params[name] for name in space.variables} | given
+        return params_and_changes(space, trial, given, record.params)
+    except ConfigError as error:
+        error.where = where
+        raise
+
+
+def _of_settings(changes: Sequence[str], space: Space) -> list[str]:
+    """The changes that are not of a space's variables."""
+    from ckconv_sweep.config.read import changes_by_path
+
+    return [c for c in changes if not changes_by_path([c]).keys() & space.variables.keys()]
 
 
 def _request(

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,15 +14,14 @@ from rich.text import Text
 from ckconv_sweep.cli import words
 from ckconv_sweep.cli.feasible import rejected_share
 from ckconv_sweep.cli.tryout import try_space
-from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.domains import count, in_words
 from ckconv_sweep.config.grid import grid_size, most_trials
 from ckconv_sweep.config.notes import notes
-from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import warm_start
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.report.render import to_terminal
 from ckconv_sweep.search.earlier import known_before
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.view import View
@@ -106,17 +106,12 @@ def _show_first_trials(
     for line in earlier.in_words():
         console.print(line, soft_wrap=True)
     view = View(space, earlier.records)
-    table = Table(title="the first trials", title_justify="left")
-    names = list(space.parameters())
-    for heading in ("trial", *short_names(names).values(), "parameters"):
-        table.add_column(Text(heading), justify="right")
+    names, rows = list(space.parameters()), []
     for index in range(amount):
         drawn = index - len(space.first)
         params = space.first[index] if drawn < 0 else view.draw(drawn).params
         found = resolved(space, params, index, count_parameters)
-        cells = [number(params[n]) if n in params else "" for n in names]
-        if isinstance(found, Infeasible):
-            table.add_row(str(index), *cells, "rejected")
-        else:
-            table.add_row(str(index), *cells, f"{parameters_of(found, data_dir):,}")
-    console.print(table)
+        told = "rejected" if isinstance(found, Infeasible) else f"{count_parameters(found):,}"
+        rows.append({"trial": index, "parameters": told, **params})
+    table = pd.DataFrame(rows, columns=["trial", "parameters", *names], dtype=object)
+    console.print(to_terminal(table, title="the first trials", settings=names, width=console.width))

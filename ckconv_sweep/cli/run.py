@@ -198,14 +198,13 @@ def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the trials, hours and GPU-hours to which it was extended, unless an option says
     another. Its goal is the one that is asked for now."""
     from ckconv_sweep.errors import ConfigError
-    from ckconv_sweep.record.trials import added
 
-    stored, count = study.space.budget, sum(r.counts for r in study.trials())
-    count -= added(study.trials())
+    stored, count = study.space.budget, sum(r.is_of_budget for r in study.trials())
     trials = options.trials
     if trials is not None and trials < count:
+        what = "trials" if asked.repeats is None else "settings"
         raise ConfigError(
-            f"the sweep has {count} trials already, so it cannot have {trials}",
+            f"the sweep has {count} {what} already, so it cannot have {trials}",
             where="--trials",
             hint=f"ask for {count} or more, or leave it out",
         )

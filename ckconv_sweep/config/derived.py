@@ -81,6 +81,12 @@ def read_derived(
                 where=where,
                 hint=f"there may be {FORM}",
             )
+        if again := sorted(expression.names & written.keys()):
+            raise ConfigError(
+                f"derived: {path}: {again[0]} is derived, too, and cannot be named",
+                where=where,
+                hint="write out what it is computed from",
+            )
         check_known(expression.names, known, where)
         out[path] = expression
     return out

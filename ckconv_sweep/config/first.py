@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.arithmetic import Expression
@@ -50,26 +51,27 @@ def with_first(
     space: Space,
     trials: Iterable[Trial],
     where: Callable[[int], str],
-    variables: Sequence[Mapping[str, Scalar] | None] = (),
+    entries: Sequence[str | Mapping[str, Any]],
 ) -> Space:
     """The space that tries these trials first.
 
     Args:
         where: each of them stands.
-        variables: of each of them what `params_of` takes; as if all None where it is empty.
+        entries: what stands there.
 
     Raises:
         ConfigError: one is no point of the space, violates a constraint, or is there twice.
     """
     first: list[Mapping[str, Scalar]] = []
-    for i, trial in enumerate(trials):
+    for i, (trial, entry) in enumerate(zip(trials, entries, strict=True)):
         try:
-            params = _checked(space, trial, variables[i] if variables else None)
+            params = _checked(space, trial, given_variables(space, entry))
         except ConfigError as error:
             raise ConfigError(
                 f"first: {error.message}",
                 where=where(i),
-                hint="only points of the space can be tried: widen what is searched, or remove it",
+                hint=error.hint
+                or "only points of the space can be tried: widen what is searched, or remove it",
             ) from None
         if params in first:
             raise ConfigError("first: this trial is there twice", where=where(i))
@@ -77,11 +79,9 @@ def with_first(
     return replace(space, first=tuple(first), asks_for_first=True)
 
 
-def given_variables(
-    space: Space, entry: str | Mapping[str, Any], where: str
-) -> dict[str, Scalar] | None:
-    """What changes of the base trial say of the variables, `where` they stand; None where they give
-    a derived setting itself, as a whole trial does.
+def given_variables(space: Space, entry: str | Mapping[str, Any]) -> dict[str, Scalar] | None:
+    """What changes of a trial say of the variables; None where they give a derived setting itself,
+    as a whole trial does.
 
     Raises:
         ConfigError: they give both.
@@ -92,8 +92,7 @@ def given_variables(
     for path in space.derived.keys() & entry.keys():
         if given:
             raise ConfigError(
-                f"first: {path} is computed from {', '.join(given)}",
-                where=where,
+                f"{path} is computed from {', '.join(sorted(space.derived[path].names))}",
                 hint="give one or the other",
             )
         return None
@@ -113,18 +112,23 @@ def _checked(
 
 
 def params_of(
-    space: Space, trial: Trial, variables: Mapping[str, Scalar] | None = None
+    space: Space,
+    trial: Trial,
+    variables: Mapping[str, Scalar] | None = None,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Scalar]:
     """The parameters that stand for a trial.
 
     Args:
         variables: where they are given, the trial's derived settings follow from them; those that
             are left out are as in the base trial. None: they follow from the derived settings.
+        known: parameters that the trial was made of; of several values of the variables these are
+            taken, if the derived settings follow from them.
 
     Raises:
         ConfigError: it is no point of the space.
     """
-    params, changes = params_and_changes(space, trial, variables)
+    params, changes = params_and_changes(space, trial, variables, known)
     for path, here in changes.items():
         base = flat(space.tree(params)).get(path)
         how = "computes" if path in space.derived else "does not search"
@@ -149,11 +153,14 @@ def check_params(space: Space, params: Mapping[str, Scalar]) -> None:
 
 
 def params_and_changes(
-    space: Space, trial: Trial, variables: Mapping[str, Scalar] | None = None
+    space: Space,
+    trial: Trial,
+    variables: Mapping[str, Scalar] | None = None,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[dict[str, Scalar], dict[str, Any]]:
     """The parameters that stand for a trial, and the settings, by path, that it has beside the
-    space. `variables`: as of `params_of`. Raises ConfigError if what is searched has another value
-    than can be drawn."""
+    space. `variables` and `known`: as of `params_of`. Raises ConfigError if what is searched has
+    another value than can be drawn."""
     tree = flat(trial.model_dump())
     params: dict[str, Scalar] = {}
     for path, domain in space.search.items():
@@ -168,7 +175,7 @@ def params_and_changes(
             raise ConfigError(f"{path} is searched, and this trial has no such setting")
         params[path] = tree[path] = _in(domain, path, tree[path])
     if variables is None:
-        params |= variables_of(space, tree)
+        params |= variables_of(space, tree, known)
     elif missing := space.variables.keys() - variables.keys():
         base = variables_of(space, flat(space.trial.model_dump()))
         params |= {name: base[name] for name in missing}
@@ -194,8 +201,11 @@ def _in(domain: Interval | Choices, name: str, value: Any) -> Scalar:
     return float(point) if is_real else point
 
 
-def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:
-    """The first values of the variables of which a trial's derived settings follow.
+def variables_of(
+    space: Space, tree: Mapping[str, Any], known: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Scalar]:
+    """The values of the variables of which a trial's derived settings follow: those that are
+    `known`, else the first.
 
     Raises:
         ConfigError: there are none, or more than can be tried.
@@ -203,13 +213,23 @@ def variables_of(space: Space, tree: Mapping[str, Any]) -> dict[str, Scalar]:
     names = ", ".join(space.variables)
     if not names:
         return {}
+    made = {p: e for p, e in space.derived.items() if e.names & space.variables.keys()}
+
+    def makes_them(found: Mapping[str, Scalar]) -> bool:
+        return all(_is_computed(e, path, {**tree, **found}) for path, e in made.items())
+
+    if all(name in known and is_value(d, known[name]) for name, d in space.variables.items()):
+        values_known = {name: _in(d, name, known[name]) for name, d in space.variables.items()}
+        if makes_them(values_known):
+            return values_known
     several = [points(domain) for domain in space.variables.values()]
     if math.prod(count(domain) or math.inf for domain in space.variables.values()) > _MOST_TRIED:
-        raise ConfigError(f"of {names} this trial tells no value: give one")
-    made = {p: e for p, e in space.derived.items() if e.names & space.variables.keys()}
+        for name in space.variables.keys() & known.keys():
+            _in(space.variables[name], name, known[name])
+        raise ConfigError(f"this trial has no value for {names}; give one")
     for values in itertools.product(*(each or () for each in several)):
         found = dict(zip(space.variables, values, strict=True))
-        if all(_is_computed(e, path, {**tree, **found}) for path, e in made.items()):
+        if makes_them(found):
             return found
     derived = ", ".join(f"{path} {tree.get(path)!r}" for path in made)
     raise ConfigError(f"no value of {names} makes {derived}")

@@ -101,7 +101,12 @@ def plain_domain(
         case {"low": _, "high": _, **rest} if rest.keys() <= _OF_A_RANGE and number:
             return reader.interval(written)
     form = "{choices: [a, b]}"
-    if number:
+    given = written.keys() if isinstance(written, dict) else set()
+    if number and given & {"mean", "std"}:
+        form = _NORMAL
+    elif "ordered" in given:
+        form = "{choices: [8, 16, 32], ordered: true}"
+    elif number:
         form = "{low: 1, high: 9}, {low: 1, high: 9, log: true}, {low: 0, high: 1, step: 0.1} or "
         form += "{choices: [1, 2]}"
     hint = f"write {form}; {type_name(annotation)} must come out"
@@ -110,6 +115,7 @@ def plain_domain(
 
 _LEAST_SHARE = 1e-4
 """Of a normal distribution that must lie between its bounds; less is as good as evenly spread."""
+_NORMAL = "{mean: 0.2, std: 0.1, low: 0.0, high: 0.5}"
 _OF_A_RANGE = {"log", "step", "or_zero", "mean", "std"}
 
 
@@ -181,8 +187,7 @@ class _Reader:
         """The mean and the standard deviation."""
         for name in ("mean", "std"):
             if name not in written:
-                form = "{mean: 0.2, std: 0.1, low: 0.0, high: 0.5}"
-                raise self.wrong(f": {name} is missing", f"write {form}")
+                raise self.wrong(f": {name} is missing", f"write {_NORMAL}")
         mean, std = (float(self.number(name, written[name])) for name in ("mean", "std"))
         if not low <= mean <= high or low == high:
             raise self.wrong(

@@ -14,7 +14,7 @@ from typing import Any
 from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short, type_of
 from ckconv_sweep.config.documents import Document, Key
-from ckconv_sweep.config.first import BASE, given_variables, with_base, with_first
+from ckconv_sweep.config.first import BASE, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.space import Space, SpaceFile, space_from
 from ckconv_sweep.config.trial import Metric, Trial
@@ -137,15 +137,11 @@ def _space(document: Document, folder: Path | None, changes: Sequence[str]) -> S
         check_change(space, key, value, f"--set {change}", document)
     if file.first is None:
         return with_base(space)
-    variables = [
-        given_variables(space, entry, document.where(("first", i)))
-        for i, entry in enumerate(file.first)
-    ]
     trials = [
         _first_trial(_without(entry, space.variables), ("first", i), base, document, folder)
         for i, entry in enumerate(file.first)
     ]
-    return with_first(space, trials, lambda i: document.where(("first", i)), variables)
+    return with_first(space, trials, lambda i: document.where(("first", i)), file.first)
 
 
 def _without(entry: str | dict[str, Any], names: Iterable[str]) -> str | dict[str, Any]:
@@ -289,6 +285,11 @@ def _read_change(change: str) -> tuple[tuple[str, ...], Any]:
     if not equals or not all(key):
         raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
     return key, documents.parse(text, where).value
+
+
+def changes_by_path(changes: Iterable[str]) -> dict[str, Any]:
+    """What `--set` options say, by path. Raises ConfigError if one cannot be read."""
+    return {".".join(key): value for key, value in map(_read_change, changes)}
 
 
 def _with_default_block(kind: type[Trial] | type[SpaceFile], tree: Any, key: Key) -> Any:

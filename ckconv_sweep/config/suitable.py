@@ -38,7 +38,7 @@ def unsuitable(row: type[Sampler], space: Space) -> str:
     """Why a sampler cannot search a space, after its name; empty where it can."""
     if row.one_metric and space.further:
         return f"cannot learn from several metrics, and there is {space.further[0].name}"
-    for path, domain in space.search.items():
+    for path, domain in space.parameters().items():
         in_order = isinstance(domain, Interval) or (isinstance(domain, Choices) and domain.ordered)
         if row.ranges_alone and not in_order:
             return f"searches ranges alone, and {path} has choices"

@@ -13,7 +13,7 @@ def with_parents(table: pd.DataFrame, name: str, space: Space, known: WarmStart)
     """The rows of `all_columns`, then those of earlier sweeps, which have no rank. The column
     `sweep` names the sweep of each, and `trial` is its number there. Of metrics they have those by
     which the sweep is judged."""
-    rows = all_columns(known.records, space, state="finished")
+    rows = all_columns(known.records, space, state="finished", each=True)
     trials = [known.trials[-number - 1] for number in rows["trial"]]
     rows = rows.assign(
         trial=[trial.record.number for trial in trials],

@@ -20,7 +20,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, added
 from ckconv_sweep.report.spent import asked_epochs
 
 
@@ -108,7 +108,7 @@ class Progress:
     @property
     def asked(self) -> int | None:
         """How many trials the sweep can have in all."""
-        if self._most is None or self._seeds is None:
+        if self._most is None or self._seeds is None or self._space is None:
             return None
         return self._seeds.asked(self._most - self._tried)
 

@@ -21,8 +21,9 @@ def to_terminal(
     table: pd.DataFrame, *, title: str = "", settings: Sequence[str] = (), width: int = 80
 ) -> Table:
     """Short numbers, right-aligned; columns without a single value are left out. Where a table does
-    not fit in `width` characters, the columns of `settings` become one; without such, it is turned
-    on its side if it fits then, and else its cells are broken."""
+    not fit in `width` characters, the columns of `settings` become one, which also tells the last
+    columns before them if there is no room for these; without settings, it is turned on its side if
+    it fits then, and else its cells are broken."""
     from rich.table import Table
     from rich.text import Text
 
@@ -38,11 +39,15 @@ def to_terminal(
             for row in cells.to_dict(orient="records")
         ]
         cells = cells.drop(columns=[*inside, *_LESS_IMPORTANT], errors="ignore")
-        words = [word for text in together for word in text.replace("=", "= ").split()]
-        longest = max(map(len, words), default=0)
         for name in _NEXT_IMPORTANT:  # the rows stand in the order of their ranks
-            if width - _width(cells) - 3 < longest:
+            if width - _width(cells) - 3 < _longest(together):
                 cells = cells.drop(columns=name, errors="ignore")
+        while width - _width(cells) - 3 < _longest(together) and len(cells.columns) > _LEAST:
+            name = str(cells.columns[-1])
+            together = [
+                f"{name}={value} {text}".rstrip() if value else text
+                for value, text in zip(cells.pop(name), together, strict=True)
+            ]
         room = width - _width(cells) - 3
         cells = cells.assign(settings=[_broken_at_names(text, room) for text in together])
         fits = True  # the column of settings gives way
@@ -80,6 +85,16 @@ def shortened(table: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
 _LESS_IMPORTANT = ["at epoch", "seconds"]
 _NEXT_IMPORTANT = ["epochs", "rank"]
 """Left out, too, where a setting's name or value would not stand in one line."""
+
+
+_LEAST = 3
+"""Columns that are always beside that of the settings; others are told in it, if they must."""
+
+
+def _longest(together: Sequence[str]) -> int:
+    """Of what must stand in one line: names and values."""
+    words = [word for text in together for word in text.replace("=", "= ").split()]
+    return max(map(len, words), default=0)
 
 
 def _broken_at_names(text: str, room: int) -> str:

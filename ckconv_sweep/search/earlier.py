@@ -157,7 +157,7 @@ def _fitted(
         )
         return Infeasible("metric", f"they are judged by {there}, this sweep by {here}")
     try:
-        params = params_of(space, one.trial)
+        params = params_of(space, one.trial, known=one.record.params)
     except ConfigError as error:
         return Infeasible(error.message.partition(" is ")[0], error.message)
     found = resolved(space, params, one.record.number, count_parameters)

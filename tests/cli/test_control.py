@@ -177,6 +177,72 @@ def test_a_retry_has_the_variables_of_the_failed_trial(here: Path) -> None:
     ]
 
 
+COMPUTED = """
+variables:
+  x: {low: 0.0, high: 1.0}
+derived:
+  model.weight_dropout: x / 2
+  model.kernel.hidden_channels: 40 * model.dropout + 4
+"""
+
+
+def with_variables(here: Path, fails: Callable[[int, int], str | None]) -> Machine:
+    space = here / "small.yaml"
+    space.write_text(space.read_text() + COMPUTED)
+    return swept(here, fails)
+
+
+def test_what_is_added_may_name_a_variable_and_what_is_derived_follows(here: Path) -> None:
+    one = with_variables(here, none_fails)
+    add = ("add", "small", "--set", "model.dropout=0.2")
+    said = refused(ckconv_sweep(*add, cwd=here))
+    assert "--set: this trial has no value for x; give one" in said
+    said = refused(ckconv_sweep(*add, "--set", "x=2", cwd=here))
+    assert "--set: x is 2, and what is searched is 0 to 1" in said
+    both = ("--set", "x=0.5", "--set", "model.weight_dropout=0.25")
+    said = refused(ckconv_sweep(*add, *both, cwd=here))
+    assert "--set: model.weight_dropout is computed from x" in said
+    ended(ckconv_sweep(*add, "--set", "x=0.5", cwd=here))
+    (asked,) = waiting(one.folder)
+    assert isinstance(asked, Request)
+    trial = one.space.resolve(asked.params)
+    assert (asked.params["x"], trial.model.weight_dropout) == (0.5, 0.25)  # type: ignore[union-attr]
+    assert trial.model.kernel.hidden_channels == 12  # type: ignore[union-attr]
+
+
+def test_a_retry_keeps_its_variables_and_what_is_derived_follows_from_what_is_set(
+    here: Path,
+) -> None:
+    one = with_variables(here, all_fail)
+    before = one.records()
+    for arguments in ("0", "1 --set model.dropout=0.1", "2 --set x=0.5"):
+        ended(ckconv_sweep("retry", "small", "--trial", *arguments.split(), cwd=here))
+    again = waiting(one.folder)
+    assert [r.params for r in again if isinstance(r, Request)] == [
+        before[0].params,
+        {**before[1].params, "model.dropout": 0.1},
+        {**before[2].params, "x": 0.5},
+    ]
+    assert [r.changes for r in again if isinstance(r, Request)] == [{}, {}, {}]
+
+
+def test_a_retry_that_is_no_point_of_the_space_is_refused_with_its_trial(here: Path) -> None:
+    swept(here, all_fail)
+    said = refused(ckconv_sweep("retry", "small", "--set", "model.dropout=0.15", cwd=here))
+    assert "t000: model.dropout is 0.15, and what is searched" in said
+
+
+def test_where_settings_are_repeated_the_budget_that_is_asked_for_counts_settings(
+    here: Path,
+) -> None:
+    space = here / "small.yaml"
+    space.write_text(space.read_text() + "repeats: {seeds: 2}\n")
+    swept(here, none_fails)
+    said = refused(ckconv_sweep("resume", "small", "--trials", 2, cwd=here))
+    assert "the sweep has 3 settings already, so it cannot have 2" in said
+    assert "ask for 3 or more" in said
+
+
 def test_who_may_only_read_a_sweep_cannot_ask_anything_of_it(here: Path) -> None:
     one = swept(here, none_fails)
     folder = one.folder.root / "requests"

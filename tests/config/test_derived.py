@@ -113,7 +113,7 @@ def test_a_space_with_derived_settings_is_read_back_equal() -> None:
         ),
         (
             "derived:\n  model.dropout: 1 / 2\n  training.epochs: 2 * model.dropout",
-            "no numeric setting is called 'model.dropout'",
+            "derived: training.epochs: model.dropout is derived, too, and cannot be named",
         ),
         (
             "variables:\n  model.blocks: {low: 1, high: 2}",
@@ -229,7 +229,7 @@ variables:
 derived:
   model.dropout: x / 2
 """
-    assert space_of(SEARCH, rest=rest).why_not_base == "of x this trial tells no value: give one"
+    assert space_of(SEARCH, rest=rest).why_not_base == "this trial has no value for x; give one"
     space = firsts("[{x: 1}]", rest=rest)
     assert space.first[0]["x"] == 1.0
     assert space.resolve(space.first[0]).model.dropout == 0.5

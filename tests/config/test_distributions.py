@@ -84,6 +84,14 @@ def test_each_form_is_read_and_told(
         ("{low: 1, high: 2, or_zero: 1}", "or_zero must be true or false, got 1"),
         ("{low: 0, high: 1, mean: 0.5}", "std is missing\n  write {mean: 0.2, std: 0.1, low"),
         ("{low: 0, high: 1, std: 0.5}", "mean is missing"),
+        (
+            "{mean: 0.5, std: 0.1}",
+            "cannot read {'mean': 0.5, 'std': 0.1} as a range\n  write {mean: 0.2, std: 0.1, low",
+        ),
+        (
+            "{low: 0, ordered: true}",
+            "cannot read {'low': 0, 'ordered': True} as a range\n  write {choices: [8, 16, 32], o",
+        ),
         ("{low: 0, high: 1, mean: 0.5, std: 0}", "std > 0 must hold, got std=0.0"),
         ("{low: 0, high: 1, mean: 0.5, std: 1e9}", "std=1000000000.0 is so large that"),
         ("{low: 0, high: 1, mean: 2, std: 1}", "low <= mean <= high and low < high must hold"),

@@ -66,6 +66,19 @@ def test_no_number_is_broken_in_the_middle(width: int) -> None:
     assert words.count("learning_rate=0.004609") + words.count("0.004609") == 3
 
 
+def test_with_many_metrics_in_80_columns_the_last_ones_are_told_beside_the_settings() -> None:
+    table, searched = many_settings()
+    for place, name in enumerate(("model.parameters", "time/epoch_seconds", "95 % low"), start=4):
+        table.insert(place, name, 0.25)
+    lines = printed(table, 80, settings=searched)
+    assert max(map(len, lines)) <= 80
+    text = " ".join("\n".join(lines).split())
+    assert "…" not in text
+    assert sum("completed" in line for line in lines) == 2
+    for told in ("time/epoch_seconds", "low=", "patience=7"):
+        assert told in text
+
+
 def test_merged_settings_leave_out_what_a_trial_has_not() -> None:
     table, searched = many_settings()
     rows = printed(table.head(1), 80, settings=searched)

@@ -629,6 +629,11 @@ def test_a_sampler_of_ranges_alone_refuses_choices_and_blocks_and_names_those_th
     for search, what in (
         ("  model.norm: {choices: [layer, none]}", "model.norm"),
         ("  schedule: {choices: {constant: {}, plateau: {}}}", "schedule"),
+        (
+            "variables: {width: {choices: [1, 9, 3]}}\n"
+            "derived: {model.kernel.hidden_channels: 4 * width}",
+            "width",
+        ),
     ):
         with pytest.raises(ConfigError) as refusal:
             make_space(search=f"{RANGES.rstrip()}\n{search}", sampler=name)

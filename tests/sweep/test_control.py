@@ -151,18 +151,25 @@ def test_what_cannot_be_a_trial_is_refused_by_the_driver_too(
     assert waiting(one) == []
 
 
-def test_the_number_of_trials_that_are_shown_grows_with_what_is_added(disk: Path) -> None:
-    space = make_space(sampler="grid", trials=100)
+@pytest.mark.parametrize(
+    ("options", "trials"),
+    [({"sampler": "grid", "trials": 100}, 7), ({"repeats": "{seeds: 2}", "trials": 2}, 6)],
+)
+def test_the_number_of_trials_that_are_shown_grows_with_what_is_added(
+    options: dict[str, Any], trials: int, disk: Path
+) -> None:
+    space = make_space(**options)
     heard = Heard()
     one = machine(disk, space, listeners=(heard,))
-    ask(one, "add", params={"optimizer.learning_rate": 0.01, "schedule": "constant"})
+    point = {name: POINT.get(name, 0.1) for name in space.parameters()}
+    ask(one, "add", params=space.draw(lambda name, domain: point[name]))
     assert one.run()
     live, read = Progress(space.metrics, space), Progress(space.metrics, space)
     for event in heard.events:
         live.hear(event)
     read.begin(one.records())
-    assert live.asked == read.asked == asked(one.records(), space) == 7
-    assert live.ended == 7
+    assert live.asked == read.asked == asked(one.records(), space) == trials
+    assert live.ended == trials
 
 
 # retry

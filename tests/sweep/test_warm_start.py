@@ -142,6 +142,47 @@ def test_a_trial_that_does_not_fit_is_left_out_and_the_reason_told(
     assert int(said[1]) + int(said[2]) == int(said[1]) + left_out == 15
 
 
+COMPUTED = """
+  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
+variables:
+  x: {low: 0.0, high: %s}
+  y: {low: 1, high: 3}
+derived:
+  model.dropout: x / 2
+  model.kernel.hidden_channels: %s
+"""
+
+
+def test_trials_with_variables_fit_a_space_with_the_same_ones(disk: Path) -> None:
+    space = make_space(search=COMPUTED % ("1.0", "max(4, y)"), sampler="tpe")
+    before = begun(disk, "before", space)
+    assert before.run()
+    wider = replace(space, warm_start=("before",))
+    known = asked(machine(disk, wider, name="warm"))
+    assert [t.record.params for t in known.trials] == [r.params for r in before.records()]
+
+
+@pytest.mark.parametrize(
+    ("high", "width", "why"),
+    [
+        ("1.0", "y + 100", "this trial has no value for x, y"),
+        ("1.0e-9", "max(4, y)", "and what is searched is 0 to 1e-09"),
+    ],
+)
+def test_trials_of_which_a_setting_is_now_computed_otherwise_do_not_fit(
+    high: str, width: str, why: str, disk: Path
+) -> None:
+    assert begun(
+        disk, "before", make_space(search=COMPUTED % ("1.0", "max(4, y)"), sampler="tpe")
+    ).run()
+    space = replace(
+        make_space(search=COMPUTED % (high, width), sampler="tpe"), warm_start=("before",)
+    )
+    with pytest.raises(ConfigError, match="none of the earlier trials") as refused:
+        asked(machine(disk, space, name="warm"))
+    assert why in (refused.value.hint or "")
+
+
 def test_trials_of_other_data_are_left_out(root: Path) -> None:
     one = machine(root, learning("before"), name="warm")
     assert asked(one, digest_of=lambda settings: "").sweeps[0].fit == 15
@@ -273,6 +314,22 @@ def test_earlier_trials_follow_in_the_table_without_a_rank(root: Path) -> None:
     rest = table.iloc[4:].drop(columns=["rank", "sweep"]).reset_index(drop=True)
     expected = before.iloc[:15].drop(columns="rank")  # the last one failed
     pd.testing.assert_frame_equal(rest, expected, check_dtype=False)
+
+
+def test_what_an_earlier_sweep_repeated_is_no_row_that_lacks_repeats(root: Path) -> None:
+    repeats = "{seeds: 2}"
+    first = begun(root, "first", make_space(search=BEFORE, repeats=repeats, trials=2))
+    assert first.run()
+    warm = begun(root, "warm", learning("first", repeats=repeats, trials=2))
+    assert warm.run()
+    with warm.folder.records.open() as study:
+        known = noted(study)
+    own = all_columns(warm.records(), warm.space, state="finished")
+    table = with_parents(own, "warm", warm.space, known)
+    assert [None if pd.isna(told) else told for told in table["repeats"]] == [
+        *("2 of 2", "2 of 2"),
+        *(None, None),
+    ]
 
 
 def test_each_of_two_sweeps_names_the_other(root: Path) -> None:
