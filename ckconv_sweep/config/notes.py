@@ -25,7 +25,11 @@ def _repeats_note(space: Space) -> str:
     repeats = space.repeats
     if repeats is None:
         return ""
-    which = f"the best {repeats.top} settings are" if repeats.top else "each setting is"
+    which = "each setting is"
+    if repeats.top:
+        which = (
+            "the best setting is" if repeats.top == 1 else f"the best {repeats.top} settings are"
+        )
     unless = "" if repeats.top or space.scheduler.grace_setting is None else ", unless it is pruned"
     return (
         f"{which} trained {'with' if repeats.seeds else 'on'} {repeats.times} "

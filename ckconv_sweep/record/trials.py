@@ -96,13 +96,6 @@ def trial_of(record: TrialRecord, space: Space) -> Trial:
     return space.resolve(record.params, record.number, record.changes)
 
 
-def added(repeats_of: Iterable[int | None], space: Space) -> int:
-    """How many trials come on top of the budget: those that a person added, and the repeats of
-    their settings. `repeats_of`: of each added one what it repeats, if it is a repeat."""
-    times = space.repeats.times if space.repeats is not None and space.all_repeated else 1
-    return sum(times if repeat_of is None else 1 for repeat_of in repeats_of)
-
-
 def asked(records: Sequence[TrialRecord], space: Space) -> int:
     """How many trials a sweep can still have in all, those that have begun included."""
     from ckconv_sweep.record.seeds import Seeds

@@ -20,7 +20,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
-from ckconv_sweep.record.trials import TrialRecord, added
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.spent import asked_epochs
 
 
