@@ -27,9 +27,8 @@ def _repeats_note(space: Space) -> str:
         return ""
     which = "each setting is"
     if repeats.top:
-        which = (
-            "the best setting is" if repeats.top == 1 else f"the best {repeats.top} settings are"
-        )
+        several = f"the best {repeats.top} settings are"
+        which = "the best setting is" if repeats.top == 1 else several
     unless = "" if repeats.top or space.scheduler.grace_setting is None else ", unless it is pruned"
     return (
         f"{which} trained {'with' if repeats.seeds else 'on'} {repeats.times} "
