@@ -18,6 +18,7 @@ from .commands import SPACE, ckconv_sweep, copied, ended, refused
 WIDER = SPACE.replace("1.0e-2", "1.0e-1").replace("{name: random}", "{name: tpe}")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_a_sweep_is_extended_into_a_wider_space_and_both_tell_of_it(

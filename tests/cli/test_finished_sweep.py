@@ -259,7 +259,7 @@ def test_a_dry_run_draws_what_the_sweep_draws(finished: Path) -> None:
     with SweepFolder.existing(finished / "sweeps", "small").records.open() as study:
         records = study.trials()
     rows = [[c.strip() for c in x.split("│")] for x in said.splitlines() if x.startswith("│")]
-    drawn = {row[1]: row[2:4] for row in rows if row[1].isdigit()}
+    drawn = {row[1]: row[3:5] for row in rows if row[1].isdigit()}  # behind the parameters
     assert drawn == {
         str(r.number): [
             f"{r.params['optimizer.learning_rate']:.4g}",

@@ -335,6 +335,7 @@ def test_workers_that_cannot_start_end_the_sweep_with_the_last_line_of_their_err
     assert watching.events == []
 
 
+@pytest.mark.slow
 @pytest.mark.fault("worker-killed")
 @pytest.mark.usefixtures("ray_of_two")
 def test_a_worker_that_is_killed_between_two_trials_fails_neither(
