@@ -5,7 +5,7 @@ step each in turn. It does not wait for what is decided about an epoch: by then 
 being trained, and it is thrown away if the trial has left meanwhile.
 
 A seat opens neither the study nor MLflow. It writes checkpoints into the trials' folders, and
-reports epochs, ends and failures. After a trial that failed it goes on with the next one.
+reports epochs, ends and failures. When a trial has failed, it takes the next one.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def added_in_words(records: Iterable[TrialRecord], space: Space) -> list[str]:
 
 
 SAID = (ties_in_words, base_in_words, goal_in_words, added_in_words)
-"""What is said of a sweep's trials, a line each."""
+"""Each gives lines about a sweep's trials; none where there is nothing to say."""
 
 
 def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> State:

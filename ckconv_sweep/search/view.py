@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -20,12 +19,12 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import TrialState
 
 from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.record.fronts import fronts
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import ENDED, distribution, sampler_for, seen_parameters
 from ckconv_sweep.search.seen import as_seen, seen, value_of
@@ -192,11 +191,11 @@ def _best(completed: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
     """The first `Sampler.best` of them, the best first."""
     if not completed:
         return []
-    best, signs = space.sampler.best, [-1.0 if m.mode == "max" else 1.0 for m in space.metrics]
+    best, sign = space.sampler.best, -1.0 if space.metric.mode == "max" else 1.0
     values = [list(record.values(space.metrics).values()) for record in completed]
-    losses = np.array(values) * signs
-    ranks = _fast_non_domination_rank(losses, n_below=best)
-    return [completed[i] for i in np.lexsort((losses[:, 0], ranks))[:best]]
+    front = fronts(values, space.metrics, enough=best)
+    order = sorted(range(len(values)), key=lambda i: (front[i], sign * values[i][0]))
+    return [completed[i] for i in order[:best]]
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Interval | Choices) -> Any:

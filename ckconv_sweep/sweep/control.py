@@ -16,7 +16,7 @@ from ckconv_sweep.config.first import check_params
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.keys import trial_name
+from ckconv_sweep.keys import REASON_STOPPED, trial_name
 from ckconv_sweep.record.requests import NOTE, PAUSED, Answer, Request, Requests, answers
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, check_failed, check_runs
@@ -80,7 +80,7 @@ class Control:
         self._last = f"trial {number}, epoch {epoch}"
 
     def attend(self, sweep: Coordinator) -> None:
-        """Do what was asked meanwhile."""
+        """Look into the folder, and do what the requests there say."""
         if self._clock() < self._looked_at + LOOK_SECONDS:
             return
         self._looked_at = self._clock()
@@ -129,8 +129,7 @@ class Control:
             case "add":
                 return Answer(asked=asked, said=self._add(sweep, name, request))
             case "stop_trial":
-                check_runs(self._study.trials(), request.number)
-                after = sweep.drop(request.number)
+                after = self._stop(sweep, request.number)
                 return Answer(asked=asked, said=f"it ended after {after} epochs")
             case "concurrency":
                 return Answer(asked=asked, said=self._set_concurrency(request.number))
@@ -147,6 +146,14 @@ class Control:
             case "stop":
                 self.ends = True
                 return self._wait_for(sweep, name, asked, "stopped")
+
+    def _stop(self, sweep: Coordinator, number: int) -> int:
+        """After how many epochs a trial ended; a driver may have been killed before it said so."""
+        for record in self._study.trials():
+            if record.number == number and record.reason == REASON_STOPPED:
+                return len(record.history)
+        check_runs(self._study.trials(), number)
+        return sweep.drop(number)
 
     def _add(self, sweep: Coordinator, name: str, request: Request) -> str:
         if name not in self._added:

@@ -114,7 +114,7 @@ class Coordinator:
 
     @kept
     def attend(self) -> None:
-        """Do what people have asked meanwhile."""
+        """Do what people ask of the sweep."""
         self.control.attend(self)
         self.control.settle(self)
 

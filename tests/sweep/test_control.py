@@ -355,6 +355,25 @@ def test_a_stopped_trial_is_recorded_as_that(paused: bool, disk: Path) -> None:
         assert study.contradictions() == []
 
 
+def test_a_stop_is_answered_as_one_also_by_the_next_driver(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(point: str) -> None:
+        if point == "request.obeyed":
+            raise Killed
+
+    one = machine(disk, make_space(trials=2))
+    with one.session() as session:
+        session.step()
+        name = ask(one, "stop_trial", number=1)
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(control, "crash_point", killed)
+            session.run()
+    assert one.run()
+    said = f"it ended after {len(one.records()[1].history)} epochs"
+    assert (answer(name, one).said, answer(name, one).refused) == (said, False)
+
+
 def test_a_trial_that_is_stopped_before_its_first_epoch_failed(disk: Path) -> None:
     heard = Heard()
     one = machine(disk, make_space(trials=1), concurrency=1, listeners=(heard,))
