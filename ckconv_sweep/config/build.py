@@ -89,6 +89,8 @@ def paths(kind: type[Settings], tree: Any, prefix: str = "") -> list[str]:
     """Every setting's path, following the blocks that `tree` names."""
     out = []
     for name, field in kind.model_fields.items():
+        if not field.repr:
+            continue
         below = block_at(kind, tree, (name,))
         if below is not None:
             inner = tree.get(name) if isinstance(tree, dict) else None
@@ -135,7 +137,7 @@ def _said_for_the_user(
     match error["type"]:
         case "extra_forbidden":
             block = block_at(kind, document.value, key[:-1])
-            known = list(block.model_fields) if block else []
+            known = [name for name, f in block.model_fields.items() if f.repr] if block else []
             inside = f" in {'.'.join(map(str, key[:-1]))}" if key[:-1] else ""
             return ConfigError(
                 f"no setting is called {key[-1]!r}{inside}",

@@ -96,6 +96,8 @@ def walk(
         path, table = prefix + name, type_of(field)  # or what else may stand there
         if name == "name" and tables and kind in tables[-1].values():
             continue  # it stands before the rows
+        if not field.repr:
+            continue
         setting = functools.partial(
             Setting, meaning=meaning.get(name, ""), tables=tables, rows=(rows,)
         )

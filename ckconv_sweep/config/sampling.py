@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ckconv_sweep.config.settings import NotNegative, Seed
+from ckconv_sweep.config.settings import UNOFFERED, NotNegative, Seed
 from ckconv_sweep.config.table import Row, Table
 
 
@@ -35,7 +35,7 @@ class Sampler(Row):
     name: str
     seed: Seed = 0
     """What the sampler draws follows from it."""
-    taken_by_auto: str = ""
+    taken_by_auto: Annotated[str, UNOFFERED] = ""
     """Why `auto` took it, as written by ckconv-sweep; empty where a person did."""
 
     def written(self) -> dict[str, Any]:

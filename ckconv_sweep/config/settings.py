@@ -66,6 +66,9 @@ def _as_tuple(value: Any) -> Any:
 ListAsTuple = BeforeValidator(_as_tuple)
 """A YAML list becomes a tuple, so that settings can be compared and hashed."""
 
+UNOFFERED = Field(repr=False)
+"""Of a setting that only ckconv-sweep writes: no hint names it, and no table."""
+
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Width = Annotated[int, Field(ge=1, le=65_536)]

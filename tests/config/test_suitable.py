@@ -15,7 +15,7 @@ from ckconv_sweep.config.notes import notes
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.suitable import AUTO, Line, with_taken
-from ckconv_sweep.errors import SpaceChanged
+from ckconv_sweep.errors import ConfigError, SpaceChanged
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.driver import check_same_space
 
@@ -74,3 +74,10 @@ def test_a_sweep_keeps_the_sampler_that_auto_took_when_its_budget_is_extended() 
     for other in (named, reseeded):
         with pytest.raises(SpaceChanged):
             check_same_space(stored, other, folder)
+
+
+def test_why_auto_took_a_sampler_is_no_setting_that_a_hint_names() -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_space(sampler="gp, taken: 1")
+    assert refused.value.message == "no setting is called 'taken' in sampler"
+    assert refused.value.hint == "there are: name, seed, startup_trials"
