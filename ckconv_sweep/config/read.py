@@ -16,7 +16,8 @@ from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.first import BASE, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
-from ckconv_sweep.config.space import Space, SpaceFile, space_from
+from ckconv_sweep.config.space import Space, space_from
+from ckconv_sweep.config.space_file import SpaceFile
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 

@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from ckconv_sweep.config.build import annotation_at, blocks, type_name, type_of, words_of
 from ckconv_sweep.config.read import read_file, read_trial
 from ckconv_sweep.config.settings import Settings, flat, meanings
-from ckconv_sweep.config.space import SpaceFile
+from ckconv_sweep.config.space_file import SpaceFile
 from ckconv_sweep.config.table import Table
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from ckconv_sweep.config.build import NUMBERS
 from ckconv_sweep.config.reference import Setting, all_settings, walk
-from ckconv_sweep.config.space import SpaceFile
+from ckconv_sweep.config.space_file import SpaceFile
 from ckconv_sweep.config.table import Row, Table
 from ckconv_sweep.config.trial import Trial
 

@@ -127,7 +127,6 @@ SELF_EXPLAINING = {
     "config/bundled.py": {"names"},
     "config/build.py": {"short"},
     "config/trial.py": {"Training"},
-    "config/space.py": {"Budget"},
     "cli/words.py": {"number"},
     "models/masks.py": {"Masks"},
     "report/render.py": {"to_markdown"},

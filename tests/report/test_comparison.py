@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ckconv_sweep.config.read import parse_space
-from ckconv_sweep.config.space import Repeats, Space
+from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.space_file import Repeats
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import of_sweeps, of_trials, reservations

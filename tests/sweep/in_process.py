@@ -31,7 +31,7 @@ from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Assignment, Signals, Work
 from ckconv_sweep.record.database import Writes
-from ckconv_sweep.record.events import Listener
+from ckconv_sweep.record.events import Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
@@ -132,6 +132,24 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Heard(Listener):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.said: list[str] = []
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    @property
+    def started(self) -> list[int]:
+        return [event.number for event in self.events if isinstance(event, Started)]
 
 
 def formula(trial: Trial, number: int, at: float | None = None) -> Epoch:

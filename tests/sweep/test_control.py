@@ -12,13 +12,13 @@ import pytest
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import POINTS
-from ckconv_sweep.record.events import Ended, Event, Listener, Started
+from ckconv_sweep.record.events import Ended, Started
 from ckconv_sweep.record.requests import NOTE, PAUSED, Answer, Request, Requests, answers
 from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
 from ckconv_sweep.report.progress import Progress
 from ckconv_sweep.sweep import control
 
-from .in_process import Killed, Machine, Session, formula, machine, make_space
+from .in_process import Heard, Killed, Machine, Session, formula, machine, make_space
 
 POINT = {
     "optimizer.learning_rate": 0.01,
@@ -26,22 +26,6 @@ POINT = {
     "schedule": "plateau",
     "schedule.plateau.patience": 2,
 }
-
-
-class Heard(Listener):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.said: list[str] = []
-
-    def hear(self, event: Event) -> None:
-        self.events.append(event)
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    @property
-    def started(self) -> list[int]:
-        return [event.number for event in self.events if isinstance(event, Started)]
 
 
 @pytest.fixture(autouse=True)

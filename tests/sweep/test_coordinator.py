@@ -26,13 +26,14 @@ from hypothesis.stateful import (
 from ckconv_sweep.config.history import Epoch, objective
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CannotWrite, ConfigError
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
+from ckconv_sweep.record.events import Ended, EpochEnded, Started
 from ckconv_sweep.report.summary import winner
 from ckconv_sweep.sweep import coordinator
 from ckconv_sweep.sweep.coordinator import Coordinator
 
 from .in_process import (
     IN_MEMORY,
+    Heard,
     Killed,
     Machine,
     Session,
@@ -47,18 +48,6 @@ EXAMPLES = int(os.environ.get("SWEEP_EXAMPLES", "3"))
 """SWEEP_EXAMPLES=200 searches longer than `make test` has time for."""
 
 ASHA = "{name: asha, grace_epochs: 1, reduction_factor: 2}"
-
-
-class Heard(Listener):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.said: list[str] = []
-
-    def hear(self, event: Event) -> None:
-        self.events.append(event)
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 # What a sweep does when nothing goes wrong
