@@ -21,8 +21,9 @@ from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.tracking.answers import is_refusal, problem
+from ckconv_sweep.tracking.described import RunOfSweep
 from ckconv_sweep.tracking.marks import Mark, uid
-from ckconv_sweep.tracking.runs import RunOfSweep, Runs
+from ckconv_sweep.tracking.runs import Runs
 from ckconv_sweep.tracking.store import without_password
 
 __all__ = ["Mark", "RunOfSweep", "Tracker", "events_of", "uid"]

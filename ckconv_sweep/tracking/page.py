@@ -12,7 +12,7 @@ from ckconv_sweep.tracking import note as mlflow_note
 from ckconv_sweep.tracking.store import reason, without_password
 
 if TYPE_CHECKING:
-    from ckconv_sweep.tracking.runs import RunOfSweep
+    from ckconv_sweep.tracking.described import RunOfSweep
 
 
 class Page:

@@ -6,29 +6,27 @@ equal points (same step, value and time). No method waits or tries again; `track
 
 from __future__ import annotations
 
-import colorsys
-import contextlib
-import json
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ckconv_sweep import keys
-from ckconv_sweep.config import documents
-from ckconv_sweep.config.domains import Interval
-from ckconv_sweep.config.settings import flat, short_names
-from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CkconvSweepError, TrackingError
+from ckconv_sweep.errors import TrackingError
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Started
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.record.versions import versions
 from ckconv_sweep.tracking.answers import is_refusal, obstacle_to
 from ckconv_sweep.tracking.artifacts import Files
+from ckconv_sweep.tracking.described import (
+    RunOfSweep,
+    known_before,
+    params,
+    trial_file,
+    trial_params,
+    trial_tags,
+)
 from ckconv_sweep.tracking.marks import (
     PARENT,
     STATUS,
@@ -55,27 +53,6 @@ from ckconv_sweep.tracking.store import (
 
 MANY = 100
 """Trials, from which on MLflow is not asked about each one when a sweep goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOfSweep:
-    """What the parent run says, or the only run where a trial is trained alone."""
-
-    name: str
-    uid: str
-    role: str
-    params: Mapping[str, Any]
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    space: Space | None = None
-    """What is searched, where several trials are."""
-    created_ms: int = 0
-    versions: Mapping[str, Any] = field(default_factory=versions)
-    """What the sweep is run with, as `record.versions` notes it."""
-    data_digest: str = ""
-    """Of the base trial's sequences; empty where they were not read."""
-    count_parameters: Callable[[Trial], int] | None = None
-    """The number of trained numbers of a trial's model."""
 
 
 class Runs:
@@ -280,7 +257,7 @@ class Runs:
                 },
             )
             if new:
-                self._log(run_id, sweep.name, _params(sweep.params))
+                self._log(run_id, sweep.name, params(sweep.params))
             self._ids[None] = run_id
         return self._ids[None]
 
@@ -288,9 +265,6 @@ class Runs:
         if event.number in self._ids:
             return
         alone = self._sweep.role == keys.ROLE_SINGLE
-        settings = flat(event.trial.model_dump(mode="json"))
-        base = flat(self._base.model_dump(mode="json"))
-        changed = {k: v for k, v in settings.items() if base.get(k) != v and k != "training.seed"}
         if alone:
             run_id, new = self._run_of_sweep(), False
         else:
@@ -298,51 +272,21 @@ class Runs:
                 uid(self._sweep.uid, event.number),
                 keys.trial_name(event.number),
                 event.started_ms,
-                {
-                    keys.TAG_SWEEP: self._sweep.name,
-                    keys.TAG_ROLE: keys.ROLE_TRIAL,
-                    keys.TAG_TRIAL: str(event.number),
-                    keys.TAG_PARAMS: json.dumps(dict(event.params)),
-                    **({keys.TAG_ORIGIN: json.dumps(event.origin)} if event.origin else {}),
-                    keys.TAG_CHANGED: " ".join(f"{k}={_short(v)}" for k, v in changed.items()),
-                    **_repeats(event),
-                    _COLOUR: colour_of(event.number),
-                    PARENT: self._run_of_sweep(),
-                },
+                {**trial_tags(self._sweep, self._base, event), PARENT: self._run_of_sweep()},
             )
         if not alone:
-            self._files.put(self._client, run_id, _trial_file(event.trial), new=new)
+            self._files.put(self._client, run_id, trial_file(event.trial), new=new)
         if new:
             self._name_dataset(run_id, event)
             # The last: who finds them finds all before.
-            if self._sweep.space is not None:
-                settings |= {name: event.params[name] for name in self._sweep.space.variables}
-            self._log(run_id, keys.trial_name(event.number), _params(settings))
+            self._log(run_id, keys.trial_name(event.number), trial_params(self._sweep, event))
             # Its run may have been deleted in MLflow's pages; this one has nothing of it yet.
             self._marks[event.number] = Mark()
             self._owed[event.number] = self.delivered_before.pop(event.number, [])
         else:
             self._client.update_run(run_id, status="RUNNING")
-        self._described[event.number] = list(self._known(event))
+        self._described[event.number] = list(known_before(self._sweep, event))
         self._ids[event.number] = run_id
-
-    def _known(self, event: Started) -> Iterator[Any]:
-        """What is known of a trial before it begins, for charts. Not only of a new run: the session
-        that made it may have been killed before it wrote that."""
-        from mlflow.entities import Metric
-
-        sweep, known = self._sweep, dict[str, float]()
-        if sweep.count_parameters is not None:
-            with contextlib.suppress(CkconvSweepError):  # `sync` where a dataset is not
-                known[keys.SUMMARY_PARAMETERS] = float(sweep.count_parameters(event.trial))
-        domains = {} if sweep.space is None else sweep.space.parameters()
-        short = short_names(domains)
-        for path, value in event.params.items():
-            domain = domains.get(path)
-            if isinstance(domain, Interval) and domain.has_logarithms:
-                known[keys.log10_of(short[path])] = math.log10(value)
-        for key, value in known.items():
-            yield Metric(key, value, event.started_ms, 0)
 
     def _name_dataset(self, run_id: str, event: Started) -> None:
         """For the column of datasets."""
@@ -414,36 +358,3 @@ class Runs:
             self._client.set_tag(run.info.run_id, keys.TAG_SWEEP, sweep)
         self._client.update_run(run_id, name=name)
         self._client.set_tag(run_id, keys.TAG_SWEEP, sweep)
-
-
-_COLOUR = "mlflow.runColor"
-
-
-def colour_of(number: int) -> str:
-    """Of a trial in MLflow's table and curves: neighbours differ most, and no two of the first
-    hundred are alike. By itself MLflow gives trials one of 16."""
-    hue = number * 0.618_034 % 1.0
-    return "#" + "".join(
-        f"{round(255 * part):02x}"
-        for part in colorsys.hls_to_rgb(hue, (0.42, 0.62, 0.3)[number % 3], (0.75, 0.6)[number % 2])
-    )
-
-
-def _params(settings: Mapping[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
-
-    return [Param(name, str(value)) for name, value in settings.items()]
-
-
-def _trial_file(trial: Trial) -> Mapping[str, str]:
-    return {keys.ARTIFACT_TRIAL: documents.write(trial.model_dump(mode="json"))}
-
-
-def _repeats(event: Started) -> dict[str, str]:
-    """Whose setting a trial repeats, as a tag."""
-    setting = event.origin.get("repeat_of")
-    return {} if setting is None else {keys.TAG_REPEAT_OF: str(setting)}
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

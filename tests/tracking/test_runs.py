@@ -18,7 +18,7 @@ from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import versions
-from ckconv_sweep.tracking.runs import colour_of
+from ckconv_sweep.tracking.described import colour_of
 
 from .mlflow_real import points_of, runs_of
 from .tracked import make
