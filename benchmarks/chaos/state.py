@@ -17,8 +17,9 @@ from typing import Any
 from ckconv_sweep import keys
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.execution.seat import CHECKPOINT_SECONDS
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 
 Place = tuple[int, int]

@@ -14,9 +14,10 @@ import typer
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import CkconvSweepError, NoResult
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trials import TrialRecord, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
 
 LONGEST_WAIT_SECONDS = 5.0

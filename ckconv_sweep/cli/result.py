@@ -13,9 +13,10 @@ from ckconv_sweep.cli.words import count
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.budget import gpu_hours_are_up, is_finished
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
-from ckconv_sweep.record.trials import TrialRecord, gpu_hours_are_up, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.leaderboard import captions, leaderboard

@@ -112,10 +112,8 @@ def begin(folder: SweepFolder, asked: Space, options: RunOptions, where: str) ->
                         asked, before = _extended(study, asked, options), _Before.of(study)
                 except SpaceChanged as changed:
                     if not _completed(study):
-                        changed.hint = (
-                            f"{changed.hint}\n  or begin anew, as no trial has completed: "
-                        )
-                        changed.hint += "--restart"
+                        anew = "or begin anew, as no trial has completed: --restart"
+                        changed.hint = f"{changed.hint}\n  {anew}"
                     raise
         if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
@@ -237,8 +235,9 @@ def _run(
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.errors import CannotWrite, ClusterLost
+    from ckconv_sweep.record.budget import hours_are_up, is_finished
     from ckconv_sweep.record.requests import Requests
-    from ckconv_sweep.record.trials import hours_are_up, is_finished, rejected
+    from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.tracking.store import default_uri
 
     records = [] if before is None else before.records

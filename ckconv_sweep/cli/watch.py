@@ -60,9 +60,9 @@ def _wait_for_study(folder: SweepFolder) -> None:
 def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     """Look on until no driver holds the sweep any more, or it was extended."""
     from ckconv_sweep.cli.progress import PlainLines, view_of
+    from ckconv_sweep.record.budget import asked
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.requests import answers
-    from ckconv_sweep.record.trials import asked
 
     since = folder.records.held_since() or time.time()
     with folder.records.open() as study:

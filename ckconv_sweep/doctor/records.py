@@ -13,12 +13,13 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, warning
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
+from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.database import NOTHING_CHANGED
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, trial_of
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.tracking.store import default_uri, is_default, kept_notes
 
 

@@ -160,14 +160,7 @@ def all_columns(
     )
     table.insert(0, "rank", table["_rank"])
     settings = space.parameters().items()
-    whole = [
-        "rank",
-        "trial",
-        *[REPEAT_OF] * (each and repeated),
-        "at epoch",
-        "epochs",
-        *(n for n, d in settings if _is_whole(d)),
-    ]
+    whole = ["rank", "trial", "at epoch", "epochs", *(n for n, d in settings if _is_whole(d))]
     for name in (*whole, *table.columns.intersection([PARAMETERS, REPEAT_OF])):
         with contextlib.suppress(OverflowError):  # more than 64 bits stay Python's whole numbers
             table[name] = table[name].astype("Int64")

@@ -15,9 +15,10 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.fronts import fronts
 from ckconv_sweep.record.seeds import by_setting, goal_trial, mean_of
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished, listed
+from ckconv_sweep.record.trials import TrialRecord, listed
 
 State = Literal["running", "interrupted", "finished"]
 """`running`: a driver holds the sweep. `finished`: its budget is spent, every trial has ended."""
@@ -101,10 +102,10 @@ def ties_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:
     ]
     if len(tied) == 1:
         return []
-    return [
-        f"trials {listed(tied)} tie: {metric.name} {best.value(metric):.4g}; the lower "
-        f"{loss_beside(metric).name} ranks first"
-    ]
+    loss = loss_beside(metric).name
+    first = "the earlier" if loss == metric.name else f"the lower {loss}"
+    told = f"{metric.name} {best.value(metric):.4g}"
+    return [f"trials {listed(tied)} tie: {told}; {first} ranks first"]
 
 
 def base_in_words(records: Sequence[TrialRecord], space: Space) -> list[str]:

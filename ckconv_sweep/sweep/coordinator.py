@@ -24,9 +24,10 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
+from ckconv_sweep.record.budget import over
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, over, rejected, trial_of
+from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.rules import Curve, Curves, verdict_of
 from ckconv_sweep.sweep.choice import Choice
@@ -45,6 +46,11 @@ class _Running:
     trial: Trial
     history: list[Epoch]
     repeat_of: int | None = None
+
+
+def _stopped(record: TrialRecord) -> bool:
+    """Whether the stopping rule has pruned it, though it may not have ended yet."""
+    return isinstance(record.verdict, Stop)
 
 
 class Coordinator:
@@ -80,6 +86,7 @@ class Coordinator:
         self._are_together = False
         records = study.trials()
         self._curves = Curves({r.number: self._curve(r) for r in records if r.repeat_of is None})
+        self._pruned = {r.number for r in records if r.outcome == "pruned" or _stopped(r)}
         self._choice = Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         self._sessions = Sessions(study, records, clock)
@@ -143,7 +150,7 @@ class Coordinator:
                 trial = found
             self._start(record, trial)
             # The driver may have been killed between a verdict and the trial's end.
-            if isinstance(record.verdict, Stop):
+            if _stopped(record):
                 self._end(number, "pruned")
                 continue
             return Assignment(
@@ -331,14 +338,16 @@ class Coordinator:
             return None
         if running.repeat_of is None:
             return verdict_of(self.space, self._curves, number)
-        first = self._study.trial(running.repeat_of)
-        stopped = first.outcome == "pruned" or isinstance(first.verdict, Stop)
-        return Stop(f"its setting was pruned, as trial {first.number}") if stopped else Go()
+        if running.repeat_of in self._pruned:
+            return Stop(f"its setting was pruned, as trial {running.repeat_of}")
+        return Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
         self._record()
         running = self._running.pop(number)
         record = self._study.end(number, outcome, reason=reason, error=error)
+        if outcome == "pruned":
+            self._pruned.add(number)
         if outcome == "completed" and running.repeat_of is None:
             self._curves.complete(number)
         self._choice.ended(record)

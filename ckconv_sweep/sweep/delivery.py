@@ -15,10 +15,11 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, SweepBusy
 from ckconv_sweep.record import lease, place, trained_data, versions
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import TrialRecord, is_finished, trial_of
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.tracking.answers import still_there
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker

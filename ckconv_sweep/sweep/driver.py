@@ -24,11 +24,11 @@ from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import place, trained_data, versions, warm_start
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.filesystem import check_writable
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.record.warm_start import WarmStart
 from ckconv_sweep.search.earlier import known_before
 from ckconv_sweep.sweep.coordinator import Coordinator

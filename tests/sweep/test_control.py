@@ -12,9 +12,10 @@ import pytest
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import POINTS
+from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.events import Ended, Started
 from ckconv_sweep.record.requests import NOTE, PAUSED, Answer, Request, Requests, answers
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.progress import Progress
 from ckconv_sweep.sweep import control
 

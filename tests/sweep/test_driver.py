@@ -29,11 +29,11 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import is_finished
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import coordinator as coordinators
 from ckconv_sweep.sweep.coordinator import Coordinator

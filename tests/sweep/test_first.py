@@ -8,7 +8,7 @@ import pytest
 
 from ckconv_sweep.config.grid import grid, most_trials
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.record.trials import is_finished
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.search.feasible import Infeasible
 from ckconv_sweep.sweep import coordinator
 

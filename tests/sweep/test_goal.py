@@ -14,7 +14,7 @@ from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.trials import is_finished
+from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.report.summary import goal_in_words
 
 from .in_process import machine, make_space

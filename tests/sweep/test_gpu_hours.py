@@ -12,7 +12,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.trials import gpu_hours_are_up, hours_are_up, is_finished
+from ckconv_sweep.record.budget import gpu_hours_are_up, hours_are_up, is_finished
 from ckconv_sweep.report.spent import spent
 
 from .in_process import Killed, formula, machine, make_space

@@ -17,8 +17,9 @@ from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.seeds import Repeated, as_seen, by_setting
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import all_columns, leaderboard
 from ckconv_sweep.report.sampling_error import interval_of_mean
 from ckconv_sweep.report.summary import summarize, ties_in_words, winner
@@ -256,6 +257,18 @@ def test_equal_values_are_ranked_by_the_loss_and_told_as_a_tie(disk: Path) -> No
         "trials 0, 1, 2 tie: val/accuracy 0.875; the lower val/loss ranks first"
     ]
     assert ties_in_words(records[:1] + records[3:], space) == []
+
+
+def test_where_the_loss_itself_ties_the_earlier_trial_ranks_first() -> None:
+    epoch = Epoch(number=1, metrics={"val/loss": 0.25}, timestamp_ms=1)
+    space = make_space(trials=2, epochs=1, metrics="[{name: val/loss, mode: min}]")
+    records = [
+        TrialRecord(number=n, outcome="completed", params={}, history=(epoch,)) for n in (0, 1)
+    ]
+    assert list(leaderboard(records, space)["trial"]) == [0, 1]
+    assert ties_in_words(records, space) == [
+        "trials 0, 1 tie: val/loss 0.25; the earlier ranks first"
+    ]
 
 
 def test_folds_of_a_dataset_with_a_validation_split_of_its_own_are_refused() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.seeds import Repeated, Seeds, as_seen, by_setting
-from ckconv_sweep.record.trials import TrialRecord, asked, is_finished
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import all_columns
 from ckconv_sweep.report.progress import Progress
 from ckconv_sweep.search.view import View
