@@ -27,10 +27,11 @@ from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
+from ckconv_sweep.report.why import Why, explained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,10 +200,17 @@ class Sweep:
         Raises:
             ConfigError: there is none.
         """
-        for record in self.trials:
-            if record.number == number:
-                return record
-        raise ConfigError(f"there is no trial {number}", where=self.name)
+        try:
+            return numbered(self.trials, number)
+        except ConfigError as error:
+            error.where = self.name
+            raise
+
+    @errors_in_python()
+    def why(self, number: int) -> Why:
+        """Why a trial ended as it did, as `ckconv-sweep why` tells it: `print` it, or take its
+        parts. Raises as `trial`."""
+        return why_of(self.results, number, self._place[1])
 
     def summary(self) -> Summary:
         """The sweep in a few numbers."""
@@ -339,6 +347,16 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     finally:
         if collecting:
             gc.enable()
+
+
+def why_of(results: Results, number: int, sweeps_dir: Path) -> Why:
+    """What became of a trial, with the commands that help where the sweep's folder is here. Raises
+    ConfigError if there is no such trial."""
+    folder = SweepFolder.of(sweeps_dir, results.name)
+    if results.source != str(folder.root):
+        return explained(results, number)
+    log = str(folder.ray_log) if folder.ray_log.exists() else ""
+    return explained(results, number, folder.command, log)
 
 
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:

@@ -20,6 +20,8 @@ from ckconv_sweep.api import parameter_counts
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.trials import trial_of
+from ckconv_sweep.record.why import why
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.summary import winner
 from tests.sweep.in_process import Machine, make_space
@@ -96,6 +98,15 @@ def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:
     assert sweep.trial(7) is sweep.trials[7]
     with pytest.raises(ConfigError, match="quickstart: there is no trial 99"):
         sweep.trial(99)
+
+
+def test_it_tells_why_a_trial_ended(sweep: Sweep, here: Path) -> None:
+    pruned = next(record for record in sweep.trials if record.outcome == "pruned")
+    found = sweep.why(pruned.number)
+    assert found.why == why(pruned, trial_of(pruned, sweep.space))
+    assert str(found).startswith(f"t{pruned.number:03d}: stopped at epoch ")
+    with pytest.raises(ConfigError, match="there is no trial 99"):
+        sweep.why(99)
 
 
 @pytest.mark.parametrize("kind", ["curves", "pareto"])

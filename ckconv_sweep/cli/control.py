@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckconv_sweep.cli import completion
-from ckconv_sweep.cli.options import SWEEPS_DIR, Changes, Name, SweepsDir
+from ckconv_sweep.cli.options import SWEEPS_DIR, Changes, Name, SweepsDir, trial_number
 from ckconv_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 """How long an answer is waited for."""
 _LOOK_SECONDS = 0.2
-
-
-def _number(text: str) -> int:
-    """Of a trial: `t017` or `17`."""
-    if not text.removeprefix("t").isdecimal():
-        raise typer.BadParameter(f"{text!r} is no trial; write it as in t017 or 17")
-    return int(text.removeprefix("t"))
 
 
 def add(
@@ -89,7 +82,7 @@ def retry(
     numbers: Annotated[
         list[int] | None,
         typer.Option(
-            "--trial", metavar="TRIAL", parser=_number, help="Only this one; may be repeated."
+            "--trial", metavar="TRIAL", parser=trial_number, help="Only this one; may be repeated."
         ),
     ] = None,
     set_: Changes = None,
@@ -143,7 +136,7 @@ def stop(
         int | None,
         typer.Argument(
             metavar="TRIAL",
-            parser=_number,
+            parser=trial_number,
             help="Only this trial, as t017: it ends as it is, for good.",
             show_default="the whole sweep",
         ),

@@ -97,13 +97,13 @@ def trial_of(record: TrialRecord, space: Space) -> Trial:
 
 def check_runs(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, or has ended."""
-    if (outcome := _one(records, number).outcome) != "running":
+    if (outcome := numbered(records, number).outcome) != "running":
         raise ConfigError(f"trial {number} has ended already: {outcome}")
 
 
 def check_failed(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, has not failed, or is tried again already."""
-    record = _one(records, number)
+    record = numbered(records, number)
     if record.outcome != "failed" or not record.counts:
         raise ConfigError(f"trial {number} has not failed: {record.outcome}")
     for again in records:
@@ -111,13 +111,15 @@ def check_failed(records: Sequence[TrialRecord], number: int) -> None:
             raise ConfigError(f"trial {number} is tried again already, as trial {again.number}")
 
 
-def _one(records: Sequence[TrialRecord], number: int) -> TrialRecord:
-    if number >= len(records):
-        raise ConfigError(
-            f"there is no trial {number}",
-            hint=f"there are 0 to {len(records) - 1}" if records else "none has begun",
-        )
-    return records[number]
+def numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
+    """The trial of a number. Raises ConfigError if there is none."""
+    for record in records:
+        if record.number == number:
+            return record
+    raise ConfigError(
+        f"there is no trial {number}",
+        hint=f"there are 0 to {records[-1].number}" if records else "none has begun",
+    )
 
 
 def next_position(records: Iterable[TrialRecord]) -> int:

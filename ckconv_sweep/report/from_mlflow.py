@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.documents import MAX_BYTES
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -188,6 +188,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
         position=None if origin else number,
+        verdict=Stop(tags[keys.TAG_VERDICT]) if keys.TAG_VERDICT in tags else None,
         **origin,
     )
 

@@ -17,6 +17,7 @@ from tracking.mlflow_real import served
 
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
@@ -77,7 +78,10 @@ def of_study(swept: Machine) -> Results:
 def as_mlflow_can_say(record: TrialRecord) -> TrialRecord:
     """Without what is never written there."""
     history = tuple(replace(epoch, checkpoint="") for epoch in record.history)
-    return replace(record, history=history, sessions=(), data=(), spent_seconds=0.0, verdict=None)
+    verdict = record.verdict if isinstance(record.verdict, Stop) else None
+    return replace(
+        record, history=history, sessions=(), data=(), spent_seconds=0.0, verdict=verdict
+    )
 
 
 def check_equal(results: Results, swept: Machine) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.read import parse_space, trial_from
-from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.keys import REASON_CONSTRAINT, trial_name
+from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.why import why
 from ckconv_sweep.report.page import ROWS, breakable, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
 
@@ -130,6 +131,14 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert f"and {len(sweep.records) - ROWS} more" in said
 
 
+def test_the_page_says_why_trials_ended_early(parsed: Parsed, sweep: Results) -> None:
+    early = [r for r in sweep.records if r.outcome not in ("completed", "running") and r.counts]
+    assert {r.outcome for r in early} == {"pruned", "failed"}
+    said = re.sub(r"\s+", " ", parsed.text)
+    for one in early[:ROWS]:
+        assert f"{trial_name(one.number)} {why(one, trial_of(one, sweep.space))}" in said
+
+
 def test_the_best_trial_can_be_copied_from_the_page(parsed: Parsed, sweep: Results) -> None:
     number = sweep.summary().best_trial
     assert number is not None
@@ -167,11 +176,11 @@ SECTIONS: dict[str, tuple[list[TrialRecord], str]] = {
     "one": ([record(0, [0.5])], "advice best progress time trials asked"),
     "pruned": (
         [record(i, [0.1], "pruned") for i in range(3)],
-        "advice progress settings time trials asked",
+        "advice progress settings time why trials asked",
     ),
     "failed": (
         [record(i, [], "failed", reason="error") for i in range(3)],
-        "advice failures trials asked",
+        "advice failures why trials asked",
     ),
     "rejected": ([record(0, [], "failed", reason=REASON_CONSTRAINT)], "failures asked"),
     "equal": (
