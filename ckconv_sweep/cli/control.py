@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,13 +17,9 @@ if TYPE_CHECKING:
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.config.trial import Trial
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.requests import Answer, Request
+    from ckconv_sweep.record.requests import Request
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import TrialRecord
-
-WAIT_SECONDS = 60.0
-"""How long an answer is waited for."""
-_LOOK_SECONDS = 0.2
 
 
 def add(
@@ -195,41 +190,16 @@ def _check_held(folder: SweepFolder) -> None:
 
 
 def _ask(folder: SweepFolder, requests: Sequence[Request]) -> None:
-    """Let the requests wait, and the user with them, as long as a driver is there to answer. Raises
-    ConfigError if one is refused."""
-    from ckconv_sweep.record.requests import Requests, answers
+    """Ask, and print the answers. Raises ConfigError if a request is refused."""
+    from ckconv_sweep.sweep.asking import ask
+    from ckconv_sweep.sweep.interruption import Interrupted, Interruption
 
-    start, box = time.monotonic(), Requests(folder)
-    waiting = {box.put(request): request for request in requests}
-    told: set[Answer] = set()
-    with folder.records.open() as study:
-        while waiting:
-            held = folder.records.holder() is not None  # asked first: its last answers are read
-            seconds, found = time.monotonic() - start, answers(study.notes())
-            for name in [name for name in waiting if name in found]:
-                if (answer := found[name]) not in told and not answer.refused:
-                    typer.echo(f"{answer} · {seconds:.1f} s")
-                told.add(answer)
-                if answer.done:
-                    del waiting[name]
-            if waiting and (not held or seconds > WAIT_SECONDS):
-                break
-            time.sleep(_LOOK_SECONDS if waiting else 0)
-    for name, request in waiting.items():
-        if request.kind in ("pause", "continue", "stop") and not held:
-            box.take_away(name)
-            typer.echo(f"{request}: the session has ended before that")
-        else:
-            typer.echo(f"{request}: {_not_yet(folder, held=held)}")
-    for answer in told:
-        if answer.refused:
-            raise ConfigError(answer.said, where=answer.asked)
-
-
-def _not_yet(folder: SweepFolder, *, held: bool) -> str:
-    if held:
-        return f"not done after {WAIT_SECONDS:.0f} s; it waits: {folder.command('status')}"
-    return f"no driver runs {folder.name}; it waits for: {folder.command('resume')}"
+    try:
+        # Not from within SQLAlchemy's callbacks, where Python would swallow it.
+        with Interruption().caught() as interruption, interruption.shielded():
+            ask(folder, requests, typer.echo, interruption.check)
+    except Interrupted as interrupted:
+        raise typer.Exit(interrupted.exit_code) from None
 
 
 def _check_changes(changes: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -260,6 +261,30 @@ def test_a_pause_that_a_dying_driver_did_not_hear_waits_for_no_other_one(here: P
                 time.sleep(0.02)
         assert ended(asked.result()) == "pause: the session has ended before that\n"
     assert waiting(one.folder) == []
+
+
+def test_ctrl_c_ends_the_waiting_and_says_that_the_request_still_takes_effect(here: Path) -> None:
+    one = swept(here, none_fails)
+    with one.folder.records.lock():  # a driver that does not answer
+        process = subprocess.Popen(
+            [PROGRAM, "pause", "small"],
+            cwd=here,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not waiting(one.folder):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=30)
+    assert said == (
+        "pause: not done yet; it still takes effect; to take it back: ckconv-sweep pause small "
+        "--off\n"
+    )
+    assert (complaint, process.returncode) == ("", 130)
+    assert [str(request) for request in waiting(one.folder)] == ["pause"]
 
 
 # A driver that runs
