@@ -27,6 +27,7 @@ from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.seeds import trained_one
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
@@ -265,10 +266,10 @@ class Sweep:
         record = winner(self.trials, self.space)
         if record is None:
             raise NoResult("no trial has completed yet", where=self.name)
-        values = record.values(self.space.metrics)
+        values, one = record.values(self.space.metrics), trained_one(record)
         return Best(
-            number=record.number,
-            trial=trial_of(record, self.space),
+            number=one.number,
+            trial=trial_of(one, self.space),
             value=values[self.space.metric.name],
             values=values,
             epoch=best(record.history, self.space.metric).number,

@@ -27,6 +27,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.seeds import trained_one
 from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import sampling_error
@@ -176,7 +177,7 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": documents.write(trial_of(record, space).model_dump(mode="json")),
+        "yaml": documents.write(trial_of(trained_one(record), space).model_dump(mode="json")),
     }
 
 
