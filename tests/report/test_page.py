@@ -11,6 +11,7 @@ import jinja2
 import pytest
 
 from ckconv_sweep.config import documents
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT, trial_name
 from ckconv_sweep.record.trials import TrialRecord, trial_of
@@ -129,6 +130,27 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert "2.13.1" in said
     assert "ckconv-sweep best sweep --sweeps-dir 'my sweeps' --out sweep_best.yaml" in said
     assert f"and {len(sweep.records) - ROWS} more" in said
+
+
+@pytest.mark.parametrize("seconds", [{}, {"time/epoch_seconds": 0.0}], ids=["none", "zero"])
+def test_where_no_epoch_tells_its_time_the_page_tells_what_was_saved_in_epochs_alone(
+    seconds: dict[str, float],
+) -> None:
+    untimed = [
+        replace(r, history=tuple(replace(e, metrics=scores(e) | seconds) for e in r.history))
+        for r in [record(0, [0.5] * 9), record(1, [0.1], "pruned")]
+    ]
+    said = re.sub(r"\s+", " ", Parsed(page(results(untimed, space()))).text)
+    assert "Pruning saved 8 epochs. " in said
+    # So it does where there are times, with them.
+    timed = page(results([record(0, [0.5] * 9), record(1, [0.1], "pruned")], space()))
+    said = re.sub(r"\s+", " ", Parsed(timed).text)
+    assert "Pruning saved 8 epochs, about 4 s of training (44 % of what" in said
+
+
+def scores(epoch: Epoch) -> dict[str, float]:
+    """What an epoch scored, without how long it took."""
+    return {name: v for name, v in epoch.metrics.items() if not name.startswith("time/")}
 
 
 def test_the_page_says_why_trials_ended_early(parsed: Parsed, sweep: Results) -> None:
