@@ -67,6 +67,11 @@ class TrialRecord:
         return self.reason != REASON_CONSTRAINT
 
     @property
+    def told(self) -> str:
+        """What a person is told of its outcome: a rejected trial has failed for the study alone."""
+        return self.outcome if self.counts else "rejected"
+
+    @property
     def lacks(self) -> int:
         """How many trials its setting lacks to be ranked."""
         return 0
@@ -97,15 +102,16 @@ def trial_of(record: TrialRecord, space: Space) -> Trial:
 
 def check_runs(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, or has ended."""
-    if (outcome := numbered(records, number).outcome) != "running":
-        raise ConfigError(f"trial {number} has ended already: {outcome}")
+    record = numbered(records, number)
+    if record.outcome != "running":
+        raise ConfigError(f"trial {number} has ended already: {record.told}")
 
 
 def check_failed(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, has not failed, or is tried again already."""
     record = numbered(records, number)
     if record.outcome != "failed" or not record.counts:
-        raise ConfigError(f"trial {number} has not failed: {record.outcome}")
+        raise ConfigError(f"trial {number} has not failed: {record.told}")
     for again in records:
         if again.retry_of == number:
             raise ConfigError(f"trial {number} is tried again already, as trial {again.number}")

@@ -104,10 +104,8 @@ def _trial(record: TrialRecord, space: Space) -> Trial:
 
 
 def _outcome(record: TrialRecord, results: Results) -> str:
-    if not record.counts:
-        return "rejected"
     ended = record.outcome != "running" or results.state == "running"
-    return record.outcome if ended else "unfinished"
+    return record.told if ended else "unfinished"
 
 
 def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results) -> Iterator[str]:

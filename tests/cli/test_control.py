@@ -97,6 +97,24 @@ def test_what_violates_a_constraint_is_not_added(here: Path) -> None:
     assert "model.dropout < 0.2 does not hold: 0.2" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("stop small t000", "small: trial 0 has ended already: rejected"),
+        ("retry small --trial 0", "--trial: trial 0 has not failed: rejected"),
+    ],
+)
+def test_a_rejected_trial_is_called_rejected(arguments: str, said: str, here: Path) -> None:
+    space = here / "small.yaml"
+    rates = "optimizer.learning_rate: {choices: [0.001, 0.002]}\n"
+    space.write_text(
+        f"trial: trial.yaml\nsearch:\n  {rates}sampler: {{name: grid}}\nfirst: []\n"
+        "constraints: ['optimizer.learning_rate > 0.001']\nbudget: {trials: 2}\n"
+    )
+    swept(here, none_fails)
+    assert said in refused(ckconv_sweep(*arguments.split(), cwd=here))
+
+
 def test_without_a_driver_a_request_waits_for_the_next_resume_and_says_so(here: Path) -> None:
     one = swept(here, none_fails)
     for arguments, told in {
