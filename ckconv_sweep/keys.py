@@ -46,6 +46,9 @@ TAG_COMMAND = "command"
 TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
 
+TAG_REJECTED = "ckconv.rejected"
+"""How many points of a sweep's grid were rejected; they have no runs. Only where some were."""
+
 TAG_FILES = "ckconv.files"
 """A digest of the files that a run was given last."""
 

@@ -1,8 +1,8 @@
 """A sweep from MLflow alone, for who has not its folder.
 
 Everything of a trial that a table shows is there to the last bit, and is read by the words of
-`keys`. What MLflow never had is empty: rejected trials, names of checkpoints, and
-in which session an epoch ended.
+`keys`. What MLflow never had is empty: rejected trials (of a grid it has their number), names
+of checkpoints, and in which session an epoch ended.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
     try:
         space = _space(client, parent, where)
         records = _records(client, parent, space, where)
+        rejections = int(parent.data.tags.get(keys.TAG_REJECTED, "0"))
     except (ConfigError, ValueError, LookupError, TypeError) as error:
         said = error.message if isinstance(error, ConfigError) else error
         raise DamagedData(f"a run was not written by ckconv-sweep: {said}", where=where) from error
@@ -110,6 +111,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
         state=_STATES.get(parent.info.status, "interrupted"),
         source=source,
         notes=tuple(namesakes),
+        rejections=rejections,
     )
 
 

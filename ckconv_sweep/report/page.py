@@ -28,7 +28,7 @@ from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.seeds import trained_one
-from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
@@ -102,7 +102,7 @@ def page(
     return template().render(
         name=results.name,
         summary=results.summary(),
-        grid_note=grid_note(space, rejected(results.records)),
+        grid_note=grid_note(space, results.rejected),
         state=results.state,
         source=results.source,
         notes=[*results.notes, *relatives],
@@ -128,7 +128,7 @@ def page(
         failures=failures(records),
         whys=list(sentences(early[:ROWS], space)),
         more_whys=max(0, len(early) - ROWS),
-        violations=len(results.records) - len(records),
+        violations=results.rejected,
         table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
         captions=[
             *captions(space),
