@@ -6,11 +6,9 @@ below it.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import html
 import os
-import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import ConfigError, NoResult, SweepBusy
+from ckconv_sweep.controlled import Controlled
+from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
@@ -56,7 +55,7 @@ class Best:
     epoch: int
 
 
-class Sweep:
+class Sweep(Controlled):
     """A sweep as it was when it was opened; `refresh` reads what came since. `launch` and `resume`
     return one that runs.
 
@@ -133,31 +132,6 @@ class Sweep:
             self._process.check()
         return self
 
-    @errors_in_python()
-    def stop(self) -> Self:
-        """Stop it as Ctrl-C in its terminal does, and wait until it has ended. Every recorded epoch
-        is kept, and `resume` goes on from there. A sweep that does not run is left alone.
-
-        Raises:
-            SweepBusy: another machine runs it.
-        """
-        if self._process is not None:
-            self._process.stop()
-        elif self.refresh().state == "running":
-            name, sweeps_dir, _ = self._place
-            records = SweepFolder.of(sweeps_dir, name).records
-            if (pid := records.holder_here()) is None:
-                raise SweepBusy(
-                    f"{records.holder() or 'another machine'} runs this sweep",
-                    where=name,
-                    hint="stop it there with Ctrl-C",
-                )
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.kill(pid, signal.SIGTERM)
-            while records.holder_here() == pid:
-                time.sleep(0.1)
-        return self.refresh()
-
     def _runs(self, pause_seconds: float) -> bool:
         """After a pause, which ends early with a process of ours."""
         if self._process is not None:
@@ -226,8 +200,10 @@ class Sweep:
         sort: str | None = None,
         top: int | None = None,
         columns: Sequence[str] = (),
+        trials: bool = False,
     ) -> pd.DataFrame:
-        """One row a trial, best first; the options are those of `ckconv-sweep table`.
+        """One row a trial, or where a space has repeats one a setting, best first; the options are
+        those of `ckconv-sweep table`.
 
         Args:
             where: conditions that must all hold, as in `"omega_0 < 40"`.
@@ -235,6 +211,7 @@ class Sweep:
             sort: a column, as in `"seconds"` or `"val/loss:desc"`.
             top: only the first rows.
             columns: only these, as in `["trial", "val/loss", "model.parameters"]`.
+            trials: one row a trial, also where settings are repeated.
 
         Raises:
             ConfigError: a name or a condition is wrong.
@@ -251,10 +228,10 @@ class Sweep:
             columns=columns,
         )
         space, state = self.space, self.state
-        rows = all_columns(self.trials, space, state=state)
+        rows = all_columns(self.trials, space, state=state, each=trials)
         if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
             counts = parameter_counts(self.results)
-            rows = all_columns(self.trials, space, counts, state=state)
+            rows = all_columns(self.trials, space, counts, state=state, each=trials)
         return selection.apply(rows, space.metrics, default_columns(space, rows))
 
     def best(self) -> Best:

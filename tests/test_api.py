@@ -178,6 +178,17 @@ def test_without_a_completed_trial_there_is_no_best(tmp_path: Path) -> None:
     assert "0 of 4 trials ended" in sweep._repr_html_()
 
 
+def test_where_settings_are_repeated_each_trial_has_a_row_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    one = launched(tmp_path, make_space(trials=2, epochs=1, repeats="{seeds: 2}"))
+    assert one.run()
+    sweep = Sweep.open("quickstart", sweeps_dir=tmp_path / "sweeps")
+    assert sorted(sweep.table()["trial"]) == [0, 2]
+    assert sorted(sweep.table(trials=True)["trial"]) == [0, 1, 2, 3]
+    assert sorted(sweep.table(trials=True, where="parameters > 0")["trial"]) == [0, 1, 2, 3]
+
+
 def test_an_unknown_sweep_gets_the_nearest_name_and_how_to_read_another(here: Path) -> None:
     with pytest.raises(ConfigError, match="there is no sweep 'quikstart'") as caught:
         Sweep.open("quikstart", sweeps_dir=here / "sweeps")
