@@ -26,6 +26,7 @@ from ckconv_sweep.cli import (
     tables,
     train,
     watch,
+    why,
 )
 from ckconv_sweep.cli.help import Command, Group
 from ckconv_sweep.cli.log import logged
@@ -66,6 +67,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         tables.table,
         tables.compare,
         look.best,
+        why.why,
         pictures.plot,
         pictures.report,
         serve.ui,

@@ -82,10 +82,12 @@ def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
     worst = reached[-places] if mode == "max" else reached[places - 1]
     if not _worse(values[-1], worst, mode):
         return Go()
-    best = "the best one" if places == 1 else f"the best {places}"
+    best = (
+        f"best one had {worst:.4g}" if places == 1 else f"best {places} had {_bound(worst, mode)}"
+    )
     return Stop(
         f"asha, epoch {epoch}: {values[-1]:.4g}; of the {len(reached)} trials that reached this "
-        f"epoch {best} had {_bound(worst, mode)}"
+        f"epoch the {best}"
     )
 
 
