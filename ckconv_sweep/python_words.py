@@ -13,8 +13,19 @@ from ckconv_sweep.errors import CkconvSweepError
 _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpu-hours", "warm-start"),
-    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
-    *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
+    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "orders", "out", "pack", "pareto"),
+    *(
+        "places",
+        "sampler",
+        "scheduler",
+        "set",
+        "sort",
+        "sweeps-dir",
+        "top",
+        "tracking-uri",
+        "trials",
+        "where",
+    ),
 )
 _FLAGS = (
     *("require-tracking", "allow-code-change", "allow-data-change"),

@@ -47,6 +47,7 @@ def test_every_argument_is_known() -> None:
     known = {name.replace("-", "_") for name in (*python_words._ARGUMENTS, *python_words._FLAGS)}
     taken = {*Options.__annotations__, *arguments(launch), *arguments(train)}
     taken |= arguments(resume) | arguments(Sweep.table) | arguments(Sweep.open)
+    taken |= arguments(Sweep.simulate)
     assert known <= taken
     assert taken - known == {"self", "space", "trial", "options"}
 

@@ -23,6 +23,7 @@ from ckconv_sweep.cli import (
     run,
     serve,
     show,
+    simulate,
     tables,
     train,
     watch,
@@ -65,6 +66,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Read its results": (
         tables.table,
         tables.compare,
+        simulate.simulate,
         look.best,
         pictures.plot,
         pictures.report,
