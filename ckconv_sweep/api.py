@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.names import SWEEPS_DIR
+from ckconv_sweep.config.read import read_rule, read_sampler
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.controlled import Controlled
@@ -233,6 +234,44 @@ class Sweep(Controlled):
             counts = parameter_counts(self.results)
             rows = all_columns(self.trials, space, counts, state=state, each=trials)
         return selection.apply(rows, space.metrics, default_columns(space, rows))
+
+    @errors_in_python()
+    def simulate(
+        self,
+        scheduler: str | Sequence[str] = (),
+        *,
+        places: int = 1,
+        orders: int = 0,
+        sampler: str | None = None,
+        trials: int | None = None,
+    ) -> pd.DataFrame:
+        """What stopping rules would have saved, and lost: a row a rule, as `ckconv-sweep simulate`
+        shows them; on the trials that ran to their end.
+
+        Args:
+            scheduler: rules, as in `"asha"` or `"{name: asha, grace_epochs: 3}"`; every one by
+                default.
+            places: how many trials run at a time.
+            orders: replay so many random orders of the trials, or seeds of the sampler, and give
+                means.
+            sampler: choose the trials among the recorded settings, as in `"tpe"`.
+            trials: how many the sampler draws.
+
+        Raises:
+            ConfigError: a rule or the sampler is wrong, or no trial ran to its end.
+        """
+        from ckconv_sweep.report.simulated import Setup, compared
+        from ckconv_sweep.search.curve_table import of_sweep
+
+        given = [scheduler] if isinstance(scheduler, str) else scheduler
+        setup = Setup(
+            places=places,
+            orders=orders,
+            sampler=None if sampler is None else read_sampler(sampler, "sampler"),
+            trials=trials,
+        )
+        table = of_sweep(self.name, self.trials, self.space)
+        return compared(table, [read_rule(rule, "scheduler") for rule in given], setup).rows
 
     def best(self) -> Best:
         """The best completed trial, the earlier one of equals.

@@ -19,8 +19,9 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError
 _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpu-hours", "warm-start"),
-    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
-    *("reason", "set", "sort", "sweeps-dir", "top", "tracking-uri", "trial", "trials", "where"),
+    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "orders", "out", "pack", "pareto"),
+    *("places", "reason", "sampler", "scheduler", "set", "sort", "sweeps-dir", "top"),
+    *("tracking-uri", "trial", "trials", "where"),
 )
 _FLAGS = (
     *("require-tracking", "allow-code-change", "allow-data-change"),

@@ -48,6 +48,7 @@ def test_every_argument_is_known() -> None:
     taken = {*Options.__annotations__, *arguments(launch), *arguments(train)}
     taken |= arguments(resume) | arguments(Sweep.table) | arguments(Sweep.open)
     taken |= arguments(extend) | arguments(Sweep.add) | arguments(Sweep.retry)
+    taken |= arguments(Sweep.simulate)
     assert known <= taken
     assert taken - known == {"self", "space", "options"}
 

@@ -23,6 +23,7 @@ from ckconv_sweep.cli import (
     run,
     serve,
     show,
+    simulate,
     tables,
     train,
     watch,
@@ -66,6 +67,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Read its results": (
         tables.table,
         tables.compare,
+        simulate.simulate,
         look.best,
         why.why,
         pictures.plot,
