@@ -41,6 +41,7 @@ SEARCH = """
 RULES = {
     "none": "{name: none}",
     "asha": "{name: asha, grace_epochs: 1, reduction_factor: 3}",
+    "hyperband": "{name: hyperband, brackets: 2}",
     "median": "{name: median, warmup_epochs: 1}",
 }
 CASES = (
@@ -48,6 +49,7 @@ CASES = (
     ("qmc", "none"),
     ("grid", "none"),
     ("random", "asha"),
+    ("random", "hyperband"),
     ("random", "median"),
 )
 

@@ -22,6 +22,7 @@ from ckconv_sweep.cli.words import number
 from ckconv_sweep.config.grid import most_trials
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.stopping import NoScheduler
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
@@ -182,7 +183,7 @@ def _budget(
     at_once = f"{min(amount, places)} at a time" if places else "one at a time"
     line = f"{words.count(amount, 'trial')}, {at_once}: about {shown[0]}"
     line += f" ({shown[1]} to {shown[2]} if all are like one of these)" * (shown[1] != shown[2])
-    if space.scheduler.grace_setting is not None:
+    if not isinstance(space.scheduler, NoScheduler):
         line += f", less what {space.scheduler.name} stops"
     hours = space.budget.hours
     if hours is not None and middle > hours * 3600:

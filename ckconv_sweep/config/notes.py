@@ -29,7 +29,8 @@ def _repeats_note(space: Space) -> str:
     if repeats.top:
         several = f"the best {repeats.top} settings are"
         which = "the best setting is" if repeats.top == 1 else several
-    unless = "" if repeats.top or space.scheduler.grace_setting is None else ", unless it is pruned"
+    pruned = not repeats.top and not isinstance(space.scheduler, NoScheduler)
+    unless = ", unless it is pruned" if pruned else ""
     return (
         f"{which} trained {'with' if repeats.seeds else 'on'} {repeats.times} "
         f"{'seeds' if repeats.seeds else 'folds'}{unless}; "
@@ -38,14 +39,9 @@ def _repeats_note(space: Space) -> str:
 
 
 def _rule_note(space: Space) -> str:
-    rule, epochs = space.scheduler, space.most_epochs()
-    computed = "training.epochs" in space.derived
-    if rule.grace_setting is None or rule.first_epoch < epochs or computed:
-        return ""
-    return (
-        f"scheduler {rule.name} can prune no trial: it judges from epoch {rule.first_epoch} on "
-        f"(scheduler.{rule.grace_setting}), and a trial has {epochs}"
-    )
+    rule, computed = space.scheduler, "training.epochs" in space.derived
+    note = "" if computed else rule.note(space.most_epochs())
+    return f"scheduler {rule.name} {note}" if note else ""
 
 
 def _auto_note(space: Space) -> str:

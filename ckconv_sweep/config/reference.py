@@ -110,7 +110,7 @@ def walk(
                 bounds="",
                 default=getattr(field.default, "name", REQUIRED),
             )
-            for row, inner in table.items():
+            for row, inner in table.items() if table not in tables else ():  # of one in another
                 yield from walk(inner, f"{path}.", (*tables, table), (*rows, row))
         elif len(inside := blocks(table)) == 1 and get_origin(field.annotation) is not list:
             yield from walk(next(iter(inside.values())), f"{path}.", tables, rows)

@@ -252,6 +252,8 @@ def space_from(
                 where=document.where(("repeats",)),
                 hint="remove one of the two",
             )
+    if why := space.scheduler.unfit(space.metric):
+        raise ConfigError(f"scheduler: {why}", where=document.where(("scheduler",)))
     space = taken(space)
     _check_every_end(space, document)
     check_grid(space, document)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ckconv_sweep.config.settings import NotNegative, Positive
+from ckconv_sweep.config.metrics import METRICS
+from ckconv_sweep.config.settings import NotNegative, NotNegativeReal, Positive
 from ckconv_sweep.config.table import Row, Table
+from ckconv_sweep.config.trial import Metric
 
 
 class StoppingRule(Row):
@@ -15,16 +18,35 @@ class StoppingRule(Row):
 
     grace_setting: ClassVar[str | None] = None
     """The setting that gives trials more time before they are judged, if there is one."""
+    needs_rivals: ClassVar[bool] = True
+    """Whether it compares trials: it then stops neither the only one, nor the best of all that
+    reached an epoch."""
 
     @property
     def first_epoch(self) -> int:
         """The first epoch after which a trial may be stopped."""
         return 1
 
+    def note(self, epochs: int) -> str:
+        """What a person should know of it where no trial has more epochs than that; empty where
+        all is as one would think."""
+        if self.grace_setting is None or self.first_epoch < epochs:
+            return ""
+        return (
+            f"can prune no trial: it judges from epoch {self.first_epoch} on "
+            f"(scheduler.{self.grace_setting}), and a trial has {epochs}"
+        )
+
+    def unfit(self, metric: Metric) -> str:
+        """Why it makes no sense with a metric; empty where it does."""
+        return ""
+
 
 RULES: Table[StoppingRule] = Table("scheduler")
 """Makers: a function each, of the settings, the curves of all trials, a trial's number and the
-metric's mode, that gives a `Verdict`. It must follow from these four."""
+metric's mode, that gives a `Verdict`. It must follow from these four, and not from the order in
+which trials came. The reason of a `Stop` begins with the rule's name and the epoch, and has the
+trial's value and the bound that it misses. `tests/search/test_rules_contract.py` runs over it."""
 
 
 @RULES.row("ckconv_sweep.search.rules:asha")
@@ -44,7 +66,63 @@ class Asha(StoppingRule):
         return self.grace_epochs
 
 
-@RULES.row("ckconv_sweep.search.rules:median")
+@RULES.row("ckconv_sweep.search.rules:hyperband")
+class Hyperband(StoppingRule):
+    """Asynchronous Hyperband (Li et al. 2018, 2020): several asha side by side, the brackets. Each
+    is judged first `reduction_factor` times as late as the one before it, and has fewer trials. A
+    trial's bracket follows from its number."""
+
+    grace_setting: ClassVar[str | None] = "grace_epochs"
+    name: Literal["hyperband"] = "hyperband"
+    grace_epochs: Positive = 1
+    """The epoch after which a trial is judged first."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials goes on at each rung; the next rung is so many times as late."""
+    brackets: Annotated[int, Field(ge=1, le=10)] = 3
+    """How many brackets there are; bracket k, from 0 on, is judged first after epoch
+    `grace_epochs * reduction_factor^k`."""
+
+    @property
+    def first_epoch(self) -> int:
+        return self.grace_epochs
+
+    def grace_of(self, bracket: int) -> int:
+        """The epoch after which the trials of a bracket are judged first."""
+        grace: int = self.grace_epochs * self.reduction_factor**bracket
+        return grace
+
+    def bracket(self, number: int) -> int:
+        """The bracket of a trial, from 0 on. Their shares are those of Hyperband's algorithm 1.
+        The numbers go round the circle by the golden ratio, so that any few trials in a row, and
+        also every third of them (repeats have numbers, too), are in the brackets by these shares,
+        whatever period the sampler has."""
+        last = self.brackets - 1
+        trials = [  # s in the algorithm is last - k
+            -(-self.brackets * self.reduction_factor**s // (s + 1)) for s in range(last, -1, -1)
+        ]
+        place = (number * _GOLDEN % 2**32) * sum(trials) >> 32
+        for bracket, share in enumerate(trials):
+            if place < share:
+                return bracket
+            place -= share
+        raise AssertionError(number)
+
+    def note(self, epochs: int) -> str:
+        idle = [k for k in range(self.brackets) if self.grace_of(k) >= epochs]
+        if not idle or len(idle) == self.brackets:
+            return super().note(epochs)
+        which = f"bracket {idle[0]}" if len(idle) == 1 else f"brackets {idle[0]} to {idle[-1]}"
+        return (
+            f"prunes no trial of {which}: it judges them from epoch {self.grace_of(idle[0])} on "
+            f"(scheduler.brackets), and a trial has {epochs}"
+        )
+
+
+_GOLDEN = 2654435769
+"""2^32 over the golden ratio."""
+
+
+@RULES.row("ckconv_sweep.search.rules:percentile")
 class Median(StoppingRule):
     """Stop a trial whose best value so far is worse than the median of the completed trials at its
     epoch. The first `warmup_epochs` epochs are not judged, nor is anything before so many trials
@@ -60,6 +138,97 @@ class Median(StoppingRule):
     @property
     def first_epoch(self) -> int:
         return self.warmup_epochs + 1
+
+    @property
+    def best_percent(self) -> float:
+        """A trial must keep up with the worst of so many percent, the best, of the completed."""
+        return 50.0
+
+
+@RULES.row("ckconv_sweep.search.rules:percentile")
+class Percentile(Median):
+    """Stop a trial whose best value so far is worse than what the best `percentile` percent of the
+    completed trials had at its epoch; otherwise as `median`, which is 50."""
+
+    name: Literal["percentile"] = "percentile"  # type: ignore[assignment]
+    percentile: Annotated[float, Field(gt=0.0, lt=100.0)] = 25.0
+    """Which percent of the completed trials, the best ones, a trial must keep up with: the less,
+    the more are stopped."""
+
+    @property
+    def best_percent(self) -> float:
+        return self.percentile
+
+
+@RULES.row("ckconv_sweep.search.rules:threshold")
+class Threshold(StoppingRule):
+    """Stop a trial whose value after an epoch is worse than `bound`, whatever the others have."""
+
+    grace_setting: ClassVar[str | None] = "warmup_epochs"
+    needs_rivals: ClassVar[bool] = False
+    name: Literal["threshold"] = "threshold"
+    bound: float
+    """The worst value of the metric with which a trial goes on."""
+    warmup_epochs: NotNegative = 0
+    """Epochs of a trial that are not judged."""
+
+    @property
+    def first_epoch(self) -> int:
+        return self.warmup_epochs + 1
+
+    def unfit(self, metric: Metric) -> str:
+        low, high = METRICS[metric.name].bounds
+        worst, best = (low, high) if metric.mode == "max" else (high, low)
+        if self.bound in (worst, best) or not low <= self.bound <= high:
+            able = (self.bound >= high) if metric.mode == "max" else (self.bound <= low)
+            which = "no trial goes on" if able else "no trial is stopped"
+            return f"bound {self.bound:g}: {which}, as {metric.name} is {_between(low, high)}"
+        return ""
+
+
+def _between(low: float, high: float) -> str:
+    if math.isinf(high):
+        return f"{low:g} or more"
+    return f"{high:g} or less" if math.isinf(low) else f"between {low:g} and {high:g}"
+
+
+@RULES.row("ckconv_sweep.search.rules:patient")
+class Patient(StoppingRule):
+    """Another rule, which may only stop a trial whose value has not got better for some epochs. (A
+    trial that has not got better ends by itself, as completed, where the trial has
+    `training.early_stopping_epochs`; what this stops is pruned.)"""
+
+    name: Literal["patient"] = "patient"
+    epochs: Positive = 3
+    """For how many epochs a trial's value must not have got better."""
+    min_delta: NotNegativeReal = 0.0
+    """A value is better if it is better by more than this."""
+    rule: Annotated[StoppingRule, RULES] = Median()
+    """The rule that it holds back, with its settings."""
+
+    @field_validator("rule")
+    @classmethod
+    def _check_rule(cls, rule: StoppingRule) -> StoppingRule:
+        if isinstance(rule, (Patient, NoScheduler)):
+            raise ValueError(f"it must be another rule than patient and none, got {rule.name!r}")
+        return rule
+
+    @property
+    def grace_setting(self) -> str | None:  # type: ignore[override]
+        inner = self.rule.grace_setting
+        held_back = inner is not None and self.rule.first_epoch > self.epochs + 1
+        return f"rule.{inner}" if held_back else "epochs"
+
+    @property
+    def needs_rivals(self) -> bool:  # type: ignore[override]
+        return self.rule.needs_rivals
+
+    @property
+    def first_epoch(self) -> int:
+        return max(self.rule.first_epoch, self.epochs + 1)
+
+    def unfit(self, metric: Metric) -> str:
+        return self.rule.unfit(metric)
 
 
 @RULES.row("ckconv_sweep.search.rules:never")

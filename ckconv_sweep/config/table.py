@@ -114,6 +114,8 @@ class Table(Names[type[S]]):
     def __init__(self, word: str, *, unnamed: str | None = None) -> None:
         super().__init__(word)
         self._unnamed = {} if unnamed is None else {"name": unnamed}
+        self._open: list[str] = []
+        """The rows whose schemas are being written: one may have a setting that takes another."""
 
     def row(self, maker: Any) -> Callable[[type[S]], type[S]]:
         """Registers the settings class that it decorates, with its maker."""
@@ -143,7 +145,11 @@ class Table(Names[type[S]]):
     ) -> dict[str, Any]:
         rows = []
         for name, row in self.items():
+            if name in self._open:
+                continue
+            self._open.append(name)
             schema = row.model_json_schema()  # `handler` would leave out what the settings mean
+            self._open.pop()
             if name != self._unnamed.get("name"):
                 schema["required"] = ["name", *schema.get("required", ())]
             rows.append(schema)

@@ -5,66 +5,22 @@ and the same record gives the same answer.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from ckconv_sweep.config.history import Go, Stop, Verdict
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.stopping import RULES, Asha, Median, NoScheduler
+from ckconv_sweep.config.stopping import (
+    RULES,
+    Asha,
+    Hyperband,
+    Median,
+    NoScheduler,
+    Patient,
+    Threshold,
+)
+from ckconv_sweep.search.curves import Curve, Curves
 
-
-@dataclass
-class Curve:
-    """A trial as a rule sees it."""
-
-    values: list[float]
-    """The metric after epochs 1, 2, ..."""
-    completed: bool = False
-    """Whether it ran to its own end."""
-
-
-class Curves(dict[int, Curve]):
-    """The trials of a sweep by their numbers, without those that were rejected, and the values of
-    all of them at each epoch in order: a rule that looked at each trial would take longer the more
-    there are. Only the methods here may change it."""
-
-    def __init__(self, curves: Mapping[int, Curve]) -> None:
-        super().__init__(curves)
-        self._reached = defaultdict[int, list[float]](list)
-        self._completed = defaultdict[int, list[float]](list)
-        self.completed = 0
-        """How many trials ran to their own end."""
-        for curve in self.values():
-            self.completed += curve.completed
-            for epoch, value in enumerate(curve.values, start=1):
-                self._reached[epoch].append(value)
-                if curve.completed:
-                    self._completed[epoch].append(value)
-        for values in (*self._reached.values(), *self._completed.values()):
-            values.sort()
-
-    def add(self, number: int, value: float) -> None:
-        """A trial's next epoch."""
-        values = self[number].values
-        values.append(value)
-        insort(self._reached[len(values)], value)
-
-    def complete(self, number: int) -> None:
-        """A trial ran to its own end."""
-        self[number].completed = True
-        self.completed += 1
-        for epoch, value in enumerate(self[number].values, start=1):
-            insort(self._completed[epoch], value)
-
-    def reached(self, epoch: int) -> Sequence[float]:
-        """The values of all trials after an epoch, in order."""
-        return self._reached[epoch]
-
-    def completed_at(self, epoch: int) -> Sequence[float]:
-        """Those of the trials that ran to their own end."""
-        return self._completed[epoch]
+__all__ = ["Curve", "Curves", "verdict_of"]
 
 
 def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
@@ -72,39 +28,92 @@ def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
     trial that is not promoted is stopped. As long as fewer trials than `reduction_factor` have
     reached the epoch, only the best of them goes on."""
     values = curves[number].values
-    epoch, rung = len(values), rule.grace_epochs
-    while rung < epoch:
-        rung *= rule.reduction_factor
-    if rung != epoch:
+    if not _is_rung(len(values), rule.grace_epochs, rule.reduction_factor):
         return Go()
-    reached = curves.reached(epoch)
+    reached = curves.reached(len(values))
+    return _halved(rule, values, reached, "trials", mode)
+
+
+def hyperband(rule: Hyperband, curves: Curves, number: int, mode: str) -> Verdict:
+    """Asynchronous Hyperband: asha among the trials of a bracket (Li et al. 2020,
+    arXiv:1810.05934), with as many trials in each as in Hyperband (Li et al. 2018, JMLR 18(185),
+    algorithm 1)."""
+    values, bracket = curves[number].values, rule.bracket(number)
+    if not _is_rung(len(values), rule.grace_of(bracket), rule.reduction_factor):
+        return Go()
+    reached = curves.reached(len(values), number, rule.bracket)
+    return _halved(rule, values, reached, f"trials of bracket {bracket}", mode)
+
+
+def _is_rung(epoch: int, grace: int, factor: int) -> bool:
+    while grace < epoch:
+        grace *= factor
+    return grace == epoch
+
+
+def _halved(
+    rule: Asha | Hyperband, values: Sequence[float], reached: Sequence[float], who: str, mode: str
+) -> Verdict:
+    """Whether the trial is one of the best of those that reached its epoch."""
     places = max(1, len(reached) // rule.reduction_factor)
-    worst = reached[-places] if mode == "max" else reached[places - 1]
+    worst = _from_best(reached, places - 1, mode)
     if not _worse(values[-1], worst, mode):
         return Go()
     best = (
         f"best one had {worst:.4g}" if places == 1 else f"best {places} had {_bound(worst, mode)}"
     )
     return Stop(
-        f"asha, epoch {epoch}: {values[-1]:.4g}; of the {len(reached)} trials that reached this "
-        f"epoch the {best}"
+        f"{rule.name}, epoch {len(values)}: {values[-1]:.4g}; of the {len(reached)} {who} that "
+        f"reached this epoch the {best}"
     )
 
 
-def median(rule: Median, curves: Curves, number: int, mode: str) -> Verdict:
+def percentile(rule: Median, curves: Curves, number: int, mode: str) -> Verdict:
     """The median stopping rule (Golovin et al. 2017, Google Vizier, sec. 3.2.2), on the values of
-    completed trials at the same epoch."""
+    completed trials at the same epoch; and the same with another percentile."""
     values = curves[number].values
     epoch = len(values)
     if epoch <= rule.warmup_epochs or curves.completed < max(1, rule.startup_trials):
         return Go()
-    there = curves.completed_at(epoch)
-    best = max(values) if mode == "max" else min(values)
-    if not there or not _worse(best, middle := _middle(there), mode):
+    there, percent = curves.completed_at(epoch), rule.best_percent
+    best = _best(values, mode)
+    if not there or not _worse(best, bound := _at(there, percent / 100, mode), mode):
+        return Go()
+    which = "half" if percent == 50 else f"the best {percent:g} %"
+    return Stop(
+        f"{rule.name}, epoch {epoch}: at best {best:.4g} so far; {which} of the {len(there)} "
+        f"completed trials had {_bound(bound, mode)} at this epoch"
+    )
+
+
+def threshold(rule: Threshold, curves: Curves, number: int, mode: str) -> Verdict:
+    """A bound on the value after each epoch."""
+    values = curves[number].values
+    epoch = len(values)
+    if epoch <= rule.warmup_epochs or not _worse(values[-1], rule.bound, mode):
         return Go()
     return Stop(
-        f"median, epoch {epoch}: at best {best:.4g} so far; half of the {len(there)} completed "
-        f"trials had {_bound(middle, mode)} at this epoch"
+        f"threshold, epoch {epoch}: {values[-1]:.4g}; from epoch {rule.first_epoch} on a trial "
+        f"needs {_bound(rule.bound, mode)}"
+    )
+
+
+def patient(rule: Patient, curves: Curves, number: int, mode: str) -> Verdict:
+    """What the inner rule answers, but a trial that has got better lately goes on."""
+    values = curves[number].values
+    before, lately = values[: -rule.epochs], values[-rule.epochs :]
+    if not before:
+        return Go()
+    best = _best(before, mode)
+    needed = best + rule.min_delta if mode == "max" else best - rule.min_delta
+    if _worse(needed, _best(lately, mode), mode):
+        return Go()
+    verdict: Verdict = RULES.maker(rule.rule.name)(rule.rule, curves, number, mode)
+    if not isinstance(verdict, Stop):
+        return verdict
+    return Stop(
+        f"patient, epoch {len(values)}: {values[-1]:.4g}; no better than {best:.4g} for "
+        f"{rule.epochs} epochs; {verdict.reason}"
     )
 
 
@@ -120,10 +129,24 @@ def verdict_of(space: Space, curves: Curves, number: int) -> Verdict:
     return verdict
 
 
-def _middle(ordered: Sequence[float]) -> float:
-    """The median of values that are in order."""
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+def _best(values: Sequence[float], mode: str) -> float:
+    return max(values) if mode == "max" else min(values)
+
+
+def _from_best(ordered: Sequence[float], place: int, mode: str) -> float:
+    """The value that so many are better than or equal to; 0: the best one."""
+    return ordered[-1 - place] if mode == "max" else ordered[place]
+
+
+def _at(ordered: Sequence[float], share: float, mode: str) -> float:
+    """The value that a share of all, the best ones, keep up with; between two values in proportion,
+    so that that of a half is the median."""
+    place = (len(ordered) - 1) * share
+    whole, after = int(place), place % 1
+    better, worse = (
+        _from_best(ordered, w, mode) for w in (whole, min(whole + 1, len(ordered) - 1))
+    )
+    return better if better == worse else better * (1 - after) + worse * after  # rounds no equals
 
 
 def _worse(value: float, other: float, mode: str) -> bool:
@@ -131,4 +154,4 @@ def _worse(value: float, other: float, mode: str) -> bool:
 
 
 def _bound(value: float, mode: str) -> str:
-    return f"{value:.4g} or {'more' if mode == 'max' else 'less'}"
+    return f"{value + 0.0:.4g} or {'more' if mode == 'max' else 'less'}"  # no -0

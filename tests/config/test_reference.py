@@ -70,7 +70,9 @@ def test_every_setting_of_a_space_is_listed() -> None:
     for part in ("sampler", "scheduler", "budget"):
         assert flat({part: space.written()[part]}).keys() <= listed
     assert {"trial", "search", "constraints", "metrics"} <= listed
-    assert {f"scheduler.{name}" for rule in RULES.values() for name in rule.model_fields} <= listed
+    assert {"scheduler.rule.name"} <= listed  # and not the settings of each rule in another again
+    of_rules = {f"scheduler.{name}" for rule in RULES.values() for name in rule.model_fields}
+    assert of_rules - listed == {"scheduler.rule"}
     of_samplers = {f"sampler.{name}" for s in SAMPLERS.values() for name in s.model_fields}
     assert of_samplers - listed == {"sampler.taken_by_auto"}  # only ckconv-sweep writes it
 

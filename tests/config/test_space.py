@@ -593,8 +593,27 @@ def test_what_is_not_written_has_its_default() -> None:
             "scheduler: {name: ahsa}",
             "scheduler: no scheduler is called 'ahsa'\n  did you mean 'asha'?",
         ),
-        ("scheduler: {grace_epochs: 1}", "scheduler.name is missing\n  there are: asha, median, n"),
+        (
+            "scheduler: {grace_epochs: 1}",
+            "scheduler.name is missing\n  there are: asha, hyperband, ",
+        ),
         ("scheduler: {name: none, grace_epochs: 1}", "no setting is called 'grace_epochs' in sch"),
+        (
+            "scheduler: {name: threshold, bound: 1.5}",
+            "scheduler: bound 1.5: no trial goes on, as val/accuracy is between 0 and 1",
+        ),
+        (
+            "scheduler: {name: patient, rule: {name: threshold, bound: 0}}",
+            "scheduler: bound 0: no trial is stopped, as val/accuracy is between 0 and 1",
+        ),
+        (
+            "scheduler: {name: patient, rule: {name: none}}",
+            "scheduler.rule: it must be another rule than patient and none, got 'none'",
+        ),
+        (
+            "scheduler: {name: patient, rule: {name: asha, grace_epoch: 2}}",
+            "no setting is called 'grace_epoch' in scheduler.rule\n  did you mean 'grace_epochs'?",
+        ),
         (
             "scheduler: {name: asha, reduction_factor: 1}",
             "scheduler.reduction_factor: reduction_factor >= 2 must hold, got 1",

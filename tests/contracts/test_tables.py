@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
-import math
 import pkgutil
 from typing import Any
 
@@ -13,14 +11,12 @@ from training.tiny import make_trial
 
 from ckconv_sweep import config
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.history import Epoch, Go, Stop
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.metrics import METRICS, SCORES
 from ckconv_sweep.config.optimization import SCHEDULES
 from ckconv_sweep.config.read import parse_space, trial_from
-from ckconv_sweep.config.stopping import RULES
 from ckconv_sweep.config.table import Names, Row, Table, Word
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.search.rules import Curve, Curves
 from ckconv_sweep.training.schedules import learning_rate
 
 NAMES = [f"{config.__name__}.{module.name}" for module in pkgutil.iter_modules(config.__path__)]
@@ -47,7 +43,7 @@ PLACES = {
     "scheduler": "scheduler",
 }
 """Where a file names a row. A score is named as a metric."""
-NEEDED = {"uea": {"problem": "Tiny"}}
+NEEDED = {"uea": {"problem": "Tiny"}, "threshold": {"bound": 0.5}}
 """Settings without a default."""
 
 every_row = pytest.mark.parametrize(
@@ -165,30 +161,3 @@ def test_a_schedule_follows_from_the_history_and_never_rises_after_its_warmup(
     assert all(0.0 < rate <= trial.optimizer.learning_rate for rate in rates)
     top = rates.index(max(rates))
     assert rates[top:] == sorted(rates[top:], reverse=True)
-
-
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_a_stopping_rule_follows_from_the_curves_and_changes_none(name: str, mode: str) -> None:
-    rule = RULES[name]()
-    curves = {
-        number: Curve([math.sin(number * epoch) for epoch in range(1, 28)], completed=number > 4)
-        for number in range(12)
-    }
-    for end in range(1, 28):
-        shown = Curves(curves | {n: Curve(curves[n].values[:end]) for n in range(4)})
-        before = copy.deepcopy(shown)
-        for number in range(4):
-            verdict = RULES.maker(name)(rule, shown, number, mode)
-            assert isinstance(verdict, (Go, Stop))
-            assert verdict == RULES.maker(name)(rule, before, number, mode)
-            assert not (isinstance(verdict, Stop) and end < rule.first_epoch)
-        assert shown == before
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_a_rules_setting_that_gives_more_time_is_one_of_its_settings(name: str) -> None:
-    setting = RULES[name].grace_setting
-    if setting is not None:
-        one, more = (RULES[name](**{setting: value}) for value in (1, 9))
-        assert more.first_epoch > one.first_epoch

@@ -138,6 +138,18 @@ def test_a_signal_ends_a_long_run_of_rejected_draws(tmp_path: Path) -> None:
             "(scheduler.warmup_epochs), and a trial has 9",
         ),
         (
+            "search: {model.dropout: {low: 0.0, high: 0.2}}\n"
+            "scheduler: {name: hyperband, grace_epochs: 2, reduction_factor: 4}",
+            "scheduler hyperband prunes no trial of bracket 2: it judges them from epoch 32 on "
+            "(scheduler.brackets), and a trial has 24",
+        ),
+        (
+            "search: {training.epochs: {low: 2, high: 9}}\n"
+            "scheduler: {name: patient, epochs: 3, rule: {name: asha, grace_epochs: 12}}",
+            "scheduler patient can prune no trial: it judges from epoch 12 on "
+            "(scheduler.rule.grace_epochs), and a trial has 9",
+        ),
+        (
             "search: {training.epochs: {low: 2, high: 10}}\n"
             "scheduler: {name: median, warmup_epochs: 8}",
             "",

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from drawing import new_trial
-from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    MedianPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+    ThresholdPruner,
+)
 from optuna.trial import TrialState
 from sweep.in_process import machine, make_space
 
 from ckconv_sweep.config.history import Epoch, Go, Stop
-from ckconv_sweep.config.stopping import RULES, Asha, Median
+from ckconv_sweep.config.stopping import (
+    RULES,
+    Asha,
+    Hyperband,
+    Median,
+    Patient,
+    Percentile,
+    StoppingRule,
+    Threshold,
+)
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.search.rules import Curve, Curves, asha, median
+from ckconv_sweep.search.rules import Curve, Curves, asha, hyperband, patient, percentile
 
 ASHA = "{name: asha, grace_epochs: 2, reduction_factor: 3}"
 
@@ -29,20 +44,6 @@ def level(trial: Trial, number: int) -> Epoch:
         metrics={"val/accuracy": accuracy, "val/loss": 1 - accuracy},
         timestamp_ms=number,
     )
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_no_rule_stops_a_sweeps_best_trial(name: str, disk: Path) -> None:
-    one = machine(
-        disk,
-        make_space(scheduler=f"{{name: {name}}}", trials=8, epochs=4),
-        work=level,
-        concurrency=1,
-    )
-    assert one.run()
-    records = one.records()
-    assert records[0].outcome == "completed"
-    assert (any(r.outcome == "pruned" for r in records)) == (name != "none")
 
 
 def test_asha_stops_trials_at_its_rungs_only(disk: Path) -> None:
@@ -163,7 +164,7 @@ def test_an_answer_says_why_in_numbers() -> None:
     )
     ended = {n: Curve([0.5, 0.6 + n / 100], completed=True) for n in range(5)}
     curves = Curves(ended | {9: Curve([0.1, 0.3])})
-    assert median(Median(), curves, 9, "max") == Stop(
+    assert percentile(Median(), curves, 9, "max") == Stop(
         "median, epoch 2: at best 0.3 so far; half of the 5 completed trials had 0.62 or more at "
         "this epoch"
     )
@@ -174,13 +175,85 @@ def test_the_first_epochs_of_a_warm_up_are_not_judged_and_the_next_one_is(warmup
     rule = Median(startup_trials=1, warmup_epochs=warmup)
     ended = Curve([1.0] * 9, completed=True)
     stopped = [
-        isinstance(median(rule, Curves({0: ended, 1: Curve([0.0] * epoch)}), 1, "max"), Stop)
+        isinstance(percentile(rule, Curves({0: ended, 1: Curve([0.0] * epoch)}), 1, "max"), Stop)
         for epoch in range(1, 7)
     ]
     assert stopped == [epoch > warmup for epoch in range(1, 7)]
 
 
+# Brackets
+
+
+def test_as_many_trials_are_in_each_bracket_as_in_hyperbands_algorithm_1() -> None:
+    """Of 81 epochs with a factor of 3 (Li et al. 2018, table 1): 81, 34, 15, 8 and 5 trials."""
+    rule = Hyperband(brackets=5)
+    for stride in (1, 2, 3, 5):  # the first trials of settings that have repeats
+        amounts = Counter(rule.bracket(stride * number) for number in range(143))
+        assert [amounts[k] for k in range(5)] == pytest.approx([81, 34, 15, 8, 5], abs=2)
+    assert {Hyperband(brackets=1).bracket(number) for number in range(100)} == {0}
+    assert [rule.grace_of(k) for k in range(5)] == [1, 3, 9, 27, 81]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_hyperband_is_asha_among_the_trials_of_a_bracket(mode: str) -> None:
+    rule, draws = Hyperband(grace_epochs=2, reduction_factor=2, brackets=3), random.Random(0)
+    curves = Curves({n: Curve([draws.gauss() for _ in range(1 + n % 12)]) for n in range(400)})
+    stops = Counter[int]()
+    for number in curves:
+        k = rule.bracket(number)
+        alone = Curves({n: c for n, c in curves.items() if rule.bracket(n) == k})
+        as_asha = Asha(grace_epochs=rule.grace_of(k), reduction_factor=rule.reduction_factor)
+        ours, its = (
+            f(r, c, number, mode) for f, r, c in ((hyperband, rule, curves), (asha, as_asha, alone))
+        )
+        assert type(ours) is type(its)
+        stops[k] += isinstance(ours, Stop)
+    assert min(stops[k] for k in range(3)) >= 2
+
+
+# A rule that is held back
+
+
+def test_a_patient_rule_stops_what_the_other_one_would_once_it_gets_no_better() -> None:
+    rule = Patient(epochs=2, min_delta=0.05)
+    for values, stopped in (
+        ([0.1, 0.1], False),  # for one epoch only
+        ([0.1, 0.1, 0.1], True),
+        ([0.1, 0.2, 0.1], False),
+        ([0.1, 0.14, 0.12], True),  # better, but not by min_delta
+        ([0.1, 0.2, 0.1, 0.2], True),
+        ([0.1, 0.95, 0.1, 0.1, 0.1], False),  # which median would let go on
+    ):
+        for mode, sign in (("max", 1), ("min", -1)):
+            ended = {n: Curve([sign * 0.9] * 9, completed=True) for n in range(5)}
+            tried = Curve([sign * value for value in values])
+            answer = patient(rule, Curves({**ended, 9: tried}), 9, mode)
+            assert isinstance(answer, Stop) == stopped
+    ended = {n: Curve([0.9] * 9, completed=True) for n in range(5)}
+    assert patient(rule, Curves({**ended, 9: Curve([0.1, 0.14, 0.12])}), 9, "max") == Stop(
+        "patient, epoch 3: 0.12; no better than 0.1 for 2 epochs; median, epoch 3: at best 0.14 "
+        "so far; half of the 5 completed trials had 0.9 or more at this epoch"
+    )
+
+
 # Against Optuna's own, which write to their study while they answer
+
+
+def optunas_own(rule: StoppingRule, mode: str) -> BasePruner:
+    """Optuna counts its steps from 0, we count epochs from 1."""
+    match rule:
+        case Asha():
+            return SuccessiveHalvingPruner(
+                min_resource=rule.grace_epochs, reduction_factor=rule.reduction_factor
+            )
+        case Percentile():
+            return PercentilePruner(rule.percentile, rule.startup_trials, rule.warmup_epochs + 1)
+        case Median():
+            return MedianPruner(rule.startup_trials, rule.warmup_epochs + 1)
+        case Threshold():
+            bound = {"lower" if mode == "max" else "upper": rule.bound}
+            return ThresholdPruner(**bound, n_warmup_steps=rule.warmup_epochs + 1)
+    raise AssertionError(rule)
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -191,21 +264,15 @@ def test_the_first_epochs_of_a_warm_up_are_not_judged_and_the_next_one_is(warmup
         Asha(grace_epochs=2, reduction_factor=3),
         Median(startup_trials=0, warmup_epochs=0),
         Median(startup_trials=3, warmup_epochs=2),
+        Percentile(percentile=25.0, startup_trials=0),
+        Percentile(percentile=37.5, startup_trials=3, warmup_epochs=2),
+        Threshold(bound=0.2, warmup_epochs=2),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_our_rules_answer_as_optunas_do(rule: Asha | Median, mode: str, seed: int) -> None:
-    optunas: BasePruner
-    if isinstance(rule, Asha):
-        ours: Any = asha
-        optunas = SuccessiveHalvingPruner(
-            min_resource=rule.grace_epochs, reduction_factor=rule.reduction_factor
-        )
-    else:
-        ours = median
-        # Optuna counts its steps from 0, we count epochs from 1.
-        optunas = MedianPruner(rule.startup_trials, n_warmup_steps=rule.warmup_epochs + 1)
+def test_our_rules_answer_as_optunas_do(rule: StoppingRule, mode: str, seed: int) -> None:
+    ours, optunas = RULES.maker(rule.name), optunas_own(rule, mode)
     draws = random.Random(seed)
     study = optuna.create_study(direction=f"{mode}imize")
     curves = Curves({})
@@ -217,7 +284,7 @@ def test_our_rules_answer_as_optunas_do(rule: Asha | Median, mode: str, seed: in
             curves[running[-1].number] = Curve([])
         trial = draws.choice(running)
         curve = curves[trial.number]
-        value = round(draws.gauss(0.1 * len(curve.values), 1.0), 1)  # with ties
+        value = round(8 * draws.gauss(0.1 * len(curve.values), 1.0)) / 8  # with ties
         curves.add(trial.number, value)
         trial.report(curve.values[-1], len(curve.values))
         stops = optunas.prune(study, study.trials[trial.number])
