@@ -99,7 +99,7 @@ def test_a_rule_that_stops_the_best_trial_is_told_with_its_reason() -> None:
     assert found.notes == [
         "the best of all is t002: val/accuracy 1",
         "asha would have stopped t002, the best: asha, epoch 1: 0.1; of the 3 trials that reached "
-        "this epoch the best one had 0.9 or more",
+        "this epoch the best one had 0.9",
     ]
 
 

@@ -141,9 +141,10 @@ def test_a_reason_has_the_rule_the_epoch_the_value_and_the_bound(name: str, sign
         assert start.startswith(f"{name}, epoch {len(values)}: ")
         best = max(values, key=lambda value: sign * value)
         assert any(f"{value:.4g}" in rest.partition(";")[0] for value in (values[-1], best))
-        bound = re.search(r"(-?\d[\d.e+-]*) or (more|less)", rest)
+        bound = re.search(r"(one had|had|needs) -?\d[\d.e+-]*( or more| or less)?", rest)
         assert bound is not None
-        assert bound[2] == ("more" if sign == 1 else "less")
+        side = "" if bound[1] == "one had" else " or more" if sign == 1 else " or less"
+        assert (bound[2] or "") == side
         assert "\n" not in answer.reason
 
 
