@@ -59,12 +59,10 @@ def _halved(
     worst = _from_best(reached, places - 1, mode)
     if not _worse(values[-1], worst, mode):
         return Go()
-    best = (
-        f"best one had {worst:.4g}" if places == 1 else f"best {places} had {_bound(worst, mode)}"
-    )
+    one, several = f"best one had {_short(worst)}", f"best {places} had {_bound(worst, mode)}"
     return Stop(
         f"{rule.name}, epoch {len(values)}: {values[-1]:.4g}; of the {len(reached)} {who} that "
-        f"reached this epoch the {best}"
+        f"reached this epoch the {one if places == 1 else several}"
     )
 
 
@@ -154,4 +152,8 @@ def _worse(value: float, other: float, mode: str) -> bool:
 
 
 def _bound(value: float, mode: str) -> str:
-    return f"{value + 0.0:.4g} or {'more' if mode == 'max' else 'less'}"  # no -0
+    return f"{_short(value)} or {'more' if mode == 'max' else 'less'}"
+
+
+def _short(value: float) -> str:
+    return f"{value + 0.0:.4g}"  # no -0
