@@ -59,10 +59,14 @@ def _halved(
     worst = _from_best(reached, places - 1, mode)
     if not _worse(values[-1], worst, mode):
         return Go()
-    best = "the best one" if places == 1 else f"the best {places}"
+    best = (
+        f"best one had {worst + 0.0:.4g}"
+        if places == 1
+        else f"best {places} had {_bound(worst, mode)}"
+    )
     return Stop(
         f"{rule.name}, epoch {len(values)}: {values[-1]:.4g}; of the {len(reached)} {who} that "
-        f"reached this epoch {best} had {_bound(worst, mode)}"
+        f"reached this epoch the {best}"
     )
 
 

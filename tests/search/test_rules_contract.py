@@ -140,10 +140,10 @@ def test_a_reason_has_the_rule_the_epoch_the_value_and_the_bound(name: str, sign
         start, rest = answer.reason[: len(name) + 20], answer.reason.partition(": ")[2]
         assert start.startswith(f"{name}, epoch {len(values)}: ")
         best = max(values, key=lambda value: sign * value)
-        assert any(f"{value:.4g}" in rest.partition(";")[0] for value in (values[-1], best))
-        bound = re.search(r"(-?\d[\d.e+-]*) or (more|less)", rest)
-        assert bound is not None
-        assert bound[2] == ("more" if sign == 1 else "less")
+        told, _, why = rest.partition("; ")
+        assert any(f"{value:.4g}" in told for value in (values[-1], best))
+        assert re.search(r"\d", why)
+        assert f" or {'less' if sign == 1 else 'more'}" not in why
         assert "\n" not in answer.reason
 
 
