@@ -4,11 +4,11 @@ Config asks, data and models are, training does, record remembers, search propos
 publishes, execution places, sweep repeats, report tells, cli speaks. Each of those words is a
 folder that knows only the ones before it; doctor looks at what a sweep left.
 
-For Python and notebooks: `from ckconv_sweep import launch, resume, train, Sweep`.
+For Python and notebooks: `from ckconv_sweep import launch, resume, extend, train, Sweep`.
 """
 
 __version__ = "0.1.0"
-__all__ = ["Best", "Run", "Sweep", "launch", "resume", "train"]
+__all__ = ["Best", "Run", "Sweep", "extend", "launch", "resume", "train"]
 
 
 def __getattr__(name: str) -> object:

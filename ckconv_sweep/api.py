@@ -6,11 +6,9 @@ below it.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import html
 import os
-import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +18,21 @@ from typing import TYPE_CHECKING, Any, Self
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.names import SWEEPS_DIR
+from ckconv_sweep.config.read import read_rule, read_sampler
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.errors import ConfigError, NoResult, SweepBusy
+from ckconv_sweep.controlled import Controlled
+from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.seeds import trained_one
+from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
+from ckconv_sweep.report.why import Why, explained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +56,7 @@ class Best:
     epoch: int
 
 
-class Sweep:
+class Sweep(Controlled):
     """A sweep as it was when it was opened; `refresh` reads what came since. `launch` and `resume`
     return one that runs.
 
@@ -131,31 +133,6 @@ class Sweep:
             self._process.check()
         return self
 
-    @errors_in_python()
-    def stop(self) -> Self:
-        """Stop it as Ctrl-C in its terminal does, and wait until it has ended. Every recorded epoch
-        is kept, and `resume` goes on from there. A sweep that does not run is left alone.
-
-        Raises:
-            SweepBusy: another machine runs it.
-        """
-        if self._process is not None:
-            self._process.stop()
-        elif self.refresh().state == "running":
-            name, sweeps_dir, _ = self._place
-            records = SweepFolder.of(sweeps_dir, name).records
-            if (pid := records.holder_here()) is None:
-                raise SweepBusy(
-                    f"{records.holder() or 'another machine'} runs this sweep",
-                    where=name,
-                    hint="stop it there with Ctrl-C",
-                )
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.kill(pid, signal.SIGTERM)
-            while records.holder_here() == pid:
-                time.sleep(0.1)
-        return self.refresh()
-
     def _runs(self, pause_seconds: float) -> bool:
         """After a pause, which ends early with a process of ours."""
         if self._process is not None:
@@ -199,10 +176,17 @@ class Sweep:
         Raises:
             ConfigError: there is none.
         """
-        for record in self.trials:
-            if record.number == number:
-                return record
-        raise ConfigError(f"there is no trial {number}", where=self.name)
+        try:
+            return numbered(self.trials, number)
+        except ConfigError as error:
+            error.where = self.name
+            raise
+
+    @errors_in_python()
+    def why(self, number: int) -> Why:
+        """Why a trial ended as it did, as `ckconv-sweep why` tells it: `print` it, or take its
+        parts. Raises as `trial`."""
+        return why_of(self.results, number, self._place[1])
 
     def summary(self) -> Summary:
         """The sweep in a few numbers."""
@@ -217,8 +201,10 @@ class Sweep:
         sort: str | None = None,
         top: int | None = None,
         columns: Sequence[str] = (),
+        trials: bool = False,
     ) -> pd.DataFrame:
-        """One row a trial, best first; the options are those of `ckconv-sweep table`.
+        """One row a trial, or where a space has repeats one a setting, best first; the options are
+        those of `ckconv-sweep table`.
 
         Args:
             where: conditions that must all hold, as in `"omega_0 < 40"`.
@@ -226,6 +212,7 @@ class Sweep:
             sort: a column, as in `"seconds"` or `"val/loss:desc"`.
             top: only the first rows.
             columns: only these, as in `["trial", "val/loss", "model.parameters"]`.
+            trials: one row a trial, also where settings are repeated.
 
         Raises:
             ConfigError: a name or a condition is wrong.
@@ -242,11 +229,49 @@ class Sweep:
             columns=columns,
         )
         space, state = self.space, self.state
-        rows = all_columns(self.trials, space, state=state)
+        rows = all_columns(self.trials, space, state=state, each=trials)
         if PARAMETERS in selection.names([*names_of(rows), PARAMETERS]):
             counts = parameter_counts(self.results)
-            rows = all_columns(self.trials, space, counts, state=state)
+            rows = all_columns(self.trials, space, counts, state=state, each=trials)
         return selection.apply(rows, space.metrics, default_columns(space, rows))
+
+    @errors_in_python()
+    def simulate(
+        self,
+        scheduler: str | Sequence[str] = (),
+        *,
+        places: int = 1,
+        orders: int = 0,
+        sampler: str | None = None,
+        trials: int | None = None,
+    ) -> pd.DataFrame:
+        """What stopping rules would have saved, and lost: a row a rule, as `ckconv-sweep simulate`
+        shows them; on the trials that ran to their end.
+
+        Args:
+            scheduler: rules, as in `"asha"` or `"{name: asha, grace_epochs: 3}"`; every one by
+                default.
+            places: how many trials run at a time.
+            orders: replay so many random orders of the trials, or seeds of the sampler, and give
+                means.
+            sampler: choose the trials among the recorded settings, as in `"tpe"`.
+            trials: how many the sampler draws.
+
+        Raises:
+            ConfigError: a rule or the sampler is wrong, or no trial ran to its end.
+        """
+        from ckconv_sweep.report.simulated import Setup, compared
+        from ckconv_sweep.search.curve_table import of_sweep
+
+        given = [scheduler] if isinstance(scheduler, str) else scheduler
+        setup = Setup(
+            places=places,
+            orders=orders,
+            sampler=None if sampler is None else read_sampler(sampler, "sampler"),
+            trials=trials,
+        )
+        table = of_sweep(self.name, self.trials, self.space)
+        return compared(table, [read_rule(rule, "scheduler") for rule in given], setup).rows
 
     def best(self) -> Best:
         """The best completed trial, the earlier one of equals.
@@ -257,10 +282,10 @@ class Sweep:
         record = winner(self.trials, self.space)
         if record is None:
             raise NoResult("no trial has completed yet", where=self.name)
-        values = record.values(self.space.metrics)
+        values, one = record.values(self.space.metrics), trained_one(record)
         return Best(
-            number=record.number,
-            trial=trial_of(record, self.space),
+            number=one.number,
+            trial=trial_of(one, self.space),
             value=values[self.space.metric.name],
             values=values,
             epoch=best(record.history, self.space.metric).number,
@@ -339,6 +364,16 @@ def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> 
     finally:
         if collecting:
             gc.enable()
+
+
+def why_of(results: Results, number: int, sweeps_dir: Path) -> Why:
+    """What became of a trial, with the commands that help where the sweep's folder is here. Raises
+    ConfigError if there is no such trial."""
+    folder = SweepFolder.of(sweeps_dir, results.name)
+    if results.source != str(folder.root):
+        return explained(results, number)
+    log = str(folder.ray_log) if folder.ray_log.exists() else ""
+    return explained(results, number, folder.command, log)
 
 
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:

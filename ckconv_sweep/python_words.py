@@ -1,20 +1,27 @@
-"""Messages for somebody who calls a function: `top`, not `--top`."""
+"""What somebody who calls a function reads and gives: messages with `top`, not `--top`, and values
+as YAML holds them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-from ckconv_sweep.errors import CkconvSweepError
+from pydantic import BaseModel
+
+from ckconv_sweep.errors import CkconvSweepError, ConfigError
 
 _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpu-hours", "warm-start"),
-    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "out", "pack", "pareto"),
-    *("set", "sort", "sweeps-dir", "top", "tracking-uri", "trials", "where"),
+    *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "orders", "out", "pack", "pareto"),
+    *("places", "reason", "sampler", "scheduler", "set", "sort", "sweeps-dir", "top"),
+    *("tracking-uri", "trial", "trials", "where"),
 )
 _FLAGS = (
     *("require-tracking", "allow-code-change", "allow-data-change"),
@@ -72,3 +79,44 @@ def errors_in_python() -> Iterator[None]:
             if text := getattr(error, part):
                 setattr(error, part, in_python(text))
         raise
+
+
+def changes_of(set_: Mapping[str, Any] | None) -> list[str]:
+    """As `--set` takes them: its values are YAML, a superset of JSON."""
+    return [f"{key}={json.dumps(plain(value))}" for key, value in (set_ or {}).items()]
+
+
+def file_or_tree(given: Any, kind: str) -> str | dict[str, Any]:
+    """A space or a trial: the name of a file, or its settings. Raises ConfigError if it is none.
+
+    Args:
+        kind: what it is to be, for the message.
+    """
+    if isinstance(given, str | Path):
+        return os.path.expanduser(given)
+    tree = plain(given)
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"must be a file, a name or a dict, got a {type(given).__name__}", where=kind
+        )
+    return tree
+
+
+def plain(value: Any) -> Any:
+    """As YAML holds it: also of tuples, paths, NumPy's numbers and our own settings."""
+    if type(value).__module__ == "numpy":
+        value = value.tolist()
+    match value:
+        case None | bool():
+            return value
+        case int() | float() | str():
+            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+        case Path():
+            return str(value)
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case Mapping():
+            return {str(key): plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner) for inner in value]
+    raise ConfigError(f"a setting cannot hold a {type(value).__name__}, got {value!r:.80}")

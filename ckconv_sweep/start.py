@@ -1,18 +1,14 @@
-"""`launch`, `resume` and `train` from Python: the commands of the same names, each in a process of
-its own, and what came of them as an object."""
+"""`launch`, `resume`, `extend` and `train` from Python: the commands of the same names, each in a
+process of its own, and what came of them as an object."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
-
-from pydantic import BaseModel
 
 from ckconv_sweep.api import Sweep, sweeps_folder
 from ckconv_sweep.config import documents
@@ -24,7 +20,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, nearest_or_all
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
-from ckconv_sweep.python_words import errors_in_python, in_python
+from ckconv_sweep.python_words import changes_of, errors_in_python, file_or_tree, in_python
 
 
 class Options(TypedDict, total=False):
@@ -95,7 +91,7 @@ def launch(
     file, text = _given(space, "space")
     with _without_lines("the space"):
         changes = _arguments(
-            name=name, set=_changes(set), warm_start=list(warm_start), restart=restart
+            name=name, set=changes_of(set), warm_start=list(warm_start), restart=restart
         )
         return _started(["launch", *changes, file], name, options, text)
 
@@ -106,6 +102,24 @@ def resume(name: str, **options: Unpack[Options]) -> Sweep:
     Returns as `launch` does, and raises as it does."""
     _check_known("resume", options)
     return _started(["resume", check_sweep_name(name)], name, options)
+
+
+@errors_in_python()
+def extend(
+    name: str,
+    space: str | Path | Mapping[str, Any] | Space,
+    *,
+    set: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Sweep:
+    """Search another space with what a sweep has learnt, as `ckconv-sweep extend` does: the new
+    sweep is called NAME-2, or the next number that is free. Arguments, what it returns and what it
+    raises: as of `launch`."""
+    _check_known("extend", options)
+    file, text = _given(space, "space")
+    with _without_lines("the space"):
+        command = ["extend", *_arguments(set=changes_of(set)), check_sweep_name(name), file]
+        return _started(command, None, options, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +173,7 @@ def train(
     name = Path(out).name if out is not None and text else Path(file).stem
     folder = expanded(Path(out) if out else Path("runs") / name).resolve()
     given = _arguments(
-        set=_changes(set),
+        set=changes_of(set),
         out=folder,
         data_dir=data_dir,
         require_tracking=require_tracking,
@@ -192,8 +206,9 @@ def train(
     )
 
 
-def _started(command: Sequence[str], name: str, options: Options, text: str = "") -> Sweep:
-    """Waits until the first trials are handed out, or the command has ended."""
+def _started(command: Sequence[str], name: str | None, options: Options, text: str = "") -> Sweep:
+    """Waits until the first trials are handed out, or the command has ended. Without a name it is
+    the first word that the command prints."""
     root = sweeps_folder(options.get("sweeps_dir"))
     given = _arguments(**{**options, "sweeps_dir": root, "tracking_uri": None})
     process = OwnProcess([*command, *given], text, options.get("tracking_uri"))
@@ -203,6 +218,7 @@ def _started(command: Sequence[str], name: str, options: Options, text: str = ""
             for line in process.output():  # notes on the space, what the last session hands on
                 shown.say(in_python(line))
             break
+    name = process.output()[0].partition(" ")[0] if name is None else name
     return Sweep.open(name, sweeps_dir=root).run_by(process)
 
 
@@ -225,24 +241,13 @@ def _arguments(**options: object) -> list[str]:
     return out
 
 
-def _changes(set_: Mapping[str, Any] | None) -> list[str]:
-    """As `--set` takes them: its values are YAML, a superset of JSON."""
-    return [f"{key}={json.dumps(_plain(value))}" for key, value in (set_ or {}).items()]
-
-
 def _given(space_or_trial: Any, kind: str) -> tuple[str, str]:
     """A file or a name as an argument of a command, and its standard input: a dict is written
     there."""
-    if isinstance(space_or_trial, str | Path):
-        return os.path.expanduser(space_or_trial), ""
     if isinstance(space_or_trial, Space):
         space_or_trial = space_or_trial.written()
-    tree = _plain(space_or_trial)
-    if not isinstance(tree, dict):
-        raise ConfigError(
-            f"must be a file, a name or a dict, got a {type(space_or_trial).__name__}", where=kind
-        )
-    return "-", documents.write(tree)
+    given = file_or_tree(space_or_trial, kind)
+    return (given, "") if isinstance(given, str) else ("-", documents.write(given))
 
 
 @contextlib.contextmanager
@@ -255,23 +260,3 @@ def _without_lines(name: str) -> Iterator[None]:
             if told := getattr(error, part):
                 setattr(error, part, re.sub(r"standard input(:\d+)?", name, told))
         raise
-
-
-def _plain(value: Any) -> Any:
-    """As YAML holds it: also of tuples, paths, NumPy's numbers and our own settings."""
-    if type(value).__module__ == "numpy":
-        value = value.tolist()
-    match value:
-        case None | bool():
-            return value
-        case int() | float() | str():
-            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
-        case Path():
-            return str(value)
-        case BaseModel():
-            return value.model_dump(mode="json")
-        case Mapping():
-            return {str(key): _plain(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
-    raise ConfigError(f"a setting cannot hold a {type(value).__name__}, got {value!r:.80}")

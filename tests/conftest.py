@@ -26,6 +26,8 @@ for name in (
 
 ROOT = Path(__file__).resolve().parents[1]
 
+gc.set_threshold(50_000, 20, 50)  # as in the program
+
 
 LONG = ("e2e", "execution", "cli", "tracking")
 

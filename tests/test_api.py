@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import html
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,10 +18,16 @@ from matplotlib.figure import Figure
 import ckconv_sweep
 from ckconv_sweep import Sweep, api
 from ckconv_sweep.api import parameter_counts
+from ckconv_sweep.cli import look
+from ckconv_sweep.config import documents
+from ckconv_sweep.config.read import trial_from
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.trials import trial_of
+from ckconv_sweep.record.why import why
 from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.page import page
 from ckconv_sweep.report.summary import winner
 from tests.sweep.in_process import Machine, make_space
 
@@ -92,10 +99,36 @@ def test_the_best_trial_is_the_winner_with_all_its_settings(sweep: Sweep) -> Non
     assert best.value == sweep.table()["val/accuracy"][0] == sweep.summary().best_value
 
 
+def test_where_only_repeats_of_a_setting_completed_the_best_is_one_that_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = launched(tmp_path, make_space(trials=1, repeats="{seeds: 2}"))
+    one.fails = lambda number, epoch: "error" if number == 0 else None
+    assert one.run()
+    found = Sweep.open("quickstart", sweeps_dir=tmp_path / "sweeps")
+    assert [record.outcome for record in found.trials] == ["failed", "completed"]
+    best = found.best()
+    assert (best.number, best.trial) == (1, trial_of(found.trials[1], found.space))
+    look.best("quickstart", sweeps_dir=tmp_path / "sweeps")
+    comment, _, written = capsys.readouterr().out.partition("\n")
+    assert "trial (t001, a repeat of t000, which did not complete) of the sweep" in comment
+    assert trial_from(documents.parse(written, "best").value, "best") == best.trial
+    assert written in html.unescape(page(found.results))
+
+
 def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:
     assert sweep.trial(7) is sweep.trials[7]
     with pytest.raises(ConfigError, match="quickstart: there is no trial 99"):
         sweep.trial(99)
+
+
+def test_it_tells_why_a_trial_ended(sweep: Sweep, here: Path) -> None:
+    pruned = next(record for record in sweep.trials if record.outcome == "pruned")
+    found = sweep.why(pruned.number)
+    assert found.why == why(pruned, trial_of(pruned, sweep.space))
+    assert str(found).startswith(f"t{pruned.number:03d}: stopped at epoch ")
+    with pytest.raises(ConfigError, match="there is no trial 99"):
+        sweep.why(99)
 
 
 @pytest.mark.parametrize("kind", ["curves", "pareto"])
@@ -143,6 +176,17 @@ def test_without_a_completed_trial_there_is_no_best(tmp_path: Path) -> None:
     with pytest.raises(NoResult, match="no trial has completed yet"):
         sweep.best()
     assert "0 of 4 trials ended" in sweep._repr_html_()
+
+
+def test_where_settings_are_repeated_each_trial_has_a_row_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    one = launched(tmp_path, make_space(trials=2, epochs=1, repeats="{seeds: 2}"))
+    assert one.run()
+    sweep = Sweep.open("quickstart", sweeps_dir=tmp_path / "sweeps")
+    assert sorted(sweep.table()["trial"]) == [0, 2]
+    assert sorted(sweep.table(trials=True)["trial"]) == [0, 1, 2, 3]
+    assert sorted(sweep.table(trials=True, where="parameters > 0")["trial"]) == [0, 1, 2, 3]
 
 
 def test_an_unknown_sweep_gets_the_nearest_name_and_how_to_read_another(here: Path) -> None:

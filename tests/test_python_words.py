@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from ckconv_sweep import Sweep, launch, python_words, resume, train
+from ckconv_sweep import Sweep, extend, launch, python_words, resume, train
 from ckconv_sweep.cli.run_options import RunOptions
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.python_words import errors_in_python, in_python
@@ -47,8 +47,10 @@ def test_every_argument_is_known() -> None:
     known = {name.replace("-", "_") for name in (*python_words._ARGUMENTS, *python_words._FLAGS)}
     taken = {*Options.__annotations__, *arguments(launch), *arguments(train)}
     taken |= arguments(resume) | arguments(Sweep.table) | arguments(Sweep.open)
+    taken |= arguments(extend) | arguments(Sweep.add) | arguments(Sweep.retry)
+    taken |= arguments(Sweep.simulate)
     assert known <= taken
-    assert taken - known == {"self", "space", "trial", "options"}
+    assert taken - known == {"self", "space", "options"}
 
 
 def test_python_takes_the_options_of_the_command_line() -> None:

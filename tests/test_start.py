@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from without_ray import PROGRAM
 
-from ckconv_sweep import Sweep, launch, notebook, own_process, resume, train
+from ckconv_sweep import Sweep, extend, launch, notebook, own_process, resume, train
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.data.datasets import load
 from ckconv_sweep.errors import ConfigError, SpaceChanged, SweepBusy
 from tests.cli.commands import NOBODY
+from tests.sweep.in_process import machine, make_space
 
 TRIAL = {
     "data": {"name": "digits"},
@@ -91,6 +93,16 @@ def test_a_sweep_is_launched_and_waited_for(
     assert 'take another name for the new space, or resume with the old one: resume("mine")' in str(
         caught.value
     )
+
+
+def test_a_sweep_is_extended_over_another_space(without_ray: None, here: Path) -> None:
+    space = make_space(search="  model.dropout: {choices: [0.0, 0.1]}", trials=2)
+    digest = load(space.trial.data, None).identity["digest"]
+    assert machine(here / "sweeps", space, name="mine", data=digest).run()
+    wider = space.written() | {"search": {"model.dropout": {"choices": [0.0, 0.1, 0.2]}}}
+    sweep = extend("mine", wider, trials=1).wait()
+    assert repr(sweep) == "<Sweep mine-2: finished, 1 of 1 trials ended>"
+    assert sweep.space.warm_start == ("mine",)
 
 
 @pytest.mark.slow

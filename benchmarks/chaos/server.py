@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos.driver import forked
+from benchmarks.chaos.ports import free_port
 
 MODES = ("open", "refused", "hanging", "reply lost")
 
@@ -43,7 +44,7 @@ def served(folder: Path) -> Iterator[Server]:
     """A server of its own, killed in the end."""
     folder.mkdir(parents=True)
     database, mode_file = folder / "server.db", folder / "mode"
-    ports = _free_port(), _free_port()
+    ports = free_port(), free_port()
     server = Server(f"http://127.0.0.1:{ports[1]}", database, mode_file)
     server.set_mode("open")
     wire = forked(lambda: _Wire(ports[1], ports[0], mode_file).carry(), folder / "wire.log")
@@ -80,12 +81,6 @@ def _start(folder: Path, database: Path, port: int) -> subprocess.Popen[bytes]:
                 return process
         time.sleep(0.1)
     raise RuntimeError((folder / "server.log").read_text())
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class _Wire:

@@ -23,9 +23,11 @@ from ckconv_sweep.cli import (
     run,
     serve,
     show,
+    simulate,
     tables,
     train,
     watch,
+    why,
 )
 from ckconv_sweep.cli.help import Command, Group
 from ckconv_sweep.cli.log import logged
@@ -65,7 +67,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Read its results": (
         tables.table,
         tables.compare,
+        simulate.simulate,
         look.best,
+        why.why,
         pictures.plot,
         pictures.report,
         serve.ui,

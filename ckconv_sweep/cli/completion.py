@@ -98,8 +98,20 @@ def _datasets(given: dict[str, Any], typed: str) -> Iterable[str]:
     return DATASETS
 
 
+def _rules(given: dict[str, Any], typed: str) -> Iterable[str]:
+    from ckconv_sweep.config.stopping import RULES
+
+    return RULES
+
+
+def _samplers(given: dict[str, Any], typed: str) -> Iterable[str]:
+    from ckconv_sweep.config.sampling import SAMPLERS
+
+    return SAMPLERS
+
+
 sweeps = offering(_sweeps)
 spaces, trials = _files("search_spaces"), _files("trials")
 spaces_and_trials = _files("search_spaces", "trials")
 changes, columns = offering(_changes), offering(_columns)
-datasets = offering(_datasets)
+datasets, rules, samplers = offering(_datasets), offering(_rules), offering(_samplers)

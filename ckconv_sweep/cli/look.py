@@ -149,7 +149,7 @@ def best(
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.seeds import mean_of
+    from ckconv_sweep.record.seeds import mean_of, trained_one
     from ckconv_sweep.record.trials import trial_of
     from ckconv_sweep.report.summary import winner
 
@@ -163,21 +163,24 @@ def best(
             where=name,
             hint=f"see what became of them: {folder.command('table')}",
         )
-    trial = trial_of(record, space)
+    one = trained_one(record)
+    trial, which = trial_of(one, space), trial_name(one.number)
+    if one.number != record.number:
+        which += f", a repeat of {trial_name(record.number)}, which did not complete"
     epoch = best_epoch(record.history, space.metric).number
     values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-    weights = next(iter(folder.trial(record.number).glob("best-*.pt")), None)
+    weights = next(iter(folder.trial(one.number).glob("best-*.pt")), None)
     text = documents.write(trial.model_dump(mode="json"))
     comment = (
-        f"# The best trial ({trial_name(record.number)}) of the sweep {name}: "
+        f"# The best trial ({which}) of the sweep {name}: "
         f"{told} at epoch {epoch} of {len(record.history)}{_mean(mean_of(record))}.\n"
     )
     if out is None:
         typer.echo(comment + text, nl=False)
         return
     write_new(out, comment + text, force=force)
-    typer.echo(f"{told} ({trial_name(record.number)}, epoch {epoch})")
+    typer.echo(f"{told} ({which}, epoch {epoch})")
     typer.echo(
         f"train it again (the same numbers on the same CPU): ckconv-sweep train {quote(str(out))}"
     )

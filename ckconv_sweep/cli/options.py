@@ -129,6 +129,13 @@ Name = Annotated[
 ]
 
 
+def trial_number(text: str) -> int:
+    """Of a trial: `t017` or `17`."""
+    if not text.removeprefix("t").isdecimal():
+        raise typer.BadParameter(f"{text!r} is no trial; write it as in t017 or 17")
+    return int(text.removeprefix("t"))
+
+
 def absolute(path: Path | None) -> Path | None:
     """Workers have another current folder than the user."""
     return None if path is None else expanded(path).resolve()

@@ -177,7 +177,7 @@ def table(
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")
     settings = list(space.parameters())
-    _show(chosen, format, title=name, settings=settings, notes=notes, all_rows=top is not None)
+    show_rows(chosen, format, title=name, settings=settings, notes=notes, all_rows=top is not None)
 
 
 def _with_parents(rows: pd.DataFrame, results: Results, sweeps_dir: Path) -> pd.DataFrame:
@@ -240,7 +240,7 @@ def compare(
     notes = reservations(results)
     if not trials and INTERVAL[0] in chosen:
         notes.append("95 %: interval of the best, for its number of validation sequences (Wilson)")
-    _show(chosen, format, title=title, settings=settings, notes=notes, all_rows=top is not None)
+    show_rows(chosen, format, title=title, settings=settings, notes=notes, all_rows=top is not None)
 
 
 def _selection(
@@ -292,10 +292,10 @@ def _show_groups(
     if format not in FOR_PROGRAMS:
         (short,) = shortened(rows[[]], [setting]).values()
         rows = rows.rename(columns=lambda name: name.replace(setting, short))
-    _show(rows, format, title=title, settings=(), notes=notes)
+    show_rows(rows, format, title=title, settings=(), notes=notes)
 
 
-def _show(
+def show_rows(
     rows: pd.DataFrame,
     format: Format,
     *,
@@ -304,7 +304,7 @@ def _show(
     notes: Sequence[str],
     all_rows: bool = False,
 ) -> None:
-    """`notes` are for a person: programs get the table alone, and all rows."""
+    """Print a table. `notes` are for a person: programs get the table alone, and all rows."""
     from ckconv_sweep.cli import words
     from ckconv_sweep.report.latex import to_latex
     from ckconv_sweep.report.render import FOR_PROGRAMS, shortened, to_markdown, to_terminal

@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 from ckconv_sweep.config import bundled, documents
 from ckconv_sweep.config.build import annotation_at, blocks, build, paths, short, type_of
 from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.first import BASE, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
+from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
+from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.config.space import Space, space_from
 from ckconv_sweep.config.space_file import SpaceFile
+from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError, nearest_or_all
 
@@ -286,6 +289,32 @@ def _read_change(change: str) -> tuple[tuple[str, ...], Any]:
     if not equals or not all(key):
         raise ConfigError("a change is written key=value, as in model.dropout=0.1", where=where)
     return key, documents.parse(text, where).value
+
+
+class _Chosen(Settings):
+    scheduler: Annotated[StoppingRule, RULES] = NoScheduler()
+    sampler: Annotated[Sampler, SAMPLERS] = Tpe()
+
+
+def read_rule(given: str, where: str) -> StoppingRule:
+    """A stopping rule by its name, or with settings as in `{name: asha, grace_epochs: 3}`. `where`:
+    the option that gives it.
+
+    Raises:
+        ConfigError: there is no such rule, or a setting is wrong.
+    """
+    return _read_chosen("scheduler", given, where).scheduler
+
+
+def read_sampler(given: str, where: str) -> Sampler:
+    """A sampler, as `read_rule` reads a rule."""
+    return _read_chosen("sampler", given, where).sampler
+
+
+def _read_chosen(kind: str, given: str, where: str) -> _Chosen:
+    value = documents.parse(given, where).value
+    chosen = {"name": value} if isinstance(value, str) else value
+    return build(_Chosen, Document(where, {kind: chosen}))
 
 
 def changes_by_path(changes: Iterable[str]) -> dict[str, Any]:

@@ -10,9 +10,14 @@ from ckconv_sweep.record.seeds import Seeds, goal_trial
 from ckconv_sweep.record.trials import TrialRecord, next_position, rejected
 
 
-def asked(records: Sequence[TrialRecord], space: Space) -> int:
-    """How many trials a sweep can still have in all, those that have begun included."""
-    new = most_settings(space, rejected(records)) - sum(r.is_of_budget for r in records)
+def asked(records: Sequence[TrialRecord], space: Space, rejections: int | None = None) -> int:
+    """How many trials a sweep can still have in all, those that have begun included.
+
+    Args:
+        rejections: how many draws were rejected, where the records do not tell.
+    """
+    lost = rejected(records) if rejections is None else rejections
+    new = most_settings(space, lost) - sum(r.is_of_budget for r in records)
     return Seeds(space, records).asked(new)
 
 

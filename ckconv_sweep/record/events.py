@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckconv_sweep.config.history import Epoch
-from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.config.history import Epoch, Stop
+from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.why import why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,25 @@ class Ended:
     epochs: int
     values: Mapping[str, float]
     ended_ms: int
+    verdict: str = ""
+    """What the stopping rule said when it stopped the trial, if it did."""
+    why: str = ""
+    """See `record.why`; empty of a trial that is trained alone."""
+
+
+def ended(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> Ended:
+    """What is told of a trial that has ended."""
+    return Ended(
+        number=record.number,
+        outcome=record.outcome,
+        reason=record.reason,
+        error=record.error,
+        epochs=len(record.history),
+        values=record.values(metrics),
+        ended_ms=record.ended_ms or 0,
+        verdict=record.verdict.reason if isinstance(record.verdict, Stop) else "",
+        why=why(record, trial),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,13 @@ def mean_of(record: TrialRecord) -> int:
     return max(1, len(record.completed)) if isinstance(record, Repeated) else 1
 
 
+def trained_one(record: TrialRecord) -> TrialRecord:
+    """The trial whose settings and weights stand for it: of a setting the first that completed,
+    because its first trial may have failed."""
+    completed = record.completed if isinstance(record, Repeated) else ()
+    return completed[0] if completed else record
+
+
 def as_seen(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
     """The records as samplers see them: each setting once. Where all are repeated it runs until all
     its seeds have ended, and is pruned if one of them was."""

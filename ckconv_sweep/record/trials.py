@@ -67,6 +67,11 @@ class TrialRecord:
         return self.reason != REASON_CONSTRAINT
 
     @property
+    def told(self) -> str:
+        """What a person is told of its outcome: a rejected trial has failed for the study alone."""
+        return self.outcome if self.counts else "rejected"
+
+    @property
     def lacks(self) -> int:
         """How many trials its setting lacks to be ranked."""
         return 0
@@ -97,27 +102,30 @@ def trial_of(record: TrialRecord, space: Space) -> Trial:
 
 def check_runs(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, or has ended."""
-    if (outcome := _one(records, number).outcome) != "running":
-        raise ConfigError(f"trial {number} has ended already: {outcome}")
+    record = numbered(records, number)
+    if record.outcome != "running":
+        raise ConfigError(f"trial {number} has ended already: {record.told}")
 
 
 def check_failed(records: Sequence[TrialRecord], number: int) -> None:
     """Raises ConfigError if a trial is not there, has not failed, or is tried again already."""
-    record = _one(records, number)
+    record = numbered(records, number)
     if record.outcome != "failed" or not record.counts:
-        raise ConfigError(f"trial {number} has not failed: {record.outcome}")
+        raise ConfigError(f"trial {number} has not failed: {record.told}")
     for again in records:
         if again.retry_of == number:
             raise ConfigError(f"trial {number} is tried again already, as trial {again.number}")
 
 
-def _one(records: Sequence[TrialRecord], number: int) -> TrialRecord:
-    if number >= len(records):
-        raise ConfigError(
-            f"there is no trial {number}",
-            hint=f"there are 0 to {len(records) - 1}" if records else "none has begun",
-        )
-    return records[number]
+def numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
+    """The trial of a number. Raises ConfigError if there is none."""
+    for record in records:
+        if record.number == number:
+            return record
+    raise ConfigError(
+        f"there is no trial {number}",
+        hint=f"there are 0 to {records[-1].number}" if records else "none has begun",
+    )
 
 
 def next_position(records: Iterable[TrialRecord]) -> int:

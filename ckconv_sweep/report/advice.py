@@ -22,6 +22,7 @@ from ckconv_sweep.report.bounds import Bound, bounds_hit, wider
 from ckconv_sweep.report.importance import Importances
 from ckconv_sweep.report.sample import ENOUGH, comparable, ranked
 from ckconv_sweep.report.spent import asked_epochs
+from ckconv_sweep.report.why import remedy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,6 @@ Said = Iterator[tuple[str, ...]]
 
 _FAILED = 0.1
 _FAILED_FEWEST = 3
-_REMEDY = {
-    "nonfinite": "search lower learning rates, or clip the gradient (training.clip_norm)",
-    "out_of_memory": "bound the model's size by a constraint, or take smaller batches",
-    "error": "read the errors below; each is in full in the study and in MLflow",
-}
 
 
 def many_failures(known: Known) -> Said:
@@ -92,7 +88,7 @@ def many_failures(known: Known) -> Said:
             yield (
                 f"Many trials failed: {reason}.",
                 f"{amount} of {total} trials failed this way ({amount / total:.0%})",
-                _REMEDY.get(reason, _REMEDY["error"]),
+                remedy(reason),
             )
 
 

@@ -18,7 +18,8 @@ from ckconv_sweep.record.trials import trial_of
 from ckconv_sweep.report.columns import sorted_by, typed
 from ckconv_sweep.report.leaderboard import all_columns, training_seconds, unvaried
 from ckconv_sweep.report.results import Results
-from ckconv_sweep.report.sampling_error import wilson
+from ckconv_sweep.report.sampling_error import interval_of
+from ckconv_sweep.report.summary import winner
 
 
 def measure(metric: Metric) -> str:
@@ -87,6 +88,7 @@ def _row(result: Results) -> dict[str, Any]:
     counted = [record for record in result.records if record.counts]
     settings = by_setting(counted, result.space)
     scores = [r.value(metric) for r in settings if r.outcome == "completed"]
+    interval = interval_of(winner(counted, result.space), result.space, result.sequences)
     return {
         "sweep": result.name,
         "state": s.state,
@@ -96,19 +98,13 @@ def _row(result: Results) -> dict[str, Any]:
         "failed": s.failed,
         "unfinished": s.unfinished,
         f"{measure(metric)} best": s.best_value,
-        **dict(zip(INTERVAL, _interval(result, s.best_value), strict=True)),
+        **dict(zip(INTERVAL, interval or (None, None), strict=True)),
         "trial": s.best_trial,
         "at epoch": s.best_epoch,
         f"{measure(metric)} median": median(scores) if scores else None,
         "epochs": sum(len(record.history) for record in counted),
         "hours": sum(map(training_seconds, counted)) / 3600,
     }
-
-
-def _interval(result: Results, best: float | None) -> tuple[float | None, float | None]:
-    if best is None or not result.sequences:
-        return None, None
-    return wilson(best, result.sequences)
 
 
 def of_trials(

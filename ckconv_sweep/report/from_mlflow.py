@@ -1,8 +1,8 @@
 """A sweep from MLflow alone, for who has not its folder.
 
 Everything of a trial that a table shows is there to the last bit, and is read by the words of
-`keys`. What MLflow never had is empty: rejected trials, names of checkpoints, and
-in which session an epoch ended.
+`keys`. What MLflow never had is empty: rejected trials (of a grid it has their number), names
+of checkpoints, and in which session an epoch ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.documents import MAX_BYTES
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -99,6 +99,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
     try:
         space = _space(client, parent, where)
         records = _records(client, parent, space, where)
+        rejections = int(parent.data.tags.get(keys.TAG_REJECTED, "0"))
     except (ConfigError, ValueError, LookupError, TypeError) as error:
         said = error.message if isinstance(error, ConfigError) else error
         raise DamagedData(f"a run was not written by ckconv-sweep: {said}", where=where) from error
@@ -110,6 +111,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
         state=_STATES.get(parent.info.status, "interrupted"),
         source=source,
         notes=tuple(namesakes),
+        rejections=rejections,
     )
 
 
@@ -188,6 +190,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
         started_ms=run.info.start_time or 0,
         ended_ms=None if outcome == "running" else run.info.end_time,
         position=None if origin else number,
+        verdict=Stop(tags[keys.TAG_VERDICT]) if keys.TAG_VERDICT in tags else None,
         **origin,
     )
 

@@ -27,7 +27,9 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
+from ckconv_sweep.record.seeds import trained_one
+from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
@@ -42,9 +44,10 @@ from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sample import ENOUGH, comparable
 from ckconv_sweep.report.spent import Spent, spent
 from ckconv_sweep.report.summary import SAID, winner
+from ckconv_sweep.report.why import sentences
 
 ROWS = 50
-"""Of the leaderboard; the others are counted."""
+"""Of the leaderboard, and of the trials that ended early; the others are counted."""
 _PAIRS = 3
 """Contours."""
 _FEWEST = 3
@@ -95,10 +98,11 @@ def page(
     found = importances(records, space, seed=seed)
     wider = widened(records, space)
     sums = spent(records, space)
+    early = [r for r in records if r.outcome not in ("running", "completed")]
     return template().render(
         name=results.name,
         summary=results.summary(),
-        grid_note=grid_note(space, rejected(results.records)),
+        grid_note=grid_note(space, results.rejected),
         state=results.state,
         source=results.source,
         notes=[*results.notes, *relatives],
@@ -122,7 +126,9 @@ def page(
         spent=sums,
         times=list(_times(sums)),
         failures=failures(records),
-        violations=len(results.records) - len(records),
+        whys=list(sentences(early[:ROWS], space)),
+        more_whys=max(0, len(early) - ROWS),
+        violations=results.rejected,
         table=_cells(leaderboard(records, space, state=results.state).head(ROWS), space),
         captions=[
             *captions(space),
@@ -171,7 +177,7 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": documents.write(trial_of(record, space).model_dump(mode="json")),
+        "yaml": documents.write(trial_of(trained_one(record), space).model_dump(mode="json")),
     }
 
 
@@ -256,7 +262,7 @@ def failures(records: Sequence[TrialRecord]) -> list[Failure]:
     out = []
     for reason, amount in reasons.most_common():
         some = [r for r in records if r.outcome == "failed" and r.reason == reason]
-        lines = Counter((r.error.strip().splitlines() or ["(no message)"])[-1] for r in some)
+        lines = Counter(last_line(record.error) for record in some)
         names = [trial_name(r.number) for r in some]
         out.append(
             Failure(

@@ -10,7 +10,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.record import trained_data
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
-from ckconv_sweep.record.trials import TrialRecord, listed
+from ckconv_sweep.record.trials import TrialRecord, listed, rejected
 from ckconv_sweep.record.versions import noted
 from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import State, Summary, state_of, summarize
@@ -24,7 +24,8 @@ class Results:
     MLflow it is what the driver wrote last, so a killed one seems to run. `source` says where it
     was read, `notes` what the reader should know about the sweep, `versions` are those of each
     session that changed them, which MLflow does not say, nor `sequences`: see
-    `sampling_error.scored_sequences`; these four are not compared.
+    `sampling_error.scored_sequences`; these four are not compared. `rejections`: how many draws
+    were rejected; None where `records` has them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Results:
     notes: tuple[str, ...] = field(default=(), compare=False)
     versions: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     sequences: int | None = field(default=None, compare=False)
+    rejections: int | None = field(default=None, compare=False)
 
     @classmethod
     def of_study(cls, study: Study) -> Results:
@@ -56,9 +58,16 @@ class Results:
             sequences=scored_sequences(study.space, trained_data.noted(study.notes())),
         )
 
+    @property
+    def rejected(self) -> int:
+        """How many draws were rejected; from MLflow only of a grid."""
+        return rejected(self.records) if self.rejections is None else self.rejections
+
     def summary(self) -> Summary:
         """The sweep in a few numbers."""
-        of_records = summarize(self.name, self.records, self.space, held=False)
+        of_records = summarize(
+            self.name, self.records, self.space, held=False, rejections=self.rejections
+        )
         return replace(of_records, state=self.state)
 
 

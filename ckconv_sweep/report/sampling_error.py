@@ -47,7 +47,8 @@ def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, fl
 
 def scored_sequences(space: Space, identity: Mapping[str, Any]) -> int | None:
     """Of how many independent validation sequences the primary metric is the share of right
-    answers; None where it is no such share, or not all trials have the same data.
+    answers: with folds of all, each of which is held out once. None where it is no such share, or
+    not all trials have the same data.
 
     Args:
         identity: of the data, as in `record.trained_data.noted`.
@@ -58,17 +59,32 @@ def scored_sequences(space: Space, identity: Mapping[str, Any]) -> int | None:
         return None
     if any(name.startswith("data") for name in space.parameters()):
         return None
-    return identity.get("validation sequences")
+    held_out, others = (identity.get(f"{split} sequences") for split in ("validation", "training"))
+    if space.repeats is None or space.repeats.folds is None:
+        return held_out
+    return None if held_out is None or others is None else held_out + others
+
+
+def interval_of(
+    record: TrialRecord | None, space: Space, sequences: int | None
+) -> tuple[float, float] | None:
+    """The 95 % interval of a trial, or of a setting's mean. None where it is not known on how many
+    sequences that was reached (`scored_sequences`), as of a mean over some of the folds."""
+    if record is None or not sequences:
+        return None
+    if space.repeats is not None and space.repeats.folds is not None and record.lacks:
+        return None
+    return wilson(record.value(space.metric), sequences)
 
 
 def in_words(records: Sequence[TrialRecord], space: Space, sequences: int | None) -> list[str]:
     """The interval of the best trial, and how many others lie in it; nothing where it is not
     known."""
     best = winner(records, space)
-    if best is None or not sequences:
+    interval = interval_of(best, space, sequences)
+    if best is None or interval is None:
         return []
-    value = best.value(space.metric)
-    low, high = wilson(value, sequences)
+    value, (low, high) = best.value(space.metric), interval
     others = sum(
         record.value(space.metric) >= low
         for record in by_setting(records, space)

@@ -108,6 +108,13 @@ class Spent:
         return sum(self.training_seconds.values())
 
     @property
+    def saved_share(self) -> float | None:
+        """Which part of the training of all trials to their end was saved; None where no epoch
+        tells how long it took."""
+        whole = self.training + self.saved_seconds
+        return self.saved_seconds / whole if whole else None
+
+    @property
     def at_a_time(self) -> float:
         """How many trials trained at a time, on average."""
         return self.training / self.wall_seconds if self.wall_seconds else 0.0

@@ -159,8 +159,15 @@ def state_of(records: Sequence[TrialRecord], space: Space, *, held: bool) -> Sta
     return "running" if held else "finished" if is_finished(records, space) else "interrupted"
 
 
-def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: bool) -> Summary:
-    """A sweep in a few numbers; `held` as in `state_of`."""
+def summarize(
+    name: str,
+    records: Sequence[TrialRecord],
+    space: Space,
+    *,
+    held: bool,
+    rejections: int | None = None,
+) -> Summary:
+    """A sweep in a few numbers; `held` as in `state_of`, `rejections` as in `asked`."""
     counted = [r for r in records if r.counts]
     outcomes = Counter(r.outcome for r in counted)
     won = winner(counted, space)
@@ -168,7 +175,7 @@ def summarize(name: str, records: Sequence[TrialRecord], space: Space, *, held: 
     return Summary(
         name=name,
         state=state_of(records, space, held=held),
-        asked=asked(records, space),
+        asked=asked(records, space, rejections),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
         failed=outcomes["failed"],

@@ -16,16 +16,16 @@ from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.grid import grid_size, most_settings
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective, objectives
+from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
-from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
+from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome, trial_name
 from ckconv_sweep.record.budget import over
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
+from ckconv_sweep.record.events import EpochEnded, Event, Listener, Rejected, Started, ended
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.search.feasible import Infeasible, resolved
@@ -339,7 +339,7 @@ class Coordinator:
         if running.repeat_of is None:
             return verdict_of(self.space, self._curves, number)
         if running.repeat_of in self._pruned:
-            return Stop(f"its setting was pruned, as trial {running.repeat_of}")
+            return Stop(f"{trial_name(running.repeat_of)}, whose setting it repeats, was pruned")
         return Go()
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
@@ -351,17 +351,7 @@ class Coordinator:
         if outcome == "completed" and running.repeat_of is None:
             self._curves.complete(number)
         self._choice.ended(record)
-        self._tell(
-            Ended(
-                number=number,
-                outcome=outcome,
-                reason=reason,
-                error=error,
-                epochs=len(running.history),
-                values=objectives(running.history, self.space.metrics),
-                ended_ms=record.ended_ms or 0,
-            )
-        )
+        self._tell(ended(record, running.trial, self.space.metrics))
 
     def _reject(self, number: int, broken: str) -> None:
         """Outside the budget and outside MLflow; a new one is asked in its place, if there is

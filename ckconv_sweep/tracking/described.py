@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import contextlib
+import html
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,9 @@ from ckconv_sweep.config.settings import flat, short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CkconvSweepError
-from ckconv_sweep.record.events import Started
+from ckconv_sweep.record.events import Ended, Started
 from ckconv_sweep.record.versions import versions
+from ckconv_sweep.tracking import note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,20 @@ def trial_tags(sweep: RunOfSweep, base: Trial, event: Started) -> dict[str, str]
     tags |= {keys.TAG_ORIGIN: json.dumps(origin)} if origin else {}
     tags |= {keys.TAG_REPEAT_OF: str(origin["repeat_of"])} if "repeat_of" in origin else {}
     return tags
+
+
+def end_tags(event: Ended, there: Mapping[str, str]) -> dict[str, str]:
+    """What a trial's run says of its end: for programs, and as its description in words, unless
+    `there`, the run's tags, have one that a person wrote."""
+    tags = {
+        keys.TAG_OUTCOME: event.outcome,
+        keys.TAG_REASON: event.reason,
+        keys.TAG_ERROR: event.error[-5000:],
+        keys.TAG_VERDICT: event.verdict,
+    }
+    if note.TAG not in there:
+        tags[note.TAG] = html.escape(event.why, quote=False)  # it is shown as Markdown
+    return {name: value for name, value in tags.items() if value}
 
 
 def trial_params(sweep: RunOfSweep, event: Started) -> list[Any]:

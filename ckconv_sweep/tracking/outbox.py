@@ -16,9 +16,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
 
-from ckconv_sweep.config.history import objective, objectives
+from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
+from ckconv_sweep.record.events import (
+    EpochEnded,
+    Event,
+    Listener,
+    Rejected,
+    Started,
+    ended,
+)
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.tracking.answers import is_refusal, problem
 from ckconv_sweep.tracking.described import RunOfSweep
@@ -372,15 +379,5 @@ def events_of(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> l
         session = record.sessions[i] if i < len(record.sessions) else 1
         events.append(EpochEnded(number=record.number, epoch=epoch, best=best, session=session))
     if record.outcome != "running":
-        events.append(
-            Ended(
-                number=record.number,
-                outcome=record.outcome,
-                reason=record.reason,
-                error=record.error,
-                epochs=len(record.history),
-                values=objectives(record.history, metrics),
-                ended_ms=record.ended_ms or 0,
-            )
-        )
+        events.append(ended(record, trial, metrics))
     return events

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep import keys
+from ckconv_sweep.config.grid import grid_size
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.tracking import charts as mlflow_view
 from ckconv_sweep.tracking import note as mlflow_note
@@ -37,6 +38,7 @@ class Page:
         self._try("saved charts", lambda: self._write_view(client, experiment_id))
         self._try("note", lambda: self._write_note(client, experiment_id, run_id))
         self._try("best values", lambda: self._write_best(client, run_id))
+        self._try("number of rejected points", lambda: self._write_rejected(client, run_id))
 
     def _try(self, what: str, write: Callable[[], None]) -> None:
         try:
@@ -68,6 +70,10 @@ class Page:
         text = self.standings.note(charts=charts)
         if text != there:
             client.set_tag(run_id, mlflow_note.TAG, text)
+
+    def _write_rejected(self, client: Any, run_id: str) -> None:
+        if self.standings.rejected and grid_size(self._space) is not None:
+            client.set_tag(run_id, keys.TAG_REJECTED, str(self.standings.rejected))
 
     def _write_best(self, client: Any, run_id: str) -> None:
         """All of it: the same point twice is one to MLflow."""

@@ -21,6 +21,7 @@ from ckconv_sweep.tracking.answers import is_refusal, obstacle_to
 from ckconv_sweep.tracking.artifacts import Files
 from ckconv_sweep.tracking.described import (
     RunOfSweep,
+    end_tags,
     known_before,
     params,
     trial_file,
@@ -302,11 +303,7 @@ class Runs:
     def _end_trial(self, run_id: str, event: Ended) -> None:
         from mlflow.entities import Metric, RunTag
 
-        tags = {
-            keys.TAG_OUTCOME: event.outcome,
-            keys.TAG_REASON: event.reason,
-            keys.TAG_ERROR: event.error[-5000:],
-        }
+        tags = end_tags(event, self._client.get_run(run_id).data.tags)
         summary = {keys.SUMMARY_EPOCHS: float(event.epochs)}
         summary |= {keys.summary_of(name): value for name, value in event.values.items()}
         self._log(
@@ -314,7 +311,7 @@ class Runs:
             keys.trial_name(event.number),
             [
                 *(Metric(name, value, event.ended_ms, 0) for name, value in summary.items()),
-                *(RunTag(name, value) for name, value in tags.items() if value),
+                *(RunTag(name, value) for name, value in tags.items()),
             ],
         )
         self._client.set_terminated(run_id, status=STATUS[event.outcome], end_time=event.ended_ms)

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("playwright", reason="needs Playwright: pip install -e '.[dev]'")
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import trial_name
@@ -22,7 +23,6 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.delivery import deliver
 from tests.cli.commands import PROGRAM, environment
 from tests.sweep.in_process import formula, machine, make_space
-from tests.tracking.mlflow_real import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -94,6 +95,24 @@ def test_what_violates_a_constraint_is_not_added(here: Path) -> None:
     swept(here, none_fails)
     said = refused(ckconv_sweep("add", "small", "--set", "model.dropout=0.2", cwd=here))
     assert "model.dropout < 0.2 does not hold: 0.2" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("stop small t000", "small: trial 0 has ended already: rejected"),
+        ("retry small --trial 0", "--trial: trial 0 has not failed: rejected"),
+    ],
+)
+def test_a_rejected_trial_is_called_rejected(arguments: str, said: str, here: Path) -> None:
+    space = here / "small.yaml"
+    rates = "optimizer.learning_rate: {choices: [0.001, 0.002]}\n"
+    space.write_text(
+        f"trial: trial.yaml\nsearch:\n  {rates}sampler: {{name: grid}}\nfirst: []\n"
+        "constraints: ['optimizer.learning_rate > 0.001']\nbudget: {trials: 2}\n"
+    )
+    swept(here, none_fails)
+    assert said in refused(ckconv_sweep(*arguments.split(), cwd=here))
 
 
 def test_without_a_driver_a_request_waits_for_the_next_resume_and_says_so(here: Path) -> None:
@@ -260,6 +279,30 @@ def test_a_pause_that_a_dying_driver_did_not_hear_waits_for_no_other_one(here: P
                 time.sleep(0.02)
         assert ended(asked.result()) == "pause: the session has ended before that\n"
     assert waiting(one.folder) == []
+
+
+def test_ctrl_c_ends_the_waiting_and_says_that_the_request_still_takes_effect(here: Path) -> None:
+    one = swept(here, none_fails)
+    with one.folder.records.lock():  # a driver that does not answer
+        process = subprocess.Popen(
+            [PROGRAM, "pause", "small"],
+            cwd=here,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not waiting(one.folder):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=30)
+    assert said == (
+        "pause: not done yet; it still takes effect; to take it back: ckconv-sweep pause small "
+        "--off\n"
+    )
+    assert (complaint, process.returncode) == ("", 130)
+    assert [str(request) for request in waiting(one.folder)] == ["pause"]
 
 
 # A driver that runs

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep.record.folder import SweepFolder
-from tests.tracking.mlflow_real import free_port
 
 from .commands import copied, environment
 

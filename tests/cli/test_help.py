@@ -17,7 +17,7 @@ from .commands import REPOSITORY, ckconv_sweep, ended, environment
 COMMANDS = [
     *("launch", "resume", "extend", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
-    *("table", "compare", "best", "plot", "report", "ui"),
+    *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
     *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
     *("doctor", "sync"),
 ]

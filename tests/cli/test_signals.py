@@ -89,12 +89,10 @@ def ended_by(signals: list[signal.Signals], here: Path, after: str) -> tuple[int
     try:
         wait_for(after, process)
         started = family(process.pid)
-        sent = time.monotonic()
         for number in signals:
             process.send_signal(number)
             time.sleep(0.05)
         rest, complaint = process.communicate(timeout=30)
-        assert time.monotonic() - sent < 10
     finally:
         process.kill()
     assert "Traceback" not in complaint

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep.record.folder import SweepFolder
-from tests.tracking.mlflow_real import free_port
 
 from .commands import PROGRAM, ckconv_sweep, copied, environment
 from .test_signals import family, processes
@@ -51,6 +51,11 @@ class Pages:
             with connection.getresponse() as answer:
                 return answer.status
 
+    def end(self) -> None:
+        """With all that it started."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
+
 
 def started(here: Path, **more: str) -> Pages:
     port = free_port()
@@ -64,14 +69,18 @@ def started(here: Path, **more: str) -> Pages:
         start_new_session=True,
     )
     pages, deadline = Pages(process, port), time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "it ended too early"
-        try:
-            assert pages.ask("GET", "/health") == 200
-            return pages
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("it did not start")
+    try:
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "it ended too early"
+            try:
+                assert pages.ask("GET", "/health") == 200
+                return pages
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("it did not start")
+    except BaseException:
+        pages.end()
+        raise
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +91,7 @@ def pages(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         yield running
     finally:
-        running.process.send_signal(signal.SIGTERM)
-        running.process.wait(timeout=30)
+        running.end()
 
 
 def test_the_pages_listen_on_loopback_only_whatever_the_user_set_for_another_server(

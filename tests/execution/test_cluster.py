@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tracking.mlflow_real import free_port
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
 from ckconv_sweep.execution import cluster, local_ray
 from ckconv_sweep.execution.cluster import Placement

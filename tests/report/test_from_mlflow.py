@@ -17,12 +17,14 @@ from tracking.mlflow_real import served
 
 from ckconv_sweep import keys
 from ckconv_sweep.api import results_of
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
 from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard
+from ckconv_sweep.report.page import page
 from ckconv_sweep.report.render import to_csv, to_json, to_markdown
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.sweep.delivery import deliver
@@ -77,7 +79,10 @@ def of_study(swept: Machine) -> Results:
 def as_mlflow_can_say(record: TrialRecord) -> TrialRecord:
     """Without what is never written there."""
     history = tuple(replace(epoch, checkpoint="") for epoch in record.history)
-    return replace(record, history=history, sessions=(), data=(), spent_seconds=0.0, verdict=None)
+    verdict = record.verdict if isinstance(record.verdict, Stop) else None
+    return replace(
+        record, history=history, sessions=(), data=(), spent_seconds=0.0, verdict=verdict
+    )
 
 
 def check_equal(results: Results, swept: Machine) -> None:
@@ -142,6 +147,27 @@ def test_a_trial_that_violated_a_constraint_was_never_in_mlflow(
     assert not all(record.counts for record in swept.records())
     deliver(swept.folder, database)
     check_equal(results_of("sweep", tmp_path / "nowhere", database), swept)
+
+
+def test_the_rejected_points_of_a_grid_are_not_asked_for_in_mlflow_either(
+    database: str, tmp_path: Path
+) -> None:
+    space = make_space(
+        search="  model.hidden_channels: {low: 4, high: 9}",
+        sampler="grid",
+        constraints=["model.parameters <= 600"],
+        trials=6,
+    )
+    swept = machine(tmp_path / "sweeps", space)
+    assert swept.run()
+    deliver(swept.folder, database)
+    study, results = of_study(swept), results_of("sweep", tmp_path / "nowhere", database)
+    assert (study.summary().asked, study.rejected) == (3, 3)
+    assert results.summary() == study.summary()
+    assert results.rejected == 3
+    for said in map(page, (results, study)):
+        assert "3 trials requested" in said
+        assert "the grid has only 6 points, 3 of them were rejected" in said
 
 
 def test_of_several_sweeps_of_one_name_the_newest_is_read_and_that_is_said(

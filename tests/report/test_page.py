@@ -11,9 +11,11 @@ import jinja2
 import pytest
 
 from ckconv_sweep.config import documents
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space, trial_from
-from ckconv_sweep.keys import REASON_CONSTRAINT
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.keys import REASON_CONSTRAINT, trial_name
+from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.why import why
 from ckconv_sweep.report.page import ROWS, breakable, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
 
@@ -130,6 +132,35 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert f"and {len(sweep.records) - ROWS} more" in said
 
 
+@pytest.mark.parametrize("seconds", [{}, {"time/epoch_seconds": 0.0}], ids=["none", "zero"])
+def test_where_no_epoch_tells_its_time_the_page_tells_what_was_saved_in_epochs_alone(
+    seconds: dict[str, float],
+) -> None:
+    untimed = [
+        replace(r, history=tuple(replace(e, metrics=scores(e) | seconds) for e in r.history))
+        for r in [record(0, [0.5] * 9), record(1, [0.1], "pruned")]
+    ]
+    said = re.sub(r"\s+", " ", Parsed(page(results(untimed, space()))).text)
+    assert "Pruning saved 8 epochs. " in said
+    # So it does where there are times, with them.
+    timed = page(results([record(0, [0.5] * 9), record(1, [0.1], "pruned")], space()))
+    said = re.sub(r"\s+", " ", Parsed(timed).text)
+    assert "Pruning saved 8 epochs, about 4 s of training (44 % of what" in said
+
+
+def scores(epoch: Epoch) -> dict[str, float]:
+    """What an epoch scored, without how long it took."""
+    return {name: v for name, v in epoch.metrics.items() if not name.startswith("time/")}
+
+
+def test_the_page_says_why_trials_ended_early(parsed: Parsed, sweep: Results) -> None:
+    early = [r for r in sweep.records if r.outcome not in ("completed", "running") and r.counts]
+    assert {r.outcome for r in early} == {"pruned", "failed"}
+    said = re.sub(r"\s+", " ", parsed.text)
+    for one in early[:ROWS]:
+        assert f"{trial_name(one.number)} {why(one, trial_of(one, sweep.space))}" in said
+
+
 def test_the_best_trial_can_be_copied_from_the_page(parsed: Parsed, sweep: Results) -> None:
     number = sweep.summary().best_trial
     assert number is not None
@@ -167,11 +198,11 @@ SECTIONS: dict[str, tuple[list[TrialRecord], str]] = {
     "one": ([record(0, [0.5])], "advice best progress time trials asked"),
     "pruned": (
         [record(i, [0.1], "pruned") for i in range(3)],
-        "advice progress settings time trials asked",
+        "advice progress settings time why trials asked",
     ),
     "failed": (
         [record(i, [], "failed", reason="error") for i in range(3)],
-        "advice failures trials asked",
+        "advice failures why trials asked",
     ),
     "rejected": ([record(0, [], "failed", reason=REASON_CONSTRAINT)], "failures asked"),
     "equal": (

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from scipy.stats import binomtest
 
 from ckconv_sweep.config.read import parse_space, read_space
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.space_file import Repeats
 from ckconv_sweep.report.sampling_error import in_words, scored_sequences, wilson
 
 from .records import MAX, examples, record, space
@@ -78,3 +81,25 @@ def test_a_share_of_right_answers_has_an_interval() -> None:
 @pytest.mark.parametrize("case", NONE)
 def test_what_is_no_share_of_independent_sequences_has_none(case: str) -> None:
     assert scored_sequences(NONE[case], IDENTITY) is None
+
+
+def test_a_mean_over_all_folds_is_of_all_sequences() -> None:
+    cross_validated = replace(of_data(DIGITS), repeats=Repeats(folds=3))
+    identity = {"validation sequences": 40, "training sequences": 80}
+    sequences = scored_sequences(cross_validated, identity)
+    assert sequences == 120
+    assert scored_sequences(cross_validated, {"validation sequences": 40}) is None
+    records = [record(i, [right / 40]) for i, right in enumerate([30, 36, 33])]
+    records = [replace(r, repeat_of=0 if r.number else None) for r in records]
+    (said,) = in_words(records, cross_validated, sequences)
+    # Wilson's formula, written out for all right answers of all sequences.
+    n, p, z = 120, (30 + 36 + 33) / 120, 1.959964
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert said.startswith(
+        f"val/accuracy 0.825 on 120 sequences: 95 % interval {middle - half:.4g} to "
+        f"{middle + half:.4g} (Wilson)"
+    )
+    assert in_words(records[:2], cross_validated, sequences) == []  # a mean over some of the folds
+    by_seeds = replace(cross_validated, repeats=Repeats(seeds=3))
+    assert scored_sequences(by_seeds, identity) == 40

@@ -176,6 +176,8 @@ class Machine:
     listeners: tuple[Listener, ...] = ()
     gpus: float = 0.0
     """How many each trial has."""
+    data: str = ""
+    """The digest of the data that trials are trained on."""
     clock: Clock = field(default_factory=Clock)
     checkpoints: dict[int, list[Epoch]] = field(default_factory=dict)
     executed: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -346,7 +348,7 @@ class Session:
             kept.append(machine.work(trial, len(kept) + 1))
         epoch = kept[worker.epoch]
         worker.epoch += 1
-        goes_on = self.coordinator.epoch(number, epoch, gpus=machine.gpus)
+        goes_on = self.coordinator.epoch(number, epoch, machine.data, gpus=machine.gpus)
         machine.acknowledged[number, epoch.number] = epoch.metrics["val/accuracy"]
         if not goes_on:
             self.coordinator.end(number)

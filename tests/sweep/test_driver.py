@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracking.mlflow_real import Server, free_port, points_of, runs_of
+from tracking.mlflow_real import Server, points_of, runs_of
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep.cli.result import show_result
 from ckconv_sweep.config import suitable
 from ckconv_sweep.config.history import Epoch

@@ -17,6 +17,7 @@ from ckconv_sweep.config.history import Epoch, Stop
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.seeds import Repeated, as_seen, by_setting
 from ckconv_sweep.record.trials import TrialRecord
@@ -159,7 +160,9 @@ def test_a_rule_prunes_settings_and_no_repeat_by_itself(disk: Path) -> None:
             pruned.add(setting.number)
             for repeat in setting.seeds[1:]:
                 assert isinstance(repeat.verdict, Stop)
-                assert repeat.verdict.reason == f"its setting was pruned, as trial {setting.number}"
+                assert repeat.verdict.reason == (
+                    f"{trial_name(setting.number)}, whose setting it repeats, was pruned"
+                )
         else:
             assert len(setting.seeds) == 3
     assert pruned

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sweep.in_process import Machine, machine, make_space
 
+from benchmarks.chaos.ports import free_port
 from ckconv_sweep import keys
 from ckconv_sweep.doctor import Finding, examine
 from ckconv_sweep.sweep import delivery
@@ -22,7 +23,7 @@ from ckconv_sweep.tracking import runs
 from ckconv_sweep.tracking.marks import PARENT
 from ckconv_sweep.tracking.outbox import Tracker
 
-from .mlflow_real import Server, free_port, points_of, runs_of
+from .mlflow_real import Server, points_of, runs_of
 from .tracked import RECORDS, SPACE, Gate, all_events, check, make, record, wait_until
 from .tracked import deliver as deliver_records
 

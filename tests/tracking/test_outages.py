@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .mlflow_real import Server, free_port
+from benchmarks.chaos.ports import free_port
+
+from .mlflow_real import Server
 from .tracked import RECORDS, Gate, all_events, check, deliver, make, wait_until
 
 pytestmark = [

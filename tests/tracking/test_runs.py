@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import math
 import re
 import sqlite3
@@ -14,14 +15,19 @@ import pytest
 from sweep.in_process import Machine, machine, make_space
 
 from ckconv_sweep import keys
+from ckconv_sweep.config.history import Stop
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record import versions
+from ckconv_sweep.record.trials import trial_of
+from ckconv_sweep.record.why import why
 from ckconv_sweep.tracking.described import colour_of
+from ckconv_sweep.tracking.store import quiet_client
 
 from .mlflow_real import points_of, runs_of
-from .tracked import make
+from .tracked import deliver, make
+from .tracked import record as recorded
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
@@ -95,6 +101,28 @@ def test_outcomes_are_told_apart_and_early_stopping_is_no_failure(
         assert found.data.tags["outcome"] == record.outcome
         assert found.data.tags.get("reason", "") == record.reason
         assert found.info.status == ("FAILED" if record.outcome == "failed" else "FINISHED")
+
+
+def test_each_trials_description_says_why_it_ended(tracked_sweep: tuple[str, Machine]) -> None:
+    uri, run = tracked_sweep
+    runs = runs_of(uri, "sweep")
+    for one in run.records():
+        tags = runs[keys.trial_name(one.number)].data.tags
+        assert html.unescape(tags["mlflow.note.content"]) == why(one, trial_of(one, run.space))
+        stopped = one.verdict.reason if isinstance(one.verdict, Stop) else None
+        assert tags.get("verdict") == stopped
+
+
+def test_the_description_that_a_person_wrote_stays(database: str) -> None:
+    one = recorded(2, "failed", 1, "error", "KeyError: '<b>'")
+    deliver(database, "described", [one])
+    client, (run,) = quiet_client(database), [runs_of(database, "described")["t002"]]
+    written = run.data.tags["mlflow.note.content"]
+    assert written == "failed after 1 of 3 epochs (error): KeyError: '&lt;b&gt;'"
+    client.set_tag(run.info.run_id, "mlflow.note.content", "my own words")
+    deliver(database, "described", [one])
+    again = runs_of(database, "described")["t002"]
+    assert again.data.tags["mlflow.note.content"] == "my own words"
 
 
 def test_what_is_known_of_a_trial_from_the_start_stands_at_step_0(

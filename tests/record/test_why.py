@@ -1,0 +1,109 @@
+"""The sentence that says why a trial ended as it did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep.in_process import machine, make_space
+
+from ckconv_sweep.config.history import Epoch, Go, Stop
+from ckconv_sweep.config.stopping import RULES
+from ckconv_sweep.keys import Outcome
+from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.why import last_line, why
+
+SPACE = make_space(epochs=9, training=", early_stopping_epochs: 3")
+LAST = replace(
+    SPACE,
+    trial=SPACE.trial.model_copy(update={"metric": SPACE.metric.model_copy(update={"at": "last"})}),
+)
+
+
+def record(outcome: Outcome, *accuracies: float, **more: Any) -> TrialRecord:
+    history = tuple(
+        Epoch(number=number, metrics={"val/accuracy": accuracy}, timestamp_ms=number)
+        for number, accuracy in enumerate(accuracies, start=1)
+    )
+    return TrialRecord(number=17, outcome=outcome, params={}, history=history, **more)
+
+
+ASHA = Stop("asha, epoch 2: 0.71; of the 12 trials that reached this epoch the best 4 had 0.78")
+
+
+@pytest.mark.parametrize(
+    ("trial", "sentence"),
+    [
+        (
+            record("pruned", 0.5, 0.71, verdict=ASHA),
+            "stopped at epoch 2 of 9 by asha on val/accuracy: 0.71; of the 12 trials that reached "
+            "this epoch the best 4 had 0.78",
+        ),
+        (  # the driver was killed before it obeyed
+            record("running", 0.5, 0.71, verdict=ASHA),
+            "stopped at epoch 2 of 9 by asha on val/accuracy: 0.71; of the 12 trials that reached "
+            "this epoch the best 4 had 0.78",
+        ),
+        (
+            record("pruned", 0.5, verdict=Stop("t003, whose setting it repeats, was pruned")),
+            "stopped at epoch 1 of 9: t003, whose setting it repeats, was pruned",
+        ),
+        (  # of a study that an early version wrote, or of a run of MLflow
+            record("pruned", 0.5, 0.6),
+            "pruned after epoch 2 of 9; its record does not say why",
+        ),
+        (
+            record("pruned", 0.5, 0.6, reason="stopped", verdict=Go()),
+            "stopped by hand after epoch 2 of 9",
+        ),
+        (record("failed", reason="stopped"), "stopped by hand before its first epoch"),
+        (
+            record("failed", 0.5, reason="error", error="Traceback:\n  File\nKeyError: 'x'\n"),
+            "failed after 1 of 9 epochs (error): KeyError: 'x'",
+        ),
+        (record("failed"), "failed after 0 of 9 epochs (unknown): (no message)"),
+        (
+            record("failed", reason="constraint", error="model.parameters <= 9 does not hold: 12"),
+            "rejected before training, outside the budget: model.parameters <= 9 does not hold: 12",
+        ),
+        (
+            record("completed", *[0.5, 0.625], *[0.6] * 3, reason="early_stopping"),
+            "completed at epoch 5 of 9 by its own early stopping: val/accuracy had not improved "
+            "since epoch 2 (training.early_stopping_epochs is 3); best val/accuracy 0.625 at "
+            "epoch 2",
+        ),
+        (
+            record("completed", *[n / 16 for n in range(9)], reason="epochs"),
+            "completed all its 9 epochs; best val/accuracy 0.5 at epoch 9",
+        ),
+        (record("running"), "has ended none of its 9 epochs yet"),
+        (
+            record("running", 0.5, 0.25, verdict=Go()),
+            "has ended 2 of 9 epochs so far; best val/accuracy 0.5 at epoch 1",
+        ),
+    ],
+)
+def test_each_end_has_its_sentence(trial: TrialRecord, sentence: str) -> None:
+    assert why(trial, SPACE.trial) == sentence
+
+
+def test_a_metric_that_counts_at_the_last_epoch_is_told_there() -> None:
+    ran = record("completed", *[n / 16 for n in range(8)], 0.25)
+    assert why(ran, LAST.trial).endswith("; last val/accuracy 0.25 at epoch 9")
+
+
+def test_a_very_long_last_line_is_cut_off() -> None:
+    assert last_line("a\n" + "b" * 399 + "\n\n") == "b" * 399
+    assert last_line("b" * 5000) == "b" * 400 + "…"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_any_rule_writes_becomes_a_sentence_that_names_the_rule(rule: str, disk: Path) -> None:
+    space = make_space(scheduler=f"{{name: {rule}}}", trials=8, epochs=4)
+    one = machine(disk, space, concurrency=1)
+    assert one.run()
+    for found in (r for r in one.records() if r.outcome == "pruned"):
+        begins = f"stopped at epoch {len(found.history)} of 4 by {rule} on val/accuracy: "
+        assert why(found, trial_of(found, space)).startswith(begins)
