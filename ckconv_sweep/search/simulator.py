@@ -227,8 +227,8 @@ class _Simulation:
         verdict = verdict_of(self._space, self._curves, begun.number)
         if not isinstance(verdict, (Go, Stop)):
             raise ConfigError(
-                "continues trials with other settings, and no recorded curve tells what these "
-                "would have reached: it cannot be simulated",
+                "continues trials with other settings, and what these would have reached no "
+                "recorded curve tells, so that it cannot be simulated",
                 where=self._space.scheduler.name,
             )
         return verdict
