@@ -170,7 +170,7 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
         "value": record.value(space.metric),
         "values": [(name, number(value)) for name, value in record.values(space.metrics).items()],
         "epoch": epoch.number,
-        "epochs": len(record.history),
+        "epochs": record.last_epoch,
         "params": [(names[path], number(value)) for path, value in record.params.items()],
         "metrics": sorted(
             (name, number(value))
@@ -195,6 +195,8 @@ def _pictures(
         "curves": f"{name} of every trial, epoch by epoch.",
         "timeline": "When each trial was trained.",
     }
+    if any(record.replaces is not None for record in trained):
+        alone["lineage"] = "Which trial went on from which."
     for kind, alt in alone.items() if trained else ():
         yield kind, [_picture(partial(drawn, kind), alt)]
     if any(one.enough for one in found.settings):
@@ -244,6 +246,7 @@ def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
     said = {
         "completed": "trained, of trials that completed",
         "pruned": "trained, of trials that were pruned",
+        "continued": "trained, of trials that others continued",
         "failed": "trained, of trials that failed",
         "running": "trained, of trials that have not ended",
     }
