@@ -144,14 +144,12 @@ def best(
 
     Training it again on the same CPU gives the same curve.
     """
-    from ckconv_sweep.config import documents
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
-    from ckconv_sweep.record.lineage import in_words
+    from ckconv_sweep.record.lineage import in_words, trial_file
     from ckconv_sweep.record.seeds import mean_of, trained_one
-    from ckconv_sweep.record.trials import trial_of
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -172,15 +170,13 @@ def best(
     values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
     weights = next(iter(folder.trial(one.number).glob("best-*.pt")), None)
-    text = documents.write(trial_of(one, space).model_dump(mode="json"))
+    text = trial_file(one, records, space)
     comment = (
         f"# The best trial ({which}) of the sweep {name}: "
         f"{told} at epoch {epoch} of {record.last_epoch}{_mean(mean_of(record))}.\n"
     )
     if begins := in_words(record):
-        comment += (
-            f"# It goes on from {begins}: trained from new weights it comes to something else.\n"
-        )
+        comment += f"# It goes on from {begins}; the segments are what it had before.\n"
     if out is None:
         typer.echo(comment + text, nl=False)
         return

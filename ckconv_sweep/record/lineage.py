@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.segments import written
+from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, trial_of
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,12 @@ def in_words(record: TrialRecord) -> str:
     if record.from_trial is None:
         return ""
     return f"{trial_name(record.from_trial)} epoch {record.from_epoch}"
+
+
+def trial_file(record: TrialRecord, records: Iterable[TrialRecord], space: Space) -> str:
+    """A trial's settings as a file that `train` reads; those of the trials that it goes back to as
+    its segments."""
+    tree: Mapping[str, object] = trial_of(record, space).model_dump(mode="json")
+    links = lineage(record, records)
+    trials = [(trial_of(link.record, space), link.until) for link in links]
+    return documents.write(written(trials) if len(links) > 1 else tree)

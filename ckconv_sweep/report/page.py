@@ -20,15 +20,15 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import in_words
 from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.lineage import trial_file
 from ckconv_sweep.record.seeds import trained_one
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
@@ -177,7 +177,7 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": documents.write(trial_of(trained_one(record), space).model_dump(mode="json")),
+        "yaml": trial_file(trained_one(record), records, space),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import sqlite3
@@ -57,3 +58,7 @@ def test_a_population_whose_driver_is_killed_three_times_ends_whole(tmp_path: Pa
     assert "problem" not in ended(ckconv_sweep("doctor", "pbt", cwd=tmp_path))
     ended(ckconv_sweep("plot", "pbt", "lineage", cwd=tmp_path))
     assert (tmp_path / "pbt-lineage.png").exists()
+    ended(ckconv_sweep("best", "pbt", "--out", "best.yaml", cwd=tmp_path))
+    summary = json.loads(ended(ckconv_sweep("status", "pbt", "--json", cwd=tmp_path)))
+    trained = ended(ckconv_sweep("train", "best.yaml", cwd=tmp_path, timeout=300))
+    assert f"val/accuracy {summary['best_value']:.4f} (validation split" in trained

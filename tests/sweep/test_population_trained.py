@@ -3,12 +3,14 @@ all that is told of it agrees."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tracking.mlflow_real import runs_of
 
+from ckconv_sweep.config.read import read_segments
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.doctor import examine
 from ckconv_sweep.execution.cluster import Placement
@@ -16,10 +18,11 @@ from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.protocol import Assignment, Signals, Work
 from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.lineage import lineage
+from ckconv_sweep.record.lineage import lineage, trial_file
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.from_mlflow import results_at
 from ckconv_sweep.sweep.driver import run_sweep
+from ckconv_sweep.sweep.single import run_single
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.member import Member
 from ckconv_sweep.training.pack import Pack
@@ -154,6 +157,43 @@ def test_each_continuation_began_with_a_copy_of_what_its_record_names(
         }
         rates = [e.metrics["train/learning_rate"] for e in record.history]
         assert rates == [record.params["optimizer.learning_rate"]] * len(rates)
+
+
+def test_the_segments_of_a_continuation_give_its_curve_again(
+    sweep: tuple[SweepFolder, str], tmp_path: Path
+) -> None:
+    folder, uri = sweep
+    records = records_of(folder)
+    record = max(
+        (r for r in records if r.outcome == "completed"), key=lambda r: len(lineage(r, records))
+    )
+    links = lineage(record, records)
+    assert len(links) > 1
+    file = tmp_path / "best.yaml"
+    file.write_text(trial_file(record, records, SPACE))
+    trial, segments = read_segments(str(file))
+    assert [until for _, until in segments] == [link.until for link in links[:-1]]
+    run = run_single(
+        trial,
+        "again",
+        tmp_path / "again",
+        tracking_uri=uri,
+        data_dir=None,
+        device="cpu",
+        segments=segments,
+    )
+    executed = {}
+    for ledger in (tmp_path / "again").rglob("ledger.jsonl"):
+        for line in map(json.loads, ledger.read_text().splitlines()):
+            executed[line["epoch"]] = line["metrics"]
+    expected = {e.number: e.metrics for link in links for e in link.epochs}
+    assert executed.keys() == expected.keys()
+    for number, metrics in expected.items():
+        for name in metrics:
+            if not name.startswith("time/"):
+                assert executed[number][name] == metrics[name], (number, name)
+    assert run.best is not None
+    assert run.best.metrics["val/accuracy"] == record.value(SPACE.metric)
 
 
 def test_mlflow_tells_the_same(sweep: tuple[SweepFolder, str]) -> None:
