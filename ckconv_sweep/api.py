@@ -47,7 +47,8 @@ _PAUSE_SECONDS = 1.0
 class Best:
     """The completed trial with the best primary metric: all its settings, and when it was best.
     `value` is that metric, `values` has each one by name, at that epoch. They are of the validation
-    split, unless the metric says train/."""
+    split, unless the metric says train/. Of a continuation `trial` has what it was trained with
+    last; `ckconv-sweep best` writes what was before, too."""
 
     number: int
     trial: Trial

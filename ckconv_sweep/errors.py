@@ -15,7 +15,8 @@
     |-- NodeUnfit            1    a node of the cluster may not train; others can
     `-- TrialFailed               one training run cannot go on; the sweep can
         |-- NonFiniteLoss
-        `-- OutOfMemory
+        |-- OutOfMemory
+        `-- SourceLost
 
 The command line prints one of these and ends with its exit code. Anything else is a bug and keeps
 its traceback.
@@ -133,6 +134,12 @@ class OutOfMemory(TrialFailed):
     """The device, or the host, has no room for this trial."""
 
     reason = "out_of_memory"
+
+
+class SourceLost(TrialFailed):
+    """The checkpoint that a continuation begins with is gone or damaged."""
+
+    reason = "source_lost"
 
 
 @contextmanager

@@ -6,13 +6,18 @@ import re
 from hashlib import blake2b
 from typing import Literal
 
-Outcome = Literal["running", "completed", "pruned", "failed"]
+Outcome = Literal["running", "completed", "pruned", "continued", "failed"]
 """What became of a trial. `completed`: it ran to its own end. `pruned`: the scheduler stopped it.
+`continued`: the scheduler ended it, and another trial has its place, with other settings.
 `failed`: it ended without a result, with a reason. `running`: none of these yet."""
 
 REASON_CONSTRAINT = "constraint"
 """The reason of a trial that was drawn and rejected: it violates a constraint, or its settings do
 not go together."""
+
+REASON_CONTINUED = "continued"
+"""The reason by which the study tells a continued trial from a pruned one: Optuna has one state for
+both."""
 
 REASON_STOPPED = "stopped"
 """The reason of a trial that a person stopped: pruned, or failed before its first epoch."""
@@ -26,6 +31,10 @@ ROLE_SWEEP, ROLE_TRIAL, ROLE_SINGLE = "sweep", "trial", "single"
 TAG_TRIAL = "trial"
 TAG_REPEAT_OF = "repeat_of"
 """The trial whose setting a trial repeats with another seed."""
+TAG_FROM = "from"
+"""The trial and the epoch whose checkpoint a continuation begins with: `t017 epoch 8`."""
+TAG_REPLACES = "replaces"
+"""The trial whose place a continuation has."""
 TAG_OUTCOME = "outcome"
 TAG_REASON = "reason"
 TAG_ERROR = "error"
@@ -37,8 +46,8 @@ TAG_PARAMS = "ckconv.params"
 """What was drawn for a trial, as JSON: MLflow's own parameters are texts, and settings rather than
 what the sampler chose."""
 TAG_ORIGIN = "ckconv.origin"
-"""By whom a trial was added, which one it tries again and with which changes, as JSON; only where
-there is something to say."""
+"""By whom a trial was added, which one it tries again and with which changes, what it continues, as
+JSON; only where there is something to say."""
 TAG_VERSIONS = "versions"
 """Of ckconv-sweep and of the libraries that a trial's numbers depend on."""
 TAG_COMMAND = "command"

@@ -35,8 +35,8 @@ def status(
     """Show a sweep's progress, even while it is running.
 
     With --json an object, or a list of them: name, state (running, interrupted, finished), asked
-    (trials, no more than its grid allows), completed, pruned, failed, unfinished, metric (the
-    primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
+    (trials, no more than its grid allows), completed, pruned, continued, failed, unfinished, metric
+    (the primary one), best_trial, best_value, best_values (each metric's, by name), best_epoch,
     best_repeats (of how many they are the mean), best_params, started_at and last_epoch_at (ISO
     8601, UTC). Unknown values are null. In a list a sweep that cannot be read has name, state
     (damaged, unreadable) and error alone.
@@ -44,7 +44,7 @@ def status(
     from dataclasses import asdict
     from json import dumps
 
-    from ckconv_sweep.cli.words import count, score, scores
+    from ckconv_sweep.cli.words import continued, count, score, scores
     from ckconv_sweep.record.folder import SweepFolder, all_sweeps
 
     if name is None and not json:
@@ -63,7 +63,7 @@ def status(
         for note in notes:
             typer.echo(f"  {note}")
         typer.echo(
-            f"  {s.completed} completed, {s.pruned} pruned, {s.failed} failed, "
+            f"  {s.completed} completed, {s.pruned} pruned, {continued(s)}{s.failed} failed, "
             f"{s.unfinished} {'running' if s.state == 'running' else 'unfinished'}"
         )
         if s.best_values is not None:
@@ -144,13 +144,12 @@ def best(
 
     Training it again on the same CPU gives the same curve.
     """
-    from ckconv_sweep.config import documents
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
     from ckconv_sweep.record.folder import SweepFolder
+    from ckconv_sweep.record.lineage import in_words, trial_file
     from ckconv_sweep.record.seeds import mean_of, trained_one
-    from ckconv_sweep.record.trials import trial_of
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -164,18 +163,20 @@ def best(
             hint=f"see what became of them: {folder.command('table')}",
         )
     one = trained_one(record)
-    trial, which = trial_of(one, space), trial_name(one.number)
+    which = trial_name(one.number)
     if one.number != record.number:
         which += f", a repeat of {trial_name(record.number)}, which did not complete"
     epoch = best_epoch(record.history, space.metric).number
     values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
     weights = next(iter(folder.trial(one.number).glob("best-*.pt")), None)
-    text = documents.write(trial.model_dump(mode="json"))
+    text = trial_file(one, records, space)
     comment = (
         f"# The best trial ({which}) of the sweep {name}: "
-        f"{told} at epoch {epoch} of {len(record.history)}{_mean(mean_of(record))}.\n"
+        f"{told} at epoch {epoch} of {record.last_epoch}{_mean(mean_of(record))}.\n"
     )
+    if begins := in_words(record):
+        comment += f"# It goes on from {begins}; the segments are what it had before.\n"
     if out is None:
         typer.echo(comment + text, nl=False)
         return

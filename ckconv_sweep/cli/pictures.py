@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     from ckconv_sweep.report.results import Results
 
-KINDS = ("curves", "history", "importance", "parallel", "slice", "contour", "pareto", "timeline")
+KINDS = (
+    "curves",
+    "history",
+    "importance",
+    "parallel",
+    "slice",
+    "contour",
+    "pareto",
+    "timeline",
+    "lineage",
+)
 """Those of `report.plots`, which imports matplotlib."""
 
 

@@ -64,7 +64,7 @@ def resumed_in_words(records: Sequence[TrialRecord]) -> str:
     """What a resumed sweep has already."""
     counted = [record.outcome for record in records if record.counts]
     unfinished = counted.count("running")
-    ended = count(len(counted) - unfinished, "trial")
+    ended = count(len(counted) - unfinished - counted.count("continued"), "trial")
     return f"resuming: {ended} ended before, {unfinished} unfinished"
 
 
@@ -85,11 +85,13 @@ class PlainLines(Listener):
             case Started():
                 self._epochs[event.number] = event.trial.training.epochs
                 if not self._alone:
-                    again = f" again after epoch {event.epochs_before}"
+                    before, origin = event.epochs_before, event.origin
+                    begun = before > origin.get("from_epoch", 0)
+                    again = f" again after epoch {before}" * begun
                     self.say(
-                        f"{name}started{again if event.epochs_before else ''}: "
+                        f"{name}started{again}: "
                         f"{settings({**event.params, **event.origin.get('changes', {})})}"
-                        f"{_asked_for(event)}"
+                        f"{asked_for(event)}"
                     )
             case EpochEnded():
                 metrics = event.epoch.metrics
@@ -114,11 +116,14 @@ def _beside(metrics: Sequence[Metric]) -> list[str]:
 _BY_THE_RULE = "pruned by the stopping rule"
 
 
-def _asked_for(event: Started) -> str:
+def asked_for(event: Started) -> str:
     """Why, if the sampler did not draw it."""
     for name, words in (("retry_of", "once more"), ("repeat_of", "a repeat of")):
         if name in event.origin:
             return f" ({words} {trial_name(event.origin[name])})"
+    if "replaces" in event.origin:
+        source = f"{trial_name(event.origin['from_trial'])} epoch {event.origin['from_epoch']}"
+        return f" (in place of {trial_name(event.origin['replaces'])}, from {source})"
     return " (added)" if "request" in event.origin else ""
 
 
@@ -128,10 +133,13 @@ def ended_in_words(event: Ended) -> str:
     match event.outcome:
         case "completed":
             why = " (early stopping)" if event.reason == "early_stopping" else ""
-            return f"completed after {event.epochs} epochs{why}{value}"
+            own = f" ({event.epochs} of its own)" if event.epochs < event.last_epoch else ""
+            return f"completed after {event.last_epoch or event.epochs} epochs{own}{why}{value}"
         case "pruned":
             whom = "stopped by hand" if event.reason == REASON_STOPPED else _BY_THE_RULE
-            return f"{whom} after epoch {event.epochs}{value}"
+            return f"{whom} after epoch {event.last_epoch or event.epochs}{value}"
+        case "continued":
+            return f"continued by another trial after epoch {event.last_epoch}{value}"
     if event.reason == REASON_STOPPED:
         return "stopped by hand before its first epoch"
     last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
@@ -249,7 +257,8 @@ class LiveView(Listener):
         return (
             f"{self._name}: {known.ended} of {known.asked} trials ended "
             f"({counts['completed']} completed, {counts['pruned']} pruned, "
-            f"{counts['failed']} failed), {len(known.running)} running"
+            + f"{counts['continued']} continued, " * bool(counts["continued"])
+            + f"{counts['failed']} failed), {len(known.running)} running"
         )
 
     def _pace(self) -> str:

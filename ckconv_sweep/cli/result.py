@@ -66,7 +66,7 @@ def show_result(
     names = [metric.name for metric in space.metrics]
     title = (
         f"{folder.name}: {count(summary.completed, 'trial')} completed, "
-        f"{summary.pruned} pruned, {summary.failed} failed"
+        f"{summary.pruned} pruned, {words.continued(summary)}{summary.failed} failed"
         + (f", {summary.unfinished} unfinished" if summary.unfinished else "")
         + f" (every number is a validation number: {', '.join(names)})"
         * all(name.startswith("val/") for name in names)

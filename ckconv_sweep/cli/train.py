@@ -83,10 +83,10 @@ def train(
     from ckconv_sweep.cli.progress import view_of
     from ckconv_sweep.cli.words import count, score
     from ckconv_sweep.config.metrics import scored_by
-    from ckconv_sweep.config.read import read_trial
+    from ckconv_sweep.config.read import read_segments
     from ckconv_sweep.errors import NoResult
 
-    settings = read_trial(trial, set_ or ())
+    settings, segments = read_segments(trial, set_ or ())
     name = name_of(
         trial, out.name if out else None, "--out", "name a folder, as in --out runs/mine"
     )
@@ -111,6 +111,7 @@ def train(
             data_dir=absolute(data_dir),
             device=_device(device),
             allow_data_change=allow_data_change,
+            segments=segments,
         )
     if run.signal_exit_code is not None:
         again = ["ckconv-sweep", "train", trial]

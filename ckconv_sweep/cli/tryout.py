@@ -183,7 +183,7 @@ def _budget(
     at_once = f"{min(amount, places)} at a time" if places else "one at a time"
     line = f"{words.count(amount, 'trial')}, {at_once}: about {shown[0]}"
     line += f" ({shown[1]} to {shown[2]} if all are like one of these)" * (shown[1] != shown[2])
-    if not isinstance(space.scheduler, NoScheduler):
+    if not isinstance(space.scheduler, NoScheduler) and not space.scheduler.kept_epochs:
         line += f", less what {space.scheduler.name} stops"
     hours = space.budget.hours
     if hours is not None and middle > hours * 3600:

@@ -110,7 +110,7 @@ class News:
         for record in records:
             if record.outcome != "running":
                 self._over.add(record.number)
-            self._before[record.number] = len(record.history)
+            self._before[record.number] = record.last_epoch
 
     def of(self, records: Sequence[TrialRecord]) -> Iterator[Event]:
         """What is new since the last look. A trial is told of when a second look finds it, or its
@@ -146,7 +146,7 @@ class News:
             trial = trial_of(record, self._space)
         except ConfigError:  # it is about to be rejected
             return
-        before = self._before.get(number, 0)
+        before = self._before.get(number, record.from_epoch or 0)
         for event in events_of(record, trial, self._space.metrics):
             if isinstance(event, Started) and number not in self._told:
                 self._told[number] = max(before - 1, 0)

@@ -14,6 +14,7 @@ from ckconv_sweep.config.settings import short_names
 
 if TYPE_CHECKING:
     from ckconv_sweep.report.results import Results
+    from ckconv_sweep.report.summary import Summary
 
 
 def settings(params: Mapping[str, Any]) -> str:
@@ -50,6 +51,11 @@ def duration(seconds: float) -> str:
 def count(amount: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
+def continued(summary: Summary) -> str:
+    """How many trials others continued, to stand before what failed; empty where none did."""
+    return f"{summary.continued} continued, " if summary.continued else ""
 
 
 def console() -> Console:

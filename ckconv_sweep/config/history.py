@@ -5,7 +5,8 @@ one that was never interrupted."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ckconv_sweep.config.trial import Metric, Trial
 
@@ -37,8 +38,28 @@ class Stop:
     reason: str
 
 
-Verdict = Go | Stop
+@dataclass(frozen=True)
+class Continue:
+    """A trial ends as continued: a new one has its place, begins with the checkpoint that trial
+    `source` had after `epoch`, and has `params`. `reason` says why, in words and numbers."""
+
+    source: int
+    epoch: int
+    reason: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+Verdict = Go | Stop | Continue
 """What a stopping rule answers after an epoch; recorded with the epoch, before it is obeyed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The checkpoint that a continuation begins with: its file, in the folder of another trial, and
+    the epoch after which it was written."""
+
+    path: str
+    epoch: int
 
 
 def best(history: Sequence[Epoch], metric: Metric) -> Epoch:
@@ -68,8 +89,9 @@ def objectives(history: Sequence[Epoch], metrics: Sequence[Metric]) -> dict[str,
 
 def end_reason(trial: Trial, history: Sequence[Epoch]) -> str | None:
     """`epochs` when the trial has run its epochs, `early_stopping` when its metric has not become
-    better for long enough, None while it goes on."""
-    if len(history) >= trial.training.epochs:
+    better for long enough, None while it goes on. `history`: its own epochs; those before a
+    continuation are of other trials."""
+    if history and history[-1].number >= trial.training.epochs:
         return "epochs"
     patience = trial.training.early_stopping_epochs
     if patience and history:

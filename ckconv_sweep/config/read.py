@@ -17,6 +17,7 @@ from ckconv_sweep.config.documents import Document, Key
 from ckconv_sweep.config.first import BASE, with_base, with_first
 from ckconv_sweep.config.overlaps import check_change, check_set_once
 from ckconv_sweep.config.sampling import SAMPLERS, Sampler, Tpe
+from ckconv_sweep.config.segments import SEGMENTS, Segments, earlier_segments
 from ckconv_sweep.config.settings import Settings
 from ckconv_sweep.config.space import Space, space_from
 from ckconv_sweep.config.space_file import SpaceFile
@@ -40,6 +41,25 @@ def read_trial(given: str, changes: Sequence[str] = ()) -> Trial:
         ConfigError: the file or a change is wrong.
     """
     return build(Trial, _changed(_as_trial(_document(bundled.locate(given, "trials"))), changes))
+
+
+def read_segments(given: str, changes: Sequence[str] = ()) -> tuple[Trial, Segments]:
+    """A trial, and the segments before its own in which its settings were others; none of most.
+
+    Raises:
+        ConfigError: as `read_trial`; or there are segments and changes.
+    """
+    document = _as_trial(_document(bundled.locate(given, "trials")), segments=True)
+    value = {name: part for name, part in document.value.items() if name != SEGMENTS}
+    trial = build(Trial, _changed(replace(document, value=value), changes))
+    segments = earlier_segments(document, trial)
+    if segments and changes:
+        raise ConfigError(
+            f"{document.name} is trained in segments, and only as it is",
+            where=f"--set {changes[0]}",
+            hint=f"edit a copy of it, or remove {SEGMENTS} there",
+        )
+    return trial, segments
 
 
 def trial_from(
@@ -237,8 +257,9 @@ def _trial_document(given: str, folder: Path, space: Document, place: Key) -> Do
     )
 
 
-def _as_trial(document: Document) -> Document:
-    """Without notes. Raises ConfigError where it cannot be a trial's."""
+def _as_trial(document: Document, *, segments: bool = False) -> Document:
+    """Without notes. Raises ConfigError where it cannot be a trial's, or, unless they are allowed,
+    has segments."""
     document = _without_notes(document)
     if not isinstance(document.value, dict):
         raise ConfigError("a trial must be a block of settings", where=document.where())
@@ -247,6 +268,13 @@ def _as_trial(document: Document) -> Document:
             "this is a search space, not a trial",
             where=document.name,
             hint=f"launch it: ckconv-sweep launch {_typed(document)}",
+        )
+    if SEGMENTS in document.value and not segments:
+        raise ConfigError(
+            f"{SEGMENTS}: the settings of this trial changed while it was trained; here they must "
+            "be the same in all its epochs",
+            where=document.where((SEGMENTS,)),
+            hint=f"train it: ckconv-sweep train {_typed(document)}; or remove {SEGMENTS}",
         )
     return document
 

@@ -17,6 +17,7 @@ from typing import Any
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.arithmetic import Expression
 from ckconv_sweep.config.build import NUMBERS, annotation_at, blocks, build, paths, type_name
+from ckconv_sweep.config.changeable import check_changeable
 from ckconv_sweep.config.constraints import Bound, Constraint, goal_of, read_constraint
 from ckconv_sweep.config.data import HeldOut
 from ckconv_sweep.config.derived import check_used, put_derived, read_derived, read_variables
@@ -171,7 +172,7 @@ class Space:
             ConfigError: the parameters are not of this space, or not those of a trial.
         """
         tree = self.tree(params, number)
-        _put_settings(tree, changes)
+        put_settings(tree, changes)
         return build(Trial, Document("the space", tree))
 
     def tree(self, params: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class Space:
             _put_block(tree, key, block.name)
             drawn = {name: params[f"{path}.{label}.{name}"] for name in block.search}
             inner = {**block.fixed, **drawn}
-            _put_settings(tree, {f"{path}.{name}": value for name, value in inner.items()})
+            put_settings(tree, {f"{path}.{name}": value for name, value in inner.items()})
         if self.derived:
             put_derived(tree, self.derived, {name: params[name] for name in self.variables})
         return tree
@@ -258,6 +259,7 @@ def space_from(
     _check_every_end(space, document)
     check_grid(space, document)
     check_sampler(space, document)
+    check_changeable(space, document)
     if file.budget.goal is not None:
         goal_of(space, document.where(("budget", "goal")))
     return space
@@ -275,7 +277,7 @@ def _in_folds(trial: Trial, folds: int, document: Document) -> Trial:
     return trial.model_copy(update={"data": data})
 
 
-def _put_settings(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
+def put_settings(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
     """By their paths. What names a block comes first: its settings are put into it."""
     for path, value in sorted(settings.items(), key=lambda i: not i[0].endswith(".name")):
         key: Key = tuple(path.split("."))

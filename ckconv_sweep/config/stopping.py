@@ -41,6 +41,12 @@ class StoppingRule(Row):
         """Why it makes no sense with a metric; empty where it does."""
         return ""
 
+    @property
+    def kept_epochs(self) -> int:
+        """The checkpoint after each so many epochs is kept, also of a trial that has ended: another
+        trial may begin with it. 0: none is."""
+        return 0
+
 
 RULES: Table[StoppingRule] = Table("scheduler")
 """Makers: a function each, of the settings, the curves of all trials, a trial's number and the
@@ -211,6 +217,8 @@ class Patient(StoppingRule):
     def _check_rule(cls, rule: StoppingRule) -> StoppingRule:
         if isinstance(rule, (Patient, NoScheduler)):
             raise ValueError(f"it must be another rule than patient and none, got {rule.name!r}")
+        if rule.kept_epochs:
+            raise ValueError(f"it must be a rule that stops trials, and {rule.name} replaces them")
         return rule
 
     @property
@@ -236,3 +244,29 @@ class NoScheduler(StoppingRule):
     """Every trial runs to its end."""
 
     name: Literal["none"] = "none"
+
+
+@RULES.row("ckconv_sweep.search.population:exploit")
+class Pbt(StoppingRule):
+    """Population based training (Jaderberg et al. 2017): every `interval_epochs` a trial among the
+    worst ends, and a new one has its place. That begins with the checkpoint of a trial among the
+    best, and with its settings, changed at random."""
+
+    grace_setting: ClassVar[str | None] = "interval_epochs"
+    name: Literal["pbt"] = "pbt"
+    interval_epochs: Positive = 5
+    """A trial is judged after each so many epochs."""
+    fraction: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
+    """Which part of the trials that have reached an epoch is the worst there, and which the best;
+    at least one trial."""
+    resample_probability: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    """How likely a setting is drawn anew. Otherwise it is multiplied by 0.8 or 1.2; a choice
+    becomes one of its neighbours."""
+
+    @property
+    def first_epoch(self) -> int:
+        return self.interval_epochs
+
+    @property
+    def kept_epochs(self) -> int:
+        return self.interval_epochs

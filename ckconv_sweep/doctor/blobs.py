@@ -24,14 +24,18 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
         runs_or_unknown = record is None or record.outcome == "running"
         newest, broken = 0, list[tuple[Path, str, bool]]()
         for epoch, path in checkpoint.checkpoints(folder):
-            why, damaged = _why_unusable(path, sweep.settings.get(number))
+            copied = record is not None and epoch == record.from_epoch  # of another trial
+            why, damaged = _why_unusable(path, None if copied else sweep.settings.get(number))
             if why is None:
                 newest = max(newest, epoch)
                 files, total = files + 1, total + path.stat().st_size
             elif path.exists():  # a running driver may just have forgotten it
                 broken.append((path, why, damaged))
+        every = 0 if sweep.space is None else sweep.space.scheduler.kept_epochs
         for path, why, damaged in broken:
-            if not runs_or_unknown:
+            if not runs_or_unknown and every:
+                todo = f"no trial can begin with it any more: rm {quoted(path)}"
+            elif not runs_or_unknown:
                 todo = f"nothing reads it: rm {quoted(path)}"
             elif damaged:
                 goes_on = f"resumes after epoch {newest}" if newest else "is trained from its start"

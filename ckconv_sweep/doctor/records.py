@@ -16,6 +16,7 @@ from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.database import NOTHING_CHANGED
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.lineage import broken
 from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
@@ -95,8 +96,10 @@ def _left(sweep: Examined) -> str:
 
 def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
     space, records = study.space, study.trials()
+    lineages = [problem(sentence, damaged=True) for sentence in broken(records)]
     distrust = "do not trust its row; the other trials are not affected"
     found = [problem(sentence, distrust, damaged=True) for sentence in study.contradictions()]
+    found += lineages
     settings: dict[int, Trial] = {}
     for record in records:
         try:
@@ -140,5 +143,5 @@ def _not_done(space: Space, records: Sequence[TrialRecord]) -> str:
         return f"{count(len(unfinished), 'unfinished trial')}: {', '.join(unfinished)}"
     if is_finished(records, space):
         return ""
-    begun = sum(record.counts for record in records)
+    begun = sum(record.counts and record.outcome != "continued" for record in records)
     return f"{begun} of {count(asked(records, space), 'trial')} are done"

@@ -245,6 +245,8 @@ class Desk:
                     "folder": str(given.folder),
                     "data": self._data.of(given.trial.data),
                     "recorded": [asdict(epoch) for epoch in given.recorded],
+                    "source": None if given.source is None else asdict(given.source),
+                    "kept_epochs": given.kept_epochs,
                 }
             )
         self._show_places()

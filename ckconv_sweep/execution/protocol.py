@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.execution.known_data import KnownData
@@ -28,6 +28,10 @@ class Assignment:
     """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
     recorded: tuple[Epoch, ...] = ()
     """What is known of it already."""
+    source: Source | None = None
+    """What it begins with, if that is another trial's checkpoint."""
+    kept_epochs: int = 0
+    """The checkpoint after each so many epochs is kept; 0: none is for long."""
 
 
 class Work(Protocol):

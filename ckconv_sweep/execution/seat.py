@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import OutOfMemory
@@ -55,6 +55,9 @@ class _Place:
     """Of what it must be trained on, if that is known."""
     recorded: list[Epoch]
     """What the study has of it, or is told."""
+    source: Source | None
+    kept_epochs: int
+    """As of `Assignment`."""
     member: Member | None = None
     pack: Pack | None = None
     warnings: list[str] = field(default_factory=list)
@@ -100,7 +103,8 @@ class Seat:
 
     def take(self, orders: Mapping[str, Any]) -> None:
         """What the driver answers: attempts that are `gone`, ended or not, and `new` ones, each
-        with its trial as JSON, its folder, the identity of its data and its recorded epochs."""
+        with its trial as JSON, its folder, the identity of its data, its recorded epochs, and what
+        it begins with."""
         new = [self._place(**asked) for asked in orders["new"]]
         with self._changed:
             for attempt in orders["gone"]:
@@ -127,12 +131,16 @@ class Seat:
         folder: str,
         data: Identity | None,
         recorded: Iterable[Mapping[str, Any]],
+        source: Mapping[str, Any] | None = None,
+        kept_epochs: int = 0,
     ) -> _Place:
         from ckconv_sweep.training.shape import shape_key
 
         asked, where = Trial.model_validate_json(trial), Path(folder)
         epochs = [Epoch(**epoch) for epoch in recorded]
-        return _Place(attempt, asked, where, Lease(where, attempt), shape_key(asked), data, epochs)
+        begin = None if source is None else Source(**source)
+        lease, key = Lease(where, attempt), shape_key(asked)
+        return _Place(attempt, asked, where, lease, key, data, epochs, begin, kept_epochs)
 
     # The thread that trains
 
@@ -218,9 +226,11 @@ class Seat:
             allow_data_change=self._allow_data_change,
             recorded=place.recorded,
             checkpoint_seconds=CHECKPOINT_SECONDS,
+            source=place.source,
+            kept_epochs=place.kept_epochs,
         )
         place.digest = task.identity["digest"]
-        self._say(place, *(self._told(place, epoch) for epoch in member.history))
+        self._say(place, *(self._told(place, epoch) for epoch in member.own))
         return member
 
     def _pack(self, place: _Place) -> Pack:
@@ -314,7 +324,7 @@ class Seat:
         place.member = place.pack = None
 
     def _told(self, place: _Place, epoch: Epoch) -> dict[str, Any]:
-        if epoch.number > len(place.recorded):
+        if epoch.number > max((known.number for known in place.recorded), default=0):
             place.recorded.append(epoch)
         told = said_of(epoch, list(place.warnings), place.digest)
         place.warnings.clear()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckconv_sweep.config.history import Epoch, Stop
+from ckconv_sweep.config.history import Continue, Epoch, Stop
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
@@ -15,7 +15,8 @@ from ckconv_sweep.record.why import why
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A trial is handed out; `epochs_before` of its epochs were recorded in an earlier session."""
+    """A trial is handed out; the last epoch that was recorded of it, or of what it continues, is
+    `epochs_before`."""
 
     number: int
     trial: Trial
@@ -52,6 +53,8 @@ class Ended:
     """What the stopping rule said when it stopped the trial, if it did."""
     why: str = ""
     """See `record.why`; empty of a trial that is trained alone."""
+    last_epoch: int = 0
+    """The number of its last epoch; `epochs` counts its own."""
 
 
 def ended(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> Ended:
@@ -64,8 +67,9 @@ def ended(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> Ended
         epochs=len(record.history),
         values=record.values(metrics),
         ended_ms=record.ended_ms or 0,
-        verdict=record.verdict.reason if isinstance(record.verdict, Stop) else "",
+        verdict=record.verdict.reason if isinstance(record.verdict, Stop | Continue) else "",
         why=why(record, trial),
+        last_epoch=record.last_epoch,
     )
 
 

@@ -13,9 +13,9 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ValidationError
 
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, objectives
+from ckconv_sweep.config.history import Continue, Epoch, Go, Stop, Verdict, objectives
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.keys import Outcome
+from ckconv_sweep.keys import REASON_CONTINUED, Outcome
 from ckconv_sweep.record.trials import TrialRecord
 
 _OUTCOMES: dict[TrialState, Outcome] = {
@@ -43,13 +43,15 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         gpu_seconds += kept.pop("gpu_seconds", 0.0)
         verdict = _verdict(kept.pop("verdict", None))
         history.append(Epoch(number=number, **kept))
-    outcome = _OUTCOMES[trial.state]
+    outcome, reason = _OUTCOMES[trial.state], trial.user_attrs.get("reason", "")
+    if outcome == "pruned" and reason == REASON_CONTINUED:
+        outcome, reason = "continued", ""
     return TrialRecord(
         number=trial.number,
         outcome=outcome,
         params=trial.params,
         history=tuple(history),
-        reason=trial.user_attrs.get("reason", ""),
+        reason=reason,
         error=trial.user_attrs.get("error", ""),
         started_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
@@ -63,6 +65,9 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         request=trial.user_attrs.get("request", ""),
         retry_of=trial.user_attrs.get("retry_of"),
         changes=dict(trial.user_attrs.get("changes", {})),
+        replaces=trial.user_attrs.get("replaces"),
+        from_trial=trial.user_attrs.get("from_trial"),
+        from_epoch=trial.user_attrs.get("from_epoch"),
         verdict=verdict,
     )
 
@@ -158,20 +163,32 @@ def _check_types(trial: int, epoch: int, kept: Any) -> None:
 
 def written_verdict(verdict: Verdict) -> Any:
     """As it stands in the row of its epoch."""
-    return {"stop": verdict.reason} if isinstance(verdict, Stop) else "go"
+    match verdict:
+        case Stop(reason):
+            return {"stop": reason}
+        case Continue(source, epoch, reason, params):
+            origin = {"from_trial": source, "from_epoch": epoch, "params": dict(params)}
+            return {"continue": reason, **origin}
+        case Go():
+            return "go"
 
 
 def _verdict(kept: Any) -> Verdict | None:
     if kept is None:  # the trial's last epoch
         return None
-    return Go() if kept == "go" else Stop(kept["stop"])
+    if kept == "go":
+        return Go()
+    if "stop" in kept:
+        return Stop(kept["stop"])
+    return Continue(kept["from_trial"], kept["from_epoch"], kept["continue"], kept["params"])
 
 
 def contradictions_of(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator[str]:
     """What no driver leaves behind of a trial, a sentence each."""
     numbers, metric = sorted(trial.intermediate_values), metrics[0]
-    if numbers != list(range(1, len(numbers) + 1)):
-        yield f"its epochs are not counted from 1 without a gap: {numbers}"
+    first = 1 + (trial.user_attrs.get("from_epoch") or 0)
+    if numbers != list(range(first, first + len(numbers))):
+        yield f"its epochs are not counted from {first} without a gap: {numbers}"
     for number in numbers:
         kept = trial.user_attrs.get(f"epoch:{number}")
         if kept is None:
@@ -179,7 +196,7 @@ def contradictions_of(trial: FrozenTrial, metrics: Sequence[Metric]) -> Iterator
             continue
         if kept["metrics"].get(metric.name) != trial.intermediate_values[number]:
             yield f"epoch {number} was acknowledged with another {metric.name} than its metrics say"
-        stopped = isinstance(_verdict(kept.get("verdict")), Stop)
+        stopped = isinstance(_verdict(kept.get("verdict")), Stop | Continue)
         if stopped and (number != numbers[-1] or trial.state is TrialState.COMPLETE):
             yield f"the stopping rule ended it after epoch {number}, and it went on"
     history = record_of(trial).history

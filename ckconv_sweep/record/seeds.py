@@ -135,16 +135,23 @@ class Seeds:
         repeated; lower is better."""
         for record in records:
             if record.counts:
-                self.begin(record.number, record.repeat_of, record.retry_of)
+                self.begin(record.number, record.repeat_of, record.retry_of, record.replaces)
                 if record.outcome != "running":
                     values = record.values(space.metrics) if self._top is not None else {}
                     self.end(record.number, record.outcome, values)
 
-    def begin(self, number: int, repeat_of: int | None, retry_of: int | None = None) -> None:
-        """A trial begins. A repeat that tries a failed one again takes its place."""
+    def begin(
+        self,
+        number: int,
+        repeat_of: int | None,
+        retry_of: int | None = None,
+        replaces: int | None = None,
+    ) -> None:
+        """A trial begins. A repeat that tries a failed one again takes its place. A continuation is
+        no further trial: it has the place of the one that it replaces."""
         setting = number if repeat_of is None else repeat_of
         self._running[number] = setting
-        self._begun += 1
+        self._begun += replaces is None or retry_of is not None
         trials = self._trials.setdefault(setting, [])
         if retry_of in trials:
             trials.remove(retry_of)

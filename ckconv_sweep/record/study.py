@@ -31,7 +31,7 @@ from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import DamagedData
-from ckconv_sweep.keys import Outcome
+from ckconv_sweep.keys import REASON_CONTINUED, Outcome
 from ckconv_sweep.record import database
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.frozen import FrozenTrials, without_collection
@@ -52,6 +52,7 @@ from ckconv_sweep.record.watched import Watched
 _STATES: dict[Outcome, TrialState] = {
     "completed": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
+    "continued": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
 
@@ -254,7 +255,7 @@ class Study:
         **origin: Any,
     ) -> TrialRecord:
         """A new trial with all its parameters. `origin`: where they are from, by the names of
-        TrialRecord: position, first."""
+        TrialRecord: position, first, from_trial."""
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
@@ -310,6 +311,7 @@ class Study:
         ended = copy.copy(self._frozen.one(trial_id))
         judged = record_of(ended).history if outcome != "failed" else ()
         values = list(objectives(judged, self.space.metrics).values())
+        reason = REASON_CONTINUED if outcome == "continued" else reason
         said = {"reason": reason or None, "error": error[-10_000:] or None}
         now = database.now()
         ended.state = _STATES[outcome]

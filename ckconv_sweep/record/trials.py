@@ -46,18 +46,28 @@ class TrialRecord:
     """The failed trial that it is once more, if so."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """The settings that it has beside the space, by path."""
+    replaces: int | None = None
+    """The continued trial whose place it has; None where it is no continuation."""
+    from_trial: int | None = None
+    """The trial with whose checkpoint a continuation begins."""
+    from_epoch: int | None = None
+    """The epoch after which that was written: its own epochs follow."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Why it was tried, if the sampler did not draw it: `repeat_of`, and if a person asked for
-        it `request`, `retry_of` and `changes`, as far as there is something to say."""
+        """Why it was tried, if the sampler did not draw it: `repeat_of`, of a continuation
+        `replaces`, `from_trial` and `from_epoch`, and if a person asked for it `request`,
+        `retry_of` and `changes`, as far as there is something to say."""
         kept = {
             "repeat_of": self.repeat_of,
             "request": self.request,
             "retry_of": self.retry_of,
             "changes": dict(self.changes),
+            "replaces": self.replaces,
+            "from_trial": self.from_trial,
+            "from_epoch": self.from_epoch,
         }
         return {name: value for name, value in kept.items() if value not in ("", None, {})}
 
@@ -78,8 +88,29 @@ class TrialRecord:
 
     @property
     def is_of_budget(self) -> bool:
-        """Whether it is one of the trials that the budget counts."""
-        return self.counts and self.repeat_of is None and not self.request
+        """Whether it is one of the trials that the budget counts. A trial and what continues it
+        count once."""
+        return self.counts and self.is_new and not self.request
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it begins with new weights and a setting of its own."""
+        return self.repeat_of is None and self.replaces is None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a sampler may learn from it: its settings are of the space, and what it reached
+        is due to them alone."""
+        return not self.changes and self.replaces is None
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch that it, or what it continues, was trained."""
+        return self.history[-1].number if self.history else self.from_epoch or 0
+
+    def epochs_after(self, number: int) -> int:
+        """How many of its epochs come after that of this number."""
+        return sum(epoch.number > number for epoch in self.history)
 
     def values(self, metrics: Sequence[Metric]) -> Mapping[str, float]:
         """What it is judged by: each metric's value, by name; empty before its first epoch."""

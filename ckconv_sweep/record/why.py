@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ckconv_sweep.config.history import Stop, best, end_reason
+from ckconv_sweep.config.history import Continue, Stop, best, end_reason
 from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.keys import REASON_STOPPED, Outcome
+from ckconv_sweep.keys import REASON_STOPPED, Outcome, trial_name
 from ckconv_sweep.record.trials import TrialRecord
 
 
@@ -24,6 +24,8 @@ def why(record: TrialRecord, trial: Trial) -> str:
         return f"stopped by hand {_after(record, trial)}"
     if isinstance(record.verdict, Stop):
         return _by_its_rule(record.verdict, record, trial)
+    if isinstance(record.verdict, Continue):
+        return _replaced(record.verdict, record, trial)
     return _SENTENCES.get(record.outcome, _other)(record, trial)
 
 
@@ -40,14 +42,24 @@ _LONGEST = 400
 def _by_its_rule(verdict: Stop, record: TrialRecord, trial: Trial) -> str:
     """`asha, epoch 9: 0.71; ...` is what a rule writes. A trial may also be stopped because of
     another one, in which case no rule judged it."""
-    epoch = len(record.history)
+    epoch = record.last_epoch
     rule, judged, told = verdict.reason.partition(f", epoch {epoch}: ")
     by = f" by {rule} on {trial.metric.name}: {told}" if judged else f": {verdict.reason}"
     return f"stopped at epoch {epoch} of {trial.training.epochs}{by}"
 
 
+def _replaced(verdict: Continue, record: TrialRecord, trial: Trial) -> str:
+    """`pbt, epoch 9: 0.71, ...` is what a rule writes; it may judge an epoch later."""
+    rule, _, told = verdict.reason.partition(f", epoch {verdict.epoch}: ")
+    at = f"epoch {record.last_epoch} of {trial.training.epochs}"
+    return (
+        f"ended at {at} by {rule} on {trial.metric.name} at epoch {verdict.epoch}: {told}; in its "
+        f"place another one goes on from {trial_name(verdict.source)}"
+    )
+
+
 def _completed(record: TrialRecord, trial: Trial) -> str:
-    metric, training, epochs = trial.metric, trial.training, len(record.history)
+    metric, training, epochs = trial.metric, trial.training, record.last_epoch
     judged = _judged_by(record, metric)
     if end_reason(trial, record.history) != "early_stopping":
         return f"completed all its {epochs} epochs; {judged}"
@@ -64,14 +76,14 @@ def _pruned(record: TrialRecord, trial: Trial) -> str:
 
 
 def _failed(record: TrialRecord, trial: Trial) -> str:
-    epochs, reason = f"{len(record.history)} of {trial.training.epochs} epochs", record.reason
+    epochs, reason = f"{record.last_epoch} of {trial.training.epochs} epochs", record.reason
     return f"failed after {epochs} ({reason or 'unknown'}): {last_line(record.error)}"
 
 
 def _running(record: TrialRecord, trial: Trial) -> str:
     if not record.history:
         return f"has ended none of its {trial.training.epochs} epochs yet"
-    epochs = f"{len(record.history)} of {trial.training.epochs} epochs"
+    epochs = f"{record.last_epoch} of {trial.training.epochs} epochs"
     return f"has ended {epochs} so far; {_judged_by(record, trial.metric)}"
 
 
@@ -95,4 +107,4 @@ def _judged_by(record: TrialRecord, metric: Metric) -> str:
 def _after(record: TrialRecord, trial: Trial) -> str:
     if not record.history:
         return "before its first epoch"
-    return f"after epoch {len(record.history)} of {trial.training.epochs}"
+    return f"after epoch {record.last_epoch} of {trial.training.epochs}"

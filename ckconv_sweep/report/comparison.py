@@ -65,7 +65,9 @@ def of_sweeps(results: Sequence[Results]) -> pd.DataFrame:
     """A row a sweep; best first where they can be ranked, otherwise as they come."""
     names = list(dict.fromkeys(measure(r.space.metric) for r in results))
     columns = [
-        *("sweep", "state", "trials", "completed", "pruned", "failed", "unfinished"),
+        *("sweep", "state", "trials", "completed", "pruned"),
+        *(["continued"] if any(map(_has_continued, results)) else ()),
+        *("failed", "unfinished"),
         *(f"{name} best" for name in names),
         *(INTERVAL if any(result.sequences for result in results) else ()),
         *("trial", "at epoch"),
@@ -95,6 +97,7 @@ def _row(result: Results) -> dict[str, Any]:
         "trials": len(counted),
         "completed": s.completed,
         "pruned": s.pruned,
+        "continued": s.continued,
         "failed": s.failed,
         "unfinished": s.unfinished,
         f"{measure(metric)} best": s.best_value,
@@ -105,6 +108,10 @@ def _row(result: Results) -> dict[str, Any]:
         "epochs": sum(len(record.history) for record in counted),
         "hours": sum(map(training_seconds, counted)) / 3600,
     }
+
+
+def _has_continued(result: Results) -> bool:
+    return any(record.outcome == "continued" for record in result.records)
 
 
 def of_trials(

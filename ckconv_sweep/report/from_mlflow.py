@@ -178,7 +178,7 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
     if outcome not in get_args(keys.Outcome):
         raise ValueError(f"trial {number} has the outcome {outcome!r}")
     params = json.loads(tags[keys.TAG_PARAMS])
-    origin = dict(json.loads(tags.get(keys.TAG_ORIGIN, "{}")))
+    origin = _origin(run)
     space.resolve(params, number, dict(origin.get("changes", {})))  # it is a trial, or is refused
     return TrialRecord(
         number=number,
@@ -195,8 +195,14 @@ def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> T
     )
 
 
+def _origin(run: Any) -> dict[str, Any]:
+    return dict(json.loads(run.data.tags.get(keys.TAG_ORIGIN, "{}")))
+
+
 def _history(client: Any, run: Any, space: Space) -> tuple[Epoch, ...]:
-    """Its epochs from 1 without a gap. One whose metrics are on their way is not there yet."""
+    """Its epochs from the first without a gap. One whose metrics are on their way is not there
+    yet."""
+    before = int(_origin(run).get("from_epoch", 0))
     derived = keys.best_of(space.metric.name)
     metrics: dict[int, dict[str, float]] = {}
     times: dict[int, int] = {}
@@ -208,7 +214,6 @@ def _history(client: Any, run: Any, space: Space) -> tuple[Epoch, ...]:
             times[point.step] = point.timestamp
     epochs: list[Epoch] = []
     needed = {metric.name for metric in space.metrics}
-    while needed <= metrics.get(len(epochs) + 1, {}).keys():
-        number = len(epochs) + 1
+    while needed <= metrics.get(number := before + len(epochs) + 1, {}).keys():
         epochs.append(Epoch(number=number, metrics=metrics[number], timestamp_ms=times[number]))
     return tuple(epochs)

@@ -14,13 +14,14 @@ from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import REASON_STOPPED, Outcome
+from ckconv_sweep.record.lineage import in_words
 from ckconv_sweep.record.seeds import Repeated, by_setting
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.sampling_error import interval_of_mean
 from ckconv_sweep.report.summary import State, best_first
 
-_ORDER = {"completed": 0, "running": 1, "pruned": 2, "failed": 3}
+_ORDER = {"completed": 0, "running": 1, "pruned": 2, "continued": 3, "failed": 4}
 _OUTCOMES: dict[State, dict[Outcome, str]] = {
     "running": {},
     "interrupted": {"running": "unfinished"},
@@ -46,7 +47,7 @@ def default_columns(space: Space, table: pd.DataFrame) -> list[str]:
     """What `leaderboard` shows of the columns of `all_columns`."""
     return [
         *table.columns.intersection(["rank", SWEEP, *_GENERAL[1:], *_judged(space)], sort=False),
-        *table.columns.intersection([*SEEDS, REPEAT_OF, "at epoch"], sort=False),
+        *table.columns.intersection([*SEEDS, REPEAT_OF, FROM, "at epoch"], sort=False),
         *("epochs", "seconds"),
         *table.columns.intersection([DATA]),
         *space.parameters(),
@@ -60,6 +61,9 @@ DATA = "data"
 SEEDS = ("95 % low", "95 % high", "repeats")
 """Columns of a setting that is repeated: the interval of its mean, and how many have completed."""
 REPEAT_OF = "repeat of"
+FROM = "from"
+"""The column that tells with which trial's checkpoint a continuation begins, where there are
+some."""
 
 SWEEP = "sweep"
 """The column that names the sweep of a trial, where they are of several."""
@@ -122,6 +126,7 @@ def all_columns(
     front = {record.number: number == 1 for record, number in order}
     columns = [*_GENERAL[1:], "reason", *_judged(space)]
     columns += ([REPEAT_OF] if each else SEEDS) if repeated else []
+    columns += [FROM] * any(record.replaces is not None for record in counted)
     columns += ["at epoch", "epochs", "seconds", *searched]
     counts = None if PARAMETERS in names else counts  # then they stand beside each epoch
     columns += [PARAMETERS] * (counts is not None)
@@ -137,6 +142,7 @@ def all_columns(
                 **record.values(space.metrics),
                 **(_of_seeds(record, metric) if isinstance(record, Repeated) else {}),
                 REPEAT_OF: record.repeat_of,
+                FROM: in_words(record) or None,
                 "trial": record.number,
                 "outcome": _OUTCOMES[state].get(record.outcome, record.outcome),
                 "reason": record.reason or None,

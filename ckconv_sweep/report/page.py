@@ -20,15 +20,15 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from ckconv_sweep.config import documents
 from ckconv_sweep.config.domains import in_words
 from ckconv_sweep.config.grid import grid_note
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.lineage import trial_file
 from ckconv_sweep.record.seeds import trained_one
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
@@ -170,14 +170,14 @@ def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None
         "value": record.value(space.metric),
         "values": [(name, number(value)) for name, value in record.values(space.metrics).items()],
         "epoch": epoch.number,
-        "epochs": len(record.history),
+        "epochs": record.last_epoch,
         "params": [(names[path], number(value)) for path, value in record.params.items()],
         "metrics": sorted(
             (name, number(value))
             for name, value in epoch.metrics.items()
             if not name.startswith("time/")
         ),
-        "yaml": documents.write(trial_of(trained_one(record), space).model_dump(mode="json")),
+        "yaml": trial_file(trained_one(record), records, space),
     }
 
 
@@ -195,6 +195,8 @@ def _pictures(
         "curves": f"{name} of every trial, epoch by epoch.",
         "timeline": "When each trial was trained.",
     }
+    if any(record.replaces is not None for record in trained):
+        alone["lineage"] = "Which trial went on from which."
     for kind, alt in alone.items() if trained else ():
         yield kind, [_picture(partial(drawn, kind), alt)]
     if any(one.enough for one in found.settings):
@@ -244,6 +246,7 @@ def _times(sums: Spent) -> Iterator[tuple[str, float, int | None]]:
     said = {
         "completed": "trained, of trials that completed",
         "pruned": "trained, of trials that were pruned",
+        "continued": "trained, of trials that others continued",
         "failed": "trained, of trials that failed",
         "running": "trained, of trials that have not ended",
     }

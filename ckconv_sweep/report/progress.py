@@ -32,7 +32,7 @@ class Unfinished:
     epochs: int
     """How many it runs in all."""
     before: int
-    """How many it had before the newest session with epochs."""
+    """How many it, or what it continues, had before the newest session with epochs."""
     done: int
     runs: bool = False
     """Whether it was handed out in this session."""
@@ -101,7 +101,10 @@ class Progress:
                 self.counts[record.outcome] += 1
                 # It may have failed before its first epoch.
                 if self._epochs and (record.ended_ms or 0) >= self._start_ms:
-                    self._ended += 1 - self._before(record) / self._epochs_of(record)
+                    continued = record.outcome == "continued"
+                    of = self._epochs_of(record)
+                    self._ended += record.last_epoch / of if continued else 1
+                    self._ended -= self._before(record) / of
         self._spent = max((r.spent_seconds for r in records), default=0.0)
         self._spent_at_ms = self._end_ms
 
@@ -114,8 +117,8 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """How many trials have ended."""
-        return sum(self.counts.values())
+        """How many trials have ended, a continued one with what continues it."""
+        return sum(self.counts.values()) - self.counts["continued"]
 
     @property
     def running(self) -> dict[int, Unfinished]:
@@ -131,8 +134,9 @@ class Progress:
                 origin = event.origin
                 if kept is None and self._seeds is not None:
                     repeat_of = origin.get("repeat_of")
-                    self._seeds.begin(event.number, repeat_of, origin.get("retry_of"))
-                    self._tried += repeat_of is None and "request" not in origin
+                    replaces = origin.get("replaces")
+                    self._seeds.begin(event.number, repeat_of, origin.get("retry_of"), replaces)
+                    self._tried += {repeat_of, replaces} == {None} and "request" not in origin
                 self.unfinished[event.number] = Unfinished(
                     params={**event.params, **origin.get("changes", {})},
                     epochs=event.trial.training.epochs,
@@ -151,7 +155,8 @@ class Progress:
                 self._most = event.most
             case Ended():
                 if (left := self.unfinished.pop(event.number, None)) is not None:
-                    self._ended += 1 - left.before / left.epochs
+                    continued = event.outcome == "continued"
+                    self._ended += left.share_now if continued else 1 - left.before / left.epochs
                     if self._seeds is not None:
                         self._seeds.end(event.number, event.outcome, event.values)
                 self.counts[event.outcome] += 1
@@ -196,7 +201,7 @@ class Progress:
                 params={**record.params, **record.changes},
                 epochs=self._epochs_of(record),
                 before=self._before(record),
-                done=len(record.history),
+                done=record.last_epoch,
             )
         if record.history:
             chosen = best(record.history, self._at_best)
@@ -204,7 +209,8 @@ class Progress:
             self._offer(value, record.number, chosen.number, record.params)
 
     def _before(self, record: TrialRecord) -> int:
-        return sum(session != self._session for session in record.sessions)
+        earlier = sum(session != self._session for session in record.sessions)
+        return earlier + (record.from_epoch or 0)
 
     def _epochs_of(self, record: TrialRecord) -> int:
         assert self._space is not None

@@ -41,10 +41,13 @@ def score(record: TrialRecord, metric: Metric) -> float | None:
 def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUGH) -> Sample:
     """The completed trials; if they are fewer than `enough`, or than the pruned trials, all
     trials as they were after the first epoch at which one was pruned: a stopping rule leaves the
-    best, in which the settings that decided it differ no more."""
-    metric, records = space.metric, by_setting(records, space)
+    best, in which the settings that decided it differ no more. Continued is as pruned here, and
+    what continues others is left out: what it reached is not due to its settings alone."""
+    metric = space.metric
+    records = [r for r in by_setting(records, space) if r.replaces is None]
     completed = [r for r in records if r.outcome == "completed"]
-    stopped = [len(r.history) for r in records if r.outcome == "pruned" and r.history]
+    ended = [r for r in records if r.outcome in ("pruned", "continued")]
+    stopped = [len(r.history) for r in ended if r.history]
     if stopped and (len(completed) < enough or len(completed) < len(stopped)):
         epoch = min(stopped)
         alike = [r for r in records if len(r.history) >= epoch]
@@ -63,9 +66,8 @@ def comparable(records: Sequence[TrialRecord], space: Space, enough: int = ENOUG
 
 
 def ranked(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
-    """The trials, best first: the completed ones, then those that were pruned; of equal ones
-    the earlier. What failed or has not ended is left out."""
-    ended = [
-        r for r in by_setting(records, space) if r.outcome in ("completed", "pruned") and r.history
-    ]
+    """The trials, best first: the completed ones, then those that were pruned or continued; of
+    equal ones the earlier. What failed or has not ended is left out."""
+    left_out = ("failed", "running")
+    ended = [r for r in by_setting(records, space) if r.outcome not in left_out and r.history]
     return sorted(ended, key=lambda r: (*standing(r, space.metric), r.number))

@@ -35,6 +35,8 @@ class Summary:
     completed: int
     pruned: int
     """Stopped early."""
+    continued: int
+    """Replaced by a continuation of another trial, which is counted in its place."""
     failed: int
     unfinished: int
     metric: str
@@ -178,6 +180,7 @@ def summarize(
         asked=asked(records, space, rejections),
         completed=outcomes["completed"],
         pruned=outcomes["pruned"],
+        continued=outcomes["continued"],
         failed=outcomes["failed"],
         unfinished=outcomes["running"],
         metric=space.metric.name,

@@ -11,6 +11,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.lineage import in_words
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.record.why import last_line, why
 from ckconv_sweep.report.results import Results
@@ -79,7 +80,7 @@ def explained(
         outcome=_outcome(record, results),
         reason=record.reason,
         why=why(record, trial),
-        epochs=len(record.history),
+        epochs=record.last_epoch,
         epochs_requested=trial.training.epochs,
         error=record.error,
         repeat_of=record.repeat_of,
@@ -116,6 +117,12 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
 
     if record.repeat_of is not None:
         yield f"repeats the setting of {told(numbered(results.records, record.repeat_of))}"
+    if record.replaces is not None:
+        old = numbered(results.records, record.replaces)
+        yield f"goes on from {in_words(record)}, in the place of {told(old)}"
+    for other in results.records:
+        if other.replaces == record.number and other.retry_of is None:
+            yield f"its place has {told(other)}"
     if record.retry_of is not None:
         names = short_names(record.changes)
         changed = ", ".join(f"{names[path]}={value}" for path, value in record.changes.items())
@@ -142,6 +149,7 @@ def remedy(reason: str) -> str:
 _REMEDIES = {
     "nonfinite": "search lower learning rates, or clip the gradient (training.clip_norm)",
     "out_of_memory": "bound the model's size by a constraint, or take smaller batches",
+    "source_lost": "put the checkpoint back; a retry with --set begins with new weights instead",
     "worker_died": "run fewer trials at a time if memory was full, or take smaller batches",
     "stopped": "retry what was stopped by mistake",
     "error": "mend what the error names: the code, the data or the machine",

@@ -18,8 +18,10 @@ from ckconv_sweep.config.metrics import METRICS, PARAMETERS, SECONDS
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData, UnknownNameError
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
 
+_NOT_WHOLE: tuple[Outcome, ...] = ("pruned", "continued", "failed", "running")
 FOLDER = Path(__file__).with_name("tables")
 _END = ".json.gz"
 
@@ -50,7 +52,8 @@ def of_sweep(name: str, records: Sequence[TrialRecord], space: Space) -> CurveTa
         ConfigError: there are none.
     """
     counted = [record for record in records if record.counts]
-    whole = {r.number for r in counted if r.outcome == "completed" and r.repeat_of is None}
+    own = [record for record in counted if record.replaces is None]
+    whole = {r.number for r in own if r.outcome == "completed" and r.repeat_of is None}
     of_best = space.repeats is not None and space.repeats.top is not None
     kept = [
         r
@@ -74,8 +77,11 @@ def of_sweep(name: str, records: Sequence[TrialRecord], space: Space) -> CurveTa
 
 
 def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[str]:
-    numbers = {o: sum(r.outcome == o for r in counted) for o in ("pruned", "failed", "running")}
+    numbers = {o: sum(r.outcome == o for r in counted) for o in _NOT_WHOLE}
+    numbers["pruned"] += numbers["continued"]
     said = []
+    if continuations := sum(r.replaces is not None for r in counted):
+        said.append(f"{continuations} trials go on from others: they are not replayed")
     if numbers["pruned"]:
         said.append(
             f"{numbers['pruned']} of {len(counted)} trials were stopped: what they would have "

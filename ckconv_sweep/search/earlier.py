@@ -101,7 +101,7 @@ class _Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ended:
-    """A completed or pruned trial, and by what its sweep judged it."""
+    """A completed, pruned or continued trial, and by what its sweep judged it."""
 
     sweep: tuple[str, str]
     record: TrialRecord
@@ -131,7 +131,8 @@ def _ended(study: Study) -> Iterator[_Ended]:
     found = [
         (own, record, sum(epoch.metrics.get(_SECONDS, 0.0) for epoch in record.history))
         for record in as_seen(study.trials(), space)
-        if record.outcome in ("completed", "pruned") and record.history
+        if record.outcome in ("completed", "pruned", "continued") and record.history
+        if record.replaces is None
     ]
     found += [((one.uid, one.name), one.record, one.seconds) for one in noted(study).trials]
     for sweep, record, seconds in found:

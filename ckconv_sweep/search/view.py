@@ -40,9 +40,10 @@ class Draw:
 
 
 class View:
-    """Completed trials with the values by which they are judged, pruned ones with the primary
-    metric of each epoch, running ones with their parameters; failed ones count for no sampler, and
-    neither do those that a person has changed beside the space.
+    """Completed trials with the values by which they are judged, pruned and continued ones with the
+    primary metric of each epoch, running ones with their parameters. Failed ones count for no
+    sampler, and neither do those that a person has changed beside the space and those that continue
+    another one: what these reach is not due to their settings alone.
 
     Of more than `Sampler.newest` the oldest are forgotten, a tenth at a time, but for the
     `Sampler.best`: those of the first fronts, and on one front by the primary metric. Which these
@@ -63,7 +64,7 @@ class View:
         self._finished: dict[int, TrialRecord] = {}
         """Without those that failed: a rejected draw must take no learnt trial's place."""
         for record in records:
-            if record.changes:
+            if not record.teaches:
                 continue
             if record.outcome == "running":
                 self._running[record.number] = record.params
@@ -74,7 +75,7 @@ class View:
     def show(self, record: TrialRecord) -> None:
         """A trial as it is now. One that was drawn here and has a number since is shown, too. What
         has finished may be shown as another one: a setting that is trained with further seeds."""
-        if record.changes:
+        if not record.teaches:
             return
         finished_before = self._finished.pop(record.number, None) is not None
         self._running.pop(record.number, None)
@@ -134,7 +135,7 @@ class View:
         for epoch in record.history:
             value = epoch.metrics[metrics[0].name]
             storage.set_trial_intermediate_value(trial_id, epoch.number, value)
-        if record.outcome == "pruned" and len(metrics) > 1:
+        if record.outcome in ("pruned", "continued") and len(metrics) > 1:
             # TPE ranks pruned trials by their last value, for which one direction is needed. Among
             # several it ranks a violated constraint likewise: below all completed trials, and the
             # higher, the less is violated.

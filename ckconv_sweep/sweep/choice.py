@@ -32,7 +32,7 @@ class Choice:
         self._position, self._first = next_position(records), next_first(records)
         # Also one that was being rejected when the driver was killed: it is rejected again.
         begun = [r for r in records if r.counts or r.outcome == "running"]
-        self._begun = sum(r.repeat_of is None and not r.request for r in begun)
+        self._begun = sum(r.is_new and not r.request for r in begun)
         self._seeds = Seeds(self.space, records)
         self._goal_reached = goal_trial(records, self.space) is not None
 
@@ -65,7 +65,7 @@ class Choice:
         if (again := origin.get("retry_of")) is not None:
             origin |= self._place(params, origin.get("changes", {}), self._study.trial(again))
         record = self._study.create(params, self.view.distributions(params), **origin)
-        self._seeds.begin(record.number, record.repeat_of, record.retry_of)
+        self._seeds.begin(record.number, record.repeat_of, record.retry_of, record.replaces)
         self._show(record)
         return record
 
@@ -113,9 +113,11 @@ class Choice:
         self, params: Mapping[str, Scalar], changes: Mapping[str, Any], failed: TrialRecord
     ) -> dict[str, Any]:
         """What is recorded of a trial that tries a failed one again. As it was, a failed repeat is
-        a repeat of its setting, on its fold; with anything else it is a setting of its own."""
-        if failed.repeat_of is None:
+        a repeat of its setting, on its fold, and a continuation begins with the same checkpoint;
+        with anything else it is a setting of its own."""
+        if failed.is_new:
             return {}
         if (params, changes) == (failed.params, failed.changes):
-            return {"repeat_of": failed.repeat_of}
+            names = ("repeat_of", "replaces", "from_trial", "from_epoch")
+            return {name: failed.origin[name] for name in names if name in failed.origin}
         return {"changes": {path: value for path, value in changes.items() if path != _FOLD}}

@@ -11,27 +11,34 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.grid import grid_size, most_settings
-from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict, end_reason, objective
+from ckconv_sweep.config.history import (
+    Continue,
+    Epoch,
+    Stop,
+    Verdict,
+    end_reason,
+    objective,
+)
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
-from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome, trial_name
+from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
 from ckconv_sweep.record.budget import over
 from ckconv_sweep.record.events import EpochEnded, Event, Listener, Rejected, Started, ended
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.search.feasible import Infeasible, resolved
-from ckconv_sweep.search.rules import Curve, Curves, verdict_of
 from ckconv_sweep.sweep.choice import Choice
 from ckconv_sweep.sweep.control import Control
+from ckconv_sweep.sweep.judging import Judge, Running
 from ckconv_sweep.sweep.kept import kept
 from ckconv_sweep.sweep.sessions import Sessions
 
@@ -39,18 +46,6 @@ log = logging.getLogger(__name__)
 
 MOST_VIOLATIONS = 200
 """Draws in a row that may be rejected before the sweep gives up."""
-
-
-@dataclass
-class _Running:
-    trial: Trial
-    history: list[Epoch]
-    repeat_of: int | None = None
-
-
-def _stopped(record: TrialRecord) -> bool:
-    """Whether the stopping rule has pruned it, though it may not have ended yet."""
-    return isinstance(record.verdict, Stop)
 
 
 class Coordinator:
@@ -80,13 +75,13 @@ class Coordinator:
         self._count_parameters = count_parameters
         self._is_interrupted = is_interrupted
         self._listeners = listeners
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._heard: list[tuple[Callable[[], None], EpochEnded]] = []
         """Epochs that were acknowledged and are not recorded yet: how, and what is told of each."""
         self._are_together = False
         records = study.trials()
-        self._curves = Curves({r.number: self._curve(r) for r in records if r.repeat_of is None})
-        self._pruned = {r.number for r in records if r.outcome == "pruned" or _stopped(r)}
+        self._judge = Judge(study, records, count_parameters)
+        self._replaced = {r.replaces for r in records if r.retry_of is None}
         self._choice = Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         self._sessions = Sessions(study, records, clock)
@@ -138,7 +133,7 @@ class Coordinator:
             if record is None:
                 return None
             number = record.number
-            if record.history:  # it was feasible when it began
+            if record.history or record.replaces is not None:  # it was feasible when it began
                 trial = trial_of(record, self.space)
             else:
                 found = resolved(
@@ -150,8 +145,7 @@ class Coordinator:
                 trial = found
             self._start(record, trial)
             # The driver may have been killed between a verdict and the trial's end.
-            if _stopped(record):
-                self._end(number, "pruned")
+            if self._obey(number, record.verdict):
                 continue
             return Assignment(
                 number=number,
@@ -159,6 +153,8 @@ class Coordinator:
                 folder=self._study.folder.trial(number),
                 attempt=f"{self._sessions.number}:{time.time_ns()}",
                 recorded=tuple(record.history),
+                source=self._judge.source(record),
+                kept_epochs=self.space.scheduler.kept_epochs,
             )
         return None
 
@@ -170,19 +166,16 @@ class Coordinator:
         running = self._running.get(number)
         if running is None:
             return False
-        if epoch.number <= len(running.history):
+        if epoch.number <= running.last_epoch:
             return True
-        if epoch.number != len(running.history) + 1:
+        if epoch.number != running.last_epoch + 1:
             raise AssertionError(
-                f"trial {number}: epoch {epoch.number} came after epoch {len(running.history)}"
+                f"trial {number}: epoch {epoch.number} came after epoch {running.last_epoch}"
             )
         metric = self.space.metric
         value = epoch.metrics[metric.name]
         epoch = self._sized(running.trial, epoch)
-        history = [*running.history, epoch]
-        if running.repeat_of is None:
-            self._curves.add(number, value)
-        verdict = self._judge(number, running, history)
+        verdict = self._judge.verdict(number, running, epoch)
         crash_point("epoch.judged")
         running.history.append(epoch)
         session = self._sessions.number
@@ -199,14 +192,13 @@ class Coordinator:
             gpu_seconds=gpu_seconds,
             data=data,
         )
-        best = objective(history, metric.model_copy(update={"at": "best"}))
+        best = objective(running.history, metric.model_copy(update={"at": "best"}))
         told = EpochEnded(number=number, epoch=epoch, best=best, session=session)
         self._heard.append((write, told))
         self.control.heard(number, epoch.number)
         if not self._are_together:
             self._record()
-        if isinstance(verdict, Stop):
-            self._end(number, "pruned")
+        if self._obey(number, verdict):
             return False
         if end_reason(running.trial, running.history) is not None:
             return True
@@ -291,6 +283,8 @@ class Coordinator:
         for record in [record for record in self._unfinished if record.number == number]:
             self._unfinished.remove(record)
             self._start(record, trial_of(record, self.space))
+            if self._obey(number, record.verdict):
+                return len(record.history)
         epochs = len(self._running[number].history)
         self._end(number, "pruned" if epochs else "failed", reason=REASON_STOPPED)
         return epochs
@@ -311,45 +305,41 @@ class Coordinator:
         return replace(epoch, metrics={**epoch.metrics, PARAMETERS: size})
 
     def _start(self, record: TrialRecord, trial: Trial) -> None:
-        self._running[record.number] = _Running(trial, list(record.history), record.repeat_of)
-        if record.repeat_of is None:
-            self._curves.setdefault(record.number, Curve([]))
+        self._running[record.number] = Running(
+            trial, list(record.history), record.repeat_of, record.from_epoch or 0
+        )
+        self._judge.begin(record)
         self._tell(
             Started(
                 number=record.number,
                 trial=trial,
                 params=record.params,
                 started_ms=record.started_ms,
-                epochs_before=len(record.history),
+                epochs_before=record.last_epoch,
                 origin=record.origin,
             )
         )
 
-    def _curve(self, record: TrialRecord) -> Curve:
-        name = self.space.metric.name
-        values = [epoch.metrics[name] for epoch in record.history]
-        return Curve(values, completed=record.outcome == "completed")
-
-    def _judge(self, number: int, running: _Running, history: Sequence[Epoch]) -> Verdict | None:
-        """What the stopping rule answers after a trial's last epoch; None where it has ended. A
-        rule judges settings, by their first trials: a repeat goes on as long as that was not
-        pruned."""
-        if end_reason(running.trial, history) is not None:
-            return None
-        if running.repeat_of is None:
-            return verdict_of(self.space, self._curves, number)
-        if running.repeat_of in self._pruned:
-            return Stop(f"{trial_name(running.repeat_of)}, whose setting it repeats, was pruned")
-        return Go()
+    def _obey(self, number: int, verdict: Verdict | None) -> bool:
+        """Do what the stopping rule has answered; returns whether the trial has ended by it. The
+        driver may have been killed after the answer was recorded, or on the way here."""
+        if isinstance(verdict, Stop):
+            self._end(number, "pruned")
+        elif isinstance(verdict, Continue):
+            self._record()
+            if number not in self._replaced:
+                origin = {"from_trial": verdict.source, "from_epoch": verdict.epoch}
+                record = self._choice.add(verdict.params, replaces=number, **origin)
+                self._replaced.add(number)
+                self._unfinished.insert(0, record)
+            self._end(number, "continued")
+        return isinstance(verdict, Stop | Continue)
 
     def _end(self, number: int, outcome: Outcome, *, reason: str = "", error: str = "") -> None:
         self._record()
         running = self._running.pop(number)
         record = self._study.end(number, outcome, reason=reason, error=error)
-        if outcome == "pruned":
-            self._pruned.add(number)
-        if outcome == "completed" and running.repeat_of is None:
-            self._curves.complete(number)
+        self._judge.end(number, running, outcome)
         self._choice.ended(record)
         self._tell(ended(record, running.trial, self.space.metrics))
 

@@ -145,7 +145,7 @@ def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
     for record in records:
         if record.counts:
             mark = has.marks.get(record.number, Mark())
-            missing += max(0, len(record.history) - mark.epochs)
+            missing += record.epochs_after(mark.epochs)
             missing += record.outcome != "running" and not mark.ended
     return missing
 
@@ -162,11 +162,11 @@ class AfterTrial(Listener):
     def __init__(self, folder: SweepFolder, study: Study, tracker: Tracker) -> None:
         self._folder, self._study, self._tracker = folder, study, tracker
         self._epochs = {
-            record.number: len(record.history) if record.outcome != "running" else None
+            record.number: record.last_epoch if record.outcome != "running" else None
             for record in study.trials()
             if record.counts
         }
-        """How many epochs each trial has; None while it runs."""
+        """The number of each trial's last epoch; None while it runs."""
         self._lacking = set(self._epochs)
         """The trials that MLflow does not have wholly."""
         self._partly: dict[int, Mark] = {}
@@ -220,7 +220,7 @@ class AfterTrial(Listener):
             self._epochs[event.number] = None
             self._lacking.add(event.number)
         if isinstance(event, Ended):
-            self._epochs[event.number] = event.epochs
+            self._epochs[event.number] = event.last_epoch or event.epochs
             if event.outcome != "completed":  # the pack that trains it may not know it yet
                 lease.revoke(self._folder.trial(event.number))
             self._heard.append(event.number)
@@ -231,7 +231,7 @@ class AfterTrial(Listener):
     def _forget(self, number: int) -> None:
         from ckconv_sweep.training.checkpoint import forget
 
-        forget(self._folder.trial(number))
+        forget(self._folder.trial(number), self._study.space.scheduler.kept_epochs)
 
 
 def tracker_of(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ckconv_sweep import keys
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.history import Epoch, best, end_reason, objective, objectives
+from ckconv_sweep.config.history import Epoch, Source, best, end_reason, objective, objectives
+from ckconv_sweep.config.segments import SEGMENTS, Segments, written
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
@@ -45,8 +47,13 @@ def run_single(
     device: str,
     allow_data_change: bool = False,
     listeners: tuple[Listener, ...] = (),
+    segments: Segments = (),
 ) -> SingleRun:
     """Train a trial in `folder`, or go on with it.
+
+    Args:
+        segments: what it was before its own epochs: each is trained in a folder there, and the next
+            one begins with its last checkpoint.
 
     Raises:
         ConfigError: the folder holds another trial.
@@ -55,6 +62,7 @@ def run_single(
         NonFiniteLoss, OutOfMemory, DamagedData, CannotWrite: it cannot go on.
     """
     interruption, history, exit_codes = Interruption(), list[Epoch](), list[int]()
+    after = segments[-1][1] if segments else 0
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -70,7 +78,11 @@ def run_single(
         stack.enter_context(interruption.caught())
         stack.enter_context(SweepFolder(folder, folder.name).records.lock())
         task = load(trial.data, data_dir)
-        text = documents.write(trial.model_dump(mode="json"))
+        text = documents.write(
+            written([*segments, (trial, trial.training.epochs)])
+            if segments
+            else trial.model_dump(mode="json")
+        )
         _claim(folder, trial, text)
         begun, _ = checkpoint.newest(folder)
         if begun is not None and not allow_data_change:
@@ -81,7 +93,7 @@ def run_single(
             tracking_uri,
             RunOfSweep(
                 name=name,
-                uid=uid(f"{folder}/{trial.model_dump_json()}"),
+                uid=uid(f"{folder}/{text if segments else trial.model_dump_json()}"),
                 role=keys.ROLE_SINGLE,
                 params=flat(trial.model_dump(mode="json")),
                 artifacts={"trial.yaml": text},
@@ -98,23 +110,29 @@ def run_single(
         def report(epoch: Epoch) -> None:
             history.append(epoch)
             at_best = trial.metric.model_copy(update={"at": "best"})
-            tell(EpochEnded(number=0, epoch=epoch, best=objective(history, at_best)))
+            own = [e for e in history if e.number > after] or history
+            tell(EpochEnded(number=0, epoch=epoch, best=objective(own, at_best)))
 
         tell(Started(number=0, trial=trial, params={}, started_ms=_now_ms(), epochs_before=before))
         signal_exit_code = None
         outcome: keys.Outcome = "completed"
         reason = message = ""
+        run = partial(
+            train,
+            task=task,
+            report=report,
+            device=device,
+            warn=say,
+            allow_data_change=allow_data_change,
+        )
+        source: Source | None = None
         try:
-            train(
-                trial,
-                task,
-                report,
-                folder=folder,
-                device=device,
-                warn=say,
-                allow_data_change=allow_data_change,
-            )
-            reason = end_reason(trial, history) or ""
+            for n, (segment, until) in enumerate(segments, start=1):
+                place = folder / f"segment-{n}"
+                run(segment, folder=place, source=source, until=until)
+                source = Source(path=str(checkpoint.checkpoints(place)[0][1]), epoch=until)
+            run(trial, folder=folder, source=source)
+            reason = end_reason(trial, [e for e in history if e.number > after]) or ""
         except Interrupted as interrupted:
             signal_exit_code = interrupted.exit_code
         except TrialFailed as failure:
@@ -122,6 +140,7 @@ def run_single(
             raise
         finally:
             status = "KILLED"
+            own = [epoch for epoch in history if epoch.number > after]
             if reason:
                 tell(
                     Ended(
@@ -130,7 +149,7 @@ def run_single(
                         reason=reason,
                         error=message,
                         epochs=len(history),
-                        values=objectives(history, (trial.metric,)),
+                        values=objectives(own, (trial.metric,)),
                         # Not now: told again later, it must be the same point to MLflow.
                         ended_ms=history[-1].timestamp_ms if history else _now_ms(),
                     )
@@ -143,7 +162,7 @@ def run_single(
             except Interrupted as interrupted:
                 signal_exit_code, undelivered = interrupted.exit_code, tracker.waiting
         return SingleRun(
-            best=best(history, trial.metric) if history else None,
+            best=best(own, trial.metric) if own else None,
             weights=checkpoint.best(folder),
             undelivered=undelivered,
             experiment_id=tracker.experiment_id,
@@ -167,7 +186,7 @@ def _claim(folder: Path, trial: Trial, text: str) -> None:
     """
     path = folder / "trial.yaml"
     try:
-        if path.is_file() and not _holds(path, trial) and checkpoint.checkpoints(folder):
+        if path.is_file() and not _holds(path, trial, text) and checkpoint.checkpoints(folder):
             raise ConfigError(
                 "the checkpoint here is of a trial with other settings",
                 where=str(folder),
@@ -178,9 +197,12 @@ def _claim(folder: Path, trial: Trial, text: str) -> None:
     Blobs(folder).put(path.name, text)
 
 
-def _holds(path: Path, trial: Trial) -> bool:
+def _holds(path: Path, trial: Trial, text: str) -> bool:
+    wanted = documents.parse(text, path.name).value
     try:
-        return trial.is_meant_by(documents.parse(path.read_text(), path.name).value)
+        value = documents.parse(path.read_text(), path.name).value
+        told = {name: part for name, part in value.items() if name != SEGMENTS}
+        return trial.is_meant_by(told) and value.get(SEGMENTS) == wanted.get(SEGMENTS)
     except ConfigError:
         return False
 

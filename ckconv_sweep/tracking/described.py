@@ -62,6 +62,10 @@ def trial_tags(sweep: RunOfSweep, base: Trial, event: Started) -> dict[str, str]
     }
     tags |= {keys.TAG_ORIGIN: json.dumps(origin)} if origin else {}
     tags |= {keys.TAG_REPEAT_OF: str(origin["repeat_of"])} if "repeat_of" in origin else {}
+    if "replaces" in origin:
+        name = keys.trial_name(origin["from_trial"])
+        tags |= {keys.TAG_FROM: f"{name} epoch {origin['from_epoch']}"}
+        tags |= {keys.TAG_REPLACES: keys.trial_name(origin["replaces"])}
     return tags
 
 

@@ -20,7 +20,12 @@ from ckconv_sweep import keys
 from ckconv_sweep.record.trials import TrialRecord
 
 PARENT = "mlflow.parentRunId"
-STATUS = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+STATUS = {
+    "completed": "FINISHED",
+    "pruned": "FINISHED",
+    "continued": "FINISHED",
+    "failed": "FAILED",
+}
 """A pruned trial is no failure, and MLflow draws KILLED like one."""
 _PAGE = 500
 
@@ -30,6 +35,7 @@ class Mark:
     """What MLflow is known to have of a trial."""
 
     epochs: int = 0
+    """The number of the last epoch that it has."""
     ended: bool = False
 
 
@@ -60,7 +66,7 @@ def noted_marks(kept: Mapping[str, Any], address: str, records: Iterable[TrialRe
         if not record.counts:
             continue
         if record.number in whole:
-            marks[record.number] = Mark(len(record.history), record.outcome != "running")
+            marks[record.number] = Mark(record.last_epoch, record.outcome != "running")
         elif mark := others.get(str(record.number)):
             marks[record.number] = Mark(*mark)
     return Found(kept.get("status", ""), marks, [])

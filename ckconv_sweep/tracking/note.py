@@ -36,6 +36,7 @@ class _Row:
     ended_ms: int = 0
     repeat_of: int | None = None
     retry_of: int | None = None
+    replaces: int | None = None
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Standings:
             ended_ms=record.ended_ms or 0,
             repeat_of=record.repeat_of,
             retry_of=record.retry_of,
+            replaces=record.replaces,
         )
 
     def hear(self, event: Event) -> None:
@@ -74,6 +76,7 @@ class Standings:
                 "request" in origin,
                 repeat_of=origin.get("repeat_of"),
                 retry_of=origin.get("retry_of"),
+                replaces=origin.get("replaces"),
             )
         elif isinstance(event, Rejected):
             self.rejected += 1
@@ -143,6 +146,7 @@ class Standings:
             for outcome, word in (
                 ("completed", "completed"),
                 ("pruned", "pruned"),
+                ("continued", "continued"),
                 ("failed", "failed"),
                 ("running", "unfinished"),
             )
@@ -162,8 +166,8 @@ class Standings:
         """How many trials there can be in all."""
         seeds, new = Seeds(self.space), most_settings(self.space, self.rejected)
         for number, row in sorted(self.rows.items()):
-            new -= row.repeat_of is None and not row.added
-            seeds.begin(number, row.repeat_of, row.retry_of)
+            new -= {row.repeat_of, row.replaces} == {None} and not row.added
+            seeds.begin(number, row.repeat_of, row.retry_of, row.replaces)
             if row.values if row.outcome == "completed" else row.outcome != "running":
                 seeds.end(number, row.outcome, row.values)
         return seeds.asked(new)

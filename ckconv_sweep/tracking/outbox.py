@@ -155,7 +155,7 @@ class Tracker(Listener):
         """How many records are not delivered yet."""
         with self._wake:
             return len(self._queue) + sum(
-                1 + max(0, len(record.history) - self.marks.get(number, Mark()).epochs)
+                1 + record.epochs_after(self.marks.get(number, Mark()).epochs)
                 for number, record in self._earlier.items()
             )
 
@@ -282,7 +282,7 @@ class Tracker(Listener):
         for record in self._records:
             mark = self.marks.get(record.number, Mark())
             over = record.outcome != "running"
-            whole = mark.epochs >= len(record.history) and mark.ended == over
+            whole = not record.epochs_after(mark.epochs) and mark.ended == over
             # One without an epoch may have only half of its parameters.
             if whole and (over or not record.history):
                 continue

@@ -146,7 +146,7 @@ class Runs:
         newest, running, partly = None, list[int](), list[TrialRecord]()
         for record in records:
             mark = self._marks.get(record.number, Mark())
-            if mark.ended and mark.epochs >= len(record.history):
+            if mark.ended and not record.epochs_after(mark.epochs):
                 newest = record.number
             else:
                 running.append(record.number)

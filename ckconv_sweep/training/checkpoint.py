@@ -15,7 +15,7 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ KEPT = 2
 _NAME = re.compile(r"checkpoint-(?P<epoch>\d{5,})-[0-9a-f]{16}\.pt")
 
 
-def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
-    """Write a checkpoint and forget all but the newest two; returns its name.
+def save(folder: Path, epoch: int, state: dict[str, Any], kept_epochs: int = 0) -> str:
+    """Write a checkpoint and forget all but the newest two, and but those after each
+    `kept_epochs` epochs; returns its name.
 
     Raises:
         CannotWrite: the disk is full or the folder cannot be written; what was there stays.
@@ -40,6 +41,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> str:
     found = checkpoints(folder)
     # One of this epoch or a later one was damaged, or it would have been gone on from.
     kept = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
+    kept += [path.name for number, path in _kept(found, kept_epochs) if number < epoch]
     Blobs(folder).delete(*(path.name for _, path in found if path.name not in kept))
     return name
 
@@ -131,10 +133,18 @@ def best(folder: Path) -> Path | None:
     return next((folder / name for name in Blobs(folder).list("best-*.pt")), None)
 
 
-def forget(folder: Path) -> None:
-    """Delete the checkpoints of a trial that has ended; its best weights and ledger stay."""
-    blobs = Blobs(folder)
-    blobs.delete(*(path.name for _, path in checkpoints(folder)), *blobs.list(UNFINISHED))
+def forget(folder: Path, kept_epochs: int = 0) -> None:
+    """Delete the checkpoints of a trial that has ended, but for those after each `kept_epochs`
+    epochs; its best weights and ledger stay."""
+    blobs, found = Blobs(folder), checkpoints(folder)
+    kept = _kept(found, kept_epochs)
+    blobs.delete(*(path.name for number, path in found if (number, path) not in kept))
+    blobs.delete(*blobs.list(UNFINISHED))
+
+
+def _kept(found: Sequence[tuple[int, Path]], kept_epochs: int) -> list[tuple[int, Path]]:
+    """Those of some checkpoints with which other trials may begin."""
+    return [one for one in found if kept_epochs and one[0] % kept_epochs == 0]
 
 
 def note_in_ledger(folder: Path, epoch: Epoch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import TrialFailed
@@ -29,6 +29,8 @@ def train(
     warn: Callable[[str], None] = lambda message: None,
     guard: Callable[[], None] = lambda: None,
     allow_data_change: bool = False,
+    source: Source | None = None,
+    until: int | None = None,
 ) -> SequenceModel:
     """Train one trial to its end; returns the model with the weights of the epoch that counts.
 
@@ -36,7 +38,9 @@ def train(
     reported, and a run that finds one goes on after it: the epochs before are reported again, not
     trained again. On the same CPU the numbers are those of an uninterrupted run, bit for bit. The
     number of CPU threads of this process becomes the trial's. `guard` is called before anything is
-    written; what it raises ends the run.
+    written; what it raises ends the run. A continuation begins with its `source`, see
+    `Member.open`, and reports its own epochs. `until`: the number of the last epoch, where that is
+    before the trial's end; then no best weights are written.
 
     Raises:
         NonFiniteLoss: a loss is infinite or not a number. That epoch is not reported.
@@ -47,16 +51,23 @@ def train(
         CannotWrite: a checkpoint cannot be written.
     """
     member = Member.open(
-        trial, task, folder=folder, warn=warn, guard=guard, allow_data_change=allow_data_change
+        trial,
+        task,
+        folder=folder,
+        warn=warn,
+        guard=guard,
+        allow_data_change=allow_data_change,
+        source=source,
     )
-    for epoch in member.history:
+    for epoch in member.own:
         report(epoch)
     pack = Pack(task, device)
     pack.join(member)
-    while member.end is None:
+    while member.end is None and len(member.history) != until:
         outcome = pack.epoch()[member]
         if isinstance(outcome, TrialFailed):
             raise outcome
         report(member.keep())
-    member.finish()
+    if member.end is not None:
+        member.finish()
     return member.model().to(device)

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from ckconv_sweep.config.data import Description
-from ckconv_sweep.config.history import Epoch, best, end_reason
+from ckconv_sweep.config.history import Epoch, Source, best, end_reason
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.identity import PUT_BACK, Identity, difference
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.durable import make_folder
-from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, TrialFailed
+from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, SourceLost, TrialFailed
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
+from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.optimizers import rule_of
 from ckconv_sweep.training.room import out_of_memory_named
@@ -43,8 +44,8 @@ class Trained:
 class Member:
     """One trial. A pack trains it; it keeps its own history, best weights and checkpoints.
 
-    Made by `open`. `trial`, `folder`, `history` (the epochs that are kept) and `end` are to be
-    read.
+    Made by `open`. `trial`, `folder`, `history` (the epochs that are kept), `own` and `end` are to
+    be read.
     """
 
     def __init__(
@@ -58,10 +59,14 @@ class Member:
         warn: Callable[[str], None],
         recorded: Sequence[Epoch],
         checkpoint_seconds: float,
+        after: int,
+        kept_epochs: int,
     ) -> None:
         """The model gives the weights to begin with; the other arguments: see `open`."""
         self.trial, self.folder, self.history = trial, folder, list[Epoch]()
-        self._data, self._warn, self._recorded = data, warn, recorded
+        self._data, self._warn = data, warn
+        self._recorded = {epoch.number: epoch for epoch in recorded}
+        self._after, self._kept_epochs = after, kept_epochs
         self._differing = set[int]()
         """Epochs whose weights here are not those of which the record tells."""
         self._checkpoint_seconds = checkpoint_seconds
@@ -96,8 +101,11 @@ class Member:
         allow_data_change: bool = False,
         recorded: Sequence[Epoch] = (),
         checkpoint_seconds: float = 0.0,
+        source: Source | None = None,
+        kept_epochs: int = 0,
     ) -> Member:
-        """A trial at its beginning, or after the newest whole checkpoint in its folder.
+        """A trial at its beginning, or after the newest whole checkpoint in its folder. A
+        continuation, which needs a folder, begins with a copy of its source there.
 
         Args:
             trial: the settings.
@@ -107,15 +115,18 @@ class Member:
                 recorded one.
             guard: called before anything is written; what it raises ends that.
             allow_data_change: also continue from a checkpoint that was trained on other data.
-            recorded: the epochs that somebody has recorded, from the first. Those after the
+            recorded: its own epochs that somebody has recorded, from the first. Those after the
                 checkpoint are trained again, and stay what was recorded.
             checkpoint_seconds: how long epochs may go on without a checkpoint; 0: each has one.
+            source: another trial's checkpoint, with which it begins.
+            kept_epochs: each so many epochs there is a checkpoint, which is kept.
 
         Raises:
             OutOfMemory: the host has no room.
             ConfigError: the checkpoint is of another trial.
             DataChanged: the checkpoint was trained on other data.
             TrialFailed: the same, which is allowed, but the model has another shape for these.
+            SourceLost: the source is gone or damaged.
             DamagedData: it is whole, but not one of a training run.
         """
         model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
@@ -125,8 +136,11 @@ class Member:
             state, damaged = checkpoint.newest(folder)
             for message in damaged:
                 warn(message)
+            if state is None and source is not None:
+                _copy(source, folder)
+                state, _ = checkpoint.newest(folder)
             if state is not None:
-                _check(state, trial, folder)
+                _check(state, trial, folder, after=source.epoch if source else 0)
                 _check_data(checkpoint.data_of(state), task, folder, warn, allow_data_change)
                 try:
                     model.load_state_dict(state["model"])
@@ -144,6 +158,8 @@ class Member:
             warn,
             recorded,
             checkpoint_seconds,
+            source.epoch if source else 0,
+            kept_epochs,
         )
         if state is not None:
             member._restore(state)
@@ -157,7 +173,13 @@ class Member:
     @property
     def end(self) -> str | None:
         """Why the trial has ended (`epochs`, `early_stopping`), or None while it goes on."""
-        return end_reason(self.trial, self.history)
+        return end_reason(self.trial, self.own)
+
+    @property
+    def own(self) -> list[Epoch]:
+        """The epochs of its history that are its own: those before are of the trials that it
+        continues."""
+        return self.history[self._after :]
 
     def keep(self) -> Epoch:
         """Make the epoch that was trained part of the trial; returns it as it is to be reported.
@@ -171,15 +193,17 @@ class Member:
         epoch, self.rows, self.trained = self.trained.epoch, self.trained.rows, None
         self.history.append(self._as_recorded(epoch))
         rows = {name: row.cpu() for name, row in self.rows.items()}
-        own = [e for e in self.history if e.number not in self._differing]
+        own = [e for e in self.own if e.number not in self._differing]
         if own and best(own, self.trial.metric).number == epoch.number:
             self._best_weights = self._state_dict(rows)
         if self.folder is not None:
             self._guard()
             checkpoint.note_in_ledger(self.folder, epoch)
             crash_point("epoch.trained")
-            if self._is_due():
-                name = checkpoint.save(self.folder, epoch.number, self._state(rows))
+            if self._is_due(epoch.number):
+                name = checkpoint.save(
+                    self.folder, epoch.number, self._state(rows), self._kept_epochs
+                )
                 self.history[-1] = replace(self.history[-1], checkpoint=name)
                 self._saved_at = time.monotonic()
                 crash_point("epoch.saved")
@@ -188,9 +212,9 @@ class Member:
 
     def _as_recorded(self, epoch: Epoch) -> Epoch:
         """An epoch that was trained again stays what was recorded of it."""
-        if epoch.number > len(self._recorded):
+        recorded = self._recorded.get(epoch.number)
+        if recorded is None:
             return epoch
-        recorded = self._recorded[epoch.number - 1]
         if differing := [
             name
             for name, value in epoch.metrics.items()
@@ -206,8 +230,11 @@ class Member:
             self._differing.add(epoch.number)
         return replace(recorded, checkpoint="")
 
-    def _is_due(self) -> bool:
-        """Whether one more epoch as long as this might be one without a checkpoint for too long."""
+    def _is_due(self, epoch: int) -> bool:
+        """Whether the checkpoint after an epoch is kept, or one more epoch as long as this might be
+        one without a checkpoint for too long."""
+        if self._kept_epochs and epoch % self._kept_epochs == 0:
+            return True
         now = time.monotonic()
         return (now - self._saved_at) + (now - self._kept_at) >= self._checkpoint_seconds
 
@@ -264,20 +291,36 @@ class Member:
                 f"the checkpoint's optimizer does not fit the model: {error}",
                 where=str(self.folder),
             ) from None
-        self._best_weights = state["best_weights"]
-        self._differing = set(state.get("differing", ()))
         assert self.folder is not None
+        if len(state["history"]) > self._after:  # else they are those of its source
+            self._best_weights = state["best_weights"]
+            self._differing = set(state.get("differing", ()))
         names = {number: path.name for number, path in checkpoint.checkpoints(self.folder)}
         epochs = [Epoch(**epoch) for epoch in state["history"]]
         self.history = [replace(e, checkpoint=names.get(e.number, "")) for e in epochs]
 
 
-def _check(state: dict[str, Any], trial: Trial, folder: Path) -> None:
+def _copy(source: Source, folder: Path) -> None:
+    """Put a continuation's first checkpoint into its folder."""
+    path = Path(source.path)
+    try:
+        Blobs(folder).put(path.name, Blobs(path.parent).get(path.name))
+    except (OSError, DamagedData) as error:
+        gone = isinstance(error, FileNotFoundError)
+        why = "gone" if gone else str(getattr(error, "strerror", "damaged"))
+        raise SourceLost(f"the checkpoint that it begins with is lost: {path}: {why}") from None
+
+
+def _check(state: dict[str, Any], trial: Trial, folder: Path, *, after: int) -> None:
+    """`after`: the epoch of the checkpoint with which a continuation begins, and which is of
+    another trial."""
     if missing := {"trial", "model", "optimizer", "best_weights", "history"} - state.keys():
         raise DamagedData(
             f"the checkpoint is none of a training run: it lacks {', '.join(sorted(missing))}",
             where=str(folder),
         )
+    if len(state["history"]) == after > 0:
+        return
     if not trial.is_meant_by(state["trial"]):
         raise ConfigError(
             "the checkpoint here is of a trial with other settings",

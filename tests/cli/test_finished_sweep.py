@@ -113,6 +113,7 @@ def test_status_as_json_says_what_the_study_says(finished: Path) -> None:
         "asked": 3,
         "completed": 3,
         "pruned": 0,
+        "continued": 0,
         "failed": 0,
         "unfinished": 0,
         "metric": "val/accuracy",

@@ -611,6 +611,10 @@ def test_what_is_not_written_has_its_default() -> None:
             "scheduler.rule: it must be another rule than patient and none, got 'none'",
         ),
         (
+            "scheduler: {name: patient, rule: {name: pbt}}",
+            "scheduler.rule: it must be a rule that stops trials, and pbt replaces them",
+        ),
+        (
             "scheduler: {name: patient, rule: {name: asha, grace_epoch: 2}}",
             "no setting is called 'grace_epoch' in scheduler.rule\n  did you mean 'grace_epochs'?",
         ),

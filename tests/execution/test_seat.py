@@ -55,6 +55,7 @@ class Brought:
         attempt: str | None = None,
         data: Any = None,
         recorded: Sequence[Epoch] = (),
+        **begin: Any,
     ) -> None:
         self.driver, self.folder = driver, folder
         self.attempt = attempt or f"1:{len(driver.said)}"
@@ -65,6 +66,7 @@ class Brought:
             "folder": str(folder),
             "data": data,
             "recorded": [asdict(epoch) for epoch in recorded],
+            **begin,
         }
         driver.seat.take({"new": [new], "gone": []})
         self.epochs: list[Epoch] = []
@@ -118,6 +120,31 @@ def test_trials_of_two_shapes_have_the_curves_that_they_have_alone(
         assert in_hex(one_trial.epochs) == alone(one)
         assert checkpoint.best(one_trial.folder) is not None
         assert (one_trial.folder / "lease").read_text().startswith(f"{one_trial.attempt}:")
+
+
+def test_a_continuation_begins_with_the_checkpoint_of_another_trial_and_tells_its_own_epochs(
+    driver: Driver, tmp_path: Path
+) -> None:
+    first = Brought(driver, trial(1), tmp_path / "a", kept_epochs=2)
+    assert first.to_its_end() == {"ended": True}
+    checkpoint.forget(tmp_path / "a", 2)
+    ((epoch, path),) = checkpoint.checkpoints(tmp_path / "a")
+    source = {"path": str(path), "epoch": epoch}
+    second = Brought(driver, trial(1, epochs=5), tmp_path / "b", source=source, kept_epochs=2)
+    said = [second.next()["epoch"] for _ in range(3)]
+    assert second.next() == {"ended": True}
+    assert [one["number"] for one in said] == [3, 4, 5]
+    assert in_hex([Epoch(**one) for one in said]) == alone(trial(1, epochs=5))[2:]
+    assert [bool(one["checkpoint"]) for one in said][1]
+
+
+@pytest.mark.fault("source-lost")
+def test_a_continuation_whose_source_is_gone_fails_alone(driver: Driver, tmp_path: Path) -> None:
+    source = {"path": str(tmp_path / "a" / "checkpoint-00002-0123456789abcdef.pt"), "epoch": 2}
+    said = Brought(driver, trial(1), tmp_path / "b", source=source).next()
+    assert said["reason"] == "source_lost"
+    assert "the checkpoint that it begins with" in said["error"]
+    assert "Traceback" not in said["error"]
 
 
 def test_packs_go_on_side_by_side_a_short_epoch_does_not_wait_for_a_long_one(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sweep.in_process import machine, make_space
 
-from ckconv_sweep.config.history import Epoch, Go, Stop
+from ckconv_sweep.config.history import Continue, Epoch, Go, Stop
 from ckconv_sweep.config.stopping import RULES
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord, trial_of
@@ -31,6 +31,12 @@ def record(outcome: Outcome, *accuracies: float, **more: Any) -> TrialRecord:
 
 
 ASHA = Stop("asha, epoch 2: 0.71; of the 12 trials that reached this epoch the best 4 had 0.78")
+
+PBT = Continue(
+    3,
+    2,
+    "pbt, epoch 2: 0.71, the worst one of the 6 trials that reached this epoch; t003 had 0.9",
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,12 @@ ASHA = Stop("asha, epoch 2: 0.71; of the 12 trials that reached this epoch the b
         (
             record("pruned", 0.5, 0.6, reason="stopped", verdict=Go()),
             "stopped by hand after epoch 2 of 9",
+        ),
+        (
+            record("continued", 0.5, 0.71, verdict=PBT),
+            "ended at epoch 2 of 9 by pbt on val/accuracy at epoch 2: 0.71, the worst one of the 6 "
+            "trials that reached this epoch; t003 had 0.9; in its place another one goes on from "
+            "t003",
         ),
         (record("failed", reason="stopped"), "stopped by hand before its first epoch"),
         (

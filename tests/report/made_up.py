@@ -49,6 +49,7 @@ START_MS = 1_760_000_000_000
 _STATES: dict[Outcome, TrialState] = {
     "completed": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
+    "continued": TrialState.PRUNED,
     "failed": TrialState.FAIL,
     "running": TrialState.RUNNING,
 }

@@ -66,6 +66,7 @@ def test_a_summary_counts_each_outcome_and_names_the_best() -> None:
         asked=6,
         completed=2,
         pruned=1,
+        continued=0,
         failed=1,
         unfinished=1,
         metric="val/accuracy",

@@ -19,6 +19,7 @@ from sweep.in_process import formula, machine, make_space
 from ckconv_sweep.config.history import Epoch, Go, Stop, Verdict
 from ckconv_sweep.config.stopping import RULES, NoScheduler, StoppingRule
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.search.rules import Curve, Curves
 
 EPOCHS = 9
@@ -205,10 +206,17 @@ def test_of_several_metrics_the_first_one_is_judged(name: str, disk: Path) -> No
     assert any(outcome != "completed" for _, outcome, _ in found[0]) == (name != "none")
 
 
+LEARNING_RATE = "  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}"
+
+
 @each_rule
 def test_a_rule_judges_settings_and_its_answers_outlive_any_kill(name: str, disk: Path) -> None:
     """Of a setting that is trained twice the first trial alone is judged."""
     rule = written(name).replace("bound: 0.0", "bound: 0.88")
+    if soonest(name).kept_epochs:  # its kills: tests/sweep/test_population.py
+        with pytest.raises(ConfigError, match="cannot be repeated with another seed"):
+            make_space(scheduler=rule, search=LEARNING_RATE, repeats="{seeds: 2}")
+        return
     space = make_space(scheduler=rule, trials=2, epochs=3, repeats="{seeds: 2}")
     straight, killed = (machine(disk / where, space, work=by_seed) for where in ("one", "two"))
     assert straight.run()

@@ -34,14 +34,14 @@ ASHA = "{name: asha, grace_epochs: 1, reduction_factor: 2}"
 
 
 def with_defaults() -> list[StoppingRule]:
-    """Every rule that needs no setting, and some with settings."""
+    """Every rule that needs no setting, and some with settings; none that continues trials."""
     rules: list[StoppingRule] = [Asha(grace_epochs=2, reduction_factor=2)]
     for row in RULES.values():
         try:
             rules.append(row.model_validate({"name": row.model_fields["name"].default}))
         except ValidationError:
             continue
-    return rules
+    return [rule for rule in rules if not rule.kept_epochs]
 
 
 def recorded(

@@ -334,9 +334,16 @@ class Session:
         """An epoch of a trial, or one that it finds in its checkpoint; whether it goes on."""
         machine, trial = self.machine, worker.assignment.trial
         number = worker.assignment.number
+        source, every = worker.assignment.source, worker.assignment.kept_epochs
+        begin = source.epoch if source else 0
+        if source and number not in machine.checkpoints:
+            copied = machine.checkpoints[int(Path(source.path).parent.name)][:begin]
+            assert copied[-1].checkpoint == Path(source.path).name
+            machine.checkpoints[number] = list(copied)
         kept = machine.checkpoints.setdefault(number, [])
+        worker.epoch = max(worker.epoch, begin)
         if worker.epoch == len(kept):
-            if end_reason(trial, kept) is not None:
+            if end_reason(trial, kept[begin:]) is not None:
                 self.coordinator.end(number)
                 machine.ended.append(number)
                 return False
@@ -345,7 +352,10 @@ class Session:
                 machine.ended.append(number)
                 return False
             machine.executed[number, len(kept) + 1] += 1
-            kept.append(machine.work(trial, len(kept) + 1))
+            trained = machine.work(trial, len(kept) + 1)
+            if every and trained.number % every == 0:
+                trained = replace(trained, checkpoint=f"checkpoint-{trained.number}-{number}.pt")
+            kept.append(trained)
         epoch = kept[worker.epoch]
         worker.epoch += 1
         goes_on = self.coordinator.epoch(number, epoch, machine.data, gpus=machine.gpus)

@@ -20,6 +20,7 @@ from ckconv_sweep.report.plots.contour import draw as draw_contour
 from ckconv_sweep.report.plots.curves import draw as draw_curves
 from ckconv_sweep.report.plots.history import draw as draw_history
 from ckconv_sweep.report.plots.importance import draw as draw_importance
+from ckconv_sweep.report.plots.lineage import draw as draw_lineage
 from ckconv_sweep.report.plots.parallel import draw as draw_parallel
 from ckconv_sweep.report.plots.pareto import draw as draw_pareto
 from ckconv_sweep.report.plots.slices import draw as draw_slices
@@ -34,12 +35,13 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "contour": draw_contour,
     "pareto": draw_pareto,
     "timeline": draw_timeline,
+    "lineage": draw_lineage,
 }
 """Each takes the records and the space, and options of its own by name."""
 
 KINDS = tuple(PLOTS)
 
-_OF_EACH = ("curves", "timeline")
+_OF_EACH = ("curves", "timeline", "lineage")
 """What shows every trial. The others show a setting once, also where it is repeated."""
 
 

@@ -18,7 +18,13 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.plots import style
 from ckconv_sweep.report.summary import winner
 
-_LINES: dict[Outcome, Any] = {"completed": "-", "pruned": "-", "failed": "--", "running": ":"}
+_LINES: dict[Outcome, Any] = {
+    "completed": "-",
+    "pruned": "-",
+    "continued": "-",
+    "failed": "--",
+    "running": ":",
+}
 
 
 def draw(records: Sequence[TrialRecord], space: Space) -> Figure:

@@ -60,13 +60,21 @@ def _width() -> float:
 COLOURS: dict[Outcome, str] = {
     "completed": "#0072B2",
     "pruned": "#E69F00",
+    "continued": "#CC79A7",
     "failed": "#882255",
     "running": "#7F7F7F",
 }
-MARKERS: dict[Outcome, str] = {"completed": "o", "pruned": "v", "failed": "X", "running": "s"}
+MARKERS: dict[Outcome, str] = {
+    "completed": "o",
+    "pruned": "v",
+    "continued": "D",
+    "failed": "X",
+    "running": "s",
+}
 WORDS: dict[Outcome, str] = {
     "completed": "completed",
     "pruned": "pruned",
+    "continued": "continued",
     "failed": "failed",
     "running": "unfinished",
 }
@@ -138,7 +146,7 @@ def shortened(text: object, length: int = 18) -> str:
 def by_outcome(records: Iterable[TrialRecord]) -> Iterator[tuple[Outcome, list[TrialRecord]]]:
     """The trials of each outcome that occurs; the completed ones last, so that they lie on top."""
     records = list(records)
-    for outcome in ("running", "failed", "pruned", "completed"):
+    for outcome in ("running", "failed", "pruned", "continued", "completed"):
         some = [r for r in records if r.outcome == outcome]
         if some:
             yield outcome, some
