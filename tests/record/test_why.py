@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep.in_process import machine, make_space
+from search.test_rules_contract import soonest
+from sweep.in_process import formula, machine, make_space
 
 from ckconv_sweep.config.history import Continue, Epoch, Go, Stop
 from ckconv_sweep.config.stopping import RULES
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.record.why import last_line, why
@@ -111,11 +114,23 @@ def test_a_very_long_last_line_is_cut_off() -> None:
     assert last_line("b" * 5000) == "b" * 400 + "…"
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_what_any_rule_writes_becomes_a_sentence_that_names_the_rule(rule: str, disk: Path) -> None:
-    space = make_space(scheduler=f"{{name: {rule}}}", trials=8, epochs=4)
-    one = machine(disk, space, concurrency=1)
+def falling(trial: Trial, number: int) -> Epoch:
+    """Epochs of a trial that gets worse, so that a rule that is patient ends it, too."""
+    epoch = formula(trial, 1)
+    accuracy = epoch.metrics["val/accuracy"] - 0.001 * number
+    return replace(epoch, number=number, metrics={**epoch.metrics, "val/accuracy": accuracy})
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name not in ("none", "pbt")])
+def test_what_any_rule_writes_becomes_a_sentence_that_names_the_rule(name: str, disk: Path) -> None:
+    rule = soonest(name).model_dump()
+    if "bound" in rule:
+        rule["bound"] = 0.7
+    space = make_space(scheduler=json.dumps(rule), trials=12, epochs=6)
+    one = machine(disk, space, work=falling, concurrency=1)
     assert one.run()
-    for found in (r for r in one.records() if r.outcome == "pruned"):
-        begins = f"stopped at epoch {len(found.history)} of 4 by {rule} on val/accuracy: "
+    pruned = [r for r in one.records() if r.outcome == "pruned"]
+    assert pruned
+    for found in pruned:
+        begins = f"stopped at epoch {len(found.history)} of 6 by {name} on val/accuracy: "
         assert why(found, trial_of(found, space)).startswith(begins)
