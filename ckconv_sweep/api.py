@@ -1,23 +1,19 @@
 """Sweeps from Python: what came out of them, from their folders or from MLflow alone.
 
-A notebook takes `Sweep`, and starts one with `start.launch`; the command line takes the functions
-below it.
+A notebook takes `Sweep`, and starts one with `start.launch`.
 """
 
 from __future__ import annotations
 
-import gc
 import html
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
-from ckconv_sweep.config.names import SWEEPS_DIR
 from ckconv_sweep.config.read import read_rule, read_sampler
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
@@ -26,13 +22,12 @@ from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
-from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.seeds import trained_one
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
-from ckconv_sweep.report import from_mlflow
+from ckconv_sweep.report.found import results_of, sweeps_folder, why_of
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
-from ckconv_sweep.report.why import Why, explained
+from ckconv_sweep.report.why import Why
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -332,51 +327,6 @@ def _ended(summary: Summary) -> int:
     return summary.completed + summary.pruned + summary.failed
 
 
-def sweeps_folder(given: str | Path | None) -> Path:
-    """Where sweeps are, as on the command line."""
-    return Path(given or os.environ.get("CKCONV_SWEEPS") or SWEEPS_DIR)
-
-
-def results_of(name: str, sweeps_dir: Path, tracking_uri: str | None = None) -> Results:
-    """A sweep from MLflow alone where an address is given; otherwise from its folder, and only
-    where there is none from the MLflow that `MLFLOW_TRACKING_URI` names.
-
-    Raises:
-        ConfigError: there is no such sweep, or no such database.
-        TrackingError: MLflow does not answer.
-        DamagedData: what is there was not written by ckconv-sweep.
-    """
-    folder = SweepFolder.of(sweeps_dir, name)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    if tracking_uri or (uri and not folder.records.exists()):
-        assert uri
-        return from_mlflow.results_at(name, uri)
-    try:
-        folder = SweepFolder.existing(sweeps_dir, name)
-    except ConfigError as error:
-        error.hint = f"{error.hint}; a sweep of somebody else is read with --tracking-uri URI"
-        raise
-    collecting = gc.isenabled()
-    # Python would look for cycles among the objects of a large study for longer than it reads.
-    gc.disable()
-    try:
-        with folder.records.open() as study:
-            return Results.of_study(study)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def why_of(results: Results, number: int, sweeps_dir: Path) -> Why:
-    """What became of a trial, with the commands that help where the sweep's folder is here. Raises
-    ConfigError if there is no such trial."""
-    folder = SweepFolder.of(sweeps_dir, results.name)
-    if results.source != str(folder.root):
-        return explained(results, number)
-    log = str(folder.ray_log) if folder.ray_log.exists() else ""
-    return explained(results, number, folder.command, log)
-
-
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:
     """The number of trainable numbers of each trial's model, by the trial's number; counted
     without making it. A trial that was being drawn when its driver died has none. Imports PyTorch.
@@ -399,15 +349,3 @@ def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[
                 known[key] = parameters_of(trial, data_dir)
             counts[record.number] = known[key]
     return counts
-
-
-def all_results(
-    names: Iterable[str], sweeps_dir: Path, tracking_uri: str | None = None
-) -> list[Results]:
-    """Several sweeps. Raises as `results_of`, and ConfigError for a name that is given twice."""
-    out: dict[str, Results] = {}
-    for name in names:
-        if name in out:
-            raise ConfigError(f"the sweep {name} is named twice", where="NAME")
-        out[name] = results_of(name, sweeps_dir, tracking_uri)
-    return list(out.values())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from ckconv_sweep.api import Sweep, sweeps_folder
+from ckconv_sweep.api import Sweep
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch, best, end_reason
 from ckconv_sweep.config.names import check_sweep_name, expanded
@@ -21,6 +21,7 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError, NoResult, nearest
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import changes_of, errors_in_python, file_or_tree, in_python
+from ckconv_sweep.report.found import sweeps_folder
 
 
 class Options(TypedDict, total=False):

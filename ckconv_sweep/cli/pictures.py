@@ -82,9 +82,9 @@ def plot(
     if out.suffix not in (".png", ".svg"):
         raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
 
-    from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import split_names
+    from ckconv_sweep.report.found import results_of
     from ckconv_sweep.report.plots import check, draw
     from ckconv_sweep.report.plots.style import rendered
 
@@ -135,11 +135,11 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
-    from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.warm_start import relatives
     from ckconv_sweep.report.advice import widened
+    from ckconv_sweep.report.found import results_of
     from ckconv_sweep.report.page import page
 
     results = results_of(name, sweeps_dir, tracking_uri)

@@ -81,10 +81,10 @@ def simulate(
 
     Example: ckconv-sweep simulate quickstart --scheduler asha --scheduler median
     """
-    from ckconv_sweep.api import results_of
     from ckconv_sweep.cli.words import count, say_notes
     from ckconv_sweep.config.read import read_rule, read_sampler
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.report.found import results_of
     from ckconv_sweep.report.simulated import Setup, compared
     from ckconv_sweep.search.curve_table import bundled, of_sweep
 

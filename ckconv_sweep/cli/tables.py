@@ -124,13 +124,14 @@ def table(
 
     Example: ckconv-sweep table quickstart --where "outcome == completed" --pareto model.parameters
     """
-    from ckconv_sweep.api import parameter_counts, results_of
+    from ckconv_sweep.api import parameter_counts
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.cli.words import settings as in_words
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.report import sampling_error
     from ckconv_sweep.report.columns import find, names_of
+    from ckconv_sweep.report.found import results_of
     from ckconv_sweep.report.leaderboard import (
         PARETO,
         SEEDS,
@@ -216,11 +217,12 @@ def compare(
 
     Example: ckconv-sweep compare first second --trials --top 10
     """
-    from ckconv_sweep.api import all_results, parameter_counts
+    from ckconv_sweep.api import parameter_counts
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import names_of
     from ckconv_sweep.report.comparison import INTERVAL, of_sweeps, of_trials, reservations
+    from ckconv_sweep.report.found import all_results
 
     selection = _selection(where, sort, top, columns, None)
     results = all_results(names, sweeps_dir, tracking_uri)

@@ -33,9 +33,9 @@ def why(
     from dataclasses import asdict
     from json import dumps
 
-    from ckconv_sweep.api import results_of, why_of
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.report.found import results_of, why_of
 
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])

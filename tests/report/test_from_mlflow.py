@@ -16,12 +16,12 @@ from sweep.in_process import Machine, machine, make_space
 from tracking.mlflow_real import served
 
 from ckconv_sweep import keys
-from ckconv_sweep.api import results_of
 from ckconv_sweep.config.history import Stop
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
+from ckconv_sweep.report.found import results_of
 from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.page import page
