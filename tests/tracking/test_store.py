@@ -108,6 +108,9 @@ def test_nothing_that_a_user_named_enters_what_mlflow_is_asked(name: str, tag: s
             assert options["tags"]["ckconv.uid"] in asked[-1]
             return SimpleNamespace(info=SimpleNamespace(run_id="1"))
 
+        def get_run(self, _: str) -> Any:
+            return SimpleNamespace(data=SimpleNamespace(tags={}))
+
         def __getattr__(self, _: str) -> Any:
             return lambda *_, **__: []
 

@@ -256,10 +256,10 @@ def test_a_disk_that_is_full_ends_the_run_and_the_run_goes_on_when_it_is_not(
     real: Callable[..., str] = checkpoint.save
     epochs: list[Epoch] = []
 
-    def full(folder: Path, epoch: int, state: Any) -> str:
+    def full(folder: Path, epoch: int, *state: Any) -> str:
         if epoch == 2:
             raise CannotWrite("a checkpoint cannot be written", where=str(folder))
-        return real(folder, epoch, state)
+        return real(folder, epoch, *state)
 
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(CannotWrite):
