@@ -108,9 +108,10 @@ class Judge:
         """With the settings of the continuation. Its seed is not known yet, and no constraint names
         it."""
 
+        source = self._study.trial(verdict.source)
+
         def fits(params: Mapping[str, Scalar]) -> bool:
-            found = resolved(self._space, params, number, self._count_parameters)
+            found = resolved(self._space, params, number, self._count_parameters, source.changes)
             return not isinstance(found, Infeasible)
 
-        source = self._study.trial(verdict.source)
         return replace(verdict, params=explored(self._space, source.params, number, fits))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ckconv_sweep.cli.progress import asked_for, ended_in_words
-from ckconv_sweep.config.history import Continue
+from ckconv_sweep.config.history import Continue, Epoch
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.events import Ended, Started
@@ -20,7 +22,7 @@ from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.search.view import View
 from ckconv_sweep.tracking.note import Standings
 
-from .in_process import Heard, Machine, machine, make_space, with_trials
+from .in_process import Heard, Machine, formula, machine, make_space, with_trials
 
 SEARCH = """
   optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
@@ -160,6 +162,27 @@ def test_a_failed_continuation_that_is_tried_again_begins_with_the_same_checkpoi
     assert records[changed].replaces is None
     assert records[changed].history[0].number == 1
     assert is_finished(records, one.space)
+
+
+def test_a_continuation_has_what_its_source_has_beside_the_space(disk: Path) -> None:
+    """The source's weights are of a model with these settings."""
+    one = machine(disk, population(), concurrency=5)
+    beside = {"model.hidden_channels": 8}
+
+    def work(trial: Trial, number: int) -> Epoch:
+        epoch = formula(trial, number)
+        better = {"val/accuracy": 0.95} if trial.model.hidden_channels == 8 else {}
+        return replace(epoch, metrics={**epoch.metrics, **better})
+
+    one.work = work
+    with one.session() as session:
+        params = {"optimizer.learning_rate": 0.01, "model.dropout": 0.1}
+        session.coordinator.queue(params, request="mine", changes=beside)
+        session.run()
+    records = check(one)
+    goes_on = [record for record in records if record.from_trial == 0]
+    assert goes_on
+    assert all(record.changes == beside for record in goes_on)
 
 
 def test_a_failed_trial_is_no_source(disk: Path) -> None:
