@@ -81,7 +81,9 @@ def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[s
     numbers["pruned"] += numbers["continued"]
     said = []
     if continuations := sum(r.replaces is not None for r in counted):
-        said.append(f"{continuations} trials go on from others: they are not replayed")
+        said.append(
+            f"{continuations} of {len(counted)} trials go on from others: they are not replayed"
+        )
     if numbers["pruned"]:
         said.append(
             f"{numbers['pruned']} of {len(counted)} trials were stopped: what they would have "

@@ -5,7 +5,7 @@ and the same record gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ckconv_sweep.config.history import Go, Stop, Verdict
 from ckconv_sweep.config.space import Space
@@ -18,9 +18,10 @@ from ckconv_sweep.config.stopping import (
     Patient,
     Threshold,
 )
+from ckconv_sweep.keys import trial_name
 from ckconv_sweep.search.curves import Curve, Curves
 
-__all__ = ["Curve", "Curves", "verdict_of"]
+__all__ = ["Curve", "Curves", "of_repeat", "verdict_of"]
 
 
 def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
@@ -125,6 +126,14 @@ def verdict_of(space: Space, curves: Curves, number: int) -> Verdict:
     rule, mode = space.scheduler, space.metric.mode
     verdict: Verdict = RULES.maker(rule.name)(rule, curves, number, mode)
     return verdict
+
+
+def of_repeat(first: int, pruned: Container[int]) -> Go | Stop:
+    """What is answered of a repeat of a trial: a rule judges settings, by their first trials, and
+    this goes on as long as that is not among the pruned ones."""
+    if first in pruned:
+        return Stop(f"{trial_name(first)}, whose setting it repeats, was pruned")
+    return Go()
 
 
 def _best(values: Sequence[float], mode: str) -> float:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,15 @@ from ckconv_sweep.config.domains import from_unit
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.sampling import SAMPLERS, Grid, Random, Sampler, Tpe
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.stopping import RULES, Asha, NoScheduler, StoppingRule
+from ckconv_sweep.config.stopping import (
+    RULES,
+    Asha,
+    NoScheduler,
+    Patient,
+    Pbt,
+    StoppingRule,
+    Threshold,
+)
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.curve_table import CurveTable, of_sweep
@@ -226,7 +234,7 @@ def test_repeats_end_with_their_setting_or_never_begin() -> None:
     two = simulate(space, in_recorded_order([*records[:2], slow, records[3]]), places=4)
     assert lengths(two) == {0: 3, 1: 3, 2: 1, 3: 2}
     (stopped,) = (t.stop for t in two.trials if t.begun.number == 3)
-    assert stopped == Stop("its setting was pruned, as trial 2")
+    assert stopped == Stop("t002, whose setting it repeats, was pruned")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -275,15 +283,16 @@ def test_repeats_of_the_best_are_left_out_and_told() -> None:
 
 
 def test_a_rule_that_continues_trials_is_refused() -> None:
-    with RULES.restored():
+    """Also where it would have continued none of the recorded ones."""
+    space = replace(make_space(), scheduler=Pbt())
+    with pytest.raises(ConfigError, match=r"^pbt: continues trials with other settings"):
+        simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
 
-        @RULES.row(lambda rule, curves, number, mode: "Continue")
-        class Breeds(StoppingRule):
-            name: Literal["breeds"] = "breeds"
 
-        space = replace(make_space(), scheduler=Breeds())
-        with pytest.raises(ConfigError, match=r"^breeds: continues trials with other settings"):
-            simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
+def test_a_rule_that_makes_no_sense_for_the_metric_is_refused() -> None:
+    space = replace(make_space(), scheduler=Patient(rule=Threshold(bound=2.0)))
+    with pytest.raises(ConfigError, match=r"^patient: bound 2: no trial goes on, as val/accuracy"):
+        simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
 
 
 # A sampler on a table
