@@ -17,6 +17,7 @@ from ckconv_sweep.config.stopping import (
     NoScheduler,
     Patient,
     Threshold,
+    rung,
 )
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.search.curves import Curve, Curves
@@ -29,7 +30,7 @@ def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
     trial that is not promoted is stopped. As long as fewer trials than `reduction_factor` have
     reached the epoch, only the best of them goes on."""
     values = curves[number].values
-    if not _is_rung(len(values), rule.grace_epochs, rule.reduction_factor):
+    if rung(len(values), rule.grace_epochs, rule.reduction_factor) != len(values):
         return Go()
     reached = curves.reached(len(values))
     return _halved(rule, values, reached, "trials", mode)
@@ -40,16 +41,10 @@ def hyperband(rule: Hyperband, curves: Curves, number: int, mode: str) -> Verdic
     arXiv:1810.05934), with as many trials in each as in Hyperband (Li et al. 2018, JMLR 18(185),
     algorithm 1)."""
     values, bracket = curves[number].values, rule.bracket(number)
-    if not _is_rung(len(values), rule.grace_of(bracket), rule.reduction_factor):
+    if rung(len(values), rule.grace_of(bracket), rule.reduction_factor) != len(values):
         return Go()
     reached = curves.reached(len(values), number, rule.bracket)
     return _halved(rule, values, reached, f"trials of bracket {bracket}", mode)
-
-
-def _is_rung(epoch: int, grace: int, factor: int) -> bool:
-    while grace < epoch:
-        grace *= factor
-    return grace == epoch
 
 
 def _halved(
