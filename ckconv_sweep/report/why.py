@@ -24,8 +24,8 @@ class Why:
     sweep: str
     number: int
     outcome: str
-    """`completed`, `pruned`, `failed`, `rejected`, and of a trial that has not ended `running`
-    while a driver runs the sweep, otherwise `unfinished`."""
+    """`completed`, `pruned`, `continued`, `failed`, `rejected`, and of a trial that has not ended
+    `running` while a driver runs the sweep, otherwise `unfinished`."""
     reason: str
     """The word that the study keeps, as `nonfinite`; empty where it keeps none."""
     why: str

@@ -231,6 +231,7 @@ def test_who_looks_on_counts_a_trial_and_what_continues_it_once(disk: Path) -> N
 def test_a_continuation_says_what_it_is(disk: Path) -> None:
     heard = Heard()
     one = machine(disk, population(), concurrency=4, listeners=(heard,))
+    one.fails = lambda number, epoch: "nonfinite" if number == 5 else None
     assert one.run()
     started = [e for e in heard.events if isinstance(e, Started) and "replaces" in e.origin]
     ended = {e.number: e for e in heard.events if isinstance(e, Ended)}
@@ -239,6 +240,9 @@ def test_a_continuation_says_what_it_is(disk: Path) -> None:
         record = one.records()[event.number]
         assert event.epochs_before == record.from_epoch
         assert f"from t{record.from_trial:03d} epoch {record.from_epoch}" in asked_for(event)
+        if record.outcome == "failed":
+            said = ended_in_words(ended[record.number])
+            assert said.startswith(f"failed (nonfinite) after {record.last_epoch} epochs: ")
         told = ended_in_words(ended[record.replaces or 0])
         assert told.startswith("continued by another trial after epoch ")
         if record.outcome == "completed":
