@@ -94,6 +94,12 @@ def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[s
         said.append(
             f"{others} of {len(counted)} trials failed or have not ended: they are not replayed"
         )
+    whole = sum(r.outcome == "completed" and r.replaces is None for r in counted)
+    if space.all_repeated and whole > kept:
+        said.append(
+            f"{whole - kept} of {len(counted)} trials repeat one that did not run to its end: they "
+            "are not replayed"
+        )
     if space.repeats is not None and space.repeats.top is not None:
         said.append(
             f"the repeats of the best {space.repeats.top} settings are not replayed: which these "

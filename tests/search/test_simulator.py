@@ -272,6 +272,23 @@ def test_trials_that_did_not_run_to_their_end_are_left_out_and_told() -> None:
     assert "--table digits" in str(refused.value)
 
 
+def test_a_repeat_of_a_trial_that_failed_is_left_out_and_told() -> None:
+    """A rule judges settings by their first trials."""
+    space = make_space(repeats="{seeds: 2}")
+    records = [
+        recorded([0.5], 0, outcome="failed"),
+        recorded([0.6], 1, repeat_of=0),
+        recorded([0.6], 2),
+        recorded([0.6], 3, repeat_of=2),
+    ]
+    table = of_sweep("some", records, space)
+    assert [r.number for r in table.records] == [2, 3]
+    assert table.left_out == (
+        "1 of 4 trials failed or have not ended: they are not replayed",
+        "1 of 4 trials repeat one that did not run to its end: they are not replayed",
+    )
+
+
 def test_repeats_of_the_best_are_left_out_and_told() -> None:
     space = make_space(repeats="{seeds: 2, top: 1}")
     records = [recorded([0.5], 0), recorded([0.6], 1), recorded([0.6], 2, repeat_of=1)]
