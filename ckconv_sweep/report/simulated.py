@@ -117,6 +117,12 @@ def compared(
                 f"{in_words(rule)} would have stopped {trial_name(stopped.begun.record.number)}, "
                 f"the best: {stopped.stop.reason}"
             )
+    beside = sum(not record.teaches for record in table.records)
+    if beside and setup.sampler is not None:
+        notes.append(
+            f"{beside} of {len(table.records)} trials have settings beside the space: no sampler "
+            "chooses them"
+        )
     best = winner(table.records, table.space)
     assert best is not None
     told = f"the best of all is {trial_name(best.number)}: {table.space.metric.name} "

@@ -18,11 +18,12 @@ from ckconv_sweep import Sweep
 from ckconv_sweep.cli import app
 from ckconv_sweep.config.history import Go
 from ckconv_sweep.config.read import read_rule
+from ckconv_sweep.config.sampling import Random
 from ckconv_sweep.config.settings import Positive
 from ckconv_sweep.config.space_file import Repeats
 from ckconv_sweep.config.stopping import RULES, Median, Pbt, StoppingRule
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
-from ckconv_sweep.report.simulated import compared, in_words
+from ckconv_sweep.report.simulated import Setup, compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -140,6 +141,20 @@ def test_a_sampler_chooses_among_the_recorded_settings(typed: Any) -> None:
     assert "random chose among the recorded settings alone" in said
     (row,) = rows(typed("full", *words, "--format", "json"))
     assert (row["epochs"], row["%"], row["best trial"]) == (25, 100, "kept")
+
+
+def test_no_sampler_chooses_a_trial_with_settings_beside_the_space() -> None:
+    """What it reached is not due to its parameters alone, and a sweep shows it to no sampler."""
+    table = bundled("digits")
+    beside = replace(table.records[1], changes={"training.batch_size": 16})
+    table = replace(table, records=(table.records[0], beside, table.records[2]))
+    rule = read_rule("none", "")
+    found = compared(table, [rule], Setup(sampler=Random()))
+    assert found.rows["epochs"][0] == sum(len(r.history) for r in table.records[::2])
+    told = "1 of 3 trials have settings beside the space: no sampler chooses them"
+    assert told in found.notes
+    whole = compared(table, [rule])
+    assert (whole.rows["epochs"][0], told in whole.notes) == (table.epochs, False)
 
 
 def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
