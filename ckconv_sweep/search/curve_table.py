@@ -77,10 +77,11 @@ def of_sweep(name: str, records: Sequence[TrialRecord], space: Space) -> CurveTa
 
 
 def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[str]:
-    numbers = {o: sum(r.outcome == o for r in counted) for o in _NOT_WHOLE}
+    own = [record for record in counted if record.replaces is None]
+    numbers = {o: sum(r.outcome == o for r in own) for o in _NOT_WHOLE}
     numbers["pruned"] += numbers["continued"]
     said = []
-    if continuations := sum(r.replaces is not None for r in counted):
+    if continuations := len(counted) - len(own):
         said.append(
             f"{continuations} of {len(counted)} trials go on from others: they are not replayed"
         )
@@ -94,7 +95,7 @@ def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[s
         said.append(
             f"{others} of {len(counted)} trials failed or have not ended: they are not replayed"
         )
-    whole = sum(r.outcome == "completed" and r.replaces is None for r in counted)
+    whole = sum(record.outcome == "completed" for record in own)
     if space.all_repeated and whole > kept:
         said.append(
             f"{whole - kept} of {len(counted)} trials repeat one that did not run to its end: they "

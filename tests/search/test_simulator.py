@@ -272,6 +272,19 @@ def test_trials_that_did_not_run_to_their_end_are_left_out_and_told() -> None:
     assert "--table digits" in str(refused.value)
 
 
+def test_a_continuation_is_left_out_once_whatever_became_of_it() -> None:
+    records = [
+        recorded([0.5], 0),
+        recorded([0.1], 1, outcome="continued"),
+        recorded([0.5], 2, outcome="continued", replaces=1, from_trial=0, from_epoch=1),
+        recorded([], 3, outcome="failed", replaces=2, from_trial=0, from_epoch=1),
+        recorded([0.5], 4, replaces=3, from_trial=0, from_epoch=1),
+    ]
+    table = of_sweep("some", records, make_space())
+    assert [r.number for r in table.records] == [0]
+    assert [told.partition(" trials ")[0] for told in table.left_out] == ["3 of 5", "1 of 5"]
+
+
 def test_a_repeat_of_a_trial_that_failed_is_left_out_and_told() -> None:
     """A rule judges settings by their first trials."""
     space = make_space(repeats="{seeds: 2}")
