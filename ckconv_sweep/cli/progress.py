@@ -143,7 +143,8 @@ def ended_in_words(event: Ended) -> str:
     if event.reason == REASON_STOPPED:
         return "stopped by hand before its first epoch"
     last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
-    return f"failed ({event.reason}) after {event.epochs} epochs: {last}"
+    after = f"after {event.last_epoch or event.epochs} epochs"
+    return f"failed ({event.reason}) {after}: {last}"
 
 
 class LiveView(Listener):

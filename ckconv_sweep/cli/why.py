@@ -24,9 +24,9 @@ def why(
 ) -> None:
     """Tell why a trial ended as it did, and what to do next.
 
-    With --json an object: sweep, number, outcome (completed, pruned, failed, rejected, running,
-    unfinished), reason, why (the sentence), epochs, epochs_requested, error (all of it), repeat_of,
-    retry_of and retried_as (numbers of trials, or null), and notes.
+    With --json an object: sweep, number, outcome (completed, pruned, continued, failed, rejected,
+    running, unfinished), reason, why (the sentence), epochs, epochs_requested, error (all of it),
+    repeat_of, retry_of and retried_as (numbers of trials, or null), and notes.
 
     Example: ckconv-sweep why quickstart t017
     """

@@ -27,6 +27,10 @@ class StoppingRule(Row):
         """The first epoch after which a trial may be stopped."""
         return 1
 
+    def judges_from(self, epoch: int) -> int:
+        """The first epoch, this one or a later one, after which a trial may be stopped."""
+        return max(epoch, self.first_epoch)
+
     def note(self, epochs: int) -> str:
         """What a person should know of it where no trial has more epochs than that; empty where
         all is as one would think."""
@@ -71,6 +75,16 @@ class Asha(StoppingRule):
     def first_epoch(self) -> int:
         return self.grace_epochs
 
+    def judges_from(self, epoch: int) -> int:
+        return rung(epoch, self.grace_epochs, self.reduction_factor)
+
+
+def rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int:
+    """The first rung of asha after which so many epochs, or more, have been trained."""
+    while grace_epochs < epoch:
+        grace_epochs *= reduction_factor
+    return grace_epochs
+
 
 @RULES.row("ckconv_sweep.search.rules:hyperband")
 class Hyperband(StoppingRule):
@@ -91,6 +105,9 @@ class Hyperband(StoppingRule):
     @property
     def first_epoch(self) -> int:
         return self.grace_epochs
+
+    def judges_from(self, epoch: int) -> int:
+        return rung(epoch, self.grace_epochs, self.reduction_factor)
 
     def grace_of(self, bracket: int) -> int:
         """The epoch after which the trials of a bracket are judged first."""
@@ -233,7 +250,11 @@ class Patient(StoppingRule):
 
     @property
     def first_epoch(self) -> int:
-        return max(self.rule.first_epoch, self.epochs + 1)
+        return self.rule.judges_from(self.epochs + 1)
+
+    def note(self, epochs: int) -> str:
+        inner = self.rule.note(epochs).replace("(scheduler.", "(scheduler.rule.")
+        return super().note(epochs) or inner
 
     def unfit(self, metric: Metric) -> str:
         return self.rule.unfit(metric)

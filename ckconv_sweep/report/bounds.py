@@ -51,9 +51,9 @@ def bounds_hit(records: Sequence[TrialRecord], space: Space) -> list[Bound]:
 
     The chance is taken over the ranks, given what was drawn: how often a sampler draws the end of a
     range depends on its rounding, on constraints, on failures, on how far a grid was walked, and
-    with TPE on the scores.
+    with TPE on the scores. What continues other trials is left out, as in `comparable`.
     """
-    order = ranked(records, space)
+    order = ranked([r for r in records if r.replaces is None], space)
     return [
         bound
         for setting, domain in space.parameters().items()

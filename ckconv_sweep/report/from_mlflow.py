@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.documents import MAX_BYTES
-from ckconv_sweep.config.history import Epoch, Stop
+from ckconv_sweep.config.history import Continue, Epoch, Stop
 from ckconv_sweep.config.names import check_sweep_name
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
@@ -163,7 +165,20 @@ def _records(client: Any, parent: Any, space: Space, where: str) -> tuple[TrialR
             _record(run, history, space, where)
             for run, history in zip(runs, histories, strict=True)
         ]
-    return tuple(sorted(records, key=lambda record: record.number))
+    return tuple(sorted(_continued(records), key=lambda record: record.number))
+
+
+def _continued(records: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
+    """The same, each that was continued with what the stopping rule answered: its own run has the
+    reason, and that of its continuation the rest."""
+    by = {r.replaces: r for r in records if r.replaces is not None and r.retry_of is None}
+    for record in records:
+        other = by.get(record.number)
+        if other is not None and isinstance(record.verdict, Stop):
+            source, epoch = other.from_trial or 0, other.from_epoch or 0
+            verdict = Continue(source, epoch, record.verdict.reason, other.params)
+            record = replace(record, verdict=verdict)
+        yield record
 
 
 def _record(run: Any, history: tuple[Epoch, ...], space: Space, where: str) -> TrialRecord:

@@ -63,8 +63,8 @@ class Compared:
 
 
 def default_rules(space: Space) -> tuple[list[StoppingRule], list[str]]:
-    """Every rule, none first: the space's own as it is, the others with their default settings; and
-    a note for each that has no default."""
+    """Every rule with its default settings, none first, and the space's own as it is; a note for
+    each that has no default."""
     rules, notes = list[StoppingRule](), []
     for name in sorted(RULES, key=lambda name: name != "none"):
         try:
@@ -108,7 +108,8 @@ def compared(
         except ConfigError as error:
             if rules or error.where != rule.name:
                 raise
-            notes.append(f"{rule.name} is left out: it {error.message}")
+            note = f"{rule.name} is left out: it {error.message}"
+            notes += [note] * (note not in notes)
             continue
         rows.append(_row(table, rule, runs))
         if len(runs) == 1 and (stopped := _best(table, runs[0])).stop is not None:
@@ -116,6 +117,12 @@ def compared(
                 f"{in_words(rule)} would have stopped {trial_name(stopped.begun.record.number)}, "
                 f"the best: {stopped.stop.reason}"
             )
+    beside = sum(not record.teaches for record in table.records)
+    if beside and setup.sampler is not None:
+        notes.append(
+            f"{beside} of {len(table.records)} trials have settings beside the space: no sampler "
+            "chooses them"
+        )
     best = winner(table.records, table.space)
     assert best is not None
     told = f"the best of all is {trial_name(best.number)}: {table.space.metric.name} "

@@ -135,7 +135,7 @@ def spent(records: Sequence[TrialRecord], space: Space) -> Spent:
         if times:
             waiting += max(0.0, times[-1][1] - times[0][0] - took)
         if record.outcome == "pruned" and record.history:
-            missing = max(0, asked_epochs(record, space) - len(record.history))
+            missing = max(0, asked_epochs(record, space) - record.last_epoch)
             saved_epochs += missing
             saved_seconds += missing * took / len(record.history)
     return Spent(

@@ -24,8 +24,8 @@ class Why:
     sweep: str
     number: int
     outcome: str
-    """`completed`, `pruned`, `failed`, `rejected`, and of a trial that has not ended `running`
-    while a driver runs the sweep, otherwise `unfinished`."""
+    """`completed`, `pruned`, `continued`, `failed`, `rejected`, and of a trial that has not ended
+    `running` while a driver runs the sweep, otherwise `unfinished`."""
     reason: str
     """The word that the study keeps, as `nonfinite`; empty where it keeps none."""
     why: str
@@ -72,6 +72,9 @@ def explained(
         if command is not None and again is None:
             change = _change(record, trial, results.space)
             notes.append(f"retry it: {command('retry')} --trial {trial_name(number)}{change}")
+            if change and record.replaces is not None:
+                begins = "with --set it begins with new weights, without it again with"
+                notes.append(f"{begins} {in_words(record)}")
     if record.outcome == "running" and results.state == "interrupted" and command is not None:
         notes.append(f"the sweep is interrupted; resume it: {command('resume')}")
     return Why(

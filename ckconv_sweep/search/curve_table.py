@@ -77,11 +77,14 @@ def of_sweep(name: str, records: Sequence[TrialRecord], space: Space) -> CurveTa
 
 
 def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[str]:
-    numbers = {o: sum(r.outcome == o for r in counted) for o in _NOT_WHOLE}
+    own = [record for record in counted if record.replaces is None]
+    numbers = {o: sum(r.outcome == o for r in own) for o in _NOT_WHOLE}
     numbers["pruned"] += numbers["continued"]
     said = []
-    if continuations := sum(r.replaces is not None for r in counted):
-        said.append(f"{continuations} trials go on from others: they are not replayed")
+    if continuations := len(counted) - len(own):
+        said.append(
+            f"{continuations} of {len(counted)} trials go on from others: they are not replayed"
+        )
     if numbers["pruned"]:
         said.append(
             f"{numbers['pruned']} of {len(counted)} trials were stopped: what they would have "
@@ -91,6 +94,12 @@ def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[s
     if others := numbers["failed"] + numbers["running"]:
         said.append(
             f"{others} of {len(counted)} trials failed or have not ended: they are not replayed"
+        )
+    whole = sum(record.outcome == "completed" for record in own)
+    if space.all_repeated and whole > kept:
+        said.append(
+            f"{whole - kept} of {len(counted)} trials repeat one that did not run to its end: they "
+            "are not replayed"
         )
     if space.repeats is not None and space.repeats.top is not None:
         said.append(

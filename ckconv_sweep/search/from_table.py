@@ -39,7 +39,7 @@ def simulate_sampler(
 
     So samplers are compared by how they choose among the table's settings, and by no more: between
     two of these there is nothing, and a sampler that has found the best region soon has tried all
-    that the table has there.
+    that the table has there. Trials with settings beside the space are not among them.
 
     Args:
         trials: how many begin, at most; all of the table by default.
@@ -57,9 +57,10 @@ def simulate_sampler(
             where=table.name,
             hint="leave --sampler out: rules are simulated with the repeats",
         )
-    if not 1 <= (most := trials or len(table.records)) <= len(table.records):
+    records = [record for record in table.records if record.teaches]
+    if not 1 <= (most := trials or len(records)) <= len(records):
         raise ConfigError(
-            f"{most} trials are too many: there are {len(table.records)} settings to choose among",
+            f"{most} trials are too many: there are {len(records)} settings to choose among",
             where=table.name,
         )
     budget = table.space.budget.model_copy(update={"trials": most})
@@ -70,7 +71,7 @@ def simulate_sampler(
     document = Document("--sampler", {})
     check_grid(space, document)
     check_sampler(space, document)
-    return simulate(space, Sampled(space, table.records, goal), places=places)
+    return simulate(space, Sampled(space, records, goal), places=places)
 
 
 class Sampled:

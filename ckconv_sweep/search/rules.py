@@ -5,7 +5,7 @@ and the same record gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ckconv_sweep.config.history import Go, Stop, Verdict
 from ckconv_sweep.config.space import Space
@@ -17,10 +17,12 @@ from ckconv_sweep.config.stopping import (
     NoScheduler,
     Patient,
     Threshold,
+    rung,
 )
+from ckconv_sweep.keys import trial_name
 from ckconv_sweep.search.curves import Curve, Curves
 
-__all__ = ["Curve", "Curves", "verdict_of"]
+__all__ = ["Curve", "Curves", "of_repeat", "verdict_of"]
 
 
 def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
@@ -28,7 +30,7 @@ def asha(rule: Asha, curves: Curves, number: int, mode: str) -> Verdict:
     trial that is not promoted is stopped. As long as fewer trials than `reduction_factor` have
     reached the epoch, only the best of them goes on."""
     values = curves[number].values
-    if not _is_rung(len(values), rule.grace_epochs, rule.reduction_factor):
+    if rung(len(values), rule.grace_epochs, rule.reduction_factor) != len(values):
         return Go()
     reached = curves.reached(len(values))
     return _halved(rule, values, reached, "trials", mode)
@@ -39,16 +41,10 @@ def hyperband(rule: Hyperband, curves: Curves, number: int, mode: str) -> Verdic
     arXiv:1810.05934), with as many trials in each as in Hyperband (Li et al. 2018, JMLR 18(185),
     algorithm 1)."""
     values, bracket = curves[number].values, rule.bracket(number)
-    if not _is_rung(len(values), rule.grace_of(bracket), rule.reduction_factor):
+    if rung(len(values), rule.grace_of(bracket), rule.reduction_factor) != len(values):
         return Go()
     reached = curves.reached(len(values), number, rule.bracket)
     return _halved(rule, values, reached, f"trials of bracket {bracket}", mode)
-
-
-def _is_rung(epoch: int, grace: int, factor: int) -> bool:
-    while grace < epoch:
-        grace *= factor
-    return grace == epoch
 
 
 def _halved(
@@ -125,6 +121,14 @@ def verdict_of(space: Space, curves: Curves, number: int) -> Verdict:
     rule, mode = space.scheduler, space.metric.mode
     verdict: Verdict = RULES.maker(rule.name)(rule, curves, number, mode)
     return verdict
+
+
+def of_repeat(first: int, pruned: Container[int]) -> Go | Stop:
+    """What is answered of a repeat of a trial: a rule judges settings, by their first trials, and
+    this goes on as long as that is not among the pruned ones."""
+    if first in pruned:
+        return Stop(f"{trial_name(first)}, whose setting it repeats, was pruned")
+    return Go()
 
 
 def _best(values: Sequence[float], mode: str) -> float:

@@ -15,12 +15,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ckconv_sweep.config.history import Go, Stop, Verdict
+from ckconv_sweep.config.history import Continue, Go, Stop, Verdict
 from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.search.rules import Curve, Curves, verdict_of
+from ckconv_sweep.search.rules import Curve, Curves, of_repeat, verdict_of
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,18 @@ def simulate(space: Space, source: Source, *, places: int = 1) -> Simulated:
         places: how many trials run at a time.
 
     Raises:
-        ConfigError: the rule continues trials with other settings.
+        ConfigError: the rule continues trials with other settings, or makes no sense for the
+            metric.
     """
+    rule = space.scheduler
+    if rule.kept_epochs:
+        raise ConfigError(
+            "continues trials with other settings, and what these would have reached no recorded "
+            "curve tells, so that it cannot be simulated",
+            where=rule.name,
+        )
+    if why := rule.unfit(space.metric):
+        raise ConfigError(why, where=rule.name)
     return _Simulation(space, source).run(places)
 
 
@@ -219,16 +229,8 @@ class _Simulation:
         self._begin(now)
 
     def _judge(self, begun: Begun) -> Go | Stop:
-        """As the coordinator of a sweep does: a rule judges settings, by their first trials."""
-        if begun.repeat_of in self._stopped:
-            return Stop(f"its setting was pruned, as trial {begun.repeat_of}")
         if begun.repeat_of is not None:
-            return Go()
+            return of_repeat(begun.repeat_of, self._stopped)
         verdict = verdict_of(self._space, self._curves, begun.number)
-        if not isinstance(verdict, (Go, Stop)):
-            raise ConfigError(
-                "continues trials with other settings, and what these would have reached no "
-                "recorded curve tells, so that it cannot be simulated",
-                where=self._space.scheduler.name,
-            )
+        assert not isinstance(verdict, Continue)
         return verdict

@@ -328,7 +328,9 @@ class Coordinator:
         elif isinstance(verdict, Continue):
             self._record()
             if number not in self._replaced:
-                origin = {"from_trial": verdict.source, "from_epoch": verdict.epoch}
+                origin: dict[str, Any] = {"from_trial": verdict.source, "from_epoch": verdict.epoch}
+                if changes := self._study.trial(verdict.source).changes:
+                    origin["changes"] = dict(changes)
                 record = self._choice.add(verdict.params, replaces=number, **origin)
                 self._replaced.add(number)
                 self._unfinished.insert(0, record)

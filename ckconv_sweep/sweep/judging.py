@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ckconv_sweep.config.domains import Scalar
-from ckconv_sweep.config.history import Continue, Epoch, Go, Source, Stop, Verdict, end_reason
+from ckconv_sweep.config.history import Continue, Epoch, Source, Stop, Verdict, end_reason
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.keys import Outcome, trial_name
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.lineage import lineage
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.feasible import Infeasible, resolved
 from ckconv_sweep.search.population import explored
-from ckconv_sweep.search.rules import Curve, Curves, verdict_of
+from ckconv_sweep.search.rules import Curve, Curves, of_repeat, verdict_of
 
 
 @dataclass
@@ -35,8 +35,7 @@ class Running:
 
 
 class Judge:
-    """A sweep's stopping rule, with what it knows of the trials. A rule judges settings, by their
-    first trials: a repeat goes on as long as that was not pruned.
+    """A sweep's stopping rule, with what it knows of the trials.
 
     Args:
         records: the sweep's trials as they are when the session begins.
@@ -78,10 +77,7 @@ class Judge:
         if end_reason(running.trial, [*running.history, epoch]) is not None:
             return None
         if running.repeat_of is not None:
-            if running.repeat_of in self._pruned:
-                first = trial_name(running.repeat_of)
-                return Stop(f"{first}, whose setting it repeats, was pruned")
-            return Go()
+            return of_repeat(running.repeat_of, self._pruned)
         verdict = verdict_of(self._space, self._curves, number)
         return self._explored(verdict, number) if isinstance(verdict, Continue) else verdict
 
@@ -108,9 +104,10 @@ class Judge:
         """With the settings of the continuation. Its seed is not known yet, and no constraint names
         it."""
 
+        source = self._study.trial(verdict.source)
+
         def fits(params: Mapping[str, Scalar]) -> bool:
-            found = resolved(self._space, params, number, self._count_parameters)
+            found = resolved(self._space, params, number, self._count_parameters, source.changes)
             return not isinstance(found, Infeasible)
 
-        source = self._study.trial(verdict.source)
         return replace(verdict, params=explored(self._space, source.params, number, fits))

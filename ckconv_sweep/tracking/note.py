@@ -87,9 +87,11 @@ class Standings:
 
     def best_so_far(self) -> list[tuple[int, float, int]]:
         """How many trials had ended, what the best completed one had reached, and when (in ms):
-        a point for each trial that ended, from the first that completed on. Where all settings are
-        repeated, the best mean over all seeds of one."""
-        ended = [item for item in list(self.rows.items()) if item[1].outcome != "running"]
+        a point for each trial that ended, from the first that completed on. A trial and what
+        continues it are one. Where all settings are repeated, the best mean over all seeds of
+        one."""
+        goes_on = ("running", "continued")
+        ended = [item for item in list(self.rows.items()) if item[1].outcome not in goes_on]
         ended.sort(key=lambda item: (item[1].ended_ms, item[0]))
         points, best = list[tuple[int, float, int]](), None
         seeds = self.space.repeats.times if self.space.repeats and self.space.all_repeated else 1

@@ -18,11 +18,12 @@ from ckconv_sweep import Sweep
 from ckconv_sweep.cli import app
 from ckconv_sweep.config.history import Go
 from ckconv_sweep.config.read import read_rule
+from ckconv_sweep.config.sampling import Random
 from ckconv_sweep.config.settings import Positive
 from ckconv_sweep.config.space_file import Repeats
-from ckconv_sweep.config.stopping import RULES, Median, StoppingRule
+from ckconv_sweep.config.stopping import RULES, Median, Pbt, StoppingRule
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
-from ckconv_sweep.report.simulated import compared, in_words
+from ckconv_sweep.report.simulated import Setup, compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -142,6 +143,20 @@ def test_a_sampler_chooses_among_the_recorded_settings(typed: Any) -> None:
     assert (row["epochs"], row["%"], row["best trial"]) == (25, 100, "kept")
 
 
+def test_no_sampler_chooses_a_trial_with_settings_beside_the_space() -> None:
+    """What it reached is not due to its parameters alone, and a sweep shows it to no sampler."""
+    table = bundled("digits")
+    beside = replace(table.records[1], changes={"training.batch_size": 16})
+    table = replace(table, records=(table.records[0], beside, table.records[2]))
+    rule = read_rule("none", "")
+    found = compared(table, [rule], Setup(sampler=Random()))
+    assert found.rows["epochs"][0] == sum(len(r.history) for r in table.records[::2])
+    told = "1 of 3 trials have settings beside the space: no sampler chooses them"
+    assert told in found.notes
+    whole = compared(table, [rule])
+    assert (whole.rows["epochs"][0], told in whole.notes) == (table.epochs, False)
+
+
 def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
     said = typed("--table", "digits", "--scheduler", "asha", "--scheduler", "median")
     frame = [line for line in said.splitlines() if line[:1] in "┏┃┡│└"]
@@ -158,6 +173,8 @@ def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
         (["absent"], "absent"),
         (["full", "--scheduler", "ashe"], "--scheduler ashe: "),
         (["full", "--scheduler", "{name: asha, grace: 3}"], "no setting is called 'grace'"),
+        (["full", "--scheduler", "{name: threshold, bound: 2}"], "bound 2: no trial goes on"),
+        (["full", "--scheduler", "pbt"], "pbt: continues trials with other settings"),
         (["full", "--sampler", "cmaes"], "searches ranges alone, and schedule has choices"),
         (["full", "--trials", "3"], "needs --sampler"),
         (["full", "--sampler", "tpe", "--trials", "30"], "30 trials are too many"),
@@ -185,13 +202,11 @@ def test_python_is_refused_what_the_command_line_is(here: Path) -> None:
 
 
 def test_rules_that_cannot_be_simulated_are_left_out_and_told() -> None:
+    """Each once, also where the sweep has one of them with other settings."""
     table = bundled("digits")
-    table = replace(table, records=table.records[:3])
+    space = replace(table.space, scheduler=Pbt(interval_epochs=2))
+    table = replace(table, space=space, records=table.records[:3])
     with RULES.restored():
-
-        @RULES.row(lambda rule, curves, number, mode: "Continue")
-        class Breeds(StoppingRule):
-            name: Literal["breeds"] = "breeds"
 
         @RULES.row(lambda rule, curves, number, mode: "Continue")
         class Needs(StoppingRule):
@@ -199,14 +214,11 @@ def test_rules_that_cannot_be_simulated_are_left_out_and_told() -> None:
             epochs: Positive
 
         found = compared(table)
-        assert not {"breeds", "needs"} & {*found.rows["rule"]}
+        assert not any("pbt" in rule or "needs" in rule for rule in found.rows["rule"])
         told = [note.partition(" is left out: ") for note in found.notes]
-        assert [name for name, out, _ in told if out and name in ("breeds", "needs")] == [
-            "needs",
-            "breeds",
-        ]
+        assert [name for name, out, _ in told if out] == ["threshold", "needs", "pbt"]
         with pytest.raises(CkconvSweepError, match="cannot be simulated"):
-            compared(table, [read_rule("breeds", "")])
+            compared(table, [read_rule("pbt", "")])
 
 
 def test_a_rule_is_told_with_the_settings_that_are_not_the_default_ones() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_a_bound_is_hit_where_the_best_tenth_crowds_within_a_tenth_of_the_end() 
 
     (low,) = bounds_hit(at([0.05, 0.01, 0.09, *rest(27)]), space())
     assert low.end == "low"
+
+
+def test_what_continues_other_trials_hits_no_bound() -> None:
+    """It was put there by its source, and its weights are of several settings."""
+    records = at([0.95, 0.99, 0.91, *rest(27)])
+    continued = [replace(record, replaces=29) for record in records[:3]]
+    assert bounds_hit([*continued, *records[3:]], space()) == []
 
 
 def test_the_range_of_a_variable_is_moved_too() -> None:

@@ -16,7 +16,7 @@ from sweep.in_process import Machine, machine, make_space
 from tracking.mlflow_real import served
 
 from ckconv_sweep import keys
-from ckconv_sweep.config.history import Stop
+from ckconv_sweep.config.history import Continue, Stop
 from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
@@ -27,6 +27,7 @@ from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.page import page
 from ckconv_sweep.report.render import to_csv, to_json, to_markdown
 from ckconv_sweep.report.results import Results
+from ckconv_sweep.report.why import sentences
 from ckconv_sweep.sweep.delivery import deliver
 from ckconv_sweep.tracking.store import quiet_client
 
@@ -79,7 +80,7 @@ def of_study(swept: Machine) -> Results:
 def as_mlflow_can_say(record: TrialRecord) -> TrialRecord:
     """Without what is never written there."""
     history = tuple(replace(epoch, checkpoint="") for epoch in record.history)
-    verdict = record.verdict if isinstance(record.verdict, Stop) else None
+    verdict = record.verdict if isinstance(record.verdict, Stop | Continue) else None
     return replace(
         record, history=history, sessions=(), data=(), spent_seconds=0.0, verdict=verdict
     )
@@ -120,6 +121,31 @@ def test_a_finished_sweep_reads_the_same_from_a_server_as_from_its_folder(
         capfd.readouterr()
         check_equal(results_of("sweep", tmp_path / "nowhere", server.uri), swept)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_population_reads_the_same_with_why_each_of_its_trials_ended(
+    database: str, tmp_path: Path
+) -> None:
+    space = make_space(
+        search="  optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}",
+        scheduler="{name: pbt, interval_epochs: 2, fraction: 0.3}",
+        epochs=5,
+    )
+    swept = machine(tmp_path / "sweeps", space, concurrency=4)
+    swept.fails = lambda number, epoch: "nonfinite" if number == 4 else None
+    assert swept.run()
+    again = next(record for record in swept.records() if record.outcome == "failed")
+    Requests(swept.folder).put(
+        Request(kind="add", params=dict(again.params), retry_of=again.number)
+    )
+    swept.fails = lambda number, epoch: None
+    assert swept.run()
+    assert any(record.outcome == "continued" for record in swept.records())
+    assert deliver(swept.folder, database) == 0
+    results = results_of("sweep", tmp_path / "nowhere", database)
+    check_equal(results, swept)
+    told, study = (list(sentences(r.records, r.space)) for r in (results, of_study(swept)))
+    assert told == study
 
 
 def test_an_interrupted_sweep_has_its_unfinished_trials_with_their_epochs(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,13 @@ def test_a_trial_that_was_to_run_fewer_epochs_saves_fewer() -> None:
     stopped = trial(0, [1, 2], 1, "pruned")
     short = TrialRecord(**{**vars(stopped), "params": {"training.epochs": 4}})
     assert spent([short], space(search=search)).saved_epochs == 2
+
+
+def test_a_stopped_continuation_saves_what_came_after_its_last_epoch() -> None:
+    stopped = trial(0, [1, 2], 1, "pruned")
+    history = tuple(replace(epoch, number=epoch.number + 4) for epoch in stopped.history)
+    goes_on = replace(stopped, history=history, replaces=0, from_trial=0, from_epoch=4)
+    assert spent([goes_on], space()).saved_epochs == 9 - 6
 
 
 def test_without_trials_no_time_was_spent() -> None:

@@ -60,6 +60,18 @@ def test_the_retry_has_the_change_that_may_help(reason: str, change: str) -> Non
     assert last == f"retry it: ckconv-sweep retry small --trial t000{change}"
 
 
+def test_the_retry_of_a_continuation_says_what_it_begins_with() -> None:
+    """With the change that may help it is not a continuation any more."""
+    source, old = record(0, [0.5] * 9), record(1, [0.4] * 3, "continued")
+    origin = {"replaces": 1, "from_trial": 0, "from_epoch": 2}
+    *_, retry, last = told(2, source, old, failed(2, "nonfinite", "a line", **origin)).notes
+    assert retry == "retry it: ckconv-sweep retry small --trial t002 --set training.clip_norm=1.0"
+    assert last == "with --set it begins with new weights, without it again with t000 epoch 2"
+    assert told(2, source, old, failed(2, "error", "a line", **origin)).notes[-1] == (
+        "retry it: ckconv-sweep retry small --trial t002"
+    )
+
+
 def test_a_searched_setting_is_not_changed_beside_its_range() -> None:
     of = space(search=f"{LEARNING_RATE}\n  training.batch_size: {{choices: [16, 64]}}")
     params = {"optimizer.learning_rate": 1e-3, "training.batch_size": 64}

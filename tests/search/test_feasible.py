@@ -150,6 +150,18 @@ def test_a_signal_ends_a_long_run_of_rejected_draws(tmp_path: Path) -> None:
             "(scheduler.rule.grace_epochs), and a trial has 9",
         ),
         (
+            "search: {training.epochs: {low: 2, high: 9}}\n"
+            "scheduler: {name: patient, epochs: 3, rule: {name: asha}}",
+            "scheduler patient can prune no trial: it judges from epoch 9 on "
+            "(scheduler.epochs), and a trial has 9",
+        ),
+        (
+            "search: {model.dropout: {low: 0.0, high: 0.2}}\n"
+            "scheduler: {name: patient, rule: {name: hyperband, grace_epochs: 3}}",
+            "scheduler patient prunes no trial of bracket 2: it judges them from epoch 27 on "
+            "(scheduler.rule.brackets), and a trial has 24",
+        ),
+        (
             "search: {training.epochs: {low: 2, high: 10}}\n"
             "scheduler: {name: median, warmup_epochs: 8}",
             "",

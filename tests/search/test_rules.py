@@ -214,6 +214,35 @@ def test_hyperband_is_asha_among_the_trials_of_a_bracket(mode: str) -> None:
 # A rule that is held back
 
 
+@pytest.mark.parametrize("epochs", [1, 3, 4])
+@pytest.mark.parametrize(
+    "inner",
+    [
+        Asha(reduction_factor=2),
+        Asha(grace_epochs=6),
+        Hyperband(grace_epochs=2, reduction_factor=2),
+        Median(startup_trials=1),
+        Threshold(bound=0.5, warmup_epochs=5),
+    ],
+    ids=lambda rule: rule.name,
+)
+def test_a_patient_rule_names_the_first_epoch_at_which_it_stops_a_trial(
+    inner: StoppingRule, epochs: int
+) -> None:
+    """A trial that never gets better, among others that are; under each number in turn."""
+    rule = Patient(epochs=epochs, rule=inner)
+    good = {n: Curve([1.0] * 30, completed=True) for n in range(40, 60)}
+
+    def stopped(number: int, epoch: int) -> bool:
+        tried = Curves({**good, number: Curve([0.0] * epoch)})
+        return isinstance(patient(rule, tried, number, "max"), Stop)
+
+    first = min(epoch for epoch in range(1, 30) if any(stopped(n, epoch) for n in range(8)))
+    assert rule.first_epoch == first
+    assert "can prune no trial" in rule.note(first)
+    assert "can prune no trial" not in rule.note(first + 1)
+
+
 def test_a_patient_rule_stops_what_the_other_one_would_once_it_gets_no_better() -> None:
     rule = Patient(epochs=2, min_delta=0.05)
     for values, stopped in (

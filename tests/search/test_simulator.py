@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,15 @@ from ckconv_sweep.config.domains import from_unit
 from ckconv_sweep.config.history import Epoch, Go, Stop
 from ckconv_sweep.config.sampling import SAMPLERS, Grid, Random, Sampler, Tpe
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.stopping import RULES, Asha, NoScheduler, StoppingRule
+from ckconv_sweep.config.stopping import (
+    RULES,
+    Asha,
+    NoScheduler,
+    Patient,
+    Pbt,
+    StoppingRule,
+    Threshold,
+)
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.curve_table import CurveTable, of_sweep
@@ -226,7 +234,7 @@ def test_repeats_end_with_their_setting_or_never_begin() -> None:
     two = simulate(space, in_recorded_order([*records[:2], slow, records[3]]), places=4)
     assert lengths(two) == {0: 3, 1: 3, 2: 1, 3: 2}
     (stopped,) = (t.stop for t in two.trials if t.begun.number == 3)
-    assert stopped == Stop("its setting was pruned, as trial 2")
+    assert stopped == Stop("t002, whose setting it repeats, was pruned")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -264,6 +272,36 @@ def test_trials_that_did_not_run_to_their_end_are_left_out_and_told() -> None:
     assert "--table digits" in str(refused.value)
 
 
+def test_a_continuation_is_left_out_once_whatever_became_of_it() -> None:
+    records = [
+        recorded([0.5], 0),
+        recorded([0.1], 1, outcome="continued"),
+        recorded([0.5], 2, outcome="continued", replaces=1, from_trial=0, from_epoch=1),
+        recorded([], 3, outcome="failed", replaces=2, from_trial=0, from_epoch=1),
+        recorded([0.5], 4, replaces=3, from_trial=0, from_epoch=1),
+    ]
+    table = of_sweep("some", records, make_space())
+    assert [r.number for r in table.records] == [0]
+    assert [told.partition(" trials ")[0] for told in table.left_out] == ["3 of 5", "1 of 5"]
+
+
+def test_a_repeat_of_a_trial_that_failed_is_left_out_and_told() -> None:
+    """A rule judges settings by their first trials."""
+    space = make_space(repeats="{seeds: 2}")
+    records = [
+        recorded([0.5], 0, outcome="failed"),
+        recorded([0.6], 1, repeat_of=0),
+        recorded([0.6], 2),
+        recorded([0.6], 3, repeat_of=2),
+    ]
+    table = of_sweep("some", records, space)
+    assert [r.number for r in table.records] == [2, 3]
+    assert table.left_out == (
+        "1 of 4 trials failed or have not ended: they are not replayed",
+        "1 of 4 trials repeat one that did not run to its end: they are not replayed",
+    )
+
+
 def test_repeats_of_the_best_are_left_out_and_told() -> None:
     space = make_space(repeats="{seeds: 2, top: 1}")
     records = [recorded([0.5], 0), recorded([0.6], 1), recorded([0.6], 2, repeat_of=1)]
@@ -275,15 +313,16 @@ def test_repeats_of_the_best_are_left_out_and_told() -> None:
 
 
 def test_a_rule_that_continues_trials_is_refused() -> None:
-    with RULES.restored():
+    """Also where it would have continued none of the recorded ones."""
+    space = replace(make_space(), scheduler=Pbt())
+    with pytest.raises(ConfigError, match=r"^pbt: continues trials with other settings"):
+        simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
 
-        @RULES.row(lambda rule, curves, number, mode: "Continue")
-        class Breeds(StoppingRule):
-            name: Literal["breeds"] = "breeds"
 
-        space = replace(make_space(), scheduler=Breeds())
-        with pytest.raises(ConfigError, match=r"^breeds: continues trials with other settings"):
-            simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
+def test_a_rule_that_makes_no_sense_for_the_metric_is_refused() -> None:
+    space = replace(make_space(), scheduler=Patient(rule=Threshold(bound=2.0)))
+    with pytest.raises(ConfigError, match=r"^patient: bound 2: no trial goes on, as val/accuracy"):
+        simulate(space, in_recorded_order([recorded([0.1, 0.2], 0)]))
 
 
 # A sampler on a table

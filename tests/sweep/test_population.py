@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ckconv_sweep.cli.progress import asked_for, ended_in_words
-from ckconv_sweep.config.history import Continue
+from ckconv_sweep.config.history import Continue, Epoch
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.events import Ended, Started
@@ -20,7 +22,7 @@ from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.search.view import View
 from ckconv_sweep.tracking.note import Standings
 
-from .in_process import Heard, Machine, machine, make_space, with_trials
+from .in_process import Heard, Machine, formula, machine, make_space, with_trials
 
 SEARCH = """
   optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
@@ -162,6 +164,27 @@ def test_a_failed_continuation_that_is_tried_again_begins_with_the_same_checkpoi
     assert is_finished(records, one.space)
 
 
+def test_a_continuation_has_what_its_source_has_beside_the_space(disk: Path) -> None:
+    """The source's weights are of a model with these settings."""
+    one = machine(disk, population(), concurrency=5)
+    beside = {"model.hidden_channels": 8}
+
+    def work(trial: Trial, number: int) -> Epoch:
+        epoch = formula(trial, number)
+        better = {"val/accuracy": 0.95} if trial.model.hidden_channels == 8 else {}
+        return replace(epoch, metrics={**epoch.metrics, **better})
+
+    one.work = work
+    with one.session() as session:
+        params = {"optimizer.learning_rate": 0.01, "model.dropout": 0.1}
+        session.coordinator.queue(params, request="mine", changes=beside)
+        session.run()
+    records = check(one)
+    goes_on = [record for record in records if record.from_trial == 0]
+    assert goes_on
+    assert all(record.changes == beside for record in goes_on)
+
+
 def test_a_failed_trial_is_no_source(disk: Path) -> None:
     one = machine(disk, population(), concurrency=4)
     one.fails = lambda number, epoch: "nonfinite" if epoch == 3 and number < 4 else None
@@ -201,13 +224,14 @@ def test_who_looks_on_counts_a_trial_and_what_continues_it_once(disk: Path) -> N
     later = Progress(one.space.metrics, one.space)
     later.begin(one.records())
     assert (later.ended, later.asked, later.counts) == (4, 4, progress.counts)
-    assert note._most() == 4
+    assert note._most() == note.best_so_far()[-1][0] == 4
     assert summarize("s", one.records(), one.space, held=False).asked == 4
 
 
 def test_a_continuation_says_what_it_is(disk: Path) -> None:
     heard = Heard()
     one = machine(disk, population(), concurrency=4, listeners=(heard,))
+    one.fails = lambda number, epoch: "nonfinite" if number == 5 else None
     assert one.run()
     started = [e for e in heard.events if isinstance(e, Started) and "replaces" in e.origin]
     ended = {e.number: e for e in heard.events if isinstance(e, Ended)}
@@ -216,6 +240,9 @@ def test_a_continuation_says_what_it_is(disk: Path) -> None:
         record = one.records()[event.number]
         assert event.epochs_before == record.from_epoch
         assert f"from t{record.from_trial:03d} epoch {record.from_epoch}" in asked_for(event)
+        if record.outcome == "failed":
+            said = ended_in_words(ended[record.number])
+            assert said.startswith(f"failed (nonfinite) after {record.last_epoch} epochs: ")
         told = ended_in_words(ended[record.replaces or 0])
         assert told.startswith("continued by another trial after epoch ")
         if record.outcome == "completed":
