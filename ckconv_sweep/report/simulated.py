@@ -108,7 +108,8 @@ def compared(
         except ConfigError as error:
             if rules or error.where != rule.name:
                 raise
-            notes.append(f"{rule.name} is left out: it {error.message}")
+            note = f"{rule.name} is left out: it {error.message}"
+            notes += [] if note in notes else [note]
             continue
         rows.append(_row(table, rule, runs))
         if len(runs) == 1 and (stopped := _best(table, runs[0])).stop is not None:

@@ -127,8 +127,14 @@ def simulate(space: Space, source: Source, *, places: int = 1) -> Simulated:
         places: how many trials run at a time.
 
     Raises:
-        ConfigError: the rule continues trials with other settings.
+        ConfigError: the rule continues trials with other settings, or makes no sense with the
+            metric.
     """
+    rule = space.scheduler
+    if rule.kept_epochs:  # it would seem to do nothing wherever it happens to continue no trial
+        raise _not_recorded(rule.name)
+    if why := rule.unfit(space.metric):
+        raise ConfigError(why, where=f"scheduler {rule.name}")
     return _Simulation(space, source).run(places)
 
 
@@ -226,9 +232,14 @@ class _Simulation:
             return Go()
         verdict = verdict_of(self._space, self._curves, begun.number)
         if not isinstance(verdict, (Go, Stop)):
-            raise ConfigError(
-                "continues trials with other settings, and what these would have reached no "
-                "recorded curve tells, so that it cannot be simulated",
-                where=self._space.scheduler.name,
-            )
+            raise _not_recorded(self._space.scheduler.name)
         return verdict
+
+
+def _not_recorded(rule: str) -> ConfigError:
+    return ConfigError(
+        "continues trials with other settings, whose curves were not recorded, so it cannot be "
+        "simulated",
+        where=rule,
+        hint="take a rule that stops trials, as in --scheduler asha",
+    )

@@ -20,7 +20,7 @@ from ckconv_sweep.config.history import Go
 from ckconv_sweep.config.read import read_rule
 from ckconv_sweep.config.settings import Positive
 from ckconv_sweep.config.space_file import Repeats
-from ckconv_sweep.config.stopping import RULES, Median, StoppingRule
+from ckconv_sweep.config.stopping import RULES, Median, Pbt, StoppingRule
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.report.simulated import compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
@@ -153,11 +153,13 @@ def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
     ("words", "said"),
     [
         ([], "name a sweep, or a table that comes with the package"),
-        (["full", "--table", "digits"], "name a sweep, or a table that comes with the package"),
+        (["full", "--table", "digits"], "not both: got the sweep full and the table digits"),
         (["--table", "mnist"], "no table of curves is called 'mnist'"),
         (["absent"], "absent"),
         (["full", "--scheduler", "ashe"], "--scheduler ashe: "),
         (["full", "--scheduler", "{name: asha, grace: 3}"], "no setting is called 'grace'"),
+        (["full", "--scheduler", "pbt"], "pbt: continues trials with other settings"),
+        (["full", "--scheduler", "{name: threshold, bound: 2}"], "bound 2: no trial goes on"),
         (["full", "--sampler", "cmaes"], "searches ranges alone, and schedule has choices"),
         (["full", "--trials", "3"], "needs --sampler"),
         (["full", "--sampler", "tpe", "--trials", "30"], "30 trials are too many"),
@@ -182,6 +184,13 @@ def test_python_is_refused_what_the_command_line_is(here: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             sweep.simulate(**wrong)  # type: ignore[arg-type]
+
+
+def test_pbt_has_no_row_also_where_it_would_change_nothing() -> None:
+    space = replace(small_space(), scheduler=Pbt(interval_epochs=2))
+    found = compared(of_sweep("one", [record(0, [0.5] * 4)], space))
+    assert not [row for row in found.rows["rule"] if row.startswith("pbt")]
+    assert [note.partition(":")[0] for note in found.notes].count("pbt is left out") == 1
 
 
 def test_rules_that_cannot_be_simulated_are_left_out_and_told() -> None:
