@@ -119,10 +119,10 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
         yield f"repeats the setting of {told(numbered(results.records, record.repeat_of))}"
     if record.replaces is not None:
         old = numbered(results.records, record.replaces)
-        yield f"goes on from {in_words(record)}, in the place of {told(old)}"
+        yield f"began with the checkpoint of {in_words(record)}, in place of {told(old)}"
     for other in results.records:
         if other.replaces == record.number and other.retry_of is None:
-            yield f"its place has {told(other)}"
+            yield f"was replaced by {told(other)}"
     if record.retry_of is not None:
         names = short_names(record.changes)
         changed = ", ".join(f"{names[path]}={value}" for path, value in record.changes.items())
