@@ -324,23 +324,25 @@ class _Chosen(Settings):
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
 
 
-def read_rule(given: str, where: str) -> StoppingRule:
-    """A stopping rule by its name, or with settings as in `{name: asha, grace_epochs: 3}`. `where`:
-    the option that gives it.
+def read_rule(given: str | Mapping[str, Any] | StoppingRule, where: str) -> StoppingRule:
+    """A stopping rule by its name, or with settings as in `{name: asha, grace_epochs: 3}`, as text
+    or as a dict. `where`: the option that gives it.
 
     Raises:
         ConfigError: there is no such rule, or a setting is wrong.
     """
+    if isinstance(given, StoppingRule):
+        return given
     return _read_chosen("scheduler", given, where).scheduler
 
 
-def read_sampler(given: str, where: str) -> Sampler:
+def read_sampler(given: str | Mapping[str, Any] | Sampler, where: str) -> Sampler:
     """A sampler, as `read_rule` reads a rule."""
-    return _read_chosen("sampler", given, where).sampler
+    return given if isinstance(given, Sampler) else _read_chosen("sampler", given, where).sampler
 
 
-def _read_chosen(kind: str, given: str, where: str) -> _Chosen:
-    value = documents.parse(given, where).value
+def _read_chosen(kind: str, given: str | Mapping[str, Any], where: str) -> _Chosen:
+    value = documents.parse(given, where).value if isinstance(given, str) else given
     chosen = {"name": value} if isinstance(value, str) else value
     return build(_Chosen, Document(where, {kind: chosen}))
 

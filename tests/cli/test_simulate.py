@@ -20,7 +20,7 @@ from ckconv_sweep.config.history import Go
 from ckconv_sweep.config.read import read_rule
 from ckconv_sweep.config.settings import Positive
 from ckconv_sweep.config.space_file import Repeats
-from ckconv_sweep.config.stopping import RULES, Median, Pbt, StoppingRule
+from ckconv_sweep.config.stopping import RULES, Asha, Median, Pbt, StoppingRule
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.report.simulated import compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
@@ -88,7 +88,10 @@ def test_rules_are_given_by_name_or_with_settings(typed: Any, here: Path) -> Non
     assert [r["rule"] for r in found] == ["median", "asha grace_epochs=2 reduction_factor=2"]
     sweep = Sweep.open("full", sweeps_dir=here / "sweeps")
     assert sweep.simulate(["median", ASHA]).to_dict(orient="records") == found
-    assert sweep.simulate(ASHA).to_dict(orient="records") == found[1:]
+    settings = {"grace_epochs": 2, "reduction_factor": 2}
+    for rule in (ASHA, {"name": "asha", **settings}, Asha(**settings)):
+        assert sweep.simulate(rule).to_dict(orient="records") == found[1:]
+        assert sweep.simulate([rule], sampler={"name": "random"}, trials=3).shape == (1, 7)
 
 
 def test_a_rule_that_stops_the_best_trial_is_told_with_its_reason() -> None:
