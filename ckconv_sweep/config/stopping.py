@@ -41,6 +41,11 @@ class StoppingRule(Row):
         """Why it makes no sense with a metric; empty where it does."""
         return ""
 
+    def crowded(self, at_a_time: int, trials: int) -> str:
+        """What a person should know where so many of the trials run at a time; empty where that
+        does not matter to the rule."""
+        return ""
+
     @property
     def kept_epochs(self) -> int:
         """The checkpoint after each so many epochs is kept, also of a trial that has ended: another
@@ -266,6 +271,15 @@ class Pbt(StoppingRule):
     @property
     def first_epoch(self) -> int:
         return self.interval_epochs
+
+    def crowded(self, at_a_time: int, trials: int) -> str:
+        if at_a_time >= trials:
+            return ""
+        return (
+            f"scheduler pbt: the {trials} trials of the population do not run side by side, so the "
+            "first ones are compared with few others; more run at a time with --pack, or with a "
+            "smaller --cpus-per-trial"
+        )
 
     @property
     def kept_epochs(self) -> int:
