@@ -18,6 +18,8 @@ class StoppingRule(Row):
 
     grace_setting: ClassVar[str | None] = None
     """The setting that gives trials more time before they are judged, if there is one."""
+    acts: ClassVar[str] = "prune"
+    """What it does to a trial, in a word."""
     needs_rivals: ClassVar[bool] = True
     """Whether it compares trials: it then stops neither the only one, nor the best of all that
     reached an epoch."""
@@ -33,7 +35,7 @@ class StoppingRule(Row):
         if self.grace_setting is None or self.first_epoch < epochs:
             return ""
         return (
-            f"can prune no trial: it judges from epoch {self.first_epoch} on "
+            f"can {self.acts} no trial: it judges from epoch {self.first_epoch} on "
             f"(scheduler.{self.grace_setting}), and a trial has {epochs}"
         )
 
@@ -258,6 +260,7 @@ class Pbt(StoppingRule):
     best, and with its settings, changed at random."""
 
     grace_setting: ClassVar[str | None] = "interval_epochs"
+    acts: ClassVar[str] = "replace"
     name: Literal["pbt"] = "pbt"
     interval_epochs: Positive = 5
     """A trial is judged after each so many epochs."""

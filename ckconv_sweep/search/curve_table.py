@@ -81,7 +81,8 @@ def _left_out(counted: Sequence[TrialRecord], kept: int, space: Space) -> list[s
     numbers["pruned"] += numbers["continued"]
     said = []
     if continuations := sum(r.replaces is not None for r in counted):
-        said.append(f"{continuations} trials go on from others: they are not replayed")
+        begun = "1 trial" if continuations == 1 else f"{continuations} trials"
+        said.append(f"{begun} began with another trial's checkpoint: not replayed")
     if numbers["pruned"]:
         said.append(
             f"{numbers['pruned']} of {len(counted)} trials were stopped: what they would have "
