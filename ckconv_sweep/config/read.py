@@ -49,17 +49,7 @@ def read_segments(given: str, changes: Sequence[str] = ()) -> tuple[Trial, Segme
     Raises:
         ConfigError: as `read_trial`; or there are segments and changes.
     """
-    document = _as_trial(_document(bundled.locate(given, "trials")), segments=True)
-    value = {name: part for name, part in document.value.items() if name != SEGMENTS}
-    trial = build(Trial, _changed(replace(document, value=value), changes))
-    segments = earlier_segments(document, trial)
-    if segments and changes:
-        raise ConfigError(
-            f"{document.name} is trained in segments, and only as it is",
-            where=f"--set {changes[0]}",
-            hint=f"edit a copy of it, or remove {SEGMENTS} there",
-        )
-    return trial, segments
+    return _in_segments(_document(bundled.locate(given, "trials")), changes)
 
 
 def trial_from(
@@ -96,7 +86,20 @@ def read_file(given: str, changes: Sequence[str] = ()) -> Space | Trial:
     document = _document(path)
     if isinstance(document.value, dict) and {"search", "trial"} & document.value.keys():
         return _space(document, _folder(path), changes)
-    return build(Trial, _changed(_as_trial(document), changes))
+    return _in_segments(document, changes)[0]
+
+
+def _in_segments(document: Document, changes: Sequence[str]) -> tuple[Trial, Segments]:
+    document = _as_trial(document, segments=True)
+    if document.value.get(SEGMENTS) and changes:
+        raise ConfigError(
+            f"{document.name} is trained in segments, and only as it is",
+            where=f"--set {changes[0]}",
+            hint=f"edit a copy of it, or remove {SEGMENTS} there",
+        )
+    value = {name: part for name, part in document.value.items() if name != SEGMENTS}
+    trial = build(Trial, _changed(replace(document, value=value), changes))
+    return trial, earlier_segments(document, trial)
 
 
 def _document(path: Path) -> Document:
