@@ -72,7 +72,7 @@ class Asha(StoppingRule):
     grace_epochs: Positive = 1
     """The epoch after which a trial is judged first."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials goes on at each rung; the next rung is so many times as late."""
+    """N: at each rung the best one in N trials continues; the next rung is N times as late."""
 
     @property
     def first_epoch(self) -> int:
@@ -90,7 +90,7 @@ class Hyperband(StoppingRule):
     grace_epochs: Positive = 1
     """The epoch after which a trial is judged first."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials goes on at each rung; the next rung is so many times as late."""
+    """N: at each rung the best one in N trials continues; the next rung is N times as late."""
     brackets: Annotated[int, Field(ge=1, le=10)] = 3
     """How many brackets there are; bracket k, from 0 on, is judged first after epoch
     `grace_epochs * reduction_factor^k`."""
@@ -165,8 +165,8 @@ class Percentile(Median):
 
     name: Literal["percentile"] = "percentile"  # type: ignore[assignment]
     percentile: Annotated[float, Field(gt=0.0, lt=100.0)] = 25.0
-    """Which percent of the completed trials, the best ones, a trial must keep up with: the less,
-    the more are stopped."""
+    """N: a trial must keep up with the best N % of the completed trials. A smaller N stops more
+    trials."""
 
     @property
     def best_percent(self) -> float:
@@ -213,11 +213,11 @@ class Patient(StoppingRule):
 
     name: Literal["patient"] = "patient"
     epochs: Positive = 3
-    """For how many epochs a trial's value must not have got better."""
+    """How many epochs in a row without a better value there must be before it may be stopped."""
     min_delta: NotNegativeReal = 0.0
     """A value is better if it is better by more than this."""
     rule: Annotated[StoppingRule, RULES] = Median()
-    """The rule that it holds back, with its settings."""
+    """The rule that it holds back, with its settings; not patient, none or pbt."""
 
     @field_validator("rule")
     @classmethod
@@ -263,12 +263,12 @@ class Pbt(StoppingRule):
     acts: ClassVar[str] = "replace"
     name: Literal["pbt"] = "pbt"
     interval_epochs: Positive = 5
-    """A trial is judged after each so many epochs."""
+    """N: a trial is judged every N epochs."""
     fraction: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
-    """Which part of the trials that have reached an epoch is the worst there, and which the best;
-    at least one trial."""
+    """Share of the trials at an epoch that counts as the worst, and as the best; at least one trial
+    each."""
     resample_probability: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
-    """How likely a setting is drawn anew. Otherwise it is multiplied by 0.8 or 1.2; a choice
+    """Probability that a setting is drawn anew. Otherwise it is multiplied by 0.8 or 1.2; a choice
     becomes one of its neighbours."""
 
     @property
