@@ -266,7 +266,7 @@ class Sweep(Controlled):
         from ckconv_sweep.report.simulated import Setup, compared
         from ckconv_sweep.search.curve_table import of_sweep
 
-        if isinstance(scheduler, (str, Mapping, StoppingRule)):
+        if isinstance(scheduler, str) or not isinstance(scheduler, Sequence):
             scheduler = [scheduler]
         setup = Setup(
             places=places,

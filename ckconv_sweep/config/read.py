@@ -346,6 +346,12 @@ def read_sampler(given: str | Mapping[str, Any] | Sampler, where: str) -> Sample
 
 def _read_chosen(kind: str, given: str | Mapping[str, Any], where: str) -> _Chosen:
     value = documents.parse(given, where).value if isinstance(given, str) else given
+    if not isinstance(value, (str, Mapping)):
+        raise ConfigError(
+            f"expected a {kind}, got {short(value)}",
+            where=where,
+            hint="write its name, or with settings {name: NAME, SETTING: VALUE}",
+        )
     chosen = {"name": value} if isinstance(value, str) else value
     return build(_Chosen, Document(where, {kind: chosen}))
 

@@ -160,6 +160,8 @@ def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
         (["--table", "mnist"], "no table of curves is called 'mnist'"),
         (["absent"], "absent"),
         (["full", "--scheduler", "ashe"], "--scheduler ashe: "),
+        (["full", "--scheduler", ""], "--scheduler : expected a scheduler, got None\n  write its"),
+        (["full", "--sampler", "[tpe]"], "--sampler [tpe]: expected a sampler, got ['tpe']"),
         (["full", "--scheduler", "{name: asha, grace: 3}"], "no setting is called 'grace'"),
         (["full", "--scheduler", "pbt"], "pbt: continues trials with other settings"),
         (["full", "--scheduler", "{name: threshold, bound: 2}"], "bound 2: no trial goes on"),
@@ -184,6 +186,7 @@ def test_python_is_refused_what_the_command_line_is(here: Path) -> None:
         ({"orders": -1}, "orders: expected 0 or more, got -1"),
         ({"trials": 3}, "trials: needs sampler"),
         ({"scheduler": "ashe"}, "scheduler"),
+        ({"scheduler": 3}, "scheduler: expected a scheduler, got 3"),
     ):
         with pytest.raises(ConfigError, match=said):
             sweep.simulate(**wrong)  # type: ignore[arg-type]
