@@ -249,7 +249,8 @@ class Sweep(Controlled):
         trials: int | None = None,
     ) -> pd.DataFrame:
         """What stopping rules would have saved, and lost: a row a rule, as `ckconv-sweep simulate`
-        shows them; on the trials that ran to their end.
+        shows them; on the trials that ran to their end. What is printed below the table there is
+        in its `attrs["notes"]`: what was left out, and why a rule would have stopped the best.
 
         Args:
             scheduler: rules, as in `"asha"`, `{"name": "asha", "grace_epochs": 3}` or

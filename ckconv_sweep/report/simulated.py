@@ -120,10 +120,10 @@ def compared(
     best = winner(table.records, table.space)
     assert best is not None
     told = f"the best of all is {trial_name(best.number)}: {table.space.metric.name} "
-    return Compared(
-        pd.DataFrame(rows, dtype=object),
-        [told + f"{best.value(table.space.metric):.4g}", *notes, *table.left_out],
-    )
+    notes = [told + f"{best.value(table.space.metric):.4g}", *notes, *table.left_out]
+    frame = pd.DataFrame(rows, dtype=object)
+    frame.attrs["notes"] = notes
+    return Compared(frame, notes)
 
 
 def _runs(table: CurveTable, rule: StoppingRule, setup: Setup) -> list[Simulated]:

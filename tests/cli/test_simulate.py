@@ -87,7 +87,9 @@ def test_rules_are_given_by_name_or_with_settings(typed: Any, here: Path) -> Non
     found = rows(typed("full", *words))
     assert [r["rule"] for r in found] == ["median", "asha grace_epochs=2 reduction_factor=2"]
     sweep = Sweep.open("full", sweeps_dir=here / "sweeps")
-    assert sweep.simulate(["median", ASHA]).to_dict(orient="records") == found
+    told = sweep.simulate(["median", ASHA])
+    assert told.to_dict(orient="records") == found
+    assert all(note in typed("full", *words[:4]) for note in told.attrs["notes"])
     settings = {"grace_epochs": 2, "reduction_factor": 2}
     for rule in (ASHA, {"name": "asha", **settings}, Asha(**settings)):
         assert sweep.simulate(rule).to_dict(orient="records") == found[1:]
