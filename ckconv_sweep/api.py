@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.read import read_rule, read_sampler
+from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.config.stopping import StoppingRule
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.controlled import Controlled
 from ckconv_sweep.errors import ConfigError, NoResult
@@ -234,19 +236,20 @@ class Sweep(Controlled):
     @errors_in_python()
     def simulate(
         self,
-        scheduler: str | Sequence[str] = (),
+        scheduler: str | Mapping[str, Any] | StoppingRule | Sequence[Any] = (),
         *,
         places: int = 1,
         orders: int = 0,
-        sampler: str | None = None,
+        sampler: str | Mapping[str, Any] | Sampler | None = None,
         trials: int | None = None,
     ) -> pd.DataFrame:
         """What stopping rules would have saved, and lost: a row a rule, as `ckconv-sweep simulate`
-        shows them; on the trials that ran to their end.
+        shows them; on the trials that ran to their end. What is printed below the table there is
+        in its `attrs["notes"]`: what was left out, and why a rule would have stopped the best.
 
         Args:
-            scheduler: rules, as in `"asha"` or `"{name: asha, grace_epochs: 3}"`; every one by
-                default.
+            scheduler: rules, as in `"asha"`, `{"name": "asha", "grace_epochs": 3}` or
+                `Asha(grace_epochs=3)`; every one by default.
             places: how many trials run at a time.
             orders: replay so many random orders of the trials, or seeds of the sampler, and give
                 means.
@@ -259,7 +262,8 @@ class Sweep(Controlled):
         from ckconv_sweep.report.simulated import Setup, compared
         from ckconv_sweep.search.curve_table import of_sweep
 
-        given = [scheduler] if isinstance(scheduler, str) else scheduler
+        if isinstance(scheduler, str) or not isinstance(scheduler, Sequence):
+            scheduler = [scheduler]
         setup = Setup(
             places=places,
             orders=orders,
@@ -267,7 +271,7 @@ class Sweep(Controlled):
             trials=trials,
         )
         table = of_sweep(self.name, self.trials, self.space)
-        return compared(table, [read_rule(rule, "scheduler") for rule in given], setup).rows
+        return compared(table, [read_rule(rule, "scheduler") for rule in scheduler], setup).rows
 
     def best(self) -> Best:
         """The best completed trial, the earlier one of equals.

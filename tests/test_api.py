@@ -120,6 +120,8 @@ def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:
     assert sweep.trial(7) is sweep.trials[7]
     with pytest.raises(ConfigError, match="quickstart: there is no trial 99"):
         sweep.trial(99)
+    with pytest.raises(ConfigError, match="no trial 't007'\n  give its number, as in 17"):
+        sweep.why("t007")  # type: ignore[arg-type]
 
 
 def test_it_tells_why_a_trial_ended(sweep: Sweep, here: Path) -> None:

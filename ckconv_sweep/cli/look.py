@@ -176,7 +176,7 @@ def best(
         f"{told} at epoch {epoch} of {record.last_epoch}{_mean(mean_of(record))}.\n"
     )
     if begins := in_words(record):
-        comment += f"# It goes on from {begins}; the segments are what it had before.\n"
+        comment += f"# It began with the checkpoint of {begins}; segments: settings until then.\n"
     if out is None:
         typer.echo(comment + text, nl=False)
         return

@@ -89,8 +89,9 @@ def simulate(
     from ckconv_sweep.search.curve_table import bundled, of_sweep
 
     if (name is None) == (table is None):
+        both = "" if name is None else f", not both: got the sweep {name} and the table {table}"
         raise ConfigError(
-            "name a sweep, or a table that comes with the package",
+            f"name a sweep, or a table that comes with the package{both}",
             where="simulate",
             hint="ckconv-sweep simulate NAME, or ckconv-sweep simulate --table digits",
         )
@@ -115,7 +116,8 @@ def simulate(
         title += f", {orders} seeds" if orders else f", seed {setup.sampler.seed}"
         found.notes.append(
             f"{setup.sampler.name} chose among the recorded settings alone: each draw stands for "
-            "the nearest one that had not been tried"
+            "the nearest one that had not been tried; `best trial` is the best one of those "
+            "that it chose"
         )
     else:
         title = f"{curves.name}: {all_trials}, {curves.epochs:,} epochs; "

@@ -49,17 +49,7 @@ def read_segments(given: str, changes: Sequence[str] = ()) -> tuple[Trial, Segme
     Raises:
         ConfigError: as `read_trial`; or there are segments and changes.
     """
-    document = _as_trial(_document(bundled.locate(given, "trials")), segments=True)
-    value = {name: part for name, part in document.value.items() if name != SEGMENTS}
-    trial = build(Trial, _changed(replace(document, value=value), changes))
-    segments = earlier_segments(document, trial)
-    if segments and changes:
-        raise ConfigError(
-            f"{document.name} is trained in segments, and only as it is",
-            where=f"--set {changes[0]}",
-            hint=f"edit a copy of it, or remove {SEGMENTS} there",
-        )
-    return trial, segments
+    return _in_segments(_document(bundled.locate(given, "trials")), changes)
 
 
 def trial_from(
@@ -96,7 +86,20 @@ def read_file(given: str, changes: Sequence[str] = ()) -> Space | Trial:
     document = _document(path)
     if isinstance(document.value, dict) and {"search", "trial"} & document.value.keys():
         return _space(document, _folder(path), changes)
-    return build(Trial, _changed(_as_trial(document), changes))
+    return _in_segments(document, changes)[0]
+
+
+def _in_segments(document: Document, changes: Sequence[str]) -> tuple[Trial, Segments]:
+    document = _as_trial(document, segments=True)
+    if document.value.get(SEGMENTS) and changes:
+        raise ConfigError(
+            f"{document.name} is trained in segments, and only as it is",
+            where=f"--set {changes[0]}",
+            hint=f"edit a copy of it, or remove {SEGMENTS} there",
+        )
+    value = {name: part for name, part in document.value.items() if name != SEGMENTS}
+    trial = build(Trial, _changed(replace(document, value=value), changes))
+    return trial, earlier_segments(document, trial)
 
 
 def _document(path: Path) -> Document:
@@ -324,23 +327,31 @@ class _Chosen(Settings):
     sampler: Annotated[Sampler, SAMPLERS] = Tpe()
 
 
-def read_rule(given: str, where: str) -> StoppingRule:
-    """A stopping rule by its name, or with settings as in `{name: asha, grace_epochs: 3}`. `where`:
-    the option that gives it.
+def read_rule(given: str | Mapping[str, Any] | StoppingRule, where: str) -> StoppingRule:
+    """A stopping rule by its name, or with settings as in `{name: asha, grace_epochs: 3}`, as text
+    or as a dict. `where`: the option that gives it.
 
     Raises:
         ConfigError: there is no such rule, or a setting is wrong.
     """
+    if isinstance(given, StoppingRule):
+        return given
     return _read_chosen("scheduler", given, where).scheduler
 
 
-def read_sampler(given: str, where: str) -> Sampler:
+def read_sampler(given: str | Mapping[str, Any] | Sampler, where: str) -> Sampler:
     """A sampler, as `read_rule` reads a rule."""
-    return _read_chosen("sampler", given, where).sampler
+    return given if isinstance(given, Sampler) else _read_chosen("sampler", given, where).sampler
 
 
-def _read_chosen(kind: str, given: str, where: str) -> _Chosen:
-    value = documents.parse(given, where).value
+def _read_chosen(kind: str, given: str | Mapping[str, Any], where: str) -> _Chosen:
+    value = documents.parse(given, where).value if isinstance(given, str) else given
+    if not isinstance(value, (str, Mapping)):
+        raise ConfigError(
+            f"expected a {kind}, got {short(value)}",
+            where=where,
+            hint="write its name, or with settings {name: NAME, SETTING: VALUE}",
+        )
     chosen = {"name": value} if isinstance(value, str) else value
     return build(_Chosen, Document(where, {kind: chosen}))
 

@@ -67,8 +67,8 @@ def earlier_segments(document: Document, trial: Trial) -> Segments:
     for i, segment in enumerate(listed.segments):
         if not before < segment.until < trial.training.epochs:
             raise ConfigError(
-                f"segments: the last epochs must increase and be < training.epochs, got "
-                f"{segment.until} after {before}",
+                f"segments: until must be > {before} and < {trial.training.epochs} "
+                f"(training.epochs), got {segment.until}",
                 where=document.where((SEGMENTS, i, "until")),
             )
         before = segment.until

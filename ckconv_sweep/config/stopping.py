@@ -18,6 +18,8 @@ class StoppingRule(Row):
 
     grace_setting: ClassVar[str | None] = None
     """The setting that gives trials more time before they are judged, if there is one."""
+    acts: ClassVar[str] = "prune"
+    """What it does to a trial, in a word."""
     needs_rivals: ClassVar[bool] = True
     """Whether it compares trials: it then stops neither the only one, nor the best of all that
     reached an epoch."""
@@ -37,12 +39,17 @@ class StoppingRule(Row):
         if self.grace_setting is None or self.first_epoch < epochs:
             return ""
         return (
-            f"can prune no trial: it judges from epoch {self.first_epoch} on "
+            f"can {self.acts} no trial: it judges from epoch {self.first_epoch} on "
             f"(scheduler.{self.grace_setting}), and a trial has {epochs}"
         )
 
     def unfit(self, metric: Metric) -> str:
         """Why it makes no sense with a metric; empty where it does."""
+        return ""
+
+    def crowded(self, at_a_time: int, trials: int) -> str:
+        """What a person should know where so many of the trials run at a time; empty where that
+        does not matter to the rule."""
         return ""
 
     @property
@@ -69,7 +76,7 @@ class Asha(StoppingRule):
     grace_epochs: Positive = 1
     """The epoch after which a trial is judged first."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials goes on at each rung; the next rung is so many times as late."""
+    """N: at each rung the best one in N trials continues; the next rung is N times as late."""
 
     @property
     def first_epoch(self) -> int:
@@ -97,7 +104,7 @@ class Hyperband(StoppingRule):
     grace_epochs: Positive = 1
     """The epoch after which a trial is judged first."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials goes on at each rung; the next rung is so many times as late."""
+    """N: at each rung the best one in N trials continues; the next rung is N times as late."""
     brackets: Annotated[int, Field(ge=1, le=10)] = 3
     """How many brackets there are; bracket k, from 0 on, is judged first after epoch
     `grace_epochs * reduction_factor^k`."""
@@ -175,8 +182,8 @@ class Percentile(Median):
 
     name: Literal["percentile"] = "percentile"  # type: ignore[assignment]
     percentile: Annotated[float, Field(gt=0.0, lt=100.0)] = 25.0
-    """Which percent of the completed trials, the best ones, a trial must keep up with: the less,
-    the more are stopped."""
+    """N: a trial must keep up with the best N % of the completed trials. A smaller N stops more
+    trials."""
 
     @property
     def best_percent(self) -> float:
@@ -223,11 +230,11 @@ class Patient(StoppingRule):
 
     name: Literal["patient"] = "patient"
     epochs: Positive = 3
-    """For how many epochs a trial's value must not have got better."""
+    """How many epochs in a row without a better value there must be before it may be stopped."""
     min_delta: NotNegativeReal = 0.0
     """A value is better if it is better by more than this."""
     rule: Annotated[StoppingRule, RULES] = Median()
-    """The rule that it holds back, with its settings."""
+    """The rule that it holds back, with its settings; not patient, none or pbt."""
 
     @field_validator("rule")
     @classmethod
@@ -274,19 +281,29 @@ class Pbt(StoppingRule):
     best, and with its settings, changed at random."""
 
     grace_setting: ClassVar[str | None] = "interval_epochs"
+    acts: ClassVar[str] = "replace"
     name: Literal["pbt"] = "pbt"
     interval_epochs: Positive = 5
-    """A trial is judged after each so many epochs."""
+    """N: a trial is judged every N epochs."""
     fraction: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
-    """Which part of the trials that have reached an epoch is the worst there, and which the best;
-    at least one trial."""
+    """Share of the trials at an epoch that counts as the worst, and as the best; at least one trial
+    each."""
     resample_probability: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
-    """How likely a setting is drawn anew. Otherwise it is multiplied by 0.8 or 1.2; a choice
+    """Probability that a setting is drawn anew. Otherwise it is multiplied by 0.8 or 1.2; a choice
     becomes one of its neighbours."""
 
     @property
     def first_epoch(self) -> int:
         return self.interval_epochs
+
+    def crowded(self, at_a_time: int, trials: int) -> str:
+        if at_a_time >= trials:
+            return ""
+        return (
+            f"scheduler pbt: the {trials} trials of the population do not run side by side, so the "
+            "first ones are compared with few others; more run at a time with --pack, or with a "
+            "smaller --cpus-per-trial"
+        )
 
     @property
     def kept_epochs(self) -> int:

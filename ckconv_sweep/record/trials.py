@@ -153,10 +153,10 @@ def numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
     for record in records:
         if record.number == number:
             return record
-    raise ConfigError(
-        f"there is no trial {number}",
-        hint=f"there are 0 to {records[-1].number}" if records else "none has begun",
-    )
+    hint = f"there are 0 to {records[-1].number}" if records else "none has begun"
+    if isinstance(number, str):  # from Python; the command line reads `t017`
+        hint = "give its number, as in 17"
+    raise ConfigError(f"there is no trial {number!r}", hint=hint)
 
 
 def next_position(records: Iterable[TrialRecord]) -> int:

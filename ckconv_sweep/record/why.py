@@ -53,8 +53,8 @@ def _replaced(verdict: Continue, record: TrialRecord, trial: Trial) -> str:
     rule, _, told = verdict.reason.partition(f", epoch {verdict.epoch}: ")
     at = f"epoch {record.last_epoch} of {trial.training.epochs}"
     return (
-        f"ended at {at} by {rule} on {trial.metric.name} at epoch {verdict.epoch}: {told}; in its "
-        f"place another one goes on from {trial_name(verdict.source)}"
+        f"ended at {at} by {rule} on {trial.metric.name} at epoch {verdict.epoch}: {told}; "
+        f"replaced by a continuation of {trial_name(verdict.source)}"
     )
 
 

@@ -109,7 +109,7 @@ def compared(
             if rules or error.where != rule.name:
                 raise
             note = f"{rule.name} is left out: it {error.message}"
-            notes += [note] * (note not in notes)
+            notes += [] if note in notes else [note]
             continue
         rows.append(_row(table, rule, runs))
         if len(runs) == 1 and (stopped := _best(table, runs[0])).stop is not None:
@@ -126,10 +126,10 @@ def compared(
     best = winner(table.records, table.space)
     assert best is not None
     told = f"the best of all is {trial_name(best.number)}: {table.space.metric.name} "
-    return Compared(
-        pd.DataFrame(rows, dtype=object),
-        [told + f"{best.value(table.space.metric):.4g}", *notes, *table.left_out],
-    )
+    notes = [told + f"{best.value(table.space.metric):.4g}", *notes, *table.left_out]
+    frame = pd.DataFrame(rows, dtype=object)
+    frame.attrs["notes"] = notes
+    return Compared(frame, notes)
 
 
 def _runs(table: CurveTable, rule: StoppingRule, setup: Setup) -> list[Simulated]:

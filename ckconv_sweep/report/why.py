@@ -10,7 +10,7 @@ from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.keys import trial_name
+from ckconv_sweep.keys import REASON_STOPPED, trial_name
 from ckconv_sweep.record.lineage import in_words
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.record.why import last_line, why
@@ -122,10 +122,10 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
         yield f"repeats the setting of {told(numbered(results.records, record.repeat_of))}"
     if record.replaces is not None:
         old = numbered(results.records, record.replaces)
-        yield f"goes on from {in_words(record)}, in the place of {told(old)}"
+        yield f"began with the checkpoint of {in_words(record)}, in place of {told(old)}"
     for other in results.records:
         if other.replaces == record.number and other.retry_of is None:
-            yield f"its place has {told(other)}"
+            yield f"was replaced by {told(other)}"
     if record.retry_of is not None:
         names = short_names(record.changes)
         changed = ", ".join(f"{names[path]}={value}" for path, value in record.changes.items())
@@ -138,7 +138,9 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
 def _on_its_error(
     record: TrialRecord, command: Callable[[str], str] | None, log: str
 ) -> Iterator[str]:
-    if command is not None and record.error.strip() != last_line(record.error):
+    if record.reason == REASON_STOPPED:
+        return
+    if command is not None and record.error.strip() not in ("", last_line(record.error)):
         yield f"its whole error: {command('why')} {trial_name(record.number)} --error"
     if log:
         yield f"what the processes of the last session wrote: {log}"

@@ -64,7 +64,7 @@ def known_before(
         raise ConfigError(
             f"none of the earlier trials of {' and '.join(space.warm_start)} fits",
             where="warm_start",
-            hint="\n  ".join([*known.in_words(), "widen what is searched, or launch it without"]),
+            hint="\n  ".join([*known.in_words(), "widen what is searched, or remove warm_start"]),
         )
     kept = {record.number for record in learnt_from(known.records, space)}
     return WarmStart.of(

@@ -107,7 +107,7 @@ def patient(rule: Patient, curves: Curves, number: int, mode: str) -> Verdict:
         return verdict
     return Stop(
         f"patient, epoch {len(values)}: {values[-1]:.4g}; no better than {best:.4g} for "
-        f"{rule.epochs} epochs; {verdict.reason}"
+        f"{rule.epochs} epoch{'s' * (rule.epochs > 1)}; {verdict.reason}"
     )
 
 

@@ -131,11 +131,12 @@ def simulate(space: Space, source: Source, *, places: int = 1) -> Simulated:
             metric.
     """
     rule = space.scheduler
-    if rule.kept_epochs:
+    if rule.kept_epochs:  # it would seem to do nothing wherever it happens to continue no trial
         raise ConfigError(
-            "continues trials with other settings, and what these would have reached no recorded "
-            "curve tells, so that it cannot be simulated",
+            "continues trials with other settings, whose curves were not recorded, so it cannot be "
+            "simulated",
             where=rule.name,
+            hint="take a rule that stops trials, as in --scheduler asha",
         )
     if why := rule.unfit(space.metric):
         raise ConfigError(why, where=rule.name)

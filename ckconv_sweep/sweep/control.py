@@ -181,8 +181,8 @@ class Control:
         self._study.set_note("options", {**options, "concurrency": at_a_time})
         if self._places is not None and at_a_time > self._places:
             return (
-                f"this session has {self._places} places, which are all used from now on; the next "
-                f"one will have {at_a_time}"
+                f"this session can run {self._places} at a time, and does so from now on; the next "
+                f"one can run {at_a_time}"
             )
         return f"at most {at_a_time} at a time from now on, also after a resume"
 

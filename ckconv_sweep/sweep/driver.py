@@ -187,6 +187,8 @@ def run_sweep(
             for line in [*changed, *said]:
                 listener.say(line)
             listener.say(f"trials at a time: {at_a_time}")
+            if crowded := space.scheduler.crowded(at_a_time, space.budget.trials):
+                listener.say(crowded)
         tracker = tracker_of(
             folder, study, tracking_uri, _say_to(listeners), data_dir, thoroughly=False
         )

@@ -21,7 +21,7 @@ from ckconv_sweep.config.read import read_rule
 from ckconv_sweep.config.sampling import Random
 from ckconv_sweep.config.settings import Positive
 from ckconv_sweep.config.space_file import Repeats
-from ckconv_sweep.config.stopping import RULES, Median, Pbt, StoppingRule
+from ckconv_sweep.config.stopping import RULES, Asha, Median, Pbt, StoppingRule
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.report.simulated import Setup, compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
@@ -88,8 +88,13 @@ def test_rules_are_given_by_name_or_with_settings(typed: Any, here: Path) -> Non
     found = rows(typed("full", *words))
     assert [r["rule"] for r in found] == ["median", "asha grace_epochs=2 reduction_factor=2"]
     sweep = Sweep.open("full", sweeps_dir=here / "sweeps")
-    assert sweep.simulate(["median", ASHA]).to_dict(orient="records") == found
-    assert sweep.simulate(ASHA).to_dict(orient="records") == found[1:]
+    told = sweep.simulate(["median", ASHA])
+    assert told.to_dict(orient="records") == found
+    assert all(note in typed("full", *words[:4]) for note in told.attrs["notes"])
+    settings = {"grace_epochs": 2, "reduction_factor": 2}
+    for rule in (ASHA, {"name": "asha", **settings}, Asha(**settings)):
+        assert sweep.simulate(rule).to_dict(orient="records") == found[1:]
+        assert sweep.simulate([rule], sampler={"name": "random"}, trials=3).shape == (1, 7)
 
 
 def test_a_rule_that_stops_the_best_trial_is_told_with_its_reason() -> None:
@@ -168,13 +173,15 @@ def test_the_bundled_table_fits_in_80_columns(typed: Any) -> None:
     ("words", "said"),
     [
         ([], "name a sweep, or a table that comes with the package"),
-        (["full", "--table", "digits"], "name a sweep, or a table that comes with the package"),
+        (["full", "--table", "digits"], "not both: got the sweep full and the table digits"),
         (["--table", "mnist"], "no table of curves is called 'mnist'"),
         (["absent"], "absent"),
         (["full", "--scheduler", "ashe"], "--scheduler ashe: "),
+        (["full", "--scheduler", ""], "--scheduler : expected a scheduler, got None\n  write its"),
+        (["full", "--sampler", "[tpe]"], "--sampler [tpe]: expected a sampler, got ['tpe']"),
         (["full", "--scheduler", "{name: asha, grace: 3}"], "no setting is called 'grace'"),
-        (["full", "--scheduler", "{name: threshold, bound: 2}"], "bound 2: no trial goes on"),
         (["full", "--scheduler", "pbt"], "pbt: continues trials with other settings"),
+        (["full", "--scheduler", "{name: threshold, bound: 2}"], "bound 2: no trial goes on"),
         (["full", "--sampler", "cmaes"], "searches ranges alone, and schedule has choices"),
         (["full", "--trials", "3"], "needs --sampler"),
         (["full", "--sampler", "tpe", "--trials", "30"], "30 trials are too many"),
@@ -196,9 +203,17 @@ def test_python_is_refused_what_the_command_line_is(here: Path) -> None:
         ({"orders": -1}, "orders: expected 0 or more, got -1"),
         ({"trials": 3}, "trials: needs sampler"),
         ({"scheduler": "ashe"}, "scheduler"),
+        ({"scheduler": 3}, "scheduler: expected a scheduler, got 3"),
     ):
         with pytest.raises(ConfigError, match=said):
             sweep.simulate(**wrong)  # type: ignore[arg-type]
+
+
+def test_pbt_has_no_row_also_where_it_would_change_nothing() -> None:
+    space = replace(small_space(), scheduler=Pbt(interval_epochs=2))
+    found = compared(of_sweep("one", [record(0, [0.5] * 4)], space))
+    assert not [row for row in found.rows["rule"] if row.startswith("pbt")]
+    assert [note.partition(":")[0] for note in found.notes].count("pbt is left out") == 1
 
 
 def test_rules_that_cannot_be_simulated_are_left_out_and_told() -> None:

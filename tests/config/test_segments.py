@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.read import read_segments, read_space, read_trial
+from ckconv_sweep.config.read import read_file, read_segments, read_space, read_trial
 from ckconv_sweep.config.segments import written
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
@@ -50,8 +50,8 @@ def test_a_trial_without_segments_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("segments", "line", "says"),
     [
-        ("- until: 9", 8, "must increase and be < training.epochs, got 9 after 0"),
-        ("- until: 3\n- until: 3", 9, "got 3 after 3"),
+        ("- until: 9", 8, "until must be > 0 and < 9 (training.epochs), got 9"),
+        ("- until: 3\n- until: 3", 9, "until must be > 3 and < 9 (training.epochs), got 3"),
         ("- until: 0", 8, "segments.0.until"),
         ("- until: 3\n  settings: {model.hidden_channels: 8}", 9, "model.hidden_channels cannot"),
         ("- until: 3\n  settings: {optimizer.name: sgd}", 9, "optimizer.name cannot"),
@@ -73,8 +73,18 @@ def test_segments_that_cannot_be_are_refused_with_their_line(
 def test_a_change_of_a_trial_in_segments_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "trial.yaml"
     file.write_text(f"{LAST}segments:\n- until: 3\n")
-    with pytest.raises(ConfigError, match="only as it is"):
-        read_segments(str(file), ["training.epochs=12"])
+    for change in ("training.epochs=12", "training.epochs=2"):  # also where no segment would fit
+        with pytest.raises(ConfigError, match="only as it is"):
+            read_segments(str(file), [change])
+
+
+def test_a_file_with_segments_is_a_valid_one_where_nothing_is_made_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "trial.yaml"
+    file.write_text(f"{LAST}segments:\n- until: 3\n")
+    assert read_file(str(file)) == trial()
+    file.write_text(f"{LAST}segments:\n- until: 9\n")
+    with pytest.raises(ConfigError, match="until must be"):
+        read_file(str(file))
 
 
 def test_a_trial_in_segments_is_no_base_trial(tmp_path: Path) -> None:

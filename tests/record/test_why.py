@@ -70,8 +70,8 @@ PBT = Continue(
         (
             record("continued", 0.5, 0.71, verdict=PBT),
             "ended at epoch 2 of 9 by pbt on val/accuracy at epoch 2: 0.71, the worst one of the 6 "
-            "trials that reached this epoch; t003 had 0.9; in its place another one goes on from "
-            "t003",
+            "trials that reached this epoch; t003 had 0.9; replaced by a continuation "
+            "of t003",
         ),
         (record("failed", reason="stopped"), "stopped by hand before its first epoch"),
         (

@@ -45,6 +45,14 @@ def test_of_a_failed_trial_it_tells_the_error_where_it_is_and_what_to_do() -> No
     ]
 
 
+def test_a_trial_that_was_stopped_by_hand_has_no_error_to_read() -> None:
+    assert str(told(0, failed(0, "stopped"), log="sweeps/small/ray.log")).splitlines() == [
+        "t000: stopped by hand before its first epoch",
+        "  what to do: retry what was stopped by mistake",
+        "  retry it: ckconv-sweep retry small --trial t000",
+    ]
+
+
 @pytest.mark.parametrize(
     ("reason", "change"),
     [

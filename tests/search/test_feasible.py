@@ -132,6 +132,12 @@ def test_a_signal_ends_a_long_run_of_rejected_draws(tmp_path: Path) -> None:
             "(scheduler.grace_epochs), and a trial has 24",
         ),
         (
+            "search: {model.dropout: {low: 0.0, high: 0.2}}\n"
+            "scheduler: {name: pbt, interval_epochs: 24}",
+            "scheduler pbt can replace no trial: it judges from epoch 24 on "
+            "(scheduler.interval_epochs), and a trial has 24",
+        ),
+        (
             "search: {training.epochs: {low: 2, high: 9}}\n"
             "scheduler: {name: median, warmup_epochs: 8}",
             "scheduler median can prune no trial: it judges from epoch 9 on "

@@ -263,6 +263,9 @@ def test_a_patient_rule_stops_what_the_other_one_would_once_it_gets_no_better() 
         "patient, epoch 3: 0.12; no better than 0.1 for 2 epochs; median, epoch 3: at best 0.14 "
         "so far; half of the 5 completed trials had 0.9 or more at this epoch"
     )
+    one = patient(Patient(epochs=1), Curves({**ended, 9: Curve([0.1, 0.1])}), 9, "max")
+    assert isinstance(one, Stop)
+    assert "no better than 0.1 for 1 epoch;" in one.reason
 
 
 # Against Optuna's own, which write to their study while they answer

@@ -293,7 +293,9 @@ def test_more_than_the_session_has_places_for_comes_with_the_next_one(disk: Path
     one = machine(disk, make_space(trials=2), concurrency=2)
     name = ask(one, "concurrency", number=8)
     assert one.run()
-    assert "this session has 2 places" in answer(name, one).said
+    assert answer(name, one).said == (
+        "this session can run 2 at a time, and does so from now on; the next one can run 8"
+    )
     with one.folder.records.open() as study:
         assert study.note("options") == {"concurrency": 8}
 

@@ -610,6 +610,18 @@ class Heard(Listener):
         self.said.append(message)
 
 
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize(("trials", "told"), [(2, False), (3, True)])
+def test_a_population_that_does_not_run_side_by_side_is_told(
+    trials: int, told: bool, folder: SweepFolder, uri: str
+) -> None:
+    search = "\n  model.dropout: {low: 0.0, high: 0.4}"
+    heard, space = Heard(), make_space(trials=trials, scheduler="{name: pbt}", search=search)
+    launch(folder, uri, space, heard)
+    said = [line for line in heard.said if "the 3 trials of the population do not run" in line]
+    assert (heard.said[0], bool(said)) == ("trials at a time: 2", told)
+
+
 @pytest.mark.fault("code-changed")
 @pytest.mark.usefixtures("without_ray")
 def test_a_resume_under_other_versions_says_so_and_notes_it_for_its_epochs(
