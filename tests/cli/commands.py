@@ -74,8 +74,8 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def copied(folder: Path, to: Path) -> None:
     """A copy of a folder of sweeps that other tests read at the same time: without the files that
-    SQLite has beside a study that somebody has open."""
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("study.db-wal", "study.db-shm"))
+    SQLite has beside a database that somebody has open."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.db-wal", "*.db-shm"))
 
 
 def other_modes(folder: Path, *, folders: int = 0o700, files: int = 0o600) -> list[str]:

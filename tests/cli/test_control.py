@@ -308,11 +308,11 @@ def test_ctrl_c_ends_the_waiting_and_says_that_the_request_still_takes_effect(he
 # A driver that runs
 
 
-def running(here: Path, *options: object, digits: bool = True) -> Any:
+def running(here: Path, *options: object, digits: bool = True, epochs: int = 400) -> Any:
     """`small` with long trials, once two of them are trained."""
     launched = command(
         [
-            *("launch", here / "small.yaml", "--concurrency", 2, "--set=training.epochs=400"),
+            *("launch", here / "small.yaml", "--concurrency", 2, f"--set=training.epochs={epochs}"),
             *("--sweeps-dir", here / "sweeps", "--tracking-uri", NOBODY, *options),
         ],
         here / "said",
@@ -336,7 +336,7 @@ def records_of(here: Path) -> list[TrialRecord]:
 
 
 def test_a_sweep_is_paused_added_to_slowed_and_stopped_from_another_terminal(here: Path) -> None:
-    launched = running(here, digits=False)
+    launched = running(here, digits=False, epochs=4_000)
     watched = command(["watch", "small", "--sweeps-dir", here / "sweeps"], here / "w", Conditions())
     until(lambda: "trials ended; a line for each follows" in watched.said(), watched)
 
