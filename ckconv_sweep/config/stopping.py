@@ -208,12 +208,15 @@ class Threshold(StoppingRule):
 
     def unfit(self, metric: Metric) -> str:
         low, high = METRICS[metric.name].bounds
-        worst, best = (low, high) if metric.mode == "max" else (high, low)
-        if self.bound in (worst, best) or not low <= self.bound <= high:
-            able = (self.bound >= high) if metric.mode == "max" else (self.bound <= low)
-            which = "no trial goes on" if able else "no trial is stopped"
-            return f"bound {self.bound:g}: {which}, as {metric.name} is {_between(low, high)}"
-        return ""
+        best = high if metric.mode == "max" else low
+        if self.bound == best:
+            which = f"only a trial with {best:g} goes on"
+        elif low < self.bound < high:
+            return ""
+        else:
+            beyond = (self.bound > best) if metric.mode == "max" else (self.bound < best)
+            which = "no trial goes on" if beyond else "no trial is stopped"
+        return f"bound {self.bound:g}: {which}, as {metric.name} is {_between(low, high)}"
 
 
 def _between(low: float, high: float) -> str:

@@ -603,6 +603,10 @@ def test_what_is_not_written_has_its_default() -> None:
             "scheduler: bound 1.5: no trial goes on, as val/accuracy is between 0 and 1",
         ),
         (
+            "scheduler: {name: threshold, bound: 1.0}",
+            "scheduler: bound 1: only a trial with 1 goes on, as val/accuracy is between 0 and 1",
+        ),
+        (
             "scheduler: {name: patient, rule: {name: threshold, bound: 0}}",
             "scheduler: bound 0: no trial is stopped, as val/accuracy is between 0 and 1",
         ),
