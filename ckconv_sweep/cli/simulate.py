@@ -85,6 +85,7 @@ def simulate(
     from ckconv_sweep.config.read import read_rule, read_sampler
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.report.found import results_of
+    from ckconv_sweep.report.render import FOR_PROGRAMS
     from ckconv_sweep.report.simulated import Setup, compared
     from ckconv_sweep.search.curve_table import bundled, of_sweep
 
@@ -123,4 +124,11 @@ def simulate(
         title = f"{curves.name}: {all_trials}, {curves.epochs:,} epochs; "
         title += f"{orders} random orders" if orders else "in the recorded order"
     title += f", {count(places, 'place')}"
-    show_rows(found.rows, format, title=title, settings=(), notes=found.notes)
+    rows = found.rows
+    if format not in FOR_PROGRAMS:
+        rows = rows.assign(**{"%": rows["%"].map(round), "hours": rows["hours"].map(_short)})
+    show_rows(rows, format, title=title, settings=(), notes=found.notes)
+
+
+def _short(hours: float) -> float:
+    return round(hours, 4)

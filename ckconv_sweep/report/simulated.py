@@ -162,8 +162,8 @@ def _row(table: CurveTable, rule: StoppingRule, runs: Sequence[Simulated]) -> di
     return {
         "rule": in_words(rule),
         "epochs": _mean([run.epochs for run in runs]),
-        "%": round(100 * mean(r.epochs / most for r, most in zip(runs, whole, strict=True))),
-        "hours": round(mean(run.seconds for run in runs) / 3600, 4),
+        "%": 100 * mean(r.epochs / most for r, most in zip(runs, whole, strict=True)),
+        "hours": mean(run.seconds for run in runs) / 3600,
         "stopped": _mean([sum(t.stop is not None for t in run.trials) for run in runs]),
         measure(metric): mean(values) if values else None,
         "best trial": _fate(best),
