@@ -134,16 +134,16 @@ def ended_in_words(event: Ended) -> str:
         case "completed":
             why = " (early stopping)" if event.reason == "early_stopping" else ""
             own = f" ({event.epochs} of its own)" if event.epochs < event.last_epoch else ""
-            return f"completed after {event.last_epoch or event.epochs} epochs{own}{why}{value}"
+            return f"completed after {event.last_epoch} epochs{own}{why}{value}"
         case "pruned":
             whom = "stopped by hand" if event.reason == REASON_STOPPED else _BY_THE_RULE
-            return f"{whom} after epoch {event.last_epoch or event.epochs}{value}"
+            return f"{whom} after epoch {event.last_epoch}{value}"
         case "continued":
             return f"continued by another trial after epoch {event.last_epoch}{value}"
     if event.reason == REASON_STOPPED:
         return "stopped by hand before its first epoch"
     last = event.error.strip().splitlines()[-1] if event.error.strip() else ""
-    after = f"after {event.last_epoch or event.epochs} epochs"
+    after = f"after {event.last_epoch} epochs"
     return f"failed ({event.reason}) {after}: {last}"
 
 

@@ -47,14 +47,15 @@ class Ended:
     reason: str
     error: str
     epochs: int
+    """How many of its own."""
+    last_epoch: int
+    """The number of the last one; more than `epochs` where it continues another trial."""
     values: Mapping[str, float]
     ended_ms: int
     verdict: str = ""
     """What the stopping rule said when it stopped the trial, if it did."""
     why: str = ""
     """See `record.why`; empty of a trial that is trained alone."""
-    last_epoch: int = 0
-    """The number of its last epoch; `epochs` counts its own."""
 
 
 def ended(record: TrialRecord, trial: Trial, metrics: Sequence[Metric]) -> Ended:

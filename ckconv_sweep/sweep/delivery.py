@@ -220,7 +220,7 @@ class AfterTrial(Listener):
             self._epochs[event.number] = None
             self._lacking.add(event.number)
         if isinstance(event, Ended):
-            self._epochs[event.number] = event.last_epoch or event.epochs
+            self._epochs[event.number] = event.last_epoch
             if event.outcome != "completed":  # the pack that trains it may not know it yet
                 lease.revoke(self._folder.trial(event.number))
             self._heard.append(event.number)

@@ -149,6 +149,7 @@ def run_single(
                         reason=reason,
                         error=message,
                         epochs=len(history),
+                        last_epoch=history[-1].number if history else 0,
                         values=objectives(own, (trial.metric,)),
                         # Not now: told again later, it must be the same point to MLflow.
                         ended_ms=history[-1].timestamp_ms if history else _now_ms(),

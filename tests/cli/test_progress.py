@@ -45,6 +45,7 @@ def ended(number: int, outcome: str, epochs: int, reason: str = "", error: str =
         reason=reason,
         error=error,
         epochs=epochs,
+        last_epoch=epochs,
         values=values,
         ended_ms=0,
     )

@@ -53,6 +53,7 @@ def ended(number: int, epochs: int, outcome: str = "completed") -> Ended:
         reason="",
         error="",
         epochs=epochs,
+        last_epoch=epochs,
         values={},
         ended_ms=STARTED_MS,
     )

@@ -95,6 +95,7 @@ def test_of_equal_trials_the_earlier_one_stands_first() -> None:
                 reason="epochs",
                 error="",
                 epochs=1,
+                last_epoch=1,
                 values={"val/accuracy": 0.5},
                 ended_ms=1,
             )
