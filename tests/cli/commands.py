@@ -3,12 +3,14 @@ fork (`forks`), which needs no second for its imports; `PROGRAM` is the installe
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import forks
 
@@ -44,6 +46,26 @@ def ckconv_sweep(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a shell that forbids nobody anything (`test_modes`)."""
     return forks.run(list(map(str, args)), cwd, environment(**more), timeout)
+
+
+def typed_here(*words: object) -> str:
+    """A command in this process and its current folder; returns what it printed."""
+    from typer.testing import CliRunner
+
+    from ckconv_sweep.cli import app
+
+    done = CliRunner().invoke(app, list(map(str, words)))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def rows(said: str) -> list[dict[str, Any]]:
+    """A table that was printed as JSON."""
+    out = json.loads(said)
+    assert isinstance(out, list)
+    return out
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,8 @@ from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.report.simulated import Setup, compared, in_words
 from ckconv_sweep.search.curve_table import bundled, of_sweep
 
+from .commands import rows, typed_here
+
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 ASHA = "{name: asha, grace_epochs: 2, reduction_factor: 2}"
 
@@ -45,21 +47,7 @@ def typed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A command typed there at 80 columns, in this process; returns what it printed."""
     monkeypatch.chdir(here)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*words: object) -> str:
-        done = CliRunner().invoke(app, ["simulate", *map(str, words)])
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    return run
-
-
-def rows(said: str) -> list[dict[str, Any]]:
-    out = json.loads(said)
-    assert isinstance(out, list)
-    return out
+    return functools.partial(typed_here, "simulate")
 
 
 def test_every_rule_has_a_row_with_its_numbers(typed: Any, here: Path) -> None:

@@ -12,15 +12,13 @@ from typing import Any
 
 import pytest
 from drawing import new_trial
-from typer.testing import CliRunner
 
-from ckconv_sweep.cli import app
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import read_space
 from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.folder import SweepFolder
 
-from .commands import NOBODY, ckconv_sweep, copied, ended, files_in, refused
+from .commands import NOBODY, ckconv_sweep, copied, ended, files_in, refused, rows, typed_here
 
 pytestmark = [
     pytest.mark.ray,  # the sweep is a real one
@@ -32,21 +30,7 @@ pytestmark = [
 def typed(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A command typed where the sweep was launched, in this process; returns what it printed."""
     monkeypatch.chdir(finished)
-
-    def run(*words: object) -> str:
-        done = CliRunner().invoke(app, list(map(str, words)))
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    return run
-
-
-def rows(said: str) -> list[dict[str, Any]]:
-    out = json.loads(said)
-    assert isinstance(out, list)
-    return out
+    return typed_here
 
 
 @pytest.fixture(scope="session")
