@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ for name in (
 ROOT = Path(__file__).resolve().parents[1]
 
 gc.set_threshold(50_000, 20, 50)  # as in the program
+# A script that runs the tests in its background (`make test &`) has them ignore Ctrl-C, and so
+# would the programs that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONG = ("e2e", "execution", "cli", "tracking")
