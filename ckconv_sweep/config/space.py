@@ -175,6 +175,14 @@ class Space:
         put_settings(tree, changes)
         return build(Trial, Document("the space", tree))
 
+    def base(self, number: int, changes: Mapping[str, Any] = MappingProxyType({})) -> Trial:
+        """The base trial with a trial's number and changes, as in `resolve`, whether or not the
+        space has its settings. Raises ConfigError if the changes make no trial."""
+        tree = self.trial.model_dump()
+        tree["training"]["seed"] += number
+        put_settings(tree, changes)
+        return build(Trial, Document("the base trial", tree))
+
     def tree(self, params: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
         """What `resolve` checks and makes a trial of. Raises as it does."""
         try:

@@ -68,6 +68,8 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         replaces=trial.user_attrs.get("replaces"),
         from_trial=trial.user_attrs.get("from_trial"),
         from_epoch=trial.user_attrs.get("from_epoch"),
+        confirms=trial.user_attrs.get("confirms"),
+        seed_index=trial.user_attrs.get("seed_index"),
         verdict=verdict,
     )
 
@@ -108,6 +110,18 @@ class _Text(BaseModel):
     digest: str
 
 
+class _Confirmation(BaseModel):
+    settings: list[int]
+    control: int | None
+    seeds: int
+    begun_ms: int
+
+
+class _Opening(BaseModel):
+    at_ms: int
+    scores: dict[str, float]
+
+
 class _Notes(BaseModel):
     """What a study's attributes hold; those with a default come later, or unreleased versions did
     not write them. Each is explained where it is written."""
@@ -126,6 +140,8 @@ class _Notes(BaseModel):
     mlflow: _Mirror | None = None
     warm_start: list[_Earlier] = []
     warm_trials: _Text | None = None
+    confirmation: _Confirmation | None = None
+    openings: list[_Opening] = []
 
 
 def check_notes(notes: Mapping[str, Any]) -> None:

@@ -130,7 +130,15 @@ class Study:
         return dict(self._study.user_attrs)
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial, by number."""
+        """Those of the search, by number."""
+        return [record for record in self.every_trial() if record.confirms is None]
+
+    def confirmations(self) -> list[TrialRecord]:
+        """Those that train a setting again to confirm it, by number."""
+        return [record for record in self.every_trial() if record.confirms is not None]
+
+    def every_trial(self) -> list[TrialRecord]:
+        """The search's and those that confirm, by number."""
         return self._read(self._frozen.all)
 
     def trial(self, number: int) -> TrialRecord:

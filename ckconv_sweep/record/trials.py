@@ -12,6 +12,9 @@ from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_CONSTRAINT, Outcome
 
+BASE = -1
+"""Stands for the base trial where a number names the setting that is confirmed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
@@ -52,14 +55,20 @@ class TrialRecord:
     """The trial with whose checkpoint a continuation begins."""
     from_epoch: int | None = None
     """The epoch after which that was written: its own epochs follow."""
+    confirms: int | None = None
+    """The trial of the search whose setting it trains again with a fresh seed, `BASE` for the base
+    trial; None of a trial of the search itself."""
+    seed_index: int | None = None
+    """Which of the fresh seeds it has, from 0; trials with the same one are compared in pairs."""
     verdict: Verdict | None = None
     """What the stopping rule answered after the last epoch; None where it was not asked."""
 
     @property
     def origin(self) -> dict[str, Any]:
         """Why it was tried, if the sampler did not draw it: `repeat_of`, of a continuation
-        `replaces`, `from_trial` and `from_epoch`, and if a person asked for it `request`,
-        `retry_of` and `changes`, as far as there is something to say."""
+        `replaces`, `from_trial` and `from_epoch`, of a confirmation `confirms` and `seed_index`,
+        and if a person asked for it `request`, `retry_of` and `changes`, as far as there is
+        something to say."""
         kept = {
             "repeat_of": self.repeat_of,
             "request": self.request,
@@ -68,6 +77,8 @@ class TrialRecord:
             "replaces": self.replaces,
             "from_trial": self.from_trial,
             "from_epoch": self.from_epoch,
+            "confirms": self.confirms,
+            "seed_index": self.seed_index,
         }
         return {name: value for name, value in kept.items() if value not in ("", None, {})}
 
@@ -128,6 +139,8 @@ def rejected(records: Iterable[TrialRecord]) -> int:
 
 def trial_of(record: TrialRecord, space: Space) -> Trial:
     """All settings of a trial. Raises ConfigError if they make none."""
+    if record.confirms == BASE:  # the space may not have its settings
+        return space.base(record.number, record.changes)
     return space.resolve(record.params, record.number, record.changes)
 
 

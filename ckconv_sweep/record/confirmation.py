@@ -1,0 +1,83 @@
+"""What a sweep's confirmation is to train, and each opening of the test split, as the study notes
+them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Optuna
+    from ckconv_sweep.record.study import Study
+
+NOTE, OPENINGS = "confirmation", "openings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Which settings are trained again, and with how many fresh seeds at most."""
+
+    settings: tuple[int, ...]
+    """The trials of the search whose settings they are, best first."""
+    control: int | None
+    """What they are compared with: `BASE`, or one of the settings where that is the base trial's;
+    None where there is nothing to compare with."""
+    seeds: int
+    begun_ms: int
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The settings, and the control after them where it is none of them."""
+        others = () if self.control in (None, *self.settings) else (self.control,)
+        return (*self.settings, *(number for number in others if number is not None))
+
+
+def noted(notes: Mapping[str, Any]) -> Confirmation | None:
+    """The sweep's confirmation, if one was begun."""
+    if not (kept := notes.get(NOTE)):
+        return None
+    return Confirmation(**{**kept, "settings": tuple(kept["settings"])})
+
+
+def note(study: Study, confirmation: Confirmation) -> None:
+    study.set_note(NOTE, asdict(confirmation))
+
+
+def fresh_seed(uid: str, seed_index: int) -> int:
+    """`training.seed` of all trials with this index: of 62 bits, which those of a search, the base
+    trial's and the numbers after it, do not reach. `uid`: the sweep's."""
+    digest = blake2b(f"{uid} confirms {seed_index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """The test split was scored: when, by which code, on which data, which trials, and what came
+    out."""
+
+    scores: Mapping[str, float]
+    """By metric, `test/accuracy`; the mean over the trials."""
+    trials: Sequence[int]
+    """Whose best weights were scored."""
+    confirms: int | None = None
+    """The setting whose fresh seeds these are; None of a single checkpoint."""
+    each: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The scores of each trial, by metric, in the order of `trials`."""
+    exploratory: bool = True
+    """Whether it was not the fixed winner or its control."""
+    data: str = ""
+    """The digest of the test data."""
+    code: str = ""
+    """The version and the digest of the code."""
+    at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+
+def openings(notes: Mapping[str, Any]) -> list[Opening]:
+    """Each opening of the test split, oldest first."""
+    return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
+
+
+def add_opening(study: Study, opening: Opening) -> None:
+    study.set_note(OPENINGS, [*map(asdict, openings(study.notes())), asdict(opening)])
