@@ -20,8 +20,8 @@ class Curve:
     """The metric after each of its epochs."""
     completed: bool = False
     """Whether it ran to its own end."""
-    failed: bool = False
-    """Whether it ended without a result."""
+    given_up: bool = False
+    """Whether it failed, or a person stopped it: no trial continues it."""
     after: int = 0
     """The epoch before its first: where it is a continuation, that of the checkpoint."""
 

@@ -42,7 +42,7 @@ def exploit(rule: Pbt, curves: Curves, number: int, mode: str) -> Verdict:
         if (reached := one.at(epoch)) is not None
     )
     share = max(1, int(rule.fraction * len(there)))
-    best = [n for loss, n in there[:share] if loss < sign * value and not curves[n].failed]
+    best = [n for loss, n in there[:share] if loss < sign * value and not curves[n].given_up]
     if not best or sign * value < there[-share][0]:
         return Go()
     source = random.Random(f"{curves.seed}/{number}/source").choice(best)

@@ -341,7 +341,7 @@ class Coordinator:
         self._record()
         running = self._running.pop(number)
         record = self._study.end(number, outcome, reason=reason, error=error)
-        self._judge.end(number, running, outcome)
+        self._judge.end(record)
         self._choice.ended(record)
         self._tell(ended(record, running.trial, self.space.metrics))
 

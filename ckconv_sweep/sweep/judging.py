@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.history import Continue, Epoch, Source, Stop, Verdict, end_reason
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.keys import Outcome
+from ckconv_sweep.keys import REASON_STOPPED
 from ckconv_sweep.record.lineage import lineage
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
@@ -54,7 +54,7 @@ class Judge:
             r.number: Curve(
                 [epoch.metrics[name] for epoch in r.history],
                 completed=r.outcome == "completed",
-                failed=r.outcome == "failed",
+                given_up=_given_up(r),
                 after=r.from_epoch or 0,
             )
             for r in records
@@ -81,14 +81,14 @@ class Judge:
         verdict = verdict_of(self._space, self._curves, number)
         return self._explored(verdict, number) if isinstance(verdict, Continue) else verdict
 
-    def end(self, number: int, running: Running, outcome: Outcome) -> None:
+    def end(self, record: TrialRecord) -> None:
         """A trial has ended."""
-        if outcome == "pruned":
-            self._pruned.add(number)
-        if running.repeat_of is None:
-            if outcome == "completed":
-                self._curves.complete(number)
-            self._curves[number].failed = outcome == "failed"
+        if record.outcome == "pruned":
+            self._pruned.add(record.number)
+        if record.repeat_of is None:
+            if record.outcome == "completed":
+                self._curves.complete(record.number)
+            self._curves[record.number].given_up = _given_up(record)
 
     def source(self, record: TrialRecord) -> Source | None:
         """What a continuation begins with; None where a trial is none. Raises DamagedData if the
@@ -111,3 +111,7 @@ class Judge:
             return not isinstance(found, Infeasible)
 
         return replace(verdict, params=explored(self._space, source.params, number, fits))
+
+
+def _given_up(record: TrialRecord) -> bool:
+    return record.outcome == "failed" or record.reason == REASON_STOPPED

@@ -174,5 +174,5 @@ def test_a_continuation_is_not_judged_by_an_epoch_before_its_first() -> None:
 
 
 def test_a_trial_that_failed_is_no_source() -> None:
-    seen = Curves({0: Curve([0.9] * 5, failed=True), 1: Curve([0.1] * 5)})
+    seen = Curves({0: Curve([0.9] * 5, given_up=True), 1: Curve([0.1] * 5)})
     assert exploit(Pbt(), seen, 1, "max") == Go()

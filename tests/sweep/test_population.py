@@ -274,3 +274,20 @@ def test_what_cannot_change_while_the_weights_stay_is_refused(
         make_space(scheduler=PBT, **change)  # type: ignore[arg-type]
     assert says in str(refused.value)
     assert (refused.value.where or "").startswith("space.yaml:")
+
+
+def test_a_trial_that_a_person_stopped_is_continued_by_none(disk: Path) -> None:
+    undisturbed = machine(disk / "undisturbed", population(), concurrency=4)
+    assert undisturbed.run()
+    first = next(r for r in undisturbed.records() if r.replaces is not None)
+    assert first.from_trial is not None
+    one = machine(disk / "stopped", population(), concurrency=4)
+    with one.session() as session:
+        while len(one.records()) < 4 or one.records()[first.from_trial].last_epoch < 2:
+            session.step()
+        session.coordinator.drop(first.from_trial)
+        session.run()
+    records = check(one)
+    assert records[first.from_trial].reason == "stopped"
+    assert all(record.from_trial != first.from_trial for record in records)
+    assert any(record.replaces is not None for record in records)
