@@ -85,10 +85,16 @@ class DeliveredAtOnce(Listener):
             self._tracker.moved.append(event.number)
 
 
-def cpu_of_trials(folder: SweepFolder, space: Space) -> tuple[list[float], list[float]]:
+def held() -> float:
+    """MiB that this process has in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_of_trials(folder: SweepFolder, space: Space) -> tuple[list[float], list[float], float]:
     """Seconds of CPU of each trial, and seconds of the clock until each epoch was acknowledged, in
-    their order."""
-    spent, took = [], []
+    their order; and how many MiB more the driver has in memory at the end than after 100 trials."""
+    spent, took, at_first = [], [], 0.0
     with folder.records.create(space) as study:
         run = RunOfSweep(
             name="growth", uid=study.uid, role=keys.ROLE_SWEEP, params={}, artifacts={}
@@ -104,7 +110,9 @@ def cpu_of_trials(folder: SweepFolder, space: Space) -> tuple[list[float], list[
             began = time.process_time()
             assignment = coordinator.next()
             if assignment is None:
-                return spent, took
+                return spent, took, held() - at_first
+            if len(spent) == 100:
+                at_first = held()
             number = assignment.number
             for epoch in range(1, EPOCHS + 1):
                 accuracy = zlib.crc32(f"{number}/{epoch}".encode()) / 2**32
@@ -149,20 +157,19 @@ def main() -> None:
     parser.add_argument("--commands", action="store_true", help="also time status and table")
     asked = parser.parse_args()
     print(f"{processor()}; load {os.getloadavg()[0]:.1f}; ms of CPU of a trial of {EPOCHS} epochs")
-    print(
-        f"{'':16}{'50-149':>10}{f'last 100 of {asked.trials}':>22}{'ratio':>8}{'epoch, clock':>18}"
-    )
+    late = f"last 100 of {asked.trials}"
+    print(f"{'':16}{'50-149':>10}{late:>22}{'ratio':>8}{'epoch, clock':>18}{'MiB more':>12}")
     for sampler, rule in [asked.case] if asked.case else CASES:
         with tempfile.TemporaryDirectory() as root:
             folder, short = (SweepFolder.of(Path(root), name) for name in ("growth", "short"))
             folder.make()
-            late_ones, took = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
+            late_ones, took, more = cpu_of_trials(folder, space_of(sampler, rule, asked.trials))
             short.make()  # after it, so that both are measured while the machine does the same
-            early_ones, _ = cpu_of_trials(short, space_of(sampler, rule, 150))
+            early_ones, _, _ = cpu_of_trials(short, space_of(sampler, rule, 150))
             parts = early_ones[50:], late_ones[-100:]
-            early, late = (1000 * sum(part) / len(part) for part in parts)
+            early, later = (1000 * sum(part) / len(part) for part in parts)
             epoch = 1000 * statistics.median(took)
-            numbers = f"{early:10.2f}{late:22.2f}{late / early:8.2f}{epoch:18.2f}"
+            numbers = f"{early:10.2f}{later:22.2f}{later / early:8.2f}{epoch:18.2f}{more:12.0f}"
             print(f"{f'{sampler} {rule}':16}{numbers}", flush=True)
             if asked.commands:
                 show_commands(folder)

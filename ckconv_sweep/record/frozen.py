@@ -44,17 +44,21 @@ class FrozenTrials:
         running = [i for i, trial in self._known.items() if not trial.state.is_finished()]
         if len(running) > MOST_NAMED:
             running, self._newest = [], -1
-        self._read(after=self._newest, and_these=running)
+        self._known |= self._read(after=self._newest, and_these=running)
         self._newest = max(self._known, default=-1)
         return sorted(self._known.values(), key=lambda trial: trial.number)
 
     def one(self, trial_id: int) -> FrozenTrial:
-        """A trial by Optuna's id. Raises KeyError if there is none."""
-        if trial_id not in self._known or not self._known[trial_id].state.is_finished():
-            self._read(after=None, and_these=[trial_id])
-        return self._known[trial_id]
+        """A trial by Optuna's id. It is not kept: a driver asks for each of its trials, and would
+        hold them all. Raises KeyError if there is none."""
+        known = self._known.get(trial_id)
+        if known is not None and known.state.is_finished():
+            return known
+        return self._read(after=None, and_these=[trial_id])[trial_id]
 
-    def _read(self, *, after: int | None, and_these: list[int]) -> None:
+    def _read(self, *, after: int | None, and_these: list[int]) -> dict[int, FrozenTrial]:
+        """The trials with a higher id than `after`, and these others, by id."""
+        read: dict[int, FrozenTrial] = {}
         with without_collection(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # all tables as they are at one moment
 
@@ -98,7 +102,7 @@ class FrozenTrials:
             ):
                 if study_id != self._study_id:
                     continue
-                self._known[trial_id] = FrozenTrial(
+                read[trial_id] = FrozenTrial(
                     number=number,
                     state=state,
                     value=None,
@@ -112,6 +116,7 @@ class FrozenTrials:
                     intermediate_values=reported[trial_id],
                     trial_id=trial_id,
                 )
+        return read
 
 
 @contextlib.contextmanager

@@ -85,7 +85,6 @@ class Study:
                 else database.see_doctor(folder.records.path),
             )
         self._study = optuna.load_study(storage=storage, study_name=names[0])
-        self._storage = self._study._storage
         self._database = storage
         self._file = Watched(folder.records.path, storage)
         self._frozen = FrozenTrials(storage, self._study._study_id)
@@ -271,7 +270,7 @@ class Study:
             user_attrs=origin,
         )
         trial.number = self.next_number()
-        self._ids[trial.number] = self._storage.create_new_trial(self._study._study_id, trial)
+        self._ids[trial.number] = self._database.create_new_trial(self._study._study_id, trial)
         self.check_file()
         crash_point("trial.recorded")
         return record_of(trial)

@@ -18,7 +18,7 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.record.warm_start import Earlier, EarlierTrial, WarmStart, noted
 from ckconv_sweep.search.feasible import Infeasible, resolved
-from ckconv_sweep.search.view import learnt_from
+from ckconv_sweep.search.view import Learnt, learnt_from
 
 _MOST_REASONS = 3
 _SECONDS = "time/epoch_seconds"
@@ -66,7 +66,7 @@ def known_before(
             where="warm_start",
             hint="\n  ".join([*known.in_words(), "widen what is searched, or remove warm_start"]),
         )
-    kept = {record.number for record in learnt_from(known.records, space)}
+    kept = {t.number for t in learnt_from((Learnt.of(r, space) for r in known.records), space)}
     return WarmStart.of(
         known.sweeps, [t for i, t in enumerate(known.trials, start=1) if -i in kept]
     )

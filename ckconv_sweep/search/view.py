@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from ckconv_sweep.config.domains import Choices, Interval, Scalar, from_unit
 from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
+from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.fronts import fronts
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.samplers import ENDED, distribution, sampler_for, seen_parameters
@@ -37,6 +38,33 @@ class Draw:
     params: Mapping[str, Scalar]
     distributions: Mapping[str, BaseDistribution]
     position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What a sampler learns from a finished trial. All finished trials of a sweep are held, and
+    their records would be ten times as large."""
+
+    number: int
+    ended_ms: int
+    outcome: Outcome
+    params: Mapping[str, Any]
+    values: tuple[float, ...]
+    """What it is judged by, a number a metric; empty before its first epoch."""
+    curve: tuple[tuple[int, float], ...]
+    """Its epochs with the primary metric."""
+
+    @classmethod
+    def of(cls, record: TrialRecord, space: Space) -> Learnt:
+        name = space.metric.name
+        return cls(
+            number=record.number,
+            ended_ms=record.ended_ms or 0,
+            outcome=record.outcome,
+            params=record.params,
+            values=tuple(record.values(space.metrics).values()),
+            curve=tuple((epoch.number, epoch.metrics[name]) for epoch in record.history),
+        )
 
 
 class View:
@@ -61,7 +89,7 @@ class View:
         self._middles = {n: from_unit(domain, 0.5) for n, domain in domains.items() if fills}
         self._running: dict[int, Mapping[str, Any]] = {}
         """The parameters of the trials that have not finished, by number."""
-        self._finished: dict[int, TrialRecord] = {}
+        self._finished: dict[int, Learnt] = {}
         """Without those that failed: a rejected draw must take no learnt trial's place."""
         for record in records:
             if not record.teaches:
@@ -69,7 +97,7 @@ class View:
             if record.outcome == "running":
                 self._running[record.number] = record.params
             elif record.outcome != "failed":
-                self._finished[record.number] = record
+                self._finished[record.number] = Learnt.of(record, space)
         self._build()
 
     def show(self, record: TrialRecord) -> None:
@@ -82,7 +110,7 @@ class View:
         if record.outcome == "running":
             self._running[record.number] = record.params
         elif record.outcome != "failed":
-            self._finished[record.number] = record
+            self._finished[record.number] = Learnt.of(record, self._space)
         if finished_before or _forgotten(len(self._finished), self._sampler) != self._hidden:
             self._build()
         elif record.outcome == "failed":
@@ -90,7 +118,7 @@ class View:
         else:
             self._begin(record.number, record.params)
             if record.outcome != "running":
-                self._end(record)
+                self._end(self._finished[record.number])
 
     def _build(self) -> None:
         """The study that samplers see, anew."""
@@ -128,24 +156,22 @@ class View:
             storage, trial_id = self._study._storage, self._ids.pop(number)
             storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
-    def _end(self, record: TrialRecord) -> None:
-        storage, metrics = self._study._storage, self._space.metrics
-        trial_id = self._ids[record.number]
-        storage.set_trial_system_attr(trial_id, ENDED, (record.ended_ms or 0, record.number))
-        for epoch in record.history:
-            value = epoch.metrics[metrics[0].name]
-            storage.set_trial_intermediate_value(trial_id, epoch.number, value)
-        if record.outcome in ("pruned", "continued") and len(metrics) > 1:
+    def _end(self, trial: Learnt) -> None:
+        storage, several = self._study._storage, len(self._space.metrics) > 1
+        trial_id = self._ids[trial.number]
+        storage.set_trial_system_attr(trial_id, ENDED, (trial.ended_ms, trial.number))
+        for epoch, value in trial.curve:
+            storage.set_trial_intermediate_value(trial_id, epoch, value)
+        if trial.outcome in ("pruned", "continued") and several:
             # TPE ranks pruned trials by their last value, for which one direction is needed. Among
             # several it ranks a violated constraint likewise: below all completed trials, and the
             # higher, the less is violated.
             stopped = optuna.trial.Trial(self._study, trial_id)
-            epochs = max((epoch.number for epoch in record.history), default=1)
+            epochs = max((epoch for epoch, _ in trial.curve), default=1)
             stopped.set_constraint("pruned", 1.0 / epochs)
-        valued = self._sampler.values_pruned and len(metrics) == 1
-        if record.outcome == "completed" or (valued and record.history):
-            values = list(record.values(metrics).values())
-            storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
+        valued = self._sampler.values_pruned and not several
+        if trial.outcome == "completed" or (valued and trial.curve):
+            storage.set_trial_state_values(trial_id, TrialState.COMPLETE, trial.values)
         else:
             storage.set_trial_state_values(trial_id, TrialState.PRUNED)
 
@@ -174,11 +200,11 @@ class View:
         return {name: self._domains[name] for name in params}
 
 
-def learnt_from(finished: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:
+def learnt_from(finished: Iterable[Learnt], space: Space) -> list[Learnt]:
     """The completed and pruned trials that a space's sampler sees."""
-    by_end = sorted(finished, key=lambda r: (r.number >= 0, r.ended_ms or 0, r.number))
+    by_end = sorted(finished, key=lambda trial: (trial.number >= 0, trial.ended_ms, trial.number))
     hidden = _forgotten(len(by_end), space.sampler)
-    old = [record for record in by_end[:hidden] if record.outcome == "completed"]
+    old = [trial for trial in by_end[:hidden] if trial.outcome == "completed"]
     return by_end[hidden:] + _best(old, space)
 
 
@@ -188,12 +214,12 @@ def _forgotten(finished: int, sampler: Sampler) -> int:
     return max(0, math.ceil((finished - sampler.newest) / at_once)) * at_once
 
 
-def _best(completed: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
+def _best(completed: Sequence[Learnt], space: Space) -> list[Learnt]:
     """The first `Sampler.best` of them, the best first."""
     if not completed:
         return []
     best, sign = space.sampler.best, -1.0 if space.metric.mode == "max" else 1.0
-    values = [list(record.values(space.metrics).values()) for record in completed]
+    values = [list(trial.values) for trial in completed]
     front = fronts(values, space.metrics, enough=best)
     order = sorted(range(len(values)), key=lambda i: (front[i], sign * values[i][0]))
     return [completed[i] for i in order[:best]]

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ckconv_sweep.record import frozen
 from ckconv_sweep.record.frozen import FrozenTrials
@@ -94,9 +94,11 @@ def test_a_trial_that_has_ended_is_not_read_again(
     asked: list[list[int]] = []
     read = FrozenTrials._read
 
-    def counting(self: FrozenTrials, *, after: int | None, and_these: list[int]) -> None:
+    def counting(
+        self: FrozenTrials, *, after: int | None, and_these: list[int]
+    ) -> dict[int, FrozenTrial]:
         asked.append(and_these)
-        read(self, after=after, and_these=and_these)
+        return read(self, after=after, and_these=and_these)
 
     monkeypatch.setattr(FrozenTrials, "_read", counting)
     again = trials.all()

@@ -112,7 +112,7 @@ def test_a_reader_sees_whole_epochs_only_while_a_writer_writes(folder: SweepFold
 def test_a_value_whose_attribute_is_not_seen_yet_is_no_epoch_yet(study: Study) -> None:
     ask(study)
     study.add_epoch(0, epoch(1), 0.5)
-    study._storage.set_trial_intermediate_value(study._ids[0], 2, 0.5)
+    study._database.set_trial_intermediate_value(study._ids[0], 2, 0.5)
     assert [e.number for e in study.trial(0).history] == [1]
 
 

@@ -197,7 +197,7 @@ def test_an_epoch_is_there_as_a_whole_or_not_at_all(folder: SweepFolder) -> None
             patched.setattr(module.Writes, "set_value", killed)
             with pytest.raises(Killed):
                 study.add_epoch(0, epoch(2, 0.9), 0.9, verdict=Stop("it was bad"))
-        assert "epoch:2" not in study._storage.get_trial(1).user_attrs
+        assert "epoch:2" not in study._database.get_trial(1).user_attrs
     with folder.records.create(SPACE) as study:
         assert [e.number for e in study.trial(0).history] == [1]
         assert study.trial(0).verdict is None
@@ -487,7 +487,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
         with folder.records.create(SPACE) as study:
             ask(study)
             full = f"pragma max_page_count={folder.records.path.stat().st_size // 4096 + 1}"
-            with study._storage._backend.engine.connect() as connection:
+            with study._database.engine.connect() as connection:
                 connection.exec_driver_sql(full)
             for number in range(1, 1000):
                 large = replace(epoch(number), checkpoint="x" * 1000)

@@ -223,7 +223,7 @@ class Machine:
                         about_to_write()
 
             for name in WRITES:
-                setattr(study._storage, name, killing(getattr(study._storage, name)))
+                setattr(study._database, name, killing(getattr(study._database, name)))
             study._transaction = killed_before_its_commit
             yield Session(self, study)
 

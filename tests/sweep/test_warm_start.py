@@ -292,7 +292,8 @@ def test_of_many_trials_a_sampler_forgets_the_earlier_ones_first_but_for_the_bes
     assert "the sampler is shown 10 of these 15 trials" in asked(warm).in_words()[-1]
     assert warm.run()
     own = [r.number for r in warm.records()]
-    seen = {r.number for r in view.learnt_from([*known.records, *warm.records()], warm.space)}
+    ended = [view.Learnt.of(r, warm.space) for r in [*known.records, *warm.records()]]
+    seen = {trial.number for trial in view.learnt_from(ended, warm.space)}
     assert seen.issuperset(own)
     assert len(seen) < 10 + len(own)
 
