@@ -19,6 +19,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
+from ckconv_sweep.search.intervals import interval
 
 _Z = 1.959963984540054
 """Between it and its negative lie 95 % of a normal distribution."""
@@ -35,13 +36,10 @@ def wilson(share: float, sequences: int) -> tuple[float, float]:
 def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, float]:
     """The 95 % interval of a mean (Student's t), no further than the metric goes; NaN of less than
     two scores."""
-    number, mean = len(scores), float(np.mean(scores)) if len(scores) else math.nan
-    if number < 2:
+    found = interval(scores)
+    if found is None:
         return math.nan, math.nan
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(number - 1, 0.975)) * float(np.std(scores, ddof=1)) / math.sqrt(number)
-    low, high = np.clip([mean - half, mean + half], *METRICS[metric.name].bounds)
+    low, high = np.clip([found.low, found.high], *METRICS[metric.name].bounds)
     return float(low), float(high)
 
 
