@@ -28,9 +28,15 @@ EXPERIMENT = "ckconv-sweep"
 TAG_SWEEP = "sweep"
 TAG_ROLE = "role"
 ROLE_SWEEP, ROLE_TRIAL, ROLE_SINGLE = "sweep", "trial", "single"
+ROLE_CONFIRM = "confirm"
+"""Of a trial that trains a setting again with a fresh seed; the search does not see it."""
 TAG_TRIAL = "trial"
 TAG_REPEAT_OF = "repeat_of"
 """The trial whose setting a trial repeats with another seed."""
+TAG_CONFIRMS = "confirms"
+"""The trial whose setting it is, or `base`."""
+TAG_SEED_INDEX = "seed_index"
+"""Which of the fresh seeds it has, from 0."""
 TAG_FROM = "from"
 """The trial and the epoch whose checkpoint a continuation begins with: `t017 epoch 8`."""
 TAG_REPLACES = "replaces"
@@ -105,6 +111,11 @@ def harmless(name: str) -> str:
         return name
     digest = blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
     return f"{kept[: _MOST_CHARACTERS - 9]}_{digest}"
+
+
+def setting_name(confirms: int) -> str:
+    """The setting that a trial trains again: `t004`, or `base` for the base trial (-1)."""
+    return "base" if confirms < 0 else trial_name(confirms)
 
 
 def trial_name(number: int) -> str:

@@ -4,15 +4,17 @@ them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from ckconv_sweep.record.trials import TrialRecord
+
 if TYPE_CHECKING:  # Optuna
     from ckconv_sweep.record.study import Study
 
-NOTE, OPENINGS = "confirmation", "openings"
+NOTE, OPENINGS, SESSION = "confirmation", "openings", "confirms_now"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,13 @@ class Confirmation:
     None where there is nothing to compare with."""
     seeds: int
     begun_ms: int
+    top: int = 5
+    """As how many settings were requested; there may be fewer."""
+
+    @property
+    def most(self) -> int:
+        """How many trials there are if each setting is trained with each seed."""
+        return self.seeds * len(self.compared)
 
     @property
     def compared(self) -> tuple[int, ...]:
@@ -41,8 +50,25 @@ def noted(notes: Mapping[str, Any]) -> Confirmation | None:
     return Confirmation(**{**kept, "settings": tuple(kept["settings"])})
 
 
+def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
+    """How far a confirmation is that has not ended."""
+    ended = sum(record.outcome != "running" for record in records)
+    return f"confirmation: {ended} of at most {plan.most} trials trained"
+
+
 def note(study: Study, confirmation: Confirmation) -> None:
     study.set_note(NOTE, asdict(confirmation))
+
+
+def note_session(study: Study, *, confirms: bool) -> None:
+    """What the driver that holds the sweep trains."""
+    if bool(study.note(SESSION)) != confirms:
+        study.set_note(SESSION, confirms)
+
+
+def is_confirming(notes: Mapping[str, Any], *, held: bool) -> bool:
+    """Whether a driver confirms the sweep now. `held`: whether one holds it."""
+    return held and bool(notes.get(SESSION))
 
 
 def fresh_seed(uid: str, seed_index: int) -> int:

@@ -100,7 +100,7 @@ def deliver_rest(
     answers is not as it was.
 
     Args:
-        records: all trials of the sweep.
+        records: all trials of the sweep, also those that confirm it.
         say, lock: as of `deliver`.
     """
     with folder.records.open() as study:
@@ -137,7 +137,7 @@ def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
     """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
 
     Args:
-        records: all trials of the sweep.
+        records: all trials of the sweep, also those that confirm it.
         has: what it is known to have.
         finished: whether the sweep is.
     """
@@ -163,7 +163,7 @@ class AfterTrial(Listener):
         self._folder, self._study, self._tracker = folder, study, tracker
         self._epochs = {
             record.number: record.last_epoch if record.outcome != "running" else None
-            for record in study.trials()
+            for record in study.every_trial()
             if record.counts
         }
         """The number of each trial's last epoch; None while it runs."""
@@ -206,7 +206,7 @@ class AfterTrial(Listener):
 
     def forget_ended(self) -> None:
         """What was left of trials whose end was told, but not heard: the driver was killed."""
-        for record in self._study.trials():
+        for record in self._study.every_trial():
             if record.outcome != "running":
                 self._forget(record.number)
 
@@ -272,7 +272,7 @@ def tracker_of(
         thoroughly=thoroughly,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
-    records = study.trials()
+    records = study.every_trial()
     tracker.marks |= noted_marks(kept, tracker.address, records).marks
     tracker.catch_up(records, lambda r: trial_of(r, space))
     return tracker
