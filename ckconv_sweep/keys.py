@@ -61,6 +61,13 @@ TAG_COMMAND = "command"
 TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
 
+TAG_CONFIRMED = "confirmed"
+"""The trial whose setting a confirmation offers; of a tie the smallest, then the fastest."""
+TAG_TIE = "confirmed.tie"
+"""The trials whose settings cannot be told apart from the leader's, that included."""
+TAG_OPENINGS, TAG_OPENING = "test.openings", "test.opening."
+"""How often the test split was opened, and each opening by its number, as JSON."""
+
 TAG_REJECTED = "ckconv.rejected"
 """How many points of a sweep's grid were rejected; they have no runs. Only where some were."""
 
@@ -78,6 +85,8 @@ bar a trial then, instead of scattered dots."""
 SUMMARY_EPOCHS = f"{SUMMARY}epochs"
 SUMMARY_PARAMETERS = f"{SUMMARY}parameters"
 """How many trained numbers the model has."""
+SUMMARY_SHRINKAGE = f"{SUMMARY}shrinkage"
+"""What the search said of its winner minus the mean over fresh seeds; above 0 where it was luck."""
 LOG10 = "log10/"
 """How a metric begins that is the logarithm of a setting, for MLflow's charts."""
 

@@ -15,6 +15,7 @@ from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     control,
     doctor,
+    evaluate,
     extend,
     import_checkpoint,
     kernels,
@@ -76,7 +77,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Train and score one model": (
         train.train,
-        train.evaluate,
+        evaluate.evaluate,
         import_checkpoint.import_checkpoint,
     ),
     "Look before you start": (show.show, train.validate, kernels.fit_kernel),

@@ -3,11 +3,12 @@ them."""
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ckconv_sweep.record.trials import TrialRecord
 
@@ -86,18 +87,31 @@ class Opening:
     scores: Mapping[str, float]
     """By metric, `test/accuracy`; the mean over the trials."""
     trials: Sequence[int]
-    """Whose best weights were scored."""
+    """Whose best weights were scored; none of a run that is no trial of a sweep."""
     confirms: int | None = None
-    """The setting whose fresh seeds these are; None of a single checkpoint."""
+    """The setting whose fresh seeds these are; None of any other checkpoint."""
     each: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """The scores of each trial, by metric, in the order of `trials`."""
+    by: Literal["confirm", "evaluate"] = "evaluate"
+    """The command that opened it."""
     exploratory: bool = True
     """Whether it was not the fixed winner or its control."""
+    dataset: str = ""
+    sampling_rate: int | None = None
+    """Every how many steps were kept, where that was not as in training."""
+    sequences: int = 0
+    """How many the split has."""
     data: str = ""
-    """The digest of the test data."""
+    """The digest of the test data: `data.identity.digest_of_split`."""
     code: str = ""
-    """The version and the digest of the code."""
+    """The version and the digest of the code: `versions.code`."""
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    @property
+    def at(self) -> str:
+        """When, in UTC: `2026-11-30 21:05`."""
+        when = datetime.datetime.fromtimestamp(self.at_ms / 1000, tz=datetime.UTC)
+        return f"{when:%Y-%m-%d %H:%M}"
 
 
 def openings(notes: Mapping[str, Any]) -> list[Opening]:
@@ -105,5 +119,7 @@ def openings(notes: Mapping[str, Any]) -> list[Opening]:
     return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
 
 
-def add_opening(study: Study, opening: Opening) -> None:
-    study.set_note(OPENINGS, [*map(asdict, openings(study.notes())), asdict(opening)])
+def add_openings(study: Study, *new: Opening) -> None:
+    """Record them, all or none."""
+    known = [*openings(study.notes()), *new]
+    study.set_note(OPENINGS, [asdict(opening) for opening in known])

@@ -1,230 +1,243 @@
-"""What a sweep's confirmation says: which setting leads, what cannot be told apart from it, which
-of these is offered, how much of the search's number was luck, and what the test split said.
-
-How settings are compared: `search.confirming`.
-"""
+"""What a sweep's confirmation says, as a table and in sentences."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ckconv_sweep.config.trial import Metric, Trial
-from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.confirmation import Confirmation, Opening, noted, openings
-from ckconv_sweep.record.seeds import by_setting
-from ckconv_sweep.record.study import Study
-from ckconv_sweep.record.trials import BASE, TrialRecord, trial_of
-from ckconv_sweep.report.leaderboard import training_seconds
-from ckconv_sweep.report.sampling_error import interval_of_mean
-from ckconv_sweep.search.confirming import (
-    FEWEST,
-    Difference,
-    is_over,
-    is_worse,
-    leader_of,
-    paired,
-    values_of,
-)
+from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.trials import BASE
+from ckconv_sweep.report.numbers import amount, around, difference, score
+from ckconv_sweep.report.openings import interval_of
+from ckconv_sweep.search.confirmed import Confirmed, Setting, confirmed
+from ckconv_sweep.search.confirming import FEWEST
 from ckconv_sweep.search.intervals import Interval
 
+__all__ = ["Confirmed", "Setting", "as_plain", "confirmed", "rows", "sentences"]
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting and what its fresh seeds reached. All values are in the metric's own units."""
+CAPTION = "±: half of the 95 % interval (Student t) over seeds; differences in pairs, seed by seed"
 
-    number: int
-    """The trial of the search whose setting it is; `BASE` of the base trial."""
-    params: Mapping[str, Any]
-    """What was searched; of the base trial nothing."""
-    metric: Metric
-    records: tuple[TrialRecord, ...]
-    """Its trials of the confirmation, by seed."""
-    values: Mapping[int, float]
-    """What each completed one reached, by `seed_index`."""
-    difference: Difference | None
-    """This minus the leader, over the seeds that both completed; None of the leader itself, and of
-    less than two pairs."""
-    tied: bool
-    """Whether it is the leader, or cannot be told apart from it: three pairs or more, and it is not
-    known to be worse."""
-    search_value: float | None
-    """What the search said of it; of the base trial None."""
-    parameters: int | None
-    """Trainable numbers of its model; None where that cannot be counted without its data."""
 
-    @property
-    def mean(self) -> float:
-        """Over the completed seeds; NaN without one."""
-        return math.fsum(self.values.values()) / len(self.values) if self.values else math.nan
+def name_of(setting: Setting) -> str:
+    """`t017`, or `base`."""
+    return "base" if setting.number == BASE else trial_name(setting.number)
 
-    @functools.cached_property
-    def _interval(self) -> tuple[float, float]:
-        return interval_of_mean(list(self.values.values()), self.metric)
 
-    @property
-    def low(self) -> float:
-        """Of the mean's 95 % interval (Student t); NaN with less than two seeds."""
-        return self._interval[0]
-
-    @property
-    def high(self) -> float:
-        return self._interval[1]
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the training of one seed took, the mean over the completed ones."""
-        took = [training_seconds(r) for r in self.records if r.outcome == "completed"]
-        return math.fsum(took) / len(took) if took else None
-
-    @property
-    def lost(self) -> tuple[TrialRecord, ...]:
-        """Its trials that ended without completing, of seeds that no other trial completed or
-        trains."""
-        alive = {r.seed_index for r in self.records if r.outcome in ("completed", "running")}
-        return tuple(record for record in self.records if record.seed_index not in alive)
-
-    @property
-    def shrinkage(self) -> Interval | None:
-        """By how much the search's number was better than the mean over fresh seeds; below 0 where
-        it was worse. Its 95 % interval is that of the mean. None without two seeds."""
-        if self.search_value is None or len(self.values) < 2:
-            return None
-        lost = Interval(
-            self.search_value - self.mean,
-            self.search_value - self.high,
-            self.search_value - self.low,
-            len(self.values),
+def rows(found: Confirmed) -> list[dict[str, str]]:
+    """A row a setting, best mean first, then the base trial where it is none of them. All cells
+    are texts: what a setting has not is empty."""
+    settings, tie = list(found.settings), len(found.tie)
+    if found.control is not None and found.control.number == BASE:
+        settings.append(found.control)
+    out = []
+    for rank, setting in enumerate(settings, start=1):
+        place = "1=" if setting.tied and tie > 1 else str(rank)
+        is_control = found.control is not None and setting.number == found.control.number
+        name = name_of(setting)
+        out.append(
+            {
+                "rank": "" if setting.number == BASE or not setting.values else place,
+                "trial": name + " (base)" * (is_control and setting.number != BASE),
+                "search": "" if setting.search_value is None else score(setting.search_value),
+                "mean": _mean(setting),
+                "to leader": _difference(setting, found),
+                "seeds": str(len(setting.values)),
+                "parameters": "" if setting.parameters is None else f"{setting.parameters:,}",
+                "seconds": "" if setting.seconds is None else f"{setting.seconds:,.1f}",
+            }
         )
-        return lost if self.metric.mode == "max" else lost.negated()
-
-    def cost(self) -> tuple[float, float]:
-        """By which the smallest, then the fastest of several is found."""
-        size = math.inf if self.parameters is None else self.parameters
-        return size, math.inf if self.seconds is None else self.seconds
+    return out
 
 
-@dataclass(frozen=True, kw_only=True)
-class Confirmed:
-    """What a confirmation says so far, or in the end."""
-
-    plan: Confirmation
-    metric: Metric
-    settings: tuple[Setting, ...]
-    """Best mean first; those with fewer than three completed seeds come last."""
-    leader: Setting | None
-    """That with the best mean; None before one has three seeds."""
-    offered: Setting | None
-    """Of the tie the smallest, then the fastest. One that lost a seed only where there is no
-    other."""
-    control: Setting | None
-    """The base trial's setting, which may be one of `settings`."""
-    finished: bool
-    openings: tuple[Opening, ...]
-    """Of the test split, oldest first, those of `evaluate` included."""
-
-    @property
-    def tie(self) -> tuple[Setting, ...]:
-        """The leader and what cannot be told apart from it."""
-        return tuple(setting for setting in self.settings if setting.tied)
-
-    @property
-    def shrinkage(self) -> Interval | None:
-        """Of the search's winner."""
-        first = self.plan.settings[0]
-        return next((s.shrinkage for s in self.settings if s.number == first), None)
-
-    @property
-    def versus_base(self) -> Difference | None:
-        """What is offered minus the base trial, by seed; None where it is the base trial itself."""
-        if self.offered is None or self.control is None:
-            return None
-        if self.control.number == self.offered.number:
-            return None
-        return paired(self.offered.values, self.control.values)
+def _mean(setting: Setting) -> str:
+    if not setting.values:
+        return ""
+    return around(setting.mean, setting.low, setting.high, of=score(setting.mean))
 
 
-def confirmed(study: Study, count_parameters: Callable[[Trial], int]) -> Confirmed | None:
-    """What a sweep's confirmation says; None where none was begun. Also while it runs.
-
-    Args:
-        count_parameters: the number of trainable numbers of a trial's model. It may raise
-            ConfigError where that needs data that are not there.
-    """
-    notes = study.notes()
-    plan, metric = noted(notes), study.space.metric
-    if plan is None:
-        return None
-    every = study.every_trial()
-    records = [record for record in every if record.confirms is not None]
-    values = values_of(records, metric)
-    best = leader_of(plan, values, metric)
-    searched = _searched(study, every)
-
-    def setting(number: int) -> Setting:
-        own = values.get(number, {})
-        record = searched.get(number)
-        difference = paired(own, values[best]) if best is not None and number != best else None
-        pairs = 0 if difference is None else difference.count
-        return Setting(
-            number=number,
-            params=record.params if record else {},
-            metric=metric,
-            records=_of_setting(records, number),
-            values=own,
-            difference=difference,
-            tied=number == best or (pairs >= FEWEST and not is_worse(difference, metric)),
-            search_value=record.value(metric) if record and record.history else None,
-            parameters=_parameters(study, number, count_parameters),
-        )
-
-    settings = sorted(map(setting, plan.settings), key=functools.partial(_order, metric=metric))
-    by_number = {one.number: one for one in settings}
-    return Confirmed(
-        plan=plan,
-        metric=metric,
-        settings=tuple(settings),
-        leader=None if best is None else by_number[best],
-        offered=offered([one for one in settings if one.tied]),
-        control=None
-        if plan.control is None
-        else by_number.get(plan.control) or setting(plan.control),
-        finished=is_over(plan, records, metric),
-        openings=tuple(openings(notes)),
-    )
+def _difference(setting: Setting, found: Confirmed) -> str:
+    if found.leader is not None and setting.number == found.leader.number:
+        return "leader"
+    of = setting.difference
+    return "" if of is None else around(of.mean, of.low, of.high, of=difference(of.mean))
 
 
-def offered(tie: Sequence[Setting]) -> Setting | None:
-    """The smallest, then the fastest; one that lost a seed only where all did."""
+def sentences(found: Confirmed) -> Iterator[str]:
+    """What is to be said below the table, the most important first."""
+    if not found.finished:
+        yield "the confirmation has not ended: what follows may change"
+    yield from _winner(found)
+    yield from _versus_base(found)
+    yield from _shrinkage(found)
+    yield from _lost(found)
+
+
+def _winner(found: Confirmed) -> Iterator[str]:
+    if found.leader is None or found.offered is None:
+        yield f"no setting has completed {FEWEST} seeds: nothing can be offered"
+        return
+    tie, name = found.tie, name_of(found.offered)
+    others = [setting for setting in found.settings if not setting.tied and setting.values]
+    if len(tie) == 1:
+        compared = [name_of(s) for s in others if len(s.values) >= FEWEST]
+        than = f" than {_listed(compared)}, seed by seed" if compared else ""
+        yield f"{name} is best: its {found.metric.name} is {found.metric.better_is}{than}"
+        return
+    names = _listed([name_of(setting) for setting in tie])
+    why = _why(found.offered, tie)
+    yield f"these {_word(len(tie))} cannot be told apart: {names}; {name} {why}"
+
+
+def _why(offered: Setting, tie: Sequence[Setting]) -> str:
+    """What the offered one of a tie has before the others."""
     whole = [setting for setting in tie if not setting.lost] or tie
-    return min(whole, key=Setting.cost, default=None)
+    first = min(tie, key=Setting.cost).number == offered.number
+    lost = "" if first else " of those that completed every seed"
+    if len(whole) == 1:
+        return "alone completed every seed"
+    size = offered.parameters
+    if size is not None and any(setting.parameters != size for setting in whole):
+        same = [setting for setting in whole if setting.parameters == size]
+        also = ", and the fastest of that size" if len(same) > 1 else ""
+        return f"is the smallest ({size:,} parameters){also}{lost}"
+    return f"is the fastest ({offered.seconds or 0.0:,.1f} seconds a seed){lost}"
 
 
-def _order(setting: Setting, metric: Metric) -> tuple[bool, bool, float]:
-    sign = -1.0 if metric.mode == "max" else 1.0
-    completed = len(setting.values)
-    return completed < FEWEST, not completed, sign * setting.mean if completed else 0.0
+def _versus_base(found: Confirmed) -> Iterator[str]:
+    if found.offered is None or found.control is None:
+        return
+    name, control = name_of(found.offered), "the base trial"
+    if found.control.number != BASE:
+        control += f" ({name_of(found.control)})"
+    if found.control.number == found.offered.number:
+        yield f"{name} has the settings of the base trial: the search found nothing better"
+        return
+    of = found.versus_base
+    if of is None:
+        return
+    better = _as_better(of, found)
+    told = f"{amount(better.mean)} ({difference(better.low)} to {difference(better.high)})"
+    if better.has_zero:
+        which = "better" if better.mean >= 0 else "worse"
+        yield f"{name} cannot be told apart from {control}: it is {which} by {told}"
+    elif better.mean > 0:
+        yield f"{name} is better than {control} by {told}"
+    else:
+        yield f"{name} is worse than {control} by {told}: take the base trial's own settings"
 
 
-def _searched(study: Study, every: Sequence[TrialRecord]) -> dict[int, TrialRecord]:
-    """The search's trials by number; of one that it repeated, the mean over its seeds."""
-    records = [record for record in every if record.confirms is None]
-    own = {record.number: record for record in records}
-    return own | {record.number: record for record in by_setting(records, study.space)}
+def _as_better(of: Interval, found: Confirmed) -> Interval:
+    """A difference that is above 0 where the first is better."""
+    return of if found.metric.mode == "max" else of.negated()
 
 
-def _of_setting(records: Sequence[TrialRecord], number: int) -> tuple[TrialRecord, ...]:
-    own = [record for record in records if record.confirms == number]
-    return tuple(sorted(own, key=lambda record: (record.seed_index or 0, record.number)))
+def _shrinkage(found: Confirmed) -> Iterator[str]:
+    for setting in found.settings:
+        of, first = setting.shrinkage, setting.number == found.plan.settings[0]
+        if not first or of is None or setting.search_value is None:
+            continue
+        how = "worse" if of.mean > 0 else "better"
+        ends = f"95 % interval {difference(of.low)} to {difference(of.high)}"
+        yield (
+            f"shrinkage: the search said {score(setting.search_value)} of its best trial, "
+            f"{name_of(setting)}; fresh seeds say {score(setting.mean)}, {amount(of.mean)} {how} "
+            f"({ends})"
+        )
 
 
-def _parameters(study: Study, number: int, count_parameters: Callable[[Trial], int]) -> int | None:
-    try:
-        if number == BASE:
-            return count_parameters(study.space.trial)
-        return count_parameters(trial_of(study.trial(number), study.space))
-    except ConfigError:
-        return None
+def _lost(found: Confirmed) -> Iterator[str]:
+    for setting in found.settings:
+        for record in setting.lost:
+            why = f" ({record.reason})" if record.reason else ""
+            yield (
+                f"{name_of(setting)}: seed {record.seed_index} did not complete{why}; it is judged "
+                f"by {len(setting.values)} others"
+            )
+        if found.finished and len(setting.values) < FEWEST:
+            yield (
+                f"{name_of(setting)} has {len(setting.values)} completed seeds of the {FEWEST} "
+                "that are needed, and is not compared"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _word(number: int) -> str:
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[number] if number < len(words) else str(number)
+
+
+# For programs
+
+
+def as_plain(found: Confirmed) -> dict[str, Any]:
+    """All of it as plain values in full precision, for JSON; None where there is no value."""
+    return {
+        "finished": found.finished,
+        "metric": found.metric.name,
+        "mode": found.metric.mode,
+        "seeds": found.plan.seeds,
+        "leader": None if found.leader is None else found.leader.number,
+        "tie": [setting.number for setting in found.tie],
+        "offered": None if found.offered is None else found.offered.number,
+        "control": None if found.control is None else found.control.number,
+        "settings": [_setting(setting) for setting in found.settings],
+        "base": None
+        if found.control is None or found.control.number != BASE
+        else _setting(found.control),
+        "versus_base": _ends(found.versus_base),
+        "shrinkage": _ends(found.shrinkage),
+        "openings": [
+            {
+                "by": opening.by,
+                "at_ms": opening.at_ms,
+                "setting": opening.confirms,
+                "trials": list(opening.trials),
+                "exploratory": opening.exploratory,
+                "scores": {
+                    name: {"mean": value, **_low_high(interval_of(opening, name))}
+                    for name, value in opening.scores.items()
+                },
+                "each": {name: list(values) for name, values in opening.each.items()},
+                "sequences": opening.sequences,
+                "dataset": opening.dataset,
+                "sampling_rate": opening.sampling_rate,
+                "data": opening.data,
+                "code": opening.code,
+            }
+            for opening in found.openings
+        ],
+    }
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    return {
+        "trial": setting.number,
+        "search": setting.search_value,
+        "mean": _number(setting.mean),
+        **_low_high((setting.low, setting.high)),
+        "difference": _ends(setting.difference),
+        "tied": setting.tied,
+        "values": {str(index): value for index, value in sorted(setting.values.items())},
+        "trials": [record.number for record in setting.records],
+        "lost": [record.number for record in setting.lost],
+        "shrinkage": _ends(setting.shrinkage),
+        "parameters": setting.parameters,
+        "seconds": setting.seconds,
+        "params": dict(setting.params),
+    }
+
+
+def _ends(of: Interval | None) -> dict[str, float] | None:
+    return None if of is None else {"mean": of.mean, "low": of.low, "high": of.high}
+
+
+def _low_high(ends: tuple[float, float]) -> dict[str, float | None]:
+    return {"low": _number(ends[0]), "high": _number(ends[1])}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

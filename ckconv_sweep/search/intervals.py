@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ckconv_sweep.config.metrics import METRICS
+from ckconv_sweep.config.trial import Metric
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -39,3 +42,16 @@ def interval(values: Sequence[float]) -> Interval | None:
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
     half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
     return Interval(mean, mean - half, mean + half, number)
+
+
+def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, float]:
+    """The ends of the interval, no further than the metric goes; NaN of less than two scores."""
+    return ends_within(scores, METRICS[metric.name].bounds)
+
+
+def ends_within(scores: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
+    """The ends of the interval, no further than these; NaN of less than two scores."""
+    found = interval(scores)
+    if found is None:
+        return math.nan, math.nan
+    return max(bounds[0], found.low), min(bounds[1], found.high)

@@ -20,6 +20,7 @@ from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.search.confirmed import confirmed
 from ckconv_sweep.tracking.answers import still_there
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
@@ -30,6 +31,7 @@ from ckconv_sweep.tracking.store import (
     noted,
     without_password,
 )
+from ckconv_sweep.tracking.told import told_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +254,7 @@ def tracker_of(
     from ckconv_sweep.models.parameters import parameters_of
 
     space = study.space
+    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
     tracker = Tracker(
         uri,
         RunOfSweep(
@@ -264,7 +267,8 @@ def tracker_of(
             created_ms=study.note("created_ms"),
             versions=(versions.noted(study) or [versions.versions()])[-1],
             data_digest=trained_data.noted(study.notes()).get("content", ""),
-            count_parameters=functools.partial(parameters_of, data_dir=data_dir),
+            count_parameters=count_parameters,
+            told=told_of(study.notes(), confirmed(study, count_parameters)),
         ),
         base=space.trial,
         say=say,

@@ -21,6 +21,7 @@ from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.events import Ended, Started
 from ckconv_sweep.record.versions import versions
 from ckconv_sweep.tracking import note
+from ckconv_sweep.tracking.told import Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class RunOfSweep:
     """Of the base trial's sequences; empty where they were not read."""
     count_parameters: Callable[[Trial], int] | None = None
     """The number of trained numbers of a trial's model."""
+    told: Told = field(default_factory=Told)
+    """Of its confirmation and its test numbers."""
 
 
 def trial_tags(sweep: RunOfSweep, base: Trial, event: Started) -> dict[str, str]:

@@ -11,7 +11,7 @@ from ckconv_sweep.record.confirmation import Confirmation, note
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import BASE
-from ckconv_sweep.report.confirmed import Confirmed, confirmed
+from ckconv_sweep.search.confirmed import Confirmed, confirmed
 from ckconv_sweep.search.samplers import distribution
 from tests.report.records import space as make_space
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ckconv_sweep.record.trials import BASE
-from ckconv_sweep.report.confirmed import confirmed
+from ckconv_sweep.search.confirmed import confirmed
 from tests.report.confirmations import confirmed_study, found_in
 from tests.report.made_up import made_up, recorded
 from tests.report.records import MIN, space
