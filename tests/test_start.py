@@ -255,5 +255,5 @@ def test_a_sweep_is_confirmed_from_python_and_the_same_call_resumes_it(
         again = study.confirmations()
     assert len({(r.confirms, r.seed_index) for r in again}) == len(again) == 9
     assert sweep.table().equals(table)
-    with pytest.raises(ConfigError, match="begun with top=2"):
+    with pytest.raises(ConfigError, match="begun with top 2"):
         sweep.confirm(top=3)
