@@ -108,7 +108,8 @@ class PlainLines(Listener):
                     before, origin = event.epochs_before, event.origin
                     begun = before > origin.get("from_epoch", 0)
                     again = f" again after epoch {before}" * begun
-                    self.say(f"{name}started{again}: {settings(chosen(event))}{asked_for(event)}")
+                    told = settings(chosen(event)) or "base trial"
+                    self.say(f"{name}started{again}: {told}{asked_for(event)}")
             case EpochEnded():
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
