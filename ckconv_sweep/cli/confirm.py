@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +78,10 @@ def confirm(
         if options.shared:
             folder.share()
         if over:
-            _deliver(folder, options, lock)
+            with (
+                lock or contextlib.nullcontext()
+            ):  # the test split is opened under a lock of its own
+                _deliver(folder, options, lock)
             _show(folder, options, no_test=no_test)
             return
         if lock is None:
