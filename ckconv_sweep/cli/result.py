@@ -123,7 +123,8 @@ def show_result(
         for one in advice:
             if one.rule == "mostly_noise" and one.command and over:
                 console.print(
-                    f"which of the best is best is chance so far; to find out: {one.command}",
+                    "which of the best trials is best is chance so far; fresh seeds tell: "
+                    f"{one.command}",
                     soft_wrap=True,
                 )
     if best is None and (summary.state == "finished" or time_is_up):

@@ -39,6 +39,8 @@ class Results:
     versions: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     sequences: int | None = field(default=None, compare=False)
     rejections: int | None = field(default=None, compare=False)
+    confirmations: tuple[TrialRecord, ...] = field(default=(), compare=False)
+    """The trials that confirm it, which are none of `records`; from MLflow none."""
     openings: tuple[Opening, ...] = ()
     """Of the test split, oldest first."""
 
@@ -59,6 +61,7 @@ class Results:
             ),
             versions=noted(study),
             sequences=scored_sequences(study.space, trained_data.noted(study.notes())),
+            confirmations=tuple(study.confirmations()),
             openings=tuple(openings(study.notes())),
         )
 

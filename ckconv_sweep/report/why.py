@@ -12,7 +12,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_STOPPED, trial_name
 from ckconv_sweep.record.lineage import in_words
-from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
+from ckconv_sweep.record.trials import BASE, TrialRecord, numbered, trial_of
 from ckconv_sweep.record.why import last_line, why
 from ckconv_sweep.report.results import Results
 
@@ -66,7 +66,7 @@ def explained(
     """
     records = results.records
     try:
-        record = numbered(records, number)
+        record = numbered([*records, *results.confirmations], number)
     except ConfigError as error:
         error.where = results.name
         raise
@@ -76,7 +76,9 @@ def explained(
     if record.outcome == "failed" and record.counts:
         notes += _on_its_error(record, command, log)
         notes.append(f"what to do: {remedy(record.reason)}")
-        if command is not None and again is None:
+        if record.confirms is not None:
+            notes.append("a fresh seed that failed is not tried again: the others are judged")
+        elif command is not None and again is None:
             change = _change(record, trial, results.space)
             notes.append(f"retry it: {command('retry')} --trial {trial_name(number)}{change}")
             if change and record.replaces is not None:
@@ -129,6 +131,11 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
     def told(other: TrialRecord) -> str:
         return f"{trial_name(other.number)}: {why(other, _trial(other, results.space))}"
 
+    if record.confirms is not None:
+        whose = "the base trial's setting"
+        if record.confirms != BASE:
+            whose = f"the setting of {told(numbered(results.records, record.confirms))}"
+        yield f"trains, with the fresh seed {record.seed_index}, {whose}"
     if record.repeat_of is not None:
         yield f"repeats the setting of {told(numbered(results.records, record.repeat_of))}"
     if record.replaces is not None:

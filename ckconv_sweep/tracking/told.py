@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.errors import TrackingError
-from ckconv_sweep.record.confirmation import openings
+from ckconv_sweep.record.confirmation import Opening, openings
 from ckconv_sweep.search.confirmed import Confirmed
 from ckconv_sweep.tracking.answers import obstacle_to, problem
 from ckconv_sweep.tracking.marks import find
+from ckconv_sweep.tracking.note import MOST_CHARACTERS
 from ckconv_sweep.tracking.store import (
     experiment_name,
     first_to_open,
@@ -36,7 +37,7 @@ def told_of(notes: Mapping[str, Any], found: Confirmed | None) -> Told:
     trained."""
     opened = openings(notes)
     tags = {
-        f"{keys.TAG_OPENING}{number}": json.dumps(asdict(opening))
+        f"{keys.TAG_OPENING}{number}": _as_tag(opening)
         for number, opening in enumerate(opened, start=1)
     }
     tags |= {keys.TAG_OPENINGS: str(len(opened))} if opened else {}
@@ -54,6 +55,12 @@ def told_of(notes: Mapping[str, Any], found: Confirmed | None) -> Told:
             for name, value in opening.scores.items():
                 metrics[keys.summary_of(name)] = value, opening.at_ms
     return Told(tags, metrics)
+
+
+def _as_tag(opening: Opening) -> str:
+    """As JSON; without the scores of each of many seeds, where MLflow would cut it off."""
+    text = json.dumps(asdict(opening))
+    return text if len(text) <= MOST_CHARACTERS else json.dumps(asdict(replace(opening, each={})))
 
 
 def write(client: Any, run_id: str, told: Told) -> None:

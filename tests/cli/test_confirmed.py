@@ -86,7 +86,7 @@ def test_the_test_split_is_opened_by_the_command_that_showed_it_shut_before(
     """Whether or not MLflow had something to be given first."""
     folder = with_weights(tmp_path)
     if tracked:
-        assert deliver(folder, database_uri(tmp_path / "mlflow.db")) == 0
+        assert deliver(folder, database_uri(tmp_path / "mlflow.db"), patience_seconds=280.0) == 0
     command = ("confirm", "mine", "--sweeps-dir", tmp_path)
     shut = ended(ckconv_sweep(*command, "--no-test", cwd=tmp_path))
     assert "the test split is shut; to open it: ckconv-sweep confirm mine" in shut
