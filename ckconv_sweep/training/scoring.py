@@ -54,12 +54,14 @@ class Scorer:
         self._read: tuple[Data, Description, Split, str] | None = None
 
     def score(self, trained: Trained) -> Scored:
-        """Raises:
-        ConfigError: the weights are of a model for other data; these sequences cannot be sampled
-            so; the data are not there.
-        DamagedData: the weights are no finite numbers.
-        NoResult: the model's answers are not finite.
-        OutOfMemory: there is no room for the model.
+        """The scores of a model's best weights.
+
+        Raises:
+            ConfigError: the weights are of a model for other data; these sequences cannot be
+                sampled so; the data are not there.
+            DamagedData: the weights are no finite numbers.
+            NoResult: the model's answers are not finite.
+            OutOfMemory: there is no room for the model.
         """
         data, training = trained.trial.data, trained.trial.training
         torch.set_num_threads(training.threads)
