@@ -192,7 +192,8 @@ def best(
     if weights is not None:
         typer.echo(f"its weights: {weights}")
         typer.echo(
-            f"score them on the test split, once: ckconv-sweep evaluate {quote(str(weights))}"
+            "tell with fresh seeds whether it is the best, then score the winner on the test "
+            f"split, once: {folder.command('confirm')}"
         )
 
 
