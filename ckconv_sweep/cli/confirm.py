@@ -53,11 +53,11 @@ def confirm(
         typer.Option("--json", help="Train nothing; print what it says so far, in full precision."),
     ] = False,
 ) -> None:
-    """Train the best settings again, with fresh seeds, and compare.
+    """Train the best settings again with fresh seeds.
 
-    The base trial is trained with the same seeds, as the control. A setting that is known to be
-    worse than the leader gets no further seeds, but each gets three. At the end the best setting is
-    scored on the test split, once. The same command resumes it; once it has ended it shows the
+    They are compared seed by seed, with the base trial as the control. A setting that is known to
+    be worse than the leader gets no further seeds, but each gets three. At the end the best setting
+    is scored on the test split, once. The same command resumes it; once it has ended it shows the
     table.
 
     Example: ckconv-sweep confirm quickstart --top 5 --seeds 5
