@@ -13,8 +13,10 @@ import typer
 
 from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
+    confirm,
     control,
     doctor,
+    evaluate,
     extend,
     import_checkpoint,
     kernels,
@@ -53,6 +55,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         run.launch,
         run.resume,
         extend.extend,
+        confirm.confirm,
         watch.watch,
         look.status,
         look.list_sweeps,
@@ -76,7 +79,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Train and score one model": (
         train.train,
-        train.evaluate,
+        evaluate.evaluate,
         import_checkpoint.import_checkpoint,
     ),
     "Look before you start": (show.show, train.validate, kernels.fit_kernel),

@@ -12,7 +12,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_STOPPED, trial_name
 from ckconv_sweep.record.lineage import in_words
-from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
+from ckconv_sweep.record.trials import BASE, TrialRecord, numbered, trial_of
 from ckconv_sweep.record.why import last_line, why
 from ckconv_sweep.report.results import Results
 
@@ -38,6 +38,13 @@ class Why:
     retry_of: int | None
     retried_as: int | None
     """The trial that tries this one again."""
+    replaces: int | None
+    """Of a continuation the trial whose place it has, `from_trial` and `from_epoch` the checkpoint
+    that it begins with."""
+    from_trial: int | None
+    from_epoch: int | None
+    continued_as: int | None
+    """The continuation that has its place."""
     notes: tuple[str, ...]
     """On these other trials, on where the error can be read, and on what to do next."""
 
@@ -59,7 +66,7 @@ def explained(
     """
     records = results.records
     try:
-        record = numbered(records, number)
+        record = numbered([*records, *results.confirmations], number)
     except ConfigError as error:
         error.where = results.name
         raise
@@ -69,7 +76,9 @@ def explained(
     if record.outcome == "failed" and record.counts:
         notes += _on_its_error(record, command, log)
         notes.append(f"what to do: {remedy(record.reason)}")
-        if command is not None and again is None:
+        if record.confirms is not None:
+            notes.append("a fresh seed that failed is not tried again: the others are judged")
+        elif command is not None and again is None:
             change = _change(record, trial, results.space)
             notes.append(f"retry it: {command('retry')} --trial {trial_name(number)}{change}")
             if change and record.replaces is not None:
@@ -89,6 +98,10 @@ def explained(
         repeat_of=record.repeat_of,
         retry_of=record.retry_of,
         retried_as=None if again is None else again.number,
+        replaces=record.replaces,
+        from_trial=record.from_trial,
+        from_epoch=record.from_epoch,
+        continued_as=next((r.number for r in records if _continues(r, number)), None),
         notes=tuple(notes),
     )
 
@@ -118,13 +131,18 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
     def told(other: TrialRecord) -> str:
         return f"{trial_name(other.number)}: {why(other, _trial(other, results.space))}"
 
+    if record.confirms is not None:
+        whose = "the base trial's setting"
+        if record.confirms != BASE:
+            whose = f"the setting of {told(numbered(results.records, record.confirms))}"
+        yield f"trains, with the fresh seed {record.seed_index}, {whose}"
     if record.repeat_of is not None:
         yield f"repeats the setting of {told(numbered(results.records, record.repeat_of))}"
     if record.replaces is not None:
         old = numbered(results.records, record.replaces)
         yield f"began with the checkpoint of {in_words(record)}, in place of {told(old)}"
     for other in results.records:
-        if other.replaces == record.number and other.retry_of is None:
+        if _continues(other, record.number):
             yield f"was replaced by {told(other)}"
     if record.retry_of is not None:
         names = short_names(record.changes)
@@ -133,6 +151,11 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
         yield f"retries{f', with {changed},' if changed else ''} {told(before)}"
     if again is not None:
         yield f"was retried as {told(again)}"
+
+
+def _continues(record: TrialRecord, number: int) -> bool:
+    """Whether it has the place of the trial of this number; a retry of its continuation has not."""
+    return record.replaces == number and record.retry_of is None
 
 
 def _on_its_error(

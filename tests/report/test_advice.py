@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckconv_sweep.config.read import read_rule
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import REASON_CONSTRAINT
 from ckconv_sweep.record.trials import TrialRecord
@@ -153,6 +154,20 @@ def test_the_metric_is_noise_where_the_best_differ_by_less_than_an_epoch_does() 
     assert "mostly_noise" not in given(wobbling(step=0.03, apart=0.01))
     few = wobbling(step=0.05, apart=0.01)[:2]
     assert "mostly_noise" not in given(few)
+
+
+def test_noise_among_the_best_is_answered_by_confirm_unless_that_was_given() -> None:
+    noisy = wobbling(step=0.05, apart=0.01)
+
+    def said(of: Space, confirm: str | None) -> dict[str, Advice]:
+        return {one.rule: one for one in advise(noisy, of, known(TOLD), confirm=confirm)}
+
+    advice = said(space(), "ckconv-sweep confirm mine")["mostly_noise"]
+    assert advice.command == "ckconv-sweep confirm mine"
+    assert advice.do.endswith("train them again with fresh seeds")
+    assert "mostly_noise" not in said(space(), None)
+    pbt = replace(space(), scheduler=read_rule("pbt", "scheduler"))
+    assert said(pbt, "ckconv-sweep confirm mine")["mostly_noise"].command == ""
 
 
 def asha(agreeing: bool, stopped: int, completed: int) -> tuple[list[TrialRecord], Space]:
