@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.history import Epoch, Source, Verdict
-from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.sweep.judging import Running
 
@@ -48,7 +47,7 @@ class Rule(Protocol):
     def verdict(self, number: int, running: Running, epoch: Epoch) -> Verdict | None:
         """The answer after the next epoch of a trial; None where there is none."""
 
-    def end(self, number: int, running: Running, outcome: Outcome) -> None:
+    def end(self, record: TrialRecord) -> None:
         """A trial has ended."""
 
     def source(self, record: TrialRecord) -> Source | None:

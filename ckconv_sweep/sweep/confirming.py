@@ -8,7 +8,6 @@ from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.history import Epoch, Source, Verdict
-from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.confirmation import Confirmation, fresh_seed
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import BASE, TrialRecord
@@ -80,7 +79,7 @@ class Confirming:
     def verdict(self, number: int, running: Running, epoch: Epoch) -> Verdict | None:
         return None
 
-    def end(self, number: int, running: Running, outcome: Outcome) -> None:
+    def end(self, record: TrialRecord) -> None:
         """No rule compares it."""
 
     def source(self, record: TrialRecord) -> Source | None:
