@@ -26,6 +26,7 @@ from ckconv_sweep.cli import (
     simulate,
     tables,
     train,
+    verify,
     watch,
     why,
 )
@@ -80,7 +81,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         import_checkpoint.import_checkpoint,
     ),
     "Look before you start": (show.show, train.validate, kernels.fit_kernel),
-    "Repair and deliver": (doctor.doctor, serve.sync),
+    "Repair and deliver": (doctor.doctor, verify.verify, serve.sync),
 }
 """By the section of `--help` that shows them."""
 for section, functions in COMMANDS.items():

@@ -109,7 +109,7 @@ def train(
             tracking_uri=uri,
             listeners=(view, Log()),
             data_dir=absolute(data_dir),
-            device=_device(device),
+            device=device_of(device),
             allow_data_change=allow_data_change,
             segments=segments,
         )
@@ -197,7 +197,7 @@ def evaluate(
     trained = read_trained(checkpoint)
     if dataset is not None:
         trained = trained.on(dataset)
-    where, data = _device(device), trained.trial.data
+    where, data = device_of(device), trained.trial.data
     torch.set_num_threads(trained.trial.training.threads)
 
     def look(task: SequenceTask) -> None:
@@ -294,7 +294,8 @@ def validate(
         try_space(read, name, absolute(data_dir), RunOptions().placement(read))
 
 
-def _device(asked: str) -> str:
+def device_of(asked: str) -> str:
+    """`cpu` or `cuda`, for what `--device` says. Raises ConfigError, ResourcesMissing."""
     from ckconv_sweep.errors import ConfigError, ResourcesMissing
 
     if asked not in ("auto", "cpu", "cuda"):

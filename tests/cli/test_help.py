@@ -19,7 +19,7 @@ COMMANDS = [
     *("add", "retry", "pause", "stop", "concurrency"),
     *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
     *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
-    *("doctor", "sync"),
+    *("doctor", "verify", "sync"),
 ]
 _LOADED = """
 import sys
