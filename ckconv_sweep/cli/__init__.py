@@ -16,6 +16,7 @@ from ckconv_sweep.cli import (
     control,
     doctor,
     extend,
+    fit_kernel,
     import_checkpoint,
     kernels,
     look,
@@ -78,9 +79,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Train and score one model": (
         train.train,
         train.evaluate,
+        kernels.kernels,
         import_checkpoint.import_checkpoint,
     ),
-    "Look before you start": (show.show, train.validate, kernels.fit_kernel),
+    "Look before you start": (show.show, train.validate, fit_kernel.fit_kernel),
     "Repair and deliver": (doctor.doctor, verify.verify, serve.sync),
 }
 """By the section of `--help` that shows them."""

@@ -18,7 +18,7 @@ COMMANDS = [
     *("launch", "resume", "extend", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
     *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
-    *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
+    *("train", "evaluate", "kernels", "import-checkpoint", "show", "validate", "fit-kernel"),
     *("doctor", "verify", "sync"),
 ]
 _LOADED = """
