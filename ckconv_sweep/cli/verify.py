@@ -24,6 +24,7 @@ from ckconv_sweep.cli.options import (
 if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
+    from ckconv_sweep.record.trials import TrialRecord
     from ckconv_sweep.sweep.verified import Verified
 
 
@@ -95,14 +96,14 @@ def verify(
         if not picked:
             raise NoResult("no trial has ended yet", where=name)
         if not json:
-            names = ", ".join(trial_name(record.number) for record in picked)
-            typer.echo(f"trained again on {_processor()}: {names}", err=True)
+            typer.echo(_beginning(picked), err=True)
+        kept = (study.note("options") or {}).get("data_dir")
         verification = Verification(
             folder=folder,
             scratch=scratch,
             kills=kills,
             seed=seed,
-            data_dir=absolute(data_dir),
+            data_dir=absolute(data_dir) or (Path(kept) if kept else None),
             device=where,
             say=lambda message: None if json else typer.echo(message, err=True),
         )
@@ -120,6 +121,15 @@ def verify(
         )
     if not json:
         typer.echo(f"{count(len(found), 'trial')} verified: all as recorded, to the last bit")
+
+
+def _beginning(picked: Sequence[TrialRecord]) -> str:
+    from ckconv_sweep.cli.words import duration
+    from ckconv_sweep.keys import trial_name
+
+    names = ", ".join(trial_name(record.number) for record in picked)
+    seconds = sum(e.metrics.get("time/epoch_seconds", 0.0) for r in picked for e in r.history)
+    return f"trained again on {_processor()}: {names}, which took {duration(seconds)}"
 
 
 def _print(found: Sequence[Verified]) -> None:
