@@ -28,9 +28,15 @@ EXPERIMENT = "ckconv-sweep"
 TAG_SWEEP = "sweep"
 TAG_ROLE = "role"
 ROLE_SWEEP, ROLE_TRIAL, ROLE_SINGLE = "sweep", "trial", "single"
+ROLE_CONFIRM = "confirm"
+"""Of a trial that trains a setting again with a fresh seed; the search does not see it."""
 TAG_TRIAL = "trial"
 TAG_REPEAT_OF = "repeat_of"
 """The trial whose setting a trial repeats with another seed."""
+TAG_CONFIRMS = "confirms"
+"""The trial whose setting it is, or `base`."""
+TAG_SEED_INDEX = "seed_index"
+"""Which of the fresh seeds it has, from 0."""
 TAG_FROM = "from"
 """The trial and the epoch whose checkpoint a continuation begins with: `t017 epoch 8`."""
 TAG_REPLACES = "replaces"
@@ -55,6 +61,13 @@ TAG_COMMAND = "command"
 TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
 
+TAG_CONFIRMED = "confirmed"
+"""The trial whose setting a confirmation offers; of a tie the smallest, then the fastest."""
+TAG_TIE = "confirmed.tie"
+"""The trials whose settings cannot be told apart from the leader's, that included."""
+TAG_OPENINGS, TAG_OPENING = "test.openings", "test.opening."
+"""How often the test split was opened, and each opening by its number, as JSON."""
+
 TAG_REJECTED = "ckconv.rejected"
 """How many points of a sweep's grid were rejected; they have no runs. Only where some were."""
 
@@ -72,6 +85,8 @@ bar a trial then, instead of scattered dots."""
 SUMMARY_EPOCHS = f"{SUMMARY}epochs"
 SUMMARY_PARAMETERS = f"{SUMMARY}parameters"
 """How many trained numbers the model has."""
+SUMMARY_SHRINKAGE = f"{SUMMARY}shrinkage"
+"""What the search said of its winner minus the mean over fresh seeds; above 0 where it was luck."""
 LOG10 = "log10/"
 """How a metric begins that is the logarithm of a setting, for MLflow's charts."""
 
@@ -105,6 +120,11 @@ def harmless(name: str) -> str:
         return name
     digest = blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
     return f"{kept[: _MOST_CHARACTERS - 9]}_{digest}"
+
+
+def setting_name(confirms: int) -> str:
+    """The setting that a trial trains again: `t004`, or `base` for the base trial (-1)."""
+    return "base" if confirms < 0 else trial_name(confirms)
 
 
 def trial_name(number: int) -> str:

@@ -13,8 +13,10 @@ import typer
 
 from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
+    confirm,
     control,
     doctor,
+    evaluate,
     extend,
     fit_kernel,
     import_checkpoint,
@@ -55,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         run.launch,
         run.resume,
         extend.extend,
+        confirm.confirm,
         watch.watch,
         look.status,
         look.list_sweeps,
@@ -78,7 +81,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Train and score one model": (
         train.train,
-        train.evaluate,
+        evaluate.evaluate,
         kernels.kernels,
         import_checkpoint.import_checkpoint,
     ),

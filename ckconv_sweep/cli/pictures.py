@@ -135,6 +135,8 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
+    from ckconv_sweep.api import confirmed_in
+    from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.warm_start import relatives
@@ -168,15 +170,17 @@ def report(
         )
     folder = SweepFolder.of(sweeps_dir, name)
     here = results.source == str(folder.root)
-    told = []
+    told, found = [], None
     if here:
         with folder.records.open() as study:
             told = relatives(study)
+            found = confirmed_in(study, absolute(data_dir))
     text = page(
         results,
         parameters=parameters,
         again=folder.command if here else None,
         relatives=told,
+        confirmed=found,
     )
     write_out(out, text)
     typer.echo(f"report: {out}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ckconv_sweep.cli import completion
+from ckconv_sweep.cli.device import Device, device_of
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     DataDir,
@@ -58,14 +58,7 @@ def verify(
             callback=folder_here,
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            help="cpu, cuda, or auto: a GPU if there is one.",
-            autocompletion=completion.one_of("cpu", "cuda", "auto"),
-        ),
-    ] = "cpu",
+    device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
@@ -80,7 +73,6 @@ def verify(
 
     Example: ckconv-sweep verify quickstart --trial t004 --kills 3
     """
-    from ckconv_sweep.cli.train import device_of
     from ckconv_sweep.cli.words import count
     from ckconv_sweep.errors import NoResult, NotReproduced
     from ckconv_sweep.keys import trial_name
