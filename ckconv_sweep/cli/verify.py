@@ -81,9 +81,16 @@ def verify(
     folder = SweepFolder.existing(sweeps_dir, name)
     where = device_of(device)
 
-    from ckconv_sweep.sweep.verified import Verification, chosen
+    from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
+    from ckconv_sweep.sweep.verified import Verification, Verified, chosen
 
-    with _study(folder) as study, _scratch(keep) as scratch:
+    found, exit_codes = list[Verified](), list[int]()
+    with (
+        ended_by_signal(exit_codes),
+        Interruption().caught(),
+        _study(folder) as study,
+        _scratch(keep) as scratch,
+    ):
         picked = chosen(study.every_trial(), trials, trial or (), seed)
         if not picked:
             raise NoResult("no trial has ended yet", where=name)
@@ -99,11 +106,12 @@ def verify(
             device=where,
             say=lambda message: None if json else typer.echo(message, err=True),
         )
-        found = [verification.verified(record, study) for record in picked]
+        for record in picked:
+            found.append(verification.verified(record, study))
     if json:
         _print_json(found)
-    else:
-        _print(found)
+    elif found:
+        _print(found, kills)
     if differing := [one for one in found if one.differs]:
         raise NotReproduced(
             f"{count(len(differing), 'trial')} of {len(found)} "
@@ -111,6 +119,9 @@ def verify(
             + ", ".join(trial_name(one.number) for one in differing),
             where=name,
         )
+    if exit_codes:
+        typer.echo(f"stopped: {count(len(found), 'trial')} verified before", err=True)
+        raise typer.Exit(exit_codes[0])
     if not json:
         typer.echo(f"{count(len(found), 'trial')} verified: all as recorded, to the last bit")
 
@@ -124,7 +135,7 @@ def _beginning(picked: Sequence[TrialRecord]) -> str:
     return f"trained again on {_processor()}: {names}, which took {duration(seconds)}"
 
 
-def _print(found: Sequence[Verified]) -> None:
+def _print(found: Sequence[Verified], kills: int) -> None:
     from rich.table import Table
 
     from ckconv_sweep.cli import words
@@ -150,6 +161,8 @@ def _print(found: Sequence[Verified]) -> None:
     words.console().print(table)
     for one in found:
         name = trial_name(one.number)
+        if kills and not one.kills:
+            typer.echo(f"{name}: it was not killed: it ended before")
         if one.draw.told in ("cannot be told", "not drawn"):
             typer.echo(f"{name}: draw: {one.draw.told}: {one.draw.why}")
         for sentence in one.differences:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -96,7 +97,7 @@ class Again:
         root = str(Path(ckconv_sweep.__file__).parents[1])
         with (self.folder / "errors").open("a") as said:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, root, str(self.folder)],
+                [sys.executable, "-P", "-c", _PROGRAM, root, str(self.folder), f"{os.getpid()}"],
                 stdout=subprocess.PIPE,
                 stderr=said,
                 text=True,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,17 @@ import pytest
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.rows import DIGEST, digest_of
 
-from .commands import ckconv_sweep, copied, ended, files_in, refused, rows
+from .commands import (
+    PROGRAM,
+    REPOSITORY,
+    ckconv_sweep,
+    copied,
+    ended,
+    environment,
+    files_in,
+    refused,
+    rows,
+)
 
 RATE = "optimizer.learning_rate"
 
@@ -69,6 +82,30 @@ def test_other_settings_than_the_recorded_ones_change_all_three_and_the_reason_i
     ]
 
 
+@pytest.mark.slow
+def test_an_interrupt_ends_the_child_too_and_leaves_no_scratch(finished: Path, here: Path) -> None:
+    (here / "scratch").mkdir()
+    args = ["verify", "small", "--kills", "99", "--sweeps-dir", str(finished / "sweeps")]
+    verify = subprocess.Popen(
+        [PROGRAM, *args],
+        cwd=here,
+        env=environment(TMPDIR=str(here / "scratch"), PYTHONPATH=str(REPOSITORY)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = Path(f"/proc/{verify.pid}/task/{verify.pid}/children")
+    while verify.poll() is None and not (found := children.read_text().split()):
+        time.sleep(0.01)
+    verify.send_signal(signal.SIGINT)
+    said, errors = verify.communicate(timeout=60)
+    assert (verify.returncode, said) == (130, "")
+    assert errors.endswith("stopped: 0 trials verified before\n")
+    while any(map(runs, found)):  # Linux kills it when its parent has ended, at the latest
+        time.sleep(0.01)
+    assert list((here / "scratch").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -85,6 +122,14 @@ def test_what_cannot_be_verified_is_refused(
     where = ["--sweeps-dir", finished / "sweeps"]
     (here / "mine").touch()
     assert message in refused(ckconv_sweep("verify", *args, *where, cwd=here))
+
+
+def runs(pid: str) -> bool:
+    """Whether a process has not ended; a zombie has."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 ONE = ("--trials", 1, "--kills", 0, "--json")
