@@ -1,7 +1,7 @@
 """Whether what `kernels` says of an omega_0 agrees with the validation accuracy.
 
     python -m benchmarks.omega_0 --trial digits --epochs 12 --seeds 3
-    python -m benchmarks.omega_0 --trial character_trajectories_sr1 --epochs 8 --seeds 2
+    python -m benchmarks.omega_0 --trial character_trajectories_sr1 --epochs 8 --seeds 1
 
 Each omega_0 is trained with some seeds for a few epochs, and the kernels of the best epoch are
 judged as the command does it. Printed, as a table: the best validation accuracy (mean, and the
