@@ -7,6 +7,7 @@
     |   |-- DataChanged      2    the data are not those that training began on
     |   `-- ResourcesMissing 2    the cluster has less than a trial asks for
     |-- NoResult             3    nothing ended with a result
+    |-- NotReproduced        4    a trial that was trained again is not as it was recorded
     |-- DamagedData         65    a file is there, but its content is not what it must be
     |-- CannotWrite         73    a folder or file cannot be made or written
     |-- SweepBusy           75    another driver holds the sweep
@@ -84,6 +85,12 @@ class NoResult(CkconvSweepError):
     exit_code = 3
 
 
+class NotReproduced(CkconvSweepError):
+    """A trial that was trained again is not as it was recorded."""
+
+    exit_code = 4
+
+
 class DamagedData(CkconvSweepError):
     """A file is there, but its content is not what it must be."""
 
@@ -142,6 +149,14 @@ class SourceLost(TrialFailed):
     reason = "source_lost"
 
 
+def as_it_was(kind: str, message: str, where: str | None, hint: str | None) -> CkconvSweepError:
+    """An error of another process, to be raised in this one. `kind`: the name of its class."""
+    found = globals().get(kind, CkconvSweepError)
+    error: CkconvSweepError = found.__new__(found)
+    CkconvSweepError.__init__(error, message, where=where, hint=hint)
+    return error
+
+
 @contextmanager
 def reading(path: Path, hint: str | None = None) -> Iterator[None]:
     """Raises ConfigError where the system says that a file or folder cannot be read."""
@@ -183,6 +198,7 @@ def exit_codes() -> dict[int, list[str]]:
     for error in (
         ConfigError,
         NoResult,
+        NotReproduced,
         DamagedData,
         CannotWrite,
         SweepBusy,

@@ -22,8 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckconv_sweep import errors
-from ckconv_sweep.errors import CkconvSweepError, ConfigError
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, as_it_was
 
 _PROGRAM = (
     "import sys; root = sys.argv.pop(1); root in sys.path or sys.path.insert(0, root); "
@@ -132,7 +131,7 @@ class OwnProcess:
         self._listen()
         code = self._process.returncode
         if self._error is not None:
-            raise _as_it_was(**self._error)
+            raise as_it_was(**self._error)
         if code not in (0, *STOPPED):
             raise self._unexpected(code)
 
@@ -170,11 +169,3 @@ class OwnProcess:
 def package_root() -> str:
     """Where this package lies: the process must run this one, not another that is installed."""
     return str(Path(__file__).resolve().parents[1])
-
-
-def _as_it_was(kind: str, message: str, where: str | None, hint: str | None) -> CkconvSweepError:
-    """An error of the process, to be raised here."""
-    found = getattr(errors, kind, CkconvSweepError)
-    error: CkconvSweepError = found.__new__(found)
-    CkconvSweepError.__init__(error, message, where=where, hint=hint)
-    return error

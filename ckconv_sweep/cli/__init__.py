@@ -18,6 +18,7 @@ from ckconv_sweep.cli import (
     doctor,
     evaluate,
     extend,
+    fit_kernel,
     import_checkpoint,
     kernels,
     look,
@@ -28,6 +29,7 @@ from ckconv_sweep.cli import (
     simulate,
     tables,
     train,
+    verify,
     watch,
     why,
 )
@@ -80,10 +82,11 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Train and score one model": (
         train.train,
         evaluate.evaluate,
+        kernels.kernels,
         import_checkpoint.import_checkpoint,
     ),
-    "Look before you start": (show.show, train.validate, kernels.fit_kernel),
-    "Repair and deliver": (doctor.doctor, serve.sync),
+    "Look before you start": (show.show, train.validate, fit_kernel.fit_kernel),
+    "Repair and deliver": (doctor.doctor, verify.verify, serve.sync),
 }
 """By the section of `--help` that shows them."""
 for section, functions in COMMANDS.items():

@@ -1,104 +1,184 @@
-"""`fit-kernel`: which functions a kernel net can be."""
+"""`kernels`: what the convolutions of a trained model have learnt."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import folder_here
+from ckconv_sweep.cli.options import DataDir, absolute, folder_here
 from ckconv_sweep.config.names import expanded
 
+if TYPE_CHECKING:
+    from ckconv_sweep.training.learnt_kernels import LearntKernel
+    from ckconv_sweep.training.omega_0 import Advice
+    from ckconv_sweep.training.spectra import Spectrum
+    from ckconv_sweep.training.weights import Trained
 
-def fit_kernel(
+
+def kernels(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A checkpoint of ours, or the folder of a run.",
+            callback=folder_here,
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
             metavar="FILE", help="The picture: a .png or .svg file.", callback=folder_here
         ),
-    ] = Path("kernels.png"),
-    length: Annotated[
-        int, typer.Option(metavar="N", min=16, max=100_000, help="Positions on [-1, 1].")
-    ] = 200,
-    steps: Annotated[int, typer.Option(metavar="N", min=0, help="Steps of Adam.")] = 1000,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="RATE", help="Learning rate of the first step.")
-    ] = 0.01,
-    omega_0: Annotated[
-        list[float] | None,
+    ] = Path("learnt-kernels.png"),
+    csv: Annotated[
+        Path | None,
         typer.Option(
-            metavar="OMEGA_0",
-            help="Frequency of the sine nets; may be repeated.",
-            show_default="1, 10, 30",
+            metavar="FILE",
+            help="Also write every kernel: layer, out, in, lag, position, value.",
+            callback=folder_here,
         ),
     ] = None,
-    hidden_channels: Annotated[
-        int, typer.Option(metavar="N", min=2, max=4_096, help="Width of each net.")
-    ] = 32,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="SEED", min=0, max=2**63 - 1, help="Seed of initial weights and noise."
-        ),
-    ] = 0,
+    shown: Annotated[
+        int, typer.Option(metavar="N", min=1, max=12, help="Kernels of each layer in the picture.")
+    ] = 4,
+    no_data: Annotated[
+        bool,
+        typer.Option("--no-data", help="Read no data, and compare the kernels with none."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, in full precision.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Fit each kind of kernel net to a few functions.
+    """Show what a model's kernels have learnt.
 
-    It prints the errors and draws what comes out.
+    They are drawn. For each layer a table tells how far its kernels reach, of which frequencies
+    they are made, and how much of them the sampling rate cannot carry; and of a SIREN whether its
+    omega_0 is too low to show what the validation data have, or too high for their rate. Data are
+    not downloaded for it, and the test split stays shut.
 
-    Example: ckconv-sweep fit-kernel --omega-0 5 --omega-0 50 --out kernels.svg
+    Example: ckconv-sweep kernels runs/digits --csv kernels.csv
     """
-    from ckconv_sweep.errors import CannotWrite, ConfigError
+    from ckconv_sweep.errors import ConfigError
 
-    omega_0s = omega_0 or [1.0, 10.0, 30.0]
     if out.suffix not in (".png", ".svg"):
         raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
-    for value, where in [(learning_rate, "--learning-rate"), *((o, "--omega-0") for o in omega_0s)]:
-        if not 0.0 < value < math.inf:
-            raise ConfigError(f"must be above 0 and finite, got {value}", where=where)
-    if hidden_channels % 2:
-        raise ConfigError(
-            f"must be even (random_fourier has a cosine and a sine for each frequency), got "
-            f"{hidden_channels}",
-            where="--hidden-channels",
-        )
-    out = expanded(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out.parent)) from None
 
     import torch
+
+    from ckconv_sweep.cli.output import write_out
+    from ckconv_sweep.data.datasets import describe
+    from ckconv_sweep.report.learnt import as_csv, as_tree, picture
+    from ckconv_sweep.report.plots.style import rendered
+    from ckconv_sweep.training.learnt_kernels import learnt_kernels
+    from ckconv_sweep.training.omega_0 import advice
+    from ckconv_sweep.training.weights import read_trained
+
+    torch.set_num_threads(1)
+    trained = read_trained(checkpoint)
+    model = trained.model(describe(trained.trial.data, absolute(data_dir)))
+    found = learnt_kernels(model)
+    data, why_none = (None, "--no-data") if no_data else _spectrum_of(trained, absolute(data_dir))
+    said = advice(model, trained.trial.model, found, data)
+    write_out(expanded(out), rendered(picture(found, shown, str(checkpoint), data), out.suffix[1:]))
+    if csv is not None:
+        write_out(expanded(csv), as_csv(found))
+    if json:
+        from json import dumps
+
+        typer.echo(dumps({"checkpoint": str(trained.path), **as_tree(found, data, said)}, indent=2))
+        return
+    _print(found, data, why_none, said)
+    typer.echo(f"picture: {out}" + (f"; all kernels: {csv}" if csv else ""))
+
+
+def _spectrum_of(trained: Trained, data_dir: Path | None) -> tuple[Spectrum | None, str]:
+    """That of the validation inputs, or why there is none."""
+    from ckconv_sweep.data import fetch
+    from ckconv_sweep.data.datasets import read_split
+    from ckconv_sweep.errors import CkconvSweepError
+    from ckconv_sweep.training.spectra import spectrum
+
+    try:
+        with fetch.offline():
+            _, split = read_split(trained.trial.data, "validation", None, data_dir)
+    except CkconvSweepError as error:
+        return None, error.message
+    if split.inputs.ndim < 3:
+        return None, "a text has no frequencies"
+    return spectrum([split.inputs.numpy()]), ""
+
+
+def _print(
+    found: list[LearntKernel], data: Spectrum | None, why_none: str, said: Advice | None
+) -> None:
     from rich.table import Table
 
     from ckconv_sweep.cli import words
-    from ckconv_sweep.cli.output import write_out
-    from ckconv_sweep.report.kernel_picture import Column, draw
-    from ckconv_sweep.report.plots.style import rendered
-    from ckconv_sweep.training import kernel_fitting
-    from ckconv_sweep.training.seeding import generator
 
-    torch.set_num_threads(1)  # the tensors are too small to share among threads
-    targets_KP = kernel_fitting.sampled_targets(length, generator(seed, "init", 1))
-    table = Table(title="mean squared error, in variances of the target", title_justify="left")
-    table.add_column("kernel net")
-    for name in kernel_fitting.TARGETS:
-        table.add_column(name, justify="right")
-    columns = {}
-    for name, config in kernel_fitting.compared(hidden_channels, omega_0s).items():
-        fit = kernel_fitting.fit(
-            config,
-            targets_KP,
-            steps=steps,
-            learning_rate=learning_rate,
-            generator=generator(seed, "init", 0),
+    table = Table(title="kernels, layer by layer", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    for column in ("kernels", "reach 95, 99 %", "frequency 95, 99 %", "beyond"):
+        table.add_column(column, justify="right")
+    for kernel in found:
+        near, far = kernel.reach(0.95), kernel.reach(0.99)
+        low, high = (kernel.spectrum.frequency_below(share) for share in (0.95, 0.99))
+        table.add_row(
+            kernel.layer,
+            f"{kernel.pairs:,}",
+            f"{near:.0f}, {far:.0f} ({(far + 1) / len(kernel.lags_K):.0%})",
+            f"{low:.3f}, {high:.3f}",
+            "-" if kernel.beyond is None else f"{kernel.beyond:.1%}",
         )
-        columns[name] = Column(fit.values_KP.numpy(), fit.errors_K.numpy())
-        table.add_row(name, *(f"{error:.2g}" for error in fit.errors_K.tolist()))
-    positions_P = kernel_fitting.positions(length).numpy()
-    figure = draw(positions_P, list(kernel_fitting.TARGETS), targets_KP.numpy(), columns)
-    write_out(out, rendered(figure, out.suffix[1:]))
     words.console().print(table)
-    typer.echo(f"picture: {out}")
+    typer.echo(
+        "reach: the distance from the present within which so much of the squared kernel lies, in\n"
+        "steps (the longer one as a share of the kernel); frequency: below which so much of its\n"
+        "energy lies, in cycles per step; beyond: energy above 0.5 cycles per step, which the\n"
+        "sampling rate cannot carry"
+    )
+    if data is None:
+        typer.echo(f"not compared with the data: {why_none}")
+    else:
+        ninety = ", ".join(
+            f"{s:.0%} below {data.frequency_below(s):.3f}" for s in (0.5, 0.95, 0.99)
+        )
+        typer.echo(f"energy of the validation data: {ninety} cycles per step")
+    if said is not None:
+        typer.echo(in_words(said))
+
+
+def in_words(said: Advice) -> str:
+    """What is told of an omega_0."""
+    from ckconv_sweep.cli.words import number
+
+    if said.verdict == "too low":
+        verdict = (
+            f"too low to show what the data have: {said.data_above:.0%} of their energy is above "
+            f"{said.band:.3f} cycles per step, where 99 % of the kernels' energy ends"
+        )
+    elif said.verdict == "too high":
+        verdict = (
+            f"beyond what the sampling rate can carry: {said.beyond:.0%} of the kernels' energy is "
+            "above 0.5 cycles per step, and looks like lower frequencies (aliasing)"
+        )
+    elif said.verdict == "fits":
+        verdict = (
+            f"fits: the kernels reach {said.band:.3f} cycles per step, with {said.data_above:.0%} "
+            f"of the data's energy above, and {said.beyond:.0%} of theirs is beyond the rate"
+        )
+    else:
+        verdict = f"not beyond the rate: {said.beyond:.0%} of the kernels' energy is"
+    if said.low is None:
+        worth = f"search below {number(said.high)}"
+    elif said.low < said.high:
+        worth = f"search {{low: {number(said.low)}, high: {number(said.high)}, log: true}}"
+    else:
+        worth = (
+            f"no omega_0 shows all that the data have at this rate: search around "
+            f"{number(said.high)}"
+        )
+    return (
+        f"omega_0 {number(said.omega_0)} {verdict}\n"
+        f"{worth} (where new kernels are neither; a heuristic, see the guide)"
+    )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ckconv_sweep import keys
 from ckconv_sweep.config import documents
-from ckconv_sweep.config.history import Epoch, Source, best, end_reason, objective, objectives
+from ckconv_sweep.config.history import Epoch, best, end_reason, objective, objectives
 from ckconv_sweep.config.segments import SEGMENTS, Segments, written
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
@@ -23,7 +22,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption, ended_by_signal
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker, uid
 from ckconv_sweep.training import checkpoint
-from ckconv_sweep.training.loop import train
+from ckconv_sweep.training.loop import train_in_segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,21 +116,17 @@ def run_single(
         signal_exit_code = None
         outcome: keys.Outcome = "completed"
         reason = message = ""
-        run = partial(
-            train,
-            task=task,
-            report=report,
-            device=device,
-            warn=say,
-            allow_data_change=allow_data_change,
-        )
-        source: Source | None = None
         try:
-            for n, (segment, until) in enumerate(segments, start=1):
-                place = folder / f"segment-{n}"
-                run(segment, folder=place, source=source, until=until)
-                source = Source(path=str(checkpoint.checkpoints(place)[0][1]), epoch=until)
-            run(trial, folder=folder, source=source)
+            train_in_segments(
+                segments,
+                trial,
+                task,
+                report,
+                folder=folder,
+                device=device,
+                warn=say,
+                allow_data_change=allow_data_change,
+            )
             reason = end_reason(trial, [e for e in history if e.number > after]) or ""
         except Interrupted as interrupted:
             signal_exit_code = interrupted.exit_code

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ckconv_sweep.config.history import Epoch, Source
+from ckconv_sweep.config.segments import Segments
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import TrialFailed
 from ckconv_sweep.models.sequence_model import SequenceModel
+from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.member import Member
 from ckconv_sweep.training.pack import Pack
 
@@ -71,3 +74,38 @@ def train(
     if member.end is not None:
         member.finish()
     return member.model().to(device)
+
+
+def train_in_segments(
+    segments: Segments,
+    trial: Trial,
+    task: SequenceTask,
+    report: Reporter,
+    *,
+    folder: Path,
+    device: str | torch.device = "cpu",
+    warn: Callable[[str], None] = lambda message: None,
+    allow_data_change: bool = False,
+    until: int | None = None,
+) -> SequenceModel:
+    """`train` for a trial whose settings were others before its own epochs; with no segments it is
+    the same.
+
+    Args:
+        segments: what it was before: each is trained in a folder of its own in `folder`, and the
+            next one begins with its last checkpoint.
+    """
+    run = partial(
+        train,
+        task=task,
+        report=report,
+        device=device,
+        warn=warn,
+        allow_data_change=allow_data_change,
+    )
+    source: Source | None = None
+    for number, (segment, last) in enumerate(segments, start=1):
+        place = folder / f"segment-{number}"
+        run(segment, folder=place, source=source, until=last)
+        source = Source(path=str(checkpoint.checkpoints(place)[0][1]), epoch=last)
+    return run(trial, folder=folder, source=source, until=until)

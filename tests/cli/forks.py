@@ -43,7 +43,7 @@ IMPORTED = (
     "ckconv_sweep.models.ckcnn",
     "ckconv_sweep.models.kernel_nets.mlp",
     "ckconv_sweep.report.advice",
-    "ckconv_sweep.report.kernel_picture",
+    "ckconv_sweep.report.plots.fitted_kernels",
     "ckconv_sweep.report.page",
     "ckconv_sweep.sweep.driver",
     "ckconv_sweep.sweep.single",

@@ -18,8 +18,8 @@ COMMANDS = [
     *("launch", "resume", "extend", "confirm", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
     *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
-    *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
-    *("doctor", "sync"),
+    *("train", "evaluate", "kernels", "import-checkpoint", "show", "validate", "fit-kernel"),
+    *("doctor", "verify", "sync"),
 ]
 _LOADED = """
 import sys

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ckconv_sweep.report.kernel_picture import Column, draw
+from ckconv_sweep.report.plots.fitted_kernels import Column, draw
 from ckconv_sweep.report.plots.style import rendered
 
 POSITIONS = np.linspace(-1.0, 1.0, 12)

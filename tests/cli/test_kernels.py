@@ -1,0 +1,117 @@
+"""`kernels`: on a model that was trained by the command line, and on one without data."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckconv_sweep.config.data import Description
+from ckconv_sweep.config.read import read_trial
+from ckconv_sweep.data.datasets import describe
+from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.models.ckconv import CKConv
+from ckconv_sweep.training.checkpoint import save_best
+from ckconv_sweep.training.seeding import generator
+from ckconv_sweep.training.weights import read_trained
+
+from .commands import ckconv_sweep, ended, refused
+
+RUN = Path("runs") / "trial"
+
+
+def test_the_command_shows_writes_and_judges_the_kernels_of_a_run(
+    trained: Path, here: Path
+) -> None:
+    run = trained / RUN
+    said = ended(ckconv_sweep("kernels", run, "--csv", "all/kernels.csv", cwd=here))
+    model = read_trained(run).model(describe(read_trained(run).trial.data))
+    convs = {n: m for n, m in model.named_modules() if isinstance(m, CKConv)}
+    for name in convs:
+        assert f" {name} " in said
+    assert "energy of the validation data: 50% below 0.125" in said
+    assert "\nomega_0 30 " in said
+    assert "\nsearch {low: " in said
+    assert "picture: learnt-kernels.png; all kernels: all/kernels.csv" in said
+    assert (here / "learnt-kernels.png").read_bytes().startswith(b"\x89PNG")
+    with (here / "all" / "kernels.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["layer", "out", "in", "lag", "position", "value"]
+    assert len(lines) == sum(4 * conv.kernels[1] * 64 for conv in convs.values())
+    name, conv = list(convs.items())[1]
+    kernel = conv.kernel(64).detach().numpy()
+    mine = [line for line in lines if (line["layer"], line["out"], line["in"]) == (name, "3", "2")]
+    assert [float(line["lag"]) for line in mine] == list(range(64))
+    positions = [float(line["position"]) for line in mine]
+    np.testing.assert_allclose(positions, np.linspace(1, -1, 64), atol=1e-6)
+    values = np.array([float(line["value"]) for line in mine], dtype=np.float32)
+    np.testing.assert_array_equal(values, kernel[3, 2])  # nine digits are all of a float32
+
+
+def test_programs_get_the_same_with_spectra_and_without_data_what_needs_none(
+    trained: Path, here: Path
+) -> None:
+    args = ("kernels", trained / RUN, "--out", "k.svg", "--json")
+    whole = json.loads(ended(ckconv_sweep(*args, cwd=here)))
+    part = json.loads(ended(ckconv_sweep(*args, "--no-data", cwd=here)))
+    assert part["layers"] == whole["layers"]
+    assert [len(layer["amplitudes"]) for layer in whole["layers"]] == [64, 64]
+    assert set(whole["data"]) == {"frequency_50", "frequency_95", "frequency_99"}
+    assert part["data"] is None
+    assert part["omega_0"]["low"] is part["omega_0"]["data_above"] is None
+    assert part["omega_0"]["high"] == whole["omega_0"]["high"]
+    assert whole["omega_0"]["verdict"] in ("fits", "too low", "too high")
+
+
+def saved(folder: Path, name: str, *changes: str, described: Description | None = None) -> None:
+    """A checkpoint of a trial that nobody has trained."""
+    trial = read_trial(name, changes)
+    description = described or describe(trial.data)
+    model = make_model(trial.model, description, generator(0, "init"))
+    folder.mkdir()
+    save_best(folder, trial.model_dump(mode="json"), model.state_dict())
+
+
+def test_data_that_are_not_there_are_not_downloaded_and_it_is_said_what_is_left_out(
+    here: Path,
+) -> None:
+    saved(here / "big", "character_trajectories_sr8", "model.hidden_channels=3")
+    done = ckconv_sweep("kernels", "big", "--data-dir", here / "none", cwd=here)
+    said = ended(done)
+    assert "not compared with the data: " in said
+    assert "\nsearch below " in said
+    assert (here / "learnt-kernels.png").exists()
+    assert not (here / "none").exists()
+
+
+def test_other_models_get_their_kernels_or_a_refusal(here: Path) -> None:
+    saved(here / "tcn", "digits", "model={name: tcn, hidden_channels: 4, blocks: 2}")
+    said = ended(ckconv_sweep("kernels", "tcn", "--out", "t.svg", cwd=here))
+    assert "omega_0" not in said
+    saved(here / "gru", "digits", "model={name: gru, hidden_channels: 4}")
+    assert "has no kernels: GRU\n  ckcnn and tcn have" in refused(
+        ckconv_sweep("kernels", "gru", cwd=here)
+    )
+    saved(here / "masked", "digits", "model.mask={name: gaussian}")
+    said = ended(ckconv_sweep("kernels", "masked", "--out", "m.svg", cwd=here))
+    assert "omega_0" not in said
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["nowhere"], 2, "nowhere: no such file"),
+        (["."], 2, "this folder holds no checkpoint"),
+        (["mine", "--out", "x.pdf"], 2, "--out: must end with .png or .svg, got 'x.pdf'"),
+        (["mine", "--shown", "0"], 2, "'--shown'"),
+        (["mine"], 65, "mine: holds no state that can be read"),
+    ],
+)
+def test_what_is_no_model_of_ours_is_refused(
+    args: list[str], code: int, message: str, here: Path
+) -> None:
+    (here / "mine").write_text("not a model")
+    assert message in refused(ckconv_sweep("kernels", *args, cwd=here), code=code)
