@@ -20,6 +20,7 @@ from ckconv_sweep.cli import (
     kernels,
     look,
     pictures,
+    predict,
     run,
     serve,
     show,
@@ -77,6 +78,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Train and score one model": (
         train.train,
         train.evaluate,
+        predict.predict,
         import_checkpoint.import_checkpoint,
     ),
     "Look before you start": (show.show, train.validate, kernels.fit_kernel),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.documents import Document
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
+from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.parameters import without_memory
@@ -29,13 +31,26 @@ class Trained:
     """As they were read: `model` checks them."""
     data: Identity = field(default_factory=dict)
     """Of the data that it was trained on; empty if the file is not of ours."""
+    description: Description | None = None
+    """Of them, where the file tells it."""
+    preparation: Preparation | None = None
+    """How their sequences were prepared, where the file tells it."""
+    classes: Sequence[str] = ()
+    """The names of their classes, where the file tells them."""
 
     def on(self, dataset: str) -> Trained:
         """The same model, to be scored on another dataset. Raises ConfigError if it cannot be."""
         data = {"name": dataset}
         tree = self.trial.model_dump(mode="json") | {"data": data}
         document = Document(f"--dataset {dataset}", tree)
-        return replace(self, trial=build(Trial, document), data={})
+        return replace(
+            self,
+            trial=build(Trial, document),
+            data={},
+            description=None,
+            preparation=None,
+            classes=(),
+        )
 
     def model(self, description: Description) -> SequenceModel:
         """The model, for the data that are described.
