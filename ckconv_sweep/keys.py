@@ -107,6 +107,11 @@ def harmless(name: str) -> str:
     return f"{kept[: _MOST_CHARACTERS - 9]}_{digest}"
 
 
+def setting_name(confirms: int) -> str:
+    """The setting that a trial trains again: `t004`, or `base` for the base trial (-1)."""
+    return "base" if confirms < 0 else trial_name(confirms)
+
+
 def trial_name(number: int) -> str:
     """Short, because it is the legend of every chart: `t004`. Its order as text is that of the
     numbers up to `t999` only, so sort by number."""

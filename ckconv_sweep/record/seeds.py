@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
@@ -70,6 +71,17 @@ def trained_one(record: TrialRecord) -> TrialRecord:
     because its first trial may have failed."""
     completed = record.completed if isinstance(record, Repeated) else ()
     return completed[0] if completed else record
+
+
+def trials_of(record: TrialRecord) -> tuple[TrialRecord, ...]:
+    """Those of a setting, or the trial itself."""
+    return record.seeds if isinstance(record, Repeated) else (record,)
+
+
+def training_seconds(record: TrialRecord) -> float:
+    """How long its epochs took, those of all its attempts."""
+    epochs = [epoch for one in trials_of(record) for epoch in one.history]
+    return sum(e.metrics.get(SECONDS, 0.0) for e in epochs)
 
 
 def as_seen(records: Iterable[TrialRecord], space: Space) -> list[TrialRecord]:

@@ -13,10 +13,10 @@ from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.seeds import by_setting
+from ckconv_sweep.record.seeds import by_setting, training_seconds
 from ckconv_sweep.record.trials import trial_of
 from ckconv_sweep.report.columns import sorted_by, typed
-from ckconv_sweep.report.leaderboard import all_columns, training_seconds, unvaried
+from ckconv_sweep.report.leaderboard import all_columns, unvaried
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.sampling_error import interval_of
 from ckconv_sweep.report.summary import winner

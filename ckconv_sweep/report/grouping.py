@@ -12,7 +12,7 @@ from ckconv_sweep.config.domains import Interval
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.report.columns import in_order, is_number, plain
-from ckconv_sweep.report.sampling_error import interval_of_mean
+from ckconv_sweep.search.intervals import interval_of_mean
 
 MOST_VALUES = 8
 """Numbers with more different values than these are put in bins."""

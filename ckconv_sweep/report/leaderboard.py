@@ -15,11 +15,11 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import REASON_STOPPED, Outcome
 from ckconv_sweep.record.lineage import in_words
-from ckconv_sweep.record.seeds import Repeated, by_setting
+from ckconv_sweep.record.seeds import Repeated, by_setting, training_seconds, trials_of
 from ckconv_sweep.record.trained_data import on_other_data
 from ckconv_sweep.record.trials import TrialRecord
-from ckconv_sweep.report.sampling_error import interval_of_mean
 from ckconv_sweep.report.summary import State, best_first
+from ckconv_sweep.search.intervals import interval_of_mean
 
 _ORDER = {"completed": 0, "running": 1, "pruned": 2, "continued": 3, "failed": 4}
 _OUTCOMES: dict[State, dict[Outcome, str]] = {
@@ -148,7 +148,7 @@ def all_columns(
                 "reason": record.reason or None,
                 PARETO: front.get(record.number),
                 "at epoch": judged.number if judged else None,
-                "epochs": sum(len(one.history) for one in _trials(record)),
+                "epochs": sum(len(one.history) for one in trials_of(record)),
                 "seconds": training_seconds(record),
                 **{name: record.params.get(name) for name in searched},
                 DATA: "+".join(d[:8] or "unknown" for d in dict.fromkeys(record.data)) or None,
@@ -201,16 +201,6 @@ def unvaried(table: pd.DataFrame, settings: Iterable[str]) -> dict[str, Any]:
         for name, several in values.items()
         if several and all(value == several[0] for value in several)
     }
-
-
-def training_seconds(record: TrialRecord) -> float:
-    """How long its epochs took, those of all its attempts."""
-    epochs = [epoch for one in _trials(record) for epoch in one.history]
-    return sum(e.metrics.get("time/epoch_seconds", 0.0) for e in epochs)
-
-
-def _trials(record: TrialRecord) -> tuple[TrialRecord, ...]:
-    return record.seeds if isinstance(record, Repeated) else (record,)
 
 
 def _of_seeds(setting: Repeated, metric: Metric) -> dict[str, Any]:

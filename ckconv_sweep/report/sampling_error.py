@@ -11,11 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ckconv_sweep.config.metrics import METRICS
 from ckconv_sweep.config.space import Space
-from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
@@ -30,19 +27,6 @@ def wilson(share: float, sequences: int) -> tuple[float, float]:
     middle = (share + square / 2) / (1 + square)
     half = _Z * math.sqrt(share * (1 - share) / sequences + square / (4 * sequences)) / (1 + square)
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding
-
-
-def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, float]:
-    """The 95 % interval of a mean (Student's t), no further than the metric goes; NaN of less than
-    two scores."""
-    number, mean = len(scores), float(np.mean(scores)) if len(scores) else math.nan
-    if number < 2:
-        return math.nan, math.nan
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(number - 1, 0.975)) * float(np.std(scores, ddof=1)) / math.sqrt(number)
-    low, high = np.clip([mean - half, mean + half], *METRICS[metric.name].bounds)
-    return float(low), float(high)
 
 
 def scored_sequences(space: Space, identity: Mapping[str, Any]) -> int | None:

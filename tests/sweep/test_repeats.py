@@ -22,8 +22,8 @@ from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.seeds import Repeated, as_seen, by_setting
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import all_columns, leaderboard
-from ckconv_sweep.report.sampling_error import interval_of_mean
 from ckconv_sweep.report.summary import summarize, ties_in_words, winner
+from ckconv_sweep.search.intervals import interval_of_mean
 from ckconv_sweep.search.view import View
 from ckconv_sweep.sweep.coordinator import Coordinator
 
