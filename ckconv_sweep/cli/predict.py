@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from ckconv_sweep.cli import completion
+from ckconv_sweep.cli.models import Model, read_model
 from ckconv_sweep.cli.options import DataDir, Force, absolute, folder_here
 from ckconv_sweep.cli.output import write_new, write_out
 from ckconv_sweep.cli.train import Device
@@ -22,14 +23,7 @@ SPLITS = ("validation", "test")
 
 
 def predict(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint of ours, the folder of a run, or one that promote wrote.",
-            callback=folder_here,
-        ),
-    ],
+    checkpoint: Model,
     data: Annotated[
         Path,
         typer.Argument(
@@ -68,11 +62,10 @@ def predict(
     from ckconv_sweep.cli.train import _device
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.report.predictions import SUFFIXES, table, written
-    from ckconv_sweep.training.weights import read_trained
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"must end with {' or '.join(SUFFIXES)}, got {out.name!r}", where="--out")
-    trained = read_trained(checkpoint)
+    trained = read_model(checkpoint)
     where = _device(device)
     predictor, given = _asked(trained, data, absolute(data_dir))
     for note in given.notes:

@@ -17,7 +17,7 @@ from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.parameters import without_memory
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.models.state import check_state
-from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training import checkpoint, promoted
 from ckconv_sweep.training.room import out_of_memory_named
 
 
@@ -79,13 +79,16 @@ class Trained:
 
 def read_trained(given: Path) -> Trained:
     """Read a file that a run wrote (`best-*.pt`, `checkpoint-*.pt`), or the one in a folder:
-    the best weights, or where the run has not ended its newest checkpoint.
+    the best weights, or where the run has not ended its newest checkpoint; or a folder that
+    `promote` wrote.
 
     Raises:
         ConfigError: there is no such file, or ckconv-sweep did not write it.
         DamagedData: the file cannot be read, or is not what its name says.
     """
     path = given
+    if given.is_dir() and promoted.is_promoted(given):
+        return _handed_over(given)
     if given.is_dir():
         found = [checkpoint.best(given), *(p for _, p in checkpoint.checkpoints(given))]
         path = next((p for p in found if p is not None), given)
@@ -106,4 +109,17 @@ def read_trained(given: Path) -> Trained:
         ) from None
     return Trained(
         path=path, trial=trial, weights=state["best_weights"], data=checkpoint.data_of(state)
+    )
+
+
+def _handed_over(folder: Path) -> Trained:
+    found = promoted.read(folder)
+    return Trained(
+        path=folder,
+        trial=found.trial,
+        weights=found.weights,
+        data=found.data,
+        description=found.description,
+        preparation=found.preparation,
+        classes=found.classes,
     )
