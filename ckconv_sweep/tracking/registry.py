@@ -22,6 +22,7 @@ from ckconv_sweep.tracking.store import (
     artifact_location,
     experiment,
     first_to_open,
+    local_database,
     quiet_client,
     without_password,
 )
@@ -130,6 +131,13 @@ def fetched(given: str, uri: str) -> Iterator[Path]:
             hint="as in models:/quickstart@champion",
         )
     check_address(uri, "tracking_uri")
+    database = local_database(uri)
+    if database is not None and not database.exists():  # a look must make none
+        raise ConfigError(
+            "there is no MLflow database",
+            where=without_password(uri),
+            hint="name the MLflow that has the model with MLFLOW_TRACKING_URI",
+        )
     check_answers(uri)
     with tempfile.TemporaryDirectory() as folder:
         with _errors_named(uri), first_to_open(uri):
