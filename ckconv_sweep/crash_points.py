@@ -32,6 +32,8 @@ POINTS = (
     "request.obeyed",  # what a person asked is done, and has no answer
     "request.answered",  # the answer is recorded, the request's file is still there
     "study.made",  # a new study is whole, and has not its name yet
+    "test.scored",  # the winner is scored on the test split, and nobody knows it
+    "test.recorded",  # the study has the opening; it is not printed, and MLflow has it not
     "warm_start.noted",  # the study has the trials of earlier sweeps; none is drawn yet
 )
 

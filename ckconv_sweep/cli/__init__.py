@@ -15,6 +15,7 @@ from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     control,
     doctor,
+    evaluate,
     extend,
     import_checkpoint,
     kernels,
@@ -78,7 +79,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Train and score one model": (
         train.train,
-        train.evaluate,
+        evaluate.evaluate,
         predict.predict,
         promote.promote,
         import_checkpoint.import_checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,4 +34,4 @@ def read_model(given: Path) -> Trained:
     from ckconv_sweep.tracking.store import default_uri
 
     with fetched(str(given), default_uri(SWEEPS_DIR)) as folder:
-        return read_trained(folder)
+        return replace(read_trained(folder), path=given)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from ckconv_sweep.cli import completion
+from ckconv_sweep.cli.device import Device, device_of
 from ckconv_sweep.cli.models import Model, read_model
 from ckconv_sweep.cli.options import DataDir, Force, absolute, folder_here
 from ckconv_sweep.cli.output import write_new, write_out
-from ckconv_sweep.cli.train import Device
 
 if TYPE_CHECKING:
     from ckconv_sweep.data.given import Given
@@ -59,23 +59,43 @@ def predict(
 
     Example: ckconv-sweep predict runs/digits validation --out predictions.csv
     """
-    from ckconv_sweep.cli.train import _device
+    import contextlib
+
+    from ckconv_sweep.cli.evaluate import tell_opening
+    from ckconv_sweep.data.identity import digest_of_split
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.record.openings import ledger_of
     from ckconv_sweep.report.predictions import SUFFIXES, table, written
+    from ckconv_sweep.sweep.evaluated import record_opening
+    from ckconv_sweep.training.scoring import Scored
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"must end with {' or '.join(SUFFIXES)}, got {out.name!r}", where="--out")
-    trained = read_model(checkpoint)
-    where = _device(device)
-    predictor, given = _asked(trained, data, absolute(data_dir))
-    for note in given.notes:
-        typer.echo(f"note: {note}", err=True)
-    predicted = predictor.to(where).answered(given, lambda text: typer.echo(text, err=True))
+    trained, where = read_model(checkpoint), device_of(device)
+    with contextlib.ExitStack() as stack:
+        opens = str(data) == "test"
+        ledger = stack.enter_context(ledger_of(trained.path)) if opens else None
+        predictor, given = _asked(trained, data, absolute(data_dir))
+        for note in given.notes:
+            typer.echo(f"note: {note}", err=True)
+        predicted = predictor.to(where).answered(given, lambda text: typer.echo(text, err=True))
+        recorded = None
+        if ledger is not None:  # before anybody sees a number
+            scored = Scored(
+                scores=predicted.scores,
+                sequences=len(given),
+                data=digest_of_split(given.groups[0].split),
+            )
+            recorded = record_opening(
+                ledger, trained, scored, by="predict", data_dir=absolute(data_dir)
+            )
     content = written(table(predicted.answers), out.suffix)
     write_new(out, content, force=force)
     _say(predictor, predicted, given, out)
     if given.labelled and predicted.answers.kind in ("classification", "binary"):
         _draw(predictor, predicted, given, pictures or out.parent, out.stem)
+    if recorded is not None:
+        tell_opening(recorded, trained.path, absolute(data_dir))
 
 
 def _asked(trained: Trained, data: Path, data_dir: Path | None) -> tuple[Predictor, Given]:

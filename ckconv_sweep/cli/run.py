@@ -167,12 +167,14 @@ class _Before:
     """What there is of a sweep that goes on, read once."""
 
     records: list[TrialRecord]
+    every: list[TrialRecord]
+    """With those that confirm it."""
     options: Mapping[str, Any]
     """Those of the last session that the next one takes over."""
 
     @classmethod
     def of(cls, study: Study) -> _Before:
-        return cls(study.trials(), study.note("options") or {})
+        return cls(study.trials(), study.every_trial(), study.note("options") or {})
 
 
 @contextlib.contextmanager
@@ -255,7 +257,7 @@ def _run(
         rest = deliver_rest(
             folder,
             uri,
-            records,
+            before.every,
             say=lambda line: typer.echo(line, err=True),
             lock=lock,
             time_is_up=not finished,

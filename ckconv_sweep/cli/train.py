@@ -1,15 +1,15 @@
-"""`train`, `evaluate` and `validate`: the commands about one model."""
+"""`train` and `validate`: the commands about one trial."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from shlex import join, quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ckconv_sweep.cli import completion
+from ckconv_sweep.cli.device import Device, device_of
 from ckconv_sweep.cli.help import CHANGES
 from ckconv_sweep.cli.options import (
     Changes,
@@ -22,9 +22,6 @@ from ckconv_sweep.cli.options import (
 )
 from ckconv_sweep.config.names import expanded
 
-if TYPE_CHECKING:
-    from ckconv_sweep.data.task import SequenceTask
-
 TrialFile = Annotated[
     str,
     typer.Argument(
@@ -33,21 +30,6 @@ TrialFile = Annotated[
         autocompletion=completion.trials,
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="DEVICE",
-        help="cpu, cuda, or auto: a GPU if there is one.",
-        autocompletion=completion.one_of("auto", "cpu", "cuda"),
-    ),
-]
-
-
-class SplitName(StrEnum):
-    """Which sequences a model is scored on."""
-
-    validation = "validation"
-    test = "test"
 
 
 def train(
@@ -109,7 +91,7 @@ def train(
             tracking_uri=uri,
             listeners=(view, Log()),
             data_dir=absolute(data_dir),
-            device=_device(device),
+            device=device_of(device),
             allow_data_change=allow_data_change,
             segments=segments,
         )
@@ -147,93 +129,6 @@ def train(
             f"{count(run.undelivered, 'record')} not delivered to MLflow; the same command "
             "delivers them when it answers again"
         )
-
-
-def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint of ours, or the folder of a run.",
-            callback=folder_here,
-        ),
-    ],
-    split: Annotated[
-        SplitName, typer.Option(metavar="SPLIT", help="Which sequences: validation or test.")
-    ] = SplitName.test,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATASET",
-            help="Dataset to score on, if not the one that it was trained on.",
-            autocompletion=completion.datasets,
-        ),
-    ] = None,
-    sampling_rate: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Keep every N-th step, without training again."),
-    ] = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, in full precision.")] = False,
-) -> None:
-    """Score a trained model on the test split. No other command opens it.
-
-    Example: ckconv-sweep evaluate runs/digits
-    """
-    from math import isfinite
-
-    import torch
-
-    from ckconv_sweep.cli.words import score
-    from ckconv_sweep.data.datasets import read_split
-    from ckconv_sweep.data.identity import difference
-    from ckconv_sweep.errors import NoResult
-    from ckconv_sweep.models.precision import products_in
-    from ckconv_sweep.training.evaluation import evaluate as scores_of
-    from ckconv_sweep.training.room import out_of_memory_named
-    from ckconv_sweep.training.weights import read_trained
-
-    trained = read_trained(checkpoint)
-    if dataset is not None:
-        trained = trained.on(dataset)
-    where, data = _device(device), trained.trial.data
-    torch.set_num_threads(trained.trial.training.threads)
-
-    def look(task: SequenceTask) -> None:
-        if why := difference(trained.data, task.identity):
-            typer.echo(f"note: it was trained on other data than these: {why}", err=True)
-
-    description, sequences = read_split(
-        data, split.value, sampling_rate, absolute(data_dir), look=look
-    )
-    with out_of_memory_named(), products_in(trained.trial.training.precision):
-        scores = scores_of(trained.model(description).to(where), sequences.to(where), data.kind)
-    if not isfinite(scores["loss"]):  # its other scores would be those of an arbitrary answer
-        raise NoResult(
-            f"the model answers these sequences with numbers that are not finite: loss "
-            f"{scores['loss']}",
-            where=str(trained.path),
-            hint="are its weights whole, and are these the data that it is for?",
-        )
-    number = len(sequences)
-    if json:
-        from json import dumps
-
-        named: dict[str, object] = {f"{split.value}/{name}": v for name, v in scores.items()}
-        named |= {"dataset": data.name, "sampling_rate": sampling_rate, "sequences": number}
-        typer.echo(dumps(named | {"checkpoint": str(trained.path)}))
-        return
-    words = [f"{split.value}/{name} {score(value, 6)}" for name, value in scores.items()]
-    if data.kind in ("classification", "binary"):
-        from ckconv_sweep.report.sampling_error import wilson
-
-        right = round(scores["accuracy"] * number)
-        low, high = wilson(right / number, number)
-        words.append(
-            f"{right:,} of {number:,} right (95 % interval {low:.4f} to {high:.4f}, Wilson)"
-        )
-    typer.echo(", ".join(words))
 
 
 def validate(
@@ -292,18 +187,3 @@ def validate(
         from ckconv_sweep.cli.tryout import try_space
 
         try_space(read, name, absolute(data_dir), RunOptions().placement(read))
-
-
-def _device(asked: str) -> str:
-    from ckconv_sweep.errors import ConfigError, ResourcesMissing
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"must be auto, cpu or cuda, got {asked!r}", where="--device")
-    import torch
-
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise ResourcesMissing(
-            "PyTorch sees no GPU here", where="--device", hint="take --device cpu, or auto"
-        )
-    return "cuda" if there and asked != "cpu" else "cpu"

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ckconv_sweep.config.settings import short_names
+from ckconv_sweep.report.numbers import score as score
 
 if TYPE_CHECKING:
     from ckconv_sweep.report.results import Results
@@ -25,15 +26,6 @@ def settings(params: Mapping[str, Any]) -> str:
 
 def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def score(value: float, digits: int = 4) -> str:
-    """A metric with so many decimals: `0.9722`; or digits where these would say too little or too
-    much: `2.575e-05`, `1.235e+07`. A count has none: `12,834`."""
-    if 100 <= abs(value) < 1e7 and float(value).is_integer():
-        return f"{value:,.0f}"
-    plain = value == 0.0 or 10.0 ** (2 - digits) <= abs(value) < 1e6
-    return f"{value:.{digits}f}" if plain else f"{value:.4g}"
 
 
 def scores(values: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from ckconv_sweep.errors import DataChanged
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ckconv_sweep.data.task import SequenceTask
+    from ckconv_sweep.data.task import SequenceTask, Split
 
 Identity = Mapping[str, Any]
 PUT_BACK = (
@@ -45,6 +45,15 @@ def identity_of(task: SequenceTask) -> dict[str, Any]:
         contents[f"{name} values"] = content.copy().hexdigest()[:16]
     facts = {"content": content.hexdigest(), **facts, **contents}
     return {"digest": blake2b(repr(facts).encode(), digest_size=16).hexdigest(), **facts}
+
+
+def digest_of_split(split: Split) -> str:
+    """32 hexadecimal digits of the sequences of one split and their targets, to the last bit."""
+    digest = blake2b(digest_size=16)
+    for tensor in (split.inputs, split.targets, split.times):
+        if tensor is not None:
+            _update(digest, tensor)
+    return digest.hexdigest()
 
 
 def _update(digest: blake2b, tensor: Tensor) -> None:

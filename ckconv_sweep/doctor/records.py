@@ -14,6 +14,8 @@ from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, w
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.budget import asked, is_finished
+from ckconv_sweep.record.confirmation import in_words as confirmation_in_words
+from ckconv_sweep.record.confirmation import noted
 from ckconv_sweep.record.database import NOTHING_CHANGED
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.lineage import broken
@@ -21,6 +23,7 @@ from ckconv_sweep.record.place import copied_from, notes_here, shares_runs
 from ckconv_sweep.record.records import RESCUED, STUDY
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.search.confirming import is_over
 from ckconv_sweep.tracking.store import default_uri, is_default, kept_notes
 
 
@@ -95,7 +98,7 @@ def _left(sweep: Examined) -> str:
 
 
 def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Examined]:
-    space, records = study.space, study.trials()
+    space, records, searched = study.space, study.every_trial(), study.trials()
     lineages = [problem(sentence, damaged=True) for sentence in broken(records)]
     distrust = "do not trust its row; the other trials are not affected"
     found = [problem(sentence, distrust, damaged=True) for sentence in study.contradictions()]
@@ -118,15 +121,17 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
     if original and shares_runs(original, sweep.folder, own_database=own_database):
         what = f"a copy of the sweep in {original}; MLflow has nothing of it yet"
         found.append(warning(what, sweep.folder.command("sync")))
-    if not sweep.runs and (todo := _not_done(space, records)):
+    if not sweep.runs and (todo := _not_done(space, searched)):
         found.append(warning(todo, sweep.folder.command("resume")))
+    if not sweep.runs and (todo := _not_confirmed(study)):
+        found.append(warning(todo, sweep.folder.command("confirm")))
     return found, replace(
         sweep,
         records=records,
         notes=notes_here(study, sweep.folder, own_database=own_database),
         settings=settings,
         space=space,
-        finished=is_finished(records, space),
+        finished=is_finished(searched, space),
     )
 
 
@@ -135,6 +140,14 @@ def _amounts(sweep: Examined, records: Sequence[TrialRecord]) -> str:
     running = sum(record.outcome == "running" for record in records) if sweep.runs else 0
     said = f"{count(len(records), 'trial')}, {count(epochs, 'epoch')}"
     return said + (f", {running} running" if running else "")
+
+
+def _not_confirmed(study: Study) -> str:
+    """How far a confirmation is that has not ended; empty where there is none."""
+    plan, records = noted(study.notes()), study.confirmations()
+    if plan is None or is_over(plan, records, study.space.metric):
+        return ""
+    return confirmation_in_words(plan, records)
 
 
 def _not_done(space: Space, records: Sequence[TrialRecord]) -> str:

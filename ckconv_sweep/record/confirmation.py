@@ -3,16 +3,19 @@ them."""
 
 from __future__ import annotations
 
+import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from ckconv_sweep.record.trials import TrialRecord
 
 if TYPE_CHECKING:  # Optuna
     from ckconv_sweep.record.study import Study
 
-NOTE, OPENINGS = "confirmation", "openings"
+NOTE, OPENINGS, SESSION = "confirmation", "openings", "confirms_now"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,13 @@ class Confirmation:
     None where there is nothing to compare with."""
     seeds: int
     begun_ms: int
+    top: int = 5
+    """As how many settings were requested; there may be fewer."""
+
+    @property
+    def most(self) -> int:
+        """How many trials there are if each setting is trained with each seed."""
+        return self.seeds * len(self.compared)
 
     @property
     def compared(self) -> tuple[int, ...]:
@@ -41,8 +51,25 @@ def noted(notes: Mapping[str, Any]) -> Confirmation | None:
     return Confirmation(**{**kept, "settings": tuple(kept["settings"])})
 
 
+def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
+    """How far a confirmation is that has not ended."""
+    ended = sum(record.outcome != "running" for record in records)
+    return f"confirmation: {ended} of at most {plan.most} trials trained"
+
+
 def note(study: Study, confirmation: Confirmation) -> None:
     study.set_note(NOTE, asdict(confirmation))
+
+
+def note_session(study: Study, *, confirms: bool) -> None:
+    """What the driver that holds the sweep trains."""
+    if bool(study.note(SESSION)) != confirms:
+        study.set_note(SESSION, confirms)
+
+
+def is_confirming(notes: Mapping[str, Any], *, held: bool) -> bool:
+    """Whether a driver confirms the sweep now. `held`: whether one holds it."""
+    return held and bool(notes.get(SESSION))
 
 
 def fresh_seed(uid: str, seed_index: int) -> int:
@@ -60,18 +87,31 @@ class Opening:
     scores: Mapping[str, float]
     """By metric, `test/accuracy`; the mean over the trials."""
     trials: Sequence[int]
-    """Whose best weights were scored."""
+    """Whose best weights were scored; none of a run that is no trial of a sweep."""
     confirms: int | None = None
-    """The setting whose fresh seeds these are; None of a single checkpoint."""
+    """The setting whose fresh seeds these are; None of any other checkpoint."""
     each: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """The scores of each trial, by metric, in the order of `trials`."""
+    by: Literal["confirm", "evaluate", "predict"] = "evaluate"
+    """The command that opened it."""
     exploratory: bool = True
     """Whether it was not the fixed winner or its control."""
+    dataset: str = ""
+    sampling_rate: int | None = None
+    """Every how many steps were kept, where that was not as in training."""
+    sequences: int = 0
+    """How many the split has."""
     data: str = ""
-    """The digest of the test data."""
+    """The digest of the test data: `data.identity.digest_of_split`."""
     code: str = ""
-    """The version and the digest of the code."""
+    """The version and the digest of the code: `versions.code`."""
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    @property
+    def at(self) -> str:
+        """When, in UTC: `2026-11-30 21:05`."""
+        when = datetime.datetime.fromtimestamp(self.at_ms / 1000, tz=datetime.UTC)
+        return f"{when:%Y-%m-%d %H:%M}"
 
 
 def openings(notes: Mapping[str, Any]) -> list[Opening]:
@@ -79,5 +119,7 @@ def openings(notes: Mapping[str, Any]) -> list[Opening]:
     return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
 
 
-def add_opening(study: Study, opening: Opening) -> None:
-    study.set_note(OPENINGS, [*map(asdict, openings(study.notes())), asdict(opening)])
+def add_openings(study: Study, *new: Opening) -> None:
+    """Record them, all or none."""
+    known = [*openings(study.notes()), *new]
+    study.set_note(OPENINGS, [asdict(opening) for opening in known])

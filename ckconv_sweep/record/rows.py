@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
@@ -120,6 +120,16 @@ class _Confirmation(BaseModel):
 class _Opening(BaseModel):
     at_ms: int
     scores: dict[str, float]
+    trials: list[int]
+    confirms: int | None
+    each: dict[str, list[float]]
+    by: Literal["confirm", "evaluate", "predict"]
+    exploratory: bool
+    dataset: str
+    sampling_rate: int | None
+    sequences: int
+    data: str
+    code: str
 
 
 class _Notes(BaseModel):

@@ -70,6 +70,12 @@ def versions() -> Mapping[str, str]:
     return MappingProxyType(found | {CODE: _code(Path(ckconv_sweep.__file__).parent)})
 
 
+def code() -> str:
+    """The version and the digest of the source that numbers come from: `0.1.0 3f0c...`."""
+    here = versions()
+    return f"{here['ckconv-sweep']} {here[CODE]}"
+
+
 def of_worker() -> dict[str, str]:
     """What must be the same in every process that trains for a sweep. Of Python the first two
     numbers; without the build of a library (`+cpu`), which differs between a head and its nodes."""

@@ -158,7 +158,8 @@ def _records(client: Any, parent: Any, space: Space, where: str) -> tuple[TrialR
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         raise ValueError(f"its id is {run_id!r}")
     asked = f"tags.`mlflow.parentRunId` = '{run_id}'"
-    runs = list(search(client, parent.info.experiment_id, asked))
+    found = search(client, parent.info.experiment_id, asked)
+    runs = [run for run in found if run.data.tags.get(keys.TAG_ROLE) != keys.ROLE_CONFIRM]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         histories = pool.map(lambda run: _history(client, run, space), runs)
         records = [

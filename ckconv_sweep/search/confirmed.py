@@ -125,6 +125,20 @@ class Confirmed:
     """Of the test split, oldest first, those of `evaluate` included."""
 
     @property
+    def test(self) -> tuple[Opening, ...]:
+        """What `confirm` scored on the test split: the winner, and the control if that is another
+        one; empty as long as it did not."""
+        return tuple(opening for opening in self.openings if opening.by == "confirm")
+
+    @property
+    def winner(self) -> int | None:
+        """The setting that is fixed: for it the test split was opened, or nothing is left to be
+        trained. None before that."""
+        if self.test:
+            return self.test[0].confirms
+        return self.offered.number if self.finished and self.offered else None
+
+    @property
     def tie(self) -> tuple[Setting, ...]:
         """The leader and what cannot be told apart from it."""
         return tuple(setting for setting in self.settings if setting.tied)

@@ -46,8 +46,12 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 def interval_of_mean(scores: Sequence[float], metric: Metric) -> tuple[float, float]:
     """The ends of the interval, no further than the metric goes; NaN of less than two scores."""
+    return ends_within(scores, METRICS[metric.name].bounds)
+
+
+def ends_within(scores: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
+    """The ends of the interval, no further than these; NaN of less than two scores."""
     found = interval(scores)
     if found is None:
         return math.nan, math.nan
-    low, high = METRICS[metric.name].bounds
-    return max(low, found.low), min(high, found.high)
+    return max(bounds[0], found.low), min(bounds[1], found.high)

@@ -19,11 +19,13 @@ _FOLD = "data.fold"
 
 
 class Choice:
-    """What is left of the budget, and how it is spent.
+    """The `Agenda` of the search: what is left of the budget, and how it is spent.
 
     Args:
-        records: the sweep's trials as they are when the session begins.
+        records: the search's trials as they are when the session begins.
     """
+
+    searches = True
 
     def __init__(self, study: Study, records: Sequence[TrialRecord]) -> None:
         self.space, self._study = study.space, study
@@ -35,6 +37,9 @@ class Choice:
         self._begun = sum(r.is_new and not r.request for r in begun)
         self._seeds = Seeds(self.space, records)
         self._goal_reached = goal_trial(records, self.space) is not None
+
+    def trials(self) -> list[TrialRecord]:
+        return self._study.trials()
 
     @property
     def left(self) -> int:

@@ -26,6 +26,8 @@ from ckconv_sweep.sweep.sessions import Sessions
 if TYPE_CHECKING:
     from ckconv_sweep.sweep.coordinator import Coordinator
 
+WAITS_FOR_THE_SEARCH = "a confirmation runs, so it waits until the search is resumed"
+
 LOOK_SECONDS = 0.5
 """How often at most the folder is looked at."""
 
@@ -85,7 +87,12 @@ class Control:
             return
         self._looked_at = self._clock()
         for name, request in self._requests.waiting():
-            if name not in self._left_alone:
+            if name in self._left_alone:
+                continue
+            if isinstance(request, Request) and request.kind == "add" and not sweep.searches:
+                self._left_alone.add(name)
+                sweep.say(f"{request}: {WAITS_FOR_THE_SEARCH}")
+            else:
                 self._take(sweep, name, request)
 
     def settle(self, sweep: Coordinator) -> None:
@@ -149,10 +156,11 @@ class Control:
 
     def _stop(self, sweep: Coordinator, number: int) -> int:
         """After how many epochs a trial ended; a driver may have been killed before it said so."""
-        for record in self._study.trials():
+        records = sweep.trials()
+        for record in records:
             if record.number == number and record.reason == REASON_STOPPED:
                 return len(record.history)
-        check_runs(self._study.trials(), number)
+        check_runs(records, number)
         return sweep.drop(number)
 
     def _add(self, sweep: Coordinator, name: str, request: Request) -> str:

@@ -36,7 +36,9 @@ from ckconv_sweep.record.events import EpochEnded, Event, Listener, Rejected, St
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, rejected, trial_of
 from ckconv_sweep.search.feasible import Infeasible, resolved
+from ckconv_sweep.sweep.agenda import Agenda, Rule
 from ckconv_sweep.sweep.choice import Choice
+from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.control import Control
 from ckconv_sweep.sweep.judging import Judge, Running
 from ckconv_sweep.sweep.kept import kept
@@ -56,6 +58,7 @@ class Coordinator:
         is_interrupted: whether nothing new is to be drawn.
         clock: seconds that never go backwards, for the time budget.
         places: how many trials can run at a time; None where nobody knows.
+        confirming: what is trained instead of the search.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Coordinator:
         is_interrupted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         places: int | None = None,
+        confirming: Confirming | None = None,
     ) -> None:
         self.space: Space = study.space
         self.fatal: Exception | None = None
@@ -79,10 +83,10 @@ class Coordinator:
         self._heard: list[tuple[Callable[[], None], EpochEnded]] = []
         """Epochs that were acknowledged and are not recorded yet: how, and what is told of each."""
         self._are_together = False
-        records = study.trials()
-        self._judge = Judge(study, records, count_parameters)
+        records = study.trials() if confirming is None else confirming.trials()
+        self._judge: Rule = confirming or Judge(study, records, count_parameters)
         self._replaced = {r.replaces for r in records if r.retry_of is None}
-        self._choice = Choice(study, records)
+        self._choice: Agenda = confirming or Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         self._sessions = Sessions(study, records, clock)
         self.control = Control(
@@ -92,11 +96,20 @@ class Coordinator:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the hours, or the GPU-hours, are spent."""
+        """Whether the hours, or the GPU-hours, of the search are spent."""
         budget = self.space.budget
-        return over(self._sessions.spent(), budget.hours) or over(
-            self._gpu_seconds, budget.gpu_hours
+        return self.searches and (
+            over(self._sessions.spent(), budget.hours) or over(self._gpu_seconds, budget.gpu_hours)
         )
+
+    @property
+    def searches(self) -> bool:
+        """Whether it is the search that runs, and no confirmation."""
+        return self._choice.searches
+
+    def trials(self) -> list[TrialRecord]:
+        """Those that this session is about, as they are now, by number."""
+        return self._choice.trials()
 
     @property
     def stopping(self) -> bool:
@@ -133,7 +146,8 @@ class Coordinator:
             if record is None:
                 return None
             number = record.number
-            if record.history or record.replaces is not None:  # it was feasible when it began
+            known = record.replaces is not None or record.confirms is not None
+            if record.history or known:  # it was feasible when it began
                 trial = trial_of(record, self.space)
             else:
                 found = resolved(
@@ -350,8 +364,8 @@ class Coordinator:
         one: a grid goes on to its next point."""
         log.debug("trial %d is rejected: %s", number, broken)
         self._study.end(number, "failed", reason=REASON_CONSTRAINT, error=broken)
-        records = self._study.trials()
-        self._choice.rejected(records[number])
+        records = self.trials()
+        self._choice.rejected(self._study.trial(number))
         if grid_size(self.space) is not None:
             self._tell(Rejected(number=number, most=most_settings(self.space, rejected(records))))
         last = records[-MOST_VIOLATIONS:]

@@ -20,6 +20,7 @@ from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.search.confirmed import confirmed
 from ckconv_sweep.tracking.answers import still_there
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
@@ -30,6 +31,7 @@ from ckconv_sweep.tracking.store import (
     noted,
     without_password,
 )
+from ckconv_sweep.tracking.told import told_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def deliver_rest(
     answers is not as it was.
 
     Args:
-        records: all trials of the sweep.
+        records: all trials of the sweep, also those that confirm it.
         say, lock: as of `deliver`.
     """
     with folder.records.open() as study:
@@ -137,7 +139,7 @@ def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
     """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
 
     Args:
-        records: all trials of the sweep.
+        records: all trials of the sweep, also those that confirm it.
         has: what it is known to have.
         finished: whether the sweep is.
     """
@@ -163,7 +165,7 @@ class AfterTrial(Listener):
         self._folder, self._study, self._tracker = folder, study, tracker
         self._epochs = {
             record.number: record.last_epoch if record.outcome != "running" else None
-            for record in study.trials()
+            for record in study.every_trial()
             if record.counts
         }
         """The number of each trial's last epoch; None while it runs."""
@@ -206,7 +208,7 @@ class AfterTrial(Listener):
 
     def forget_ended(self) -> None:
         """What was left of trials whose end was told, but not heard: the driver was killed."""
-        for record in self._study.trials():
+        for record in self._study.every_trial():
             if record.outcome != "running":
                 self._forget(record.number)
 
@@ -252,6 +254,7 @@ def tracker_of(
     from ckconv_sweep.models.parameters import parameters_of
 
     space = study.space
+    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
     tracker = Tracker(
         uri,
         RunOfSweep(
@@ -264,7 +267,8 @@ def tracker_of(
             created_ms=study.note("created_ms"),
             versions=(versions.noted(study) or [versions.versions()])[-1],
             data_digest=trained_data.noted(study.notes()).get("content", ""),
-            count_parameters=functools.partial(parameters_of, data_dir=data_dir),
+            count_parameters=count_parameters,
+            told=told_of(study.notes(), confirmed(study, count_parameters)),
         ),
         base=space.trial,
         say=say,
@@ -272,7 +276,7 @@ def tracker_of(
         thoroughly=thoroughly,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
-    records = study.trials()
+    records = study.every_trial()
     tracker.marks |= noted_marks(kept, tracker.address, records).marks
     tracker.catch_up(records, lambda r: trial_of(r, space))
     return tracker

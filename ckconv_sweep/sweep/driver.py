@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,18 +23,20 @@ from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import parameters_of
-from ckconv_sweep.record import place, trained_data, versions, warm_start
+from ckconv_sweep.record import confirmation, place, trained_data, versions, warm_start
 from ckconv_sweep.record.budget import is_finished
+from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.filesystem import check_writable
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.warm_start import WarmStart
 from ckconv_sweep.search.earlier import known_before
+from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
-from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS
+from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS, Tracker
 from ckconv_sweep.tracking.store import is_default
 
 
@@ -105,6 +107,7 @@ def run_sweep(
     options: Mapping[str, Any] = MappingProxyType({}),
     shared: bool = False,
     lock: AbstractContextManager[object] | None = None,
+    plan: Confirmation | None = None,
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
 
@@ -115,6 +118,8 @@ def run_sweep(
         options: plain values that the command line wants to find in the next session.
         shared: the group of the folder can read it, from now on.
         lock: the sweep's, where the caller holds it already; it is released at the end.
+        plan: confirm the sweep instead, as far as it was searched. The options of its last session
+            are kept for the next one that searches.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -122,9 +127,6 @@ def run_sweep(
         SweepBusy: another driver runs it.
         ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
     """
-    changed: list[str] = []
-    before: Identity = {}
-    anew, known_study, knows_earlier = False, None, False
     interruption, exit_codes = Interruption(), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
@@ -137,22 +139,15 @@ def run_sweep(
         stack.callback(folder.remove_if_unused, made)
         check_writable(folder.root)
         folder.records.check_not_lost()
-        if folder.records.exists():
-            # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
-            with interruption.shielded(), folder.records.open() as study:
-                anew = starts_over(study, space)
-                if not anew:
-                    space = with_taken(space, study.space)
-                    changed = versions.check(study, allow_code_change=allow_code_change)
-                if any(record.history for record in study.trials()):
-                    before = trained_data.noted(study.notes())
-                known_study = None if anew else study
-                knows_earlier = not anew and study.note(warm_start.NOTE) is not None
+        # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
+        with interruption.shielded():
+            there = _There.of(folder, space, allow_code_change=allow_code_change)
+        space, changed = there.space, list(there.changed)
         # Read now: one message instead of one for every trial.
         data = load(space.trial.data, data_dir).identity
-        changed += check_same_data(before, data, folder.name, allow_change=allow_data_change)
+        changed += check_same_data(there.data, data, folder.name, allow_change=allow_data_change)
         earlier = WarmStart()
-        if not knows_earlier:
+        if not there.knows_earlier:
             with interruption.shielded():
                 earlier = _earlier(space, folder, data, data_dir)
             changed += earlier.in_words()
@@ -167,11 +162,11 @@ def run_sweep(
             data=None if allow_data_change else data,
         )
         at_a_time, said = executor.prepare(trained, interruption)
-        if anew:
+        if there.anew:
             with folder.records.open_for_writing() as study:
                 study.start_over(space)
             changed.append("no trial had begun with another space; the sweep starts over with this")
-        study = stack.enter_context(folder.records.create(space, known_study))
+        study = stack.enter_context(folder.records.create(space, there.study))
         own_database = is_default(tracking_uri, folder.root.parent)
         changed += place.settle(study, own_database=own_database)
         _write_space(folder, space, study)
@@ -180,15 +175,17 @@ def run_sweep(
         number = len(study.note("sessions") or []) + 1
         versions.note(study, session=number)
         trained_data.note(study, data, session=number)
-        study.set_note("options", dict(options))
-        known = KnownData(space, data, study.trials(), allow_change=allow_data_change)
+        confirming = _confirming(study, plan)
+        if confirming is None:
+            study.set_note("options", dict(options))
+        known = KnownData(space, data, study.every_trial(), allow_change=allow_data_change)
+        records = study.trials() if confirming is None else confirming.trials()
+        crowded = space.scheduler.crowded(at_a_time, space.budget.trials)
+        said += [f"trials at a time: {at_a_time}", crowded * (confirming is None)]
         for listener in listeners:
-            listener.begin([record for record in study.trials() if record.counts])
-            for line in [*changed, *said]:
+            listener.begin([record for record in records if record.counts])
+            for line in filter(None, [*changed, *said]):
                 listener.say(line)
-            listener.say(f"trials at a time: {at_a_time}")
-            if crowded := space.scheduler.crowded(at_a_time, space.budget.trials):
-                listener.say(crowded)
         tracker = tracker_of(
             folder, study, tracking_uri, _say_to(listeners), data_dir, thoroughly=False
         )
@@ -203,6 +200,7 @@ def run_sweep(
             listeners=heard,
             is_interrupted=lambda: interruption.came,
             places=at_a_time,
+            confirming=confirming,
         )
         try:
             with ended_by_signal(exit_codes):
@@ -210,28 +208,88 @@ def run_sweep(
                 executor.run(coordinator, interruption, trained, known)
         except Exception as error:
             coordinator.stop(no_room(error, str(folder.root)) or error)
-        try:
-            coordinator.control.close(coordinator)
-            after_trial.forget_heard()  # a pack may have written while its trial was being stopped
-            finished = is_finished(study.trials(), study.space)
-            status = "FINISHED" if finished else "KILLED"
-            # MLflow may just be starting, which takes some seconds.
-            patience_seconds = 6.0 if exit_codes or coordinator.fatal else 60.0
-            missing = tracker.close(status, patience_seconds=patience_seconds)
-            after_trial.keep_marks("RUNNING" if missing else status)
-        except Exception as error:  # where the study cannot be written, this cannot either
-            coordinator.stop(error)
+        missing = _closed(study, coordinator, tracker, after_trial, at_once=bool(exit_codes))
         if coordinator.fatal is not None:
             raise coordinator.fatal
+        over = confirming.is_over if confirming else is_finished(study.trials(), study.space)
         session = Session(
-            records=study.trials(),
+            records=coordinator.trials(),
             experiment_id=tracker.experiment_id,
             undelivered=missing,
             trained=True,
-            time_is_up=coordinator.time_is_up and not finished,
-            asked_to_end=coordinator.control.ends and not finished,
+            time_is_up=coordinator.time_is_up and not over,
+            asked_to_end=coordinator.control.ends and not over,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
+
+
+@dataclass(frozen=True, kw_only=True)
+class _There:
+    """What there is of a sweep before a session.
+
+    `study`: what was read of it, unless it starts over (`anew`) or there is none; `space`: the
+    given one, with what `auto` took; `changed`: lines on versions; `data`: what its trials were
+    trained on; `knows_earlier`: whether it was told of the sweeps that it learns from.
+    """
+
+    space: Space
+    study: Study | None = None
+    anew: bool = False
+    changed: Sequence[str] = ()
+    data: Identity = field(default_factory=dict)
+    knows_earlier: bool = False
+
+    @classmethod
+    def of(cls, folder: SweepFolder, space: Space, *, allow_code_change: bool) -> _There:
+        """Raises SpaceChanged and ConfigError as `run_sweep`."""
+        if not folder.records.exists():
+            return cls(space=space)
+        with folder.records.open() as study:
+            has_epochs = any(record.history for record in study.every_trial())
+            data = trained_data.noted(study.notes()) if has_epochs else {}
+            if starts_over(study, space):
+                return cls(space=space, anew=True, data=data)
+            return cls(
+                space=with_taken(space, study.space),
+                study=study,
+                changed=versions.check(study, allow_code_change=allow_code_change),
+                data=data,
+                knows_earlier=study.note(warm_start.NOTE) is not None,
+            )
+
+
+def _confirming(study: Study, plan: Confirmation | None) -> Confirming | None:
+    """What is trained instead of the search, with the plan noted."""
+    confirmation.note_session(study, confirms=plan is not None)
+    if plan is None:
+        return None
+    if plan != confirmation.noted(study.notes()):
+        confirmation.note(study, plan)
+    return Confirming(study, plan)
+
+
+def _closed(
+    study: Study,
+    coordinator: Coordinator,
+    tracker: Tracker,
+    after_trial: AfterTrial,
+    *,
+    at_once: bool,
+) -> int:
+    """The session is over: give MLflow the rest; returns how many records it lacks. What goes wrong
+    is the coordinator's error."""
+    missing = 0
+    try:
+        coordinator.control.close(coordinator)
+        after_trial.forget_heard()  # a pack may have written while its trial was being stopped
+        status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
+        # MLflow may just be starting, which takes some seconds.
+        patience_seconds = 6.0 if at_once or coordinator.fatal else 60.0
+        missing = tracker.close(status, patience_seconds=patience_seconds)
+        after_trial.keep_marks("RUNNING" if missing else status)
+    except Exception as error:  # where the study cannot be written, this cannot either
+        coordinator.stop(error)
+    return missing
 
 
 def _earlier(space: Space, folder: SweepFolder, data: Identity, data_dir: Path | None) -> WarmStart:

@@ -35,7 +35,7 @@ class Running:
 
 
 class Judge:
-    """A sweep's stopping rule, with what it knows of the trials.
+    """The `Rule` of the search: its stopping rule, with what it knows of the trials.
 
     Args:
         records: the sweep's trials as they are when the session begins.

@@ -96,7 +96,7 @@ def stopped(folder: SweepFolder, number: int | None = None) -> Request:
         return Request(kind="stop")
     with folder.records.open() as study:
         try:
-            check_runs(study.trials(), number)
+            check_runs(study.every_trial(), number)
         except ConfigError as error:
             error.where = folder.name
             raise

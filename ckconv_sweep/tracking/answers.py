@@ -332,9 +332,17 @@ def still_there(uri: str, sweep_uid: str, records: Sequence[TrialRecord], status
             found = client.get_experiment_by_name(experiment_name())
         if found is None or found.lifecycle_stage != "active":
             return False
-        newest = max((r.number for r in records if r.counts), default=None)
-        where, files = found.experiment_id, artifact_location(uri)
-        return has_still(client, where, sweep_uid, newest=newest, status=status, files=files)
+        running = [r.number for r in records if r.outcome == "running"]
+        ended = (r.number for r in records if r.counts and r.outcome != "running")
+        return has_still(
+            client,
+            found.experiment_id,
+            sweep_uid,
+            newest=max(ended, default=None),
+            running=running,
+            status=status,
+            files=artifact_location(uri),
+        )
     except Exception as error:  # the caller delivers, and says what is wrong
         log.debug("MLflow was not asked: %s", error)
         return False

@@ -21,6 +21,7 @@ from ckconv_sweep.errors import CkconvSweepError
 from ckconv_sweep.record.events import Ended, Started
 from ckconv_sweep.record.versions import versions
 from ckconv_sweep.tracking import note
+from ckconv_sweep.tracking.told import Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class RunOfSweep:
     """Of the base trial's sequences; empty where they were not read."""
     count_parameters: Callable[[Trial], int] | None = None
     """The number of trained numbers of a trial's model."""
+    told: Told = field(default_factory=Told)
+    """Of its confirmation and its test numbers."""
 
 
 def trial_tags(sweep: RunOfSweep, base: Trial, event: Started) -> dict[str, str]:
@@ -62,6 +65,10 @@ def trial_tags(sweep: RunOfSweep, base: Trial, event: Started) -> dict[str, str]
     }
     tags |= {keys.TAG_ORIGIN: json.dumps(origin)} if origin else {}
     tags |= {keys.TAG_REPEAT_OF: str(origin["repeat_of"])} if "repeat_of" in origin else {}
+    if "confirms" in origin:
+        tags[keys.TAG_ROLE] = keys.ROLE_CONFIRM
+        tags[keys.TAG_CONFIRMS] = keys.setting_name(origin["confirms"])
+        tags[keys.TAG_SEED_INDEX] = str(origin["seed_index"])
     if "replaces" in origin:
         name = keys.trial_name(origin["from_trial"])
         tags |= {keys.TAG_FROM: f"{name} epoch {origin['from_epoch']}"}
@@ -86,7 +93,7 @@ def end_tags(event: Ended, there: Mapping[str, str]) -> dict[str, str]:
 def trial_params(sweep: RunOfSweep, event: Started) -> list[Any]:
     """Its settings, and what was drawn beside them, as MLflow's parameters."""
     variables = {} if sweep.space is None else sweep.space.variables
-    drawn = {name: event.params[name] for name in variables}
+    drawn = {name: event.params[name] for name in variables if name in event.params}
     return params(flat(event.trial.model_dump(mode="json")) | drawn)
 
 

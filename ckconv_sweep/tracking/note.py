@@ -41,7 +41,7 @@ class _Row:
 
 @dataclass
 class Standings:
-    """What became of each trial of a sweep."""
+    """What became of each trial of a sweep, without those that confirm it."""
 
     space: Space
     rows: dict[int, _Row] = field(default_factory=dict)
@@ -69,6 +69,8 @@ class Standings:
 
     def hear(self, event: Event) -> None:
         """Something happened to a trial of this session."""
+        if isinstance(event, Started) and "confirms" in event.origin:
+            return
         if isinstance(event, Started):
             origin = event.origin
             self.rows[event.number] = _Row(

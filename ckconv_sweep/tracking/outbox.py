@@ -118,7 +118,8 @@ class Tracker(Listener):
         self._records, self._resolve = [r for r in records if r.counts], resolve
         if self._runs.page is not None:
             for record in records:
-                self._runs.page.standings.add(record)
+                if record.confirms is None:
+                    self._runs.page.standings.add(record)
         self._queue.extend(self._lacking())
         self._believed = len(self._queue)
         self._believed_records = self.waiting

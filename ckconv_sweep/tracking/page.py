@@ -11,6 +11,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.tracking import charts as mlflow_view
 from ckconv_sweep.tracking import note as mlflow_note
 from ckconv_sweep.tracking.store import reason, without_password
+from ckconv_sweep.tracking.told import write
 
 if TYPE_CHECKING:
     from ckconv_sweep.tracking.described import RunOfSweep
@@ -39,6 +40,7 @@ class Page:
         self._try("note", lambda: self._write_note(client, experiment_id, run_id))
         self._try("best values", lambda: self._write_best(client, run_id))
         self._try("number of rejected points", lambda: self._write_rejected(client, run_id))
+        self._try("test numbers", lambda: write(client, run_id, self._sweep.told))
 
     def _try(self, what: str, write: Callable[[], None]) -> None:
         try:

@@ -73,6 +73,14 @@ def kept_notes(notes: Mapping[str, Any], sweeps_dir: Path) -> dict[str, Any]:
     return kept | {"uri": database_uri(default)} if kept.get("uri") == default.name else kept
 
 
+def tracked_at(notes: Mapping[str, Any], sweeps_dir: Path) -> str | None:
+    """Where a sweep was tracked last, by its study's notes; None if it never was. They hold no
+    password: `MLFLOW_TRACKING_URI` has it, where it is the same address."""
+    kept: str | None = kept_notes(notes, sweeps_dir).get("uri")
+    default = default_uri(sweeps_dir)
+    return default if kept == without_password(default) else kept
+
+
 def experiment_name() -> str:
     """The MLflow experiment that holds the sweeps."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or keys.EXPERIMENT

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.durable import give_name, make_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.openings import FILE
 from ckconv_sweep.training import safetensors
 
 WEIGHTS, TRIAL, ABOUT, CARD = "model.safetensors", "trial.yaml", "model.json", "README.md"
@@ -106,6 +106,8 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
         try:
             for name, content in files.items():
                 Blobs(new).put(name, content)
+            if (folder / FILE).exists():  # how often its test split was opened
+                Blobs(new).put(FILE, (folder / FILE).read_bytes())
             if folder.exists():
                 old = folder.with_name(f"{new.name}-old")
                 folder.rename(old)
@@ -121,17 +123,17 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
 
 
 def _check_replaceable(folder: Path, uid: str) -> None:
-    """Only what was promoted from the same sweep, with no other file beside it, is replaced."""
-    others = set(os.listdir(folder) if folder.is_dir() else ["a file"]) - {
-        *(WEIGHTS, TRIAL, ABOUT, CARD)
-    }
-    known = not others and _about(folder).get("origin", {}).get("uid") == uid
-    if not known and (others or any(folder.iterdir())):
-        raise ConfigError(
-            "something else is there already",
-            where=str(folder),
-            hint="take another --out, or delete it",
-        )
+    """Only what was promoted from the same sweep is replaced, with no file of anybody beside it."""
+    if folder.is_dir():
+        names = {path.name for path in folder.iterdir()}
+        ours = names <= {WEIGHTS, TRIAL, ABOUT, CARD, FILE} and ABOUT in names
+        if not names or (ours and _about(folder)["origin"].get("uid") == uid):
+            return
+    raise ConfigError(
+        "something else is there already",
+        where=str(folder),
+        hint="take another --out, or delete it",
+    )
 
 
 def read(folder: Path) -> Promoted:

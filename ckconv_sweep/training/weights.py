@@ -115,7 +115,7 @@ def read_trained(given: Path) -> Trained:
 def _handed_over(folder: Path) -> Trained:
     found = promoted.read(folder)
     return Trained(
-        path=folder,
+        path=folder / promoted.WEIGHTS,
         trial=found.trial,
         weights=found.weights,
         data=found.data,

@@ -35,6 +35,7 @@ IMPORTED = (
     "ckconv_sweep.cli.pages",
     "ckconv_sweep.cli.progress",
     "ckconv_sweep.cli.result",
+    "ckconv_sweep.cli.evaluate",
     "ckconv_sweep.cli.train",
     "ckconv_sweep.data.digits",
     "ckconv_sweep.doctor",

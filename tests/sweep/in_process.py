@@ -30,12 +30,15 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Assignment, Signals, Work
+from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.coordinator import Coordinator
+from ckconv_sweep.sweep.driver import _confirming
 
 read_migrations_once()
 
@@ -176,6 +179,8 @@ class Machine:
     listeners: tuple[Listener, ...] = ()
     gpus: float = 0.0
     """How many each trial has."""
+    plan: Confirmation | None = None
+    """What is confirmed, if its sessions do not search."""
     data: str = ""
     """The digest of the data that trials are trained on."""
     clock: Clock = field(default_factory=Clock)
@@ -259,6 +264,10 @@ class Machine:
             return False
         return True
 
+    def confirming(self, study: Study) -> Confirming | None:
+        """As the driver begins a session."""
+        return _confirming(study, self.plan)
+
     def records(self) -> list[TrialRecord]:
         with self.folder.records.open() as study:
             return study.trials()
@@ -266,7 +275,8 @@ class Machine:
     def result(self) -> list[dict[str, Any]]:
         """All that must not depend on interruptions."""
         with self.folder.records.open() as study:
-            values = [t.values for t in study._study.get_trials(deepcopy=False)]
+            every = study._study.get_trials(deepcopy=False)
+            values = [t.values for t in every if "confirms" not in t.user_attrs]
             return [
                 {
                     "number": r.number,
@@ -304,6 +314,7 @@ class Session:
             listeners=machine.listeners,
             clock=machine.clock,
             places=machine.concurrency,
+            confirming=machine.confirming(study),
         )
         self.workers: list[_Worker] = []
         self.handed_out: list[int] = []
