@@ -76,7 +76,7 @@ class Preparation:
         """
         if self.missing == "filled":
             raw_NCT = forward_filled(raw_NCT)
-        if self.continued and raw_NCT.shape[-1] < self.length:
+        if self.continued and times_NT is None and raw_NCT.shape[-1] < self.length:
             raw_NCT = padded(raw_NCT, self.length)
         if self.order is not None:
             raw_NCT = raw_NCT[..., self.order]

@@ -12,14 +12,14 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import flat, short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.confirmation import Opening
-from ckconv_sweep.record.trials import BASE, TrialRecord
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.report.confirmed import sentences
 from ckconv_sweep.report.handed_over import Winner
+from ckconv_sweep.report.numbers import score
+from ckconv_sweep.report.openings import heading, lines
 from ckconv_sweep.report.page import duration
 from ckconv_sweep.report.spent import spent
-from ckconv_sweep.report.summary import winner as best_of_search
-from ckconv_sweep.search.intervals import interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _scores(card: Card) -> Iterator[str]:
 def _validation(card: Card) -> Iterator[str]:
     metric, record = card.space.metric, card.winner.record
     epoch = best(record.history, metric).number
-    own = ", ".join(f"`{n}` {v:.4g}" for n, v in record.values(card.space.metrics).items())
+    own = ", ".join(f"`{n}` {score(v)}" for n, v in record.values(card.space.metrics).items())
     yield (
         f"- **these weights, validation**: {own} at epoch {epoch} of {record.last_epoch}. They "
         "were chosen by this number, so it is too good."
@@ -137,48 +137,19 @@ def _validation(card: Card) -> Iterator[str]:
         )
         return
     yield (
-        f"- **this setting, validation**: `{metric.name}` {setting.mean:.4f}, the mean of "
-        f"{_count(len(setting.values), 'fresh seed')}, 95 % interval {setting.low:.4f} to "
-        f"{setting.high:.4f} (Student t). The interval is over all seeds, not of these weights."
+        f"- **this setting, validation**: `{metric.name}` {score(setting.mean)}, the mean of "
+        f"{_count(len(setting.values), 'fresh seed')}, 95 % interval {score(setting.low)} to "
+        f"{score(setting.high)} (Student t). The interval is over all seeds, not of these weights."
     )
-    if len(confirmed.tie) > 1:
-        others = ", ".join(_whose(one.number) for one in confirmed.tie if one is not setting)
-        yield (
-            f"- it cannot be told apart from {others}; of these it is the smallest, then the "
-            "fastest"
-        )
-    if (lost := confirmed.shrinkage) is not None:
-        first = best_of_search(card.records, card.space)
-        said = "" if first is None else f" of {first.values((metric,))[metric.name]:.4f}"
-        yield f"- the search's best number{said} was too good by {lost.mean:.4f}"
-    if (gain := confirmed.versus_base) is not None:
-        yield (
-            f"- minus the base trial, seed by seed: {gain.mean:+.4f}, 95 % interval "
-            f"{gain.low:+.4f} to {gain.high:+.4f}"
-        )
+    yield from (f"- {sentence}" for sentence in sentences(confirmed))
 
 
 def _test(card: Card) -> Iterator[str]:
-    number = len(card.openings)
-    if not number:
+    if not card.openings:
         yield "- **test**: never opened"
         return
-    opened = f"the test split was opened {_count(number, 'time')}"
-    setting = card.winner.setting
-    fixed = [
-        opening
-        for opening in card.openings
-        if setting is not None and opening.confirms == setting.number and not opening.exploratory
-    ]
-    if not fixed:
-        yield f"- **test**: no number of this setting's fresh seeds; {opened}, to explore only"
-        return
-    for name, mean in fixed[-1].scores.items():
-        found = interval(list(fixed[-1].each.get(name, ())))
-        between = "" if found is None else f", 95 % interval {found.low:.4f} to {found.high:.4f}"
-        seeds = _count(len(fixed[-1].trials), "seed")
-        yield f"- **test**: `{name}` {mean:.4f}, the mean of {seeds}{between}"
-    yield f"- {opened}"
+    yield f"- **test**: {heading(card.openings)}"
+    yield from (f"    {line}" for line in lines(card.openings))
 
 
 def _data(card: Card) -> Iterator[str]:
@@ -255,10 +226,6 @@ def _versions(card: Card) -> Iterator[str]:
     yield ", ".join(
         f"{name} {version}" for name, version in card.versions.items() if name != "session"
     )
-
-
-def _whose(number: int) -> str:
-    return "the base trial" if number == BASE else trial_name(number)
 
 
 def _value(value: Any) -> str:

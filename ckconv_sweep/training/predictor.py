@@ -20,7 +20,7 @@ from ckconv_sweep.data.given import Given, of_file
 from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.data.sequence_files import SequenceFile, read_sequences
 from ckconv_sweep.data.task import SequenceTask
-from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.models.sequence_model import EVENLY, Sampling
 from ckconv_sweep.training.prediction import all_answers, as_trained, rows, scores
 from ckconv_sweep.training.weights import Trained
@@ -105,11 +105,18 @@ class Predictor(nn.Module):
         """All answers, and the scores.
 
         Raises:
+            NoResult: an answer is not finite.
             OutOfMemory: there is no room for one sequence.
         """
         kind = self.description.kind
         with as_trained(self.trained.trial):
             found = all_answers(self.model, given, say)
+            if not all(some.isfinite().all() for some in found):
+                raise NoResult(
+                    "the model answers these sequences with numbers that are not finite",
+                    where=str(self.trained.path),
+                    hint="are its weights whole, and are these the data that it is for?",
+                )
             scored = scores(given, found, kind) if given.labelled else {}
         return Predicted(rows(given, found, kind, self.classes), scored)
 
