@@ -13,6 +13,7 @@ import typer
 
 from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
+    confirm,
     control,
     doctor,
     evaluate,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         run.launch,
         run.resume,
         extend.extend,
+        confirm.confirm,
         watch.watch,
         look.status,
         look.list_sweeps,

@@ -108,24 +108,28 @@ def list_sweeps(sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
     if not folders:
         typer.echo(f"no sweeps in {sweeps_dir}")
         return
-    table, rows = Table(), []
+    table, rows, further = Table(), list[list[str]](), dict[int, dict[str, str]]()
     for heading in ("sweep", "state", "ended", "asked", "metric", "best", "trial"):
         table.add_column(
             heading, justify="left" if heading in ("sweep", "state", "metric") else "right"
         )
     for folder in folders:
         try:
-            s, _, parents = _summary(folder)
+            s, _, beside = _summary(folder)
         except CkconvSweepError as error:
             rows.append([folder.name, f"{_unread(error)}: see doctor"])
             continue
         best = "" if s.best_value is None else words.score(s.best_value)
         trial = "" if s.best_trial is None else str(s.best_trial)
         ended = str(s.completed + s.pruned + s.failed)
-        row = [s.name, s.state, ended, str(s.asked), s.metric, best, trial]
-        rows.append([*row, ", ".join(parents)] if parents else row)
-    if any(len(row) > len(table.columns) for row in rows):
-        table.add_column("learnt from")
+        rows.append([s.name, s.state, ended, str(s.asked), s.metric, best, trial])
+        further[len(rows) - 1] = beside
+    for heading in ("learnt from", "confirmed"):
+        if any(beside[heading] for beside in further.values()):
+            table.add_column(heading)
+            for place, row in enumerate(rows):
+                row += [""] * (len(table.columns) - 1 - len(row))
+                row.append(further.get(place, {}).get(heading, ""))
     for row in rows:
         table.add_row(*row)
     words.console().print(table)
@@ -199,14 +203,16 @@ def _mean(trials: int | None) -> str:
 
 def _summary(
     folder: SweepFolder, *, thoroughly: bool = False
-) -> tuple[Summary, list[str], list[str]]:
-    """With why fewer trials are asked, or were begun, than the budget allows, if so, what people
-    asked of it, and the names of the sweeps that it was warm-started from. `thoroughly`: also lines
-    about these, and about those that learnt from it, for which all others are looked at."""
+) -> tuple[Summary, list[str], dict[str, str]]:
+    """With lines on why fewer trials are asked, or were begun, than the budget allows, if so, on
+    what people asked of it and on its confirmation; and two cells of `list`. `thoroughly`: also
+    lines about the sweeps that it was warm-started from, and about those that learnt from it, for
+    which all others are looked at."""
     from ckconv_sweep.config.grid import grid_note
     from ckconv_sweep.record.requests import in_words
     from ckconv_sweep.record.trials import rejected
     from ckconv_sweep.record.warm_start import relatives, sweeps_of
+    from ckconv_sweep.report.confirmable import confirmation_in_words, how_far
     from ckconv_sweep.report.summary import goal_in_words, summarize
 
     folder.records.check_not_lost()
@@ -216,6 +222,8 @@ def _summary(
         notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
         notes += in_words(folder, study.notes(), held=held)
         notes += relatives(study) if thoroughly else []
+        notes += [confirmation_in_words(study, held=held)]
         parents = [sweep.name for sweep in sweeps_of(study) if sweep.named]
+        beside = {"learnt from": ", ".join(parents), "confirmed": how_far(study)}
     summary = summarize(folder.name, records, space, held=held)
-    return summary, [note for note in notes if note], parents
+    return summary, [note for note in notes if note], beside

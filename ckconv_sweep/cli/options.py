@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -156,13 +156,20 @@ def name_of(file: str, otherwise: str | None, option: str, hint: str) -> str:
     return otherwise
 
 
-def takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    options: type, *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """For a command with a parameter `options`, a frozen object of this class: each of its fields
-    becomes an option of the command, after the arguments."""
+    becomes an option of the command, after the arguments.
+
+    Args:
+        without: fields that keep their defaults.
+    """
     hints = get_type_hints(options, include_extras=True)
     fields = [
         field.replace(annotation=hints[name])
         for name, field in inspect.signature(options).parameters.items()
+        if name not in without
     ]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,7 +18,8 @@ from rich.text import Text
 from ckconv_sweep.cli.words import count, duration, number, score, scores, settings
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
-from ckconv_sweep.keys import REASON_STOPPED, trial_name
+from ckconv_sweep.keys import REASON_STOPPED, setting_name, trial_name
+from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.trials import TrialRecord, rejected
 from ckconv_sweep.report.progress import Progress, Unfinished
@@ -34,6 +36,7 @@ def view_of(
     records: Sequence[TrialRecord] = (),
     *,
     since: float | None = None,
+    plan: Confirmation | None = None,
 ) -> Iterator[Listener]:
     """The view that fits where the output goes.
 
@@ -42,6 +45,7 @@ def view_of(
         space: of the sweep; None for a single run.
         records: what there is of the sweep, which is shown while its driver starts.
         since: when the driver started, in seconds since 1970; now, if left out.
+        plan: what is confirmed; None: the sweep is searched.
     """
     if instead is not None:
         yield instead
@@ -53,7 +57,7 @@ def view_of(
             plain.say(resumed_in_words(records))
         yield plain
         return
-    progress = Progress(metrics, space, rejected(records))
+    progress = Progress(metrics, space, rejected(records), plan)
     progress.begin([record for record in records if record.counts])
     view = LiveView(name, metrics, progress, console, since=time.time() if since is None else since)
     with view.shown():
@@ -66,6 +70,22 @@ def resumed_in_words(records: Sequence[TrialRecord]) -> str:
     unfinished = counted.count("running")
     ended = count(len(counted) - unfinished - counted.count("continued"), "trial")
     return f"resuming: {ended} ended before, {unfinished} unfinished"
+
+
+class CountsConfirmed(Listener):
+    """Says after each trial how far a confirmation is, where no live view shows it."""
+
+    def __init__(self, view: Listener, plan: Confirmation | None) -> None:
+        self._view, self._plan, self._ended = view, plan, 0
+
+    def begin(self, records: Sequence[TrialRecord]) -> None:
+        self._ended = sum(record.outcome != "running" for record in records)
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, Ended) and self._plan is not None:
+            self._ended += 1
+            if not isinstance(self._view, LiveView):
+                self._view.say(f"confirming: {self._ended} of at most {self._plan.most}")
 
 
 class PlainLines(Listener):
@@ -88,11 +108,7 @@ class PlainLines(Listener):
                     before, origin = event.epochs_before, event.origin
                     begun = before > origin.get("from_epoch", 0)
                     again = f" again after epoch {before}" * begun
-                    self.say(
-                        f"{name}started{again}: "
-                        f"{settings({**event.params, **event.origin.get('changes', {})})}"
-                        f"{asked_for(event)}"
-                    )
+                    self.say(f"{name}started{again}: {settings(chosen(event))}{asked_for(event)}")
             case EpochEnded():
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
@@ -116,8 +132,19 @@ def _beside(metrics: Sequence[Metric]) -> list[str]:
 _BY_THE_RULE = "pruned by the stopping rule"
 
 
+def chosen(event: Started) -> dict[str, Any]:
+    """The settings that a trial was given, without the seed of one that confirms."""
+    given = {**event.params, **event.origin.get("changes", {})}
+    if "confirms" in event.origin:
+        del given["training.seed"]
+    return given
+
+
 def asked_for(event: Started) -> str:
     """Why, if the sampler did not draw it."""
+    if "confirms" in event.origin:
+        setting = setting_name(event.origin["confirms"])
+        return f" (confirms {setting}, seed {event.origin['seed_index']})"
     for name, words in (("retry_of", "once more"), ("repeat_of", "a repeat of")):
         if name in event.origin:
             return f" ({words} {trial_name(event.origin[name])})"
@@ -255,8 +282,9 @@ class LiveView(Listener):
         if self._alone:
             return self._name
         counts = known.counts
+        of = "confirming, {} of at most {}" if known.plan else "{} of {}"
         return (
-            f"{self._name}: {known.ended} of {known.asked} trials ended "
+            f"{self._name}: {of.format(known.ended, known.asked)} trials ended "
             f"({counts['completed']} completed, {counts['pruned']} pruned, "
             + f"{counts['continued']} continued, " * bool(counts["continued"])
             + f"{counts['failed']} failed), {len(known.running)} running"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +10,17 @@ import typer
 from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import Changes, Name, absolute, name_of, takes
 from ckconv_sweep.cli.run_options import RunOptions
+from ckconv_sweep.cli.session import check_lock, lock_of, run_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import TrialRecord
+    from ckconv_sweep.sweep.delivery import Session
 
 
 SpaceFile = Annotated[
@@ -100,7 +101,7 @@ def launch(
 
 def begin(folder: SweepFolder, asked: Space, options: RunOptions, where: str) -> None:
     """Start a sweep over this space, or go on with the one that is there. `where`: its file."""
-    with _lock_of(folder) as lock:
+    with lock_of(folder) as lock:
         before = None
         if folder.records.exists():
             from ckconv_sweep.errors import SpaceChanged
@@ -136,7 +137,7 @@ def resume(name: Name, options: RunOptions) -> None:
     from ckconv_sweep.record.folder import SweepFolder
 
     folder = SweepFolder.existing(options.sweeps_dir, name)
-    with _lock_of(folder) as lock:
+    with lock_of(folder) as lock:
         with folder.records.open() as study:
             asked = _extended(study, options.with_budget(study.space), options)
             before = _Before.of(study)
@@ -177,23 +178,6 @@ class _Before:
         return cls(study.trials(), study.every_trial(), study.note("options") or {})
 
 
-@contextlib.contextmanager
-def _lock_of(folder: SweepFolder) -> Iterator[AbstractContextManager[object] | None]:
-    """The lock of a sweep that is there, held before the seconds of imports: whoever looks now is
-    told that it runs. None of a new sweep, and where it cannot be held, which is an error of who
-    needs it: a finished sweep is also shown without."""
-    from ckconv_sweep.errors import CannotWrite, SweepBusy
-
-    with contextlib.ExitStack() as stack:
-        held = folder.records.exists()
-        if held:
-            try:
-                stack.enter_context(folder.records.lock())
-            except (CannotWrite, SweepBusy):
-                held = False
-        yield stack if held else None
-
-
 def _extended(study: Study, asked: Space, options: RunOptions) -> Space:
     """A sweep keeps the trials, hours and GPU-hours to which it was extended, unless an option says
     another. Its goal is the one that is asked for now."""
@@ -231,12 +215,8 @@ def _run(
         if told:
             typer.echo(told)
     placement = options.placement(space)
-    from ckconv_sweep.cli.events_log import Log
-    from ckconv_sweep.cli.hooks import at_each_best, at_the_end
-    from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.cli.result import show_result
     from ckconv_sweep.config.notes import notes
-    from ckconv_sweep.errors import CannotWrite, ClusterLost
     from ckconv_sweep.record.budget import hours_are_up, is_finished
     from ckconv_sweep.record.requests import Requests
     from ckconv_sweep.record.trials import rejected
@@ -266,48 +246,9 @@ def _run(
         return
 
     if before is not None and lock is None:
-        with folder.records.lock():  # says why it cannot be held, before anything is shown
-            pass
-    from ckconv_sweep.execution.executor import RayExecutor
-    from ckconv_sweep.sweep.driver import run_sweep
-    from ckconv_sweep.tracking.answers import check_takes_runs
+        check_lock(folder)
 
-    if options.require_tracking:
-        check_takes_runs(uri)
-    with at_the_end(options.on_finish, folder, space.metric) as finish:
-        try:
-            with (
-                view_of(folder.name, space.metrics, space, records) as view,
-                at_each_best(options.on_best, folder, space.metric, view) as best,
-            ):
-                if isinstance(view, PlainLines):  # the live view shows it by itself
-                    own = placement.address in (None, "local")
-                    ray = "starting Ray" if own else "joining the Ray cluster"
-                    typer.echo(f"reading the data and {ray}", err=True)
-                session = run_sweep(
-                    folder,
-                    space,
-                    RayExecutor(placement),
-                    tracking_uri=uri,
-                    data_dir=absolute(options.data_dir),
-                    listeners=(view, finish, best, Log()),
-                    allow_code_change=options.allow_code_change,
-                    allow_data_change=options.allow_data_change,
-                    options=options.kept(),
-                    shared=options.shared,
-                    lock=lock,
-                )
-        except CannotWrite as full:
-            if folder.records.exists() and full.hint is None:
-                full.hint = (
-                    "every recorded epoch is kept; to continue when it can be written: "
-                    f"{folder.command('resume')}"
-                )
-            raise
-        except ClusterLost as lost:
-            if folder.records.exists():
-                hints = [lost.hint, f"to continue: {folder.command('resume')}"]
-                hints += [f"what Ray wrote: {folder.ray_log}"] * folder.ray_log.exists()
-                lost.hint = "\n  ".join(hint for hint in hints if hint)
-            raise
+    def show(session: Session) -> None:
         show_result(folder, session.records, space, options.tracking_uri, session)
+
+    run_session(folder, space, options, placement, lock, records, show=show)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ckconv_sweep.sweep.interruption import Interruption
 
 _PAUSE_SECONDS = 1.0
+_FIXED = ("space", "confirms_now", "confirmation")
+"""Notes of a study with which another look begins when they change."""
 
 
 def watch(name: Name, sweeps_dir: SweepsDir = SWEEPS_DIR) -> None:
@@ -61,21 +63,25 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     """Look on until no driver holds the sweep any more, or it was extended."""
     from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.record.budget import asked
+    from ckconv_sweep.record.confirmation import SESSION, noted
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.requests import answers
 
     since = folder.records.held_since() or time.time()
     with folder.records.open() as study:
-        space, found = study.space, study.trials()
-        written = study.note("space")
-        with view_of(folder.name, space.metrics, space, found, since=since) as view:
+        space, plan = study.space, noted(study.notes()) if study.note(SESSION) else None
+        trials = study.trials if plan is None else study.confirmations
+        found, written = trials(), [study.note(name) for name in _FIXED]
+        with view_of(folder.name, space.metrics, space, found, since=since, plan=plan) as view:
             news, brief, held = News(space), isinstance(view, PlainLines), True
             known = set(answers(study.notes()).values())
             records = [record for record in found if record.counts]
             news.skip(records)
             if brief:
                 over = sum(record.outcome != "running" for record in records)
-                view.say(f"{over} of {asked(found, space)} trials ended; a line for each follows")
+                of = f"at most {plan.most}" if plan else asked(found, space)
+                what = "confirming: " * bool(plan)
+                view.say(f"{what}{over} of {of} trials ended; a line for each follows")
             else:
                 view.begin(records)
             while held:
@@ -84,10 +90,10 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
                     if answer not in known:
                         view.say(str(answer))
                         known.add(answer)
-                for event in news.of(study.trials()):
+                for event in news.of(trials()):
                     if not brief or isinstance(event, Ended):
                         view.hear(event)
-                if study.note("space") != written:
+                if [study.note(name) for name in _FIXED] != written:
                     return True
                 for _ in range(10 * held):
                     interruption.check()

@@ -10,12 +10,20 @@ from typing import Any
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
-from ckconv_sweep.record.confirmation import Confirmation, noted, openings
+from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.budget import asked, is_finished
+from ckconv_sweep.record.confirmation import (
+    Confirmation,
+    in_words,
+    is_confirming,
+    noted,
+    openings,
+)
 from ckconv_sweep.record.seeds import by_setting
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import BASE, TrialRecord
 from ckconv_sweep.report.summary import best_first
-from ckconv_sweep.search.confirming import FEWEST
+from ckconv_sweep.search.confirming import FEWEST, is_over
 
 TOP, SEEDS = 5, 5
 _OF_A_TRIAL = ("training.seed", "data.fold")
@@ -49,6 +57,46 @@ def planned(study: Study, top: int | None = None, seeds: int | None = None) -> C
         top=top or TOP,
         begun_ms=time.time_ns() // 1_000_000,
     )
+
+
+def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
+    """What a confirmation is about to train, and that the search has not finished, if so."""
+    names, records = [trial_name(number) for number in plan.settings], study.trials()
+    also = " and the base trial" if BASE in plan.compared else ""
+    lines = [
+        f"confirming the best {len(names)} settings of {study.folder.name} ({', '.join(names)})"
+        f"{also}: {plan.seeds} fresh seeds each, at most {plan.most} trials"
+    ]
+    if not is_finished(records, study.space):
+        ended = sum(record.is_of_budget and record.outcome != "running" for record in records)
+        lines.append(
+            f"note: the search has not finished ({ended} of {asked(records, study.space)} trials "
+            "ended); these are its best settings so far, also when it is resumed later"
+        )
+    return lines
+
+
+def confirmation_in_words(study: Study, *, held: bool) -> str:
+    """How far a sweep's confirmation is, and how to continue it or read it; empty where none was
+    begun. `held`: whether a driver holds the sweep."""
+    notes, records = study.notes(), study.confirmations()
+    if (plan := noted(notes)) is None:
+        return ""
+    command = study.folder.command("confirm")
+    if not is_over(plan, records, study.space.metric):
+        told = in_words(plan, records)
+        return told if is_confirming(notes, held=held) else f"{told}; to continue: {command}"
+    return f"confirmation: finished, {len(records)} trials trained; to read it: {command}"
+
+
+def how_far(study: Study) -> str:
+    """`yes` of a sweep that is confirmed, `12 of 30` on the way; empty where none was begun."""
+    records = study.confirmations()
+    if (plan := noted(study.notes())) is None:
+        return ""
+    ended = sum(record.outcome != "running" for record in records)
+    over = is_over(plan, records, study.space.metric)
+    return "yes" if over else f"{ended} of {plan.most}"
 
 
 def best_settings(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:

@@ -18,6 +18,7 @@ from ckconv_sweep.config.metrics import SECONDS
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import Outcome
+from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
 from ckconv_sweep.record.trials import TrialRecord
@@ -72,11 +73,17 @@ class Progress:
         metrics: the primary one first.
         space: of the sweep; None for a trial that runs alone.
         rejected: as in `most_settings`.
+        plan: of a confirmation, whose trials these are then.
     """
 
     def __init__(
-        self, metrics: Sequence[Metric], space: Space | None = None, rejected: int = 0
+        self,
+        metrics: Sequence[Metric],
+        space: Space | None = None,
+        rejected: int = 0,
+        plan: Confirmation | None = None,
     ) -> None:
+        self.plan = plan
         self._metric = metrics[0]
         self._at_best = metrics[0].model_copy(update={"at": "best"})
         self._space = space
@@ -90,7 +97,7 @@ class Progress:
         """How many trials ended in each way."""
         self.unfinished: dict[int, Unfinished] = {}
         self.best: Best | None = None
-        self._seeds = None if self._space is None else Seeds(self._space, records)
+        self._seeds = Seeds(self._space, records) if self._space and not self.plan else None
         self._session = max((s for r in records for s in r.sessions), default=0)
         self._start_ms = self._end_ms = 0.0
         self._epochs, self._ended = 0, 0.0
@@ -110,7 +117,9 @@ class Progress:
 
     @property
     def asked(self) -> int | None:
-        """How many trials the sweep can have in all."""
+        """How many trials the sweep, or its confirmation, can have in all."""
+        if self.plan is not None:
+            return self.plan.most
         if self._most is None or self._seeds is None or self._space is None:
             return None
         return self._seeds.asked(self._most - self._tried)
@@ -182,7 +191,7 @@ class Progress:
         if left <= 0 or through <= 0:
             return None
         seconds = self._seconds * left / through
-        hours = None if self._space is None else self._space.budget.hours
+        hours = None if self._seeds is None or not self._space else self._space.budget.hours
         if hours is not None:
             spent = self._spent + (self._end_ms - self._spent_at_ms) / 1000
             seconds = min(seconds, max(0.0, hours * 3600 - spent))
