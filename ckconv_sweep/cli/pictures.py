@@ -23,7 +23,9 @@ from ckconv_sweep.cli.output import write_new, write_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ckconv_sweep.record.study import Study
     from ckconv_sweep.report.results import Results
+    from ckconv_sweep.search.confirmed import Confirmed
 
 KINDS = (
     "curves",
@@ -168,18 +170,35 @@ def report(
         )
     folder = SweepFolder.of(sweeps_dir, name)
     here = results.source == str(folder.root)
-    told = []
+    told, found = [], None
     if here:
         with folder.records.open() as study:
             told = relatives(study)
+            found = _confirmed(study, data_dir)
     text = page(
         results,
         parameters=parameters,
         again=folder.command if here else None,
         relatives=told,
+        confirmed=found,
     )
     write_out(out, text)
     typer.echo(f"report: {out}")
+
+
+def _confirmed(study: Study, data_dir: Path | None) -> Confirmed | None:
+    """What its confirmation says. PyTorch is imported only where one was begun."""
+    from functools import partial
+
+    from ckconv_sweep.cli.options import absolute
+    from ckconv_sweep.record.confirmation import noted
+    from ckconv_sweep.search.confirmed import confirmed
+
+    if noted(study.notes()) is None:
+        return None
+    from ckconv_sweep.models.parameters import parameters_of
+
+    return confirmed(study, partial(parameters_of, data_dir=absolute(data_dir)))
 
 
 def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:

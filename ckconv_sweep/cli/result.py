@@ -13,6 +13,7 @@ from ckconv_sweep.cli.words import count
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.errors import NoResult
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record import confirmation
 from ckconv_sweep.record.budget import gpu_hours_are_up, is_finished
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import in_words, noted, on_other_data
@@ -25,6 +26,7 @@ from ckconv_sweep.report.sampling_error import scored_sequences
 from ckconv_sweep.report.summary import SAID, summarize, winner
 
 if TYPE_CHECKING:
+    from ckconv_sweep.report.advice import Advice
     from ckconv_sweep.sweep.delivery import Session
 
 SHOWN = 10
@@ -81,6 +83,7 @@ def show_result(
         console.print(f"{left}: {folder.command('table')}", soft_wrap=True)
     with folder.records.open() as study:
         sequences = scored_sequences(space, noted(study.notes()))
+        is_confirmed = confirmation.noted(study.notes()) is not None
     interval = sampling_error.in_words(records, space, sequences)
     lines = [say for of in (hypervolume_in_words, *SAID) for say in of(records, space)]
     for line in [*captions(space), *interval, *lines, *in_words(on_other_data(records))]:
@@ -113,9 +116,16 @@ def show_result(
     for line in _in_mlflow(folder, tracking_uri):
         console.print(line, soft_wrap=True)
     if any(record.history for record in records):
-        first = _first_advice(records, space)
-        told = f" (first: {first})" if first else ""
+        advice = _advice(records, space, folder, confirmed=is_confirmed)
+        first = [f" (first: {_begun(advice[0])})"] if advice else []
+        told = "".join(first)
         console.print(f"pictures and advice: {folder.command('report')}{told}", soft_wrap=True)
+        for one in advice:
+            if one.rule == "mostly_noise" and one.command and over:
+                console.print(
+                    f"which of the best is best is chance so far; to find out: {one.command}",
+                    soft_wrap=True,
+                )
     if best is None and (summary.state == "finished" or time_is_up):
         outcomes = [r.reason or r.outcome for r in records if r.counts and r.outcome != "running"]
         reasons = Counter(outcomes + ["unfinished"] * summary.unfinished)
@@ -130,17 +140,22 @@ def show_result(
         )
 
 
-def _first_advice(records: Sequence[TrialRecord], space: Space) -> str:
-    """What the report advises first; empty where nothing stands out, or it would take seconds."""
+def _advice(
+    records: Sequence[TrialRecord], space: Space, folder: SweepFolder, *, confirmed: bool
+) -> Sequence[Advice]:
+    """What the report advises, the most important first; nothing where it would take seconds."""
     if len(records) > _MOST_ADVISED:
-        return ""
+        return ()
     from ckconv_sweep.report.advice import advise
     from ckconv_sweep.report.importance import importances
 
     counted = [record for record in records if record.counts]
-    for advice in advise(records, space, importances(counted, space)):
-        return advice.what[0].lower() + advice.what[1:].rstrip(".")
-    return ""
+    confirm = None if confirmed else folder.command("confirm")
+    return advise(records, space, importances(counted, space), confirm=confirm)
+
+
+def _begun(advice: Advice) -> str:
+    return advice.what[0].lower() + advice.what[1:].rstrip(".")
 
 
 def _in_mlflow(folder: SweepFolder, tracking_uri: str | None) -> Iterator[str]:

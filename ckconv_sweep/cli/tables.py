@@ -140,6 +140,7 @@ def table(
         default_columns,
         unvaried,
     )
+    from ckconv_sweep.report.openings import heading, lines
     from ckconv_sweep.report.render import FOR_PROGRAMS
     from ckconv_sweep.report.summary import added_in_words, ties_in_words
 
@@ -177,6 +178,8 @@ def table(
     notes += [f"the same in every trial that has it: {in_words(same)}"] if same else []
     if len(chosen) == 0 and len(rows):
         notes.append(f"no trial of {len(rows)} matches")
+    if results.openings and format not in FOR_PROGRAMS:
+        notes += ["", heading(results.openings), *(f"  {line}" for line in lines(results.openings))]
     settings = list(space.parameters())
     show_rows(chosen, format, title=name, settings=settings, notes=notes, all_rows=top is not None)
 

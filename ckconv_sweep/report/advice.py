@@ -42,6 +42,8 @@ class Known:
 
     resume: str
     """The command that resumes the sweep."""
+    confirm: str | None
+    """The command that confirms it; None where that was begun."""
     records: Sequence[TrialRecord]
     violations: int
     """How many trials were drawn and rejected."""
@@ -55,11 +57,14 @@ def advise(
     importances: Importances,
     *,
     resume: str = "ckconv-sweep resume NAME",
+    confirm: str | None = "ckconv-sweep confirm NAME",
 ) -> tuple[Advice, ...]:
-    """All advice on a sweep; none where nothing stands out."""
+    """All advice on a sweep; none where nothing stands out. `confirm`: None where its confirmation
+    was begun."""
     counted = [r for r in records if r.counts]
     known = Known(
         resume=resume,
+        confirm=confirm,
         records=counted,
         violations=len(records) - len(counted),
         space=space,
@@ -172,19 +177,27 @@ def mostly_noise(known: Known) -> Said:
     metric = known.space.metric
     top = [r for r in ranked(known.records, known.space) if r.outcome == "completed"][:_TOP]
     wobbles = [wobble for r in top if (wobble := _wobble(r, metric.name)) is not None]
-    if known.space.repeats is not None or len(top) < 3 or len(wobbles) < len(top):
+    answered = known.space.repeats is not None or known.confirm is None
+    if answered or len(top) < 3 or len(wobbles) < len(top):
         return
     scores = [r.value(metric) for r in top]
     spread, wobble = max(scores) - min(scores), float(np.median(wobbles))
     if spread < wobble:
+        names = ", ".join(trial_name(r.number) for r in top)
         yield (
             f"Among the best trials {metric.name} is mostly noise.",
             f"the best {len(top)} differ by {spread:.3g}, and each goes up or down by {wobble:.3g} "
             "from one epoch to the next",
-            "treat their order as chance "
-            f"({', '.join(trial_name(r.number) for r in top)}): a sweep with "
-            "`repeats: {seeds: 3, top: 5}` trains its best with further seeds",
+            *_trained_again(known, f"treat their order as chance ({names})"),
         )
+
+
+def _trained_again(known: Known, do: str) -> list[str]:
+    """What to do about noise, and the command where there is one: a trial that began with another
+    one's weights cannot be trained again by itself."""
+    if known.space.scheduler.kept_epochs or known.confirm is None:
+        return [do]
+    return [f"{do}, and train them again with fresh seeds", known.confirm]
 
 
 def _wobble(record: TrialRecord, name: str) -> float | None:

@@ -117,14 +117,17 @@ def _versus_base(found: Confirmed) -> Iterator[str]:
     if of is None:
         return
     better = _as_better(of, found)
-    told = f"{amount(better.mean)} ({difference(better.low)} to {difference(better.high)})"
+    how, by = ("better", better) if better.mean >= 0 else ("worse", better.negated())
+    told = f"by {amount(by.mean)} ({_plain(by.low)} to {_plain(by.high)})"
     if better.has_zero:
-        which = "better" if better.mean >= 0 else "worse"
-        yield f"{name} cannot be told apart from {control}: it is {which} by {told}"
-    elif better.mean > 0:
-        yield f"{name} is better than {control} by {told}"
+        yield f"{name} cannot be told apart from {control}: it is {how} {told}"
     else:
-        yield f"{name} is worse than {control} by {told}: take the base trial's own settings"
+        end = ": take the base trial's own settings" * (how == "worse")
+        yield f"{name} is {how} than {control} {told}{end}"
+
+
+def _plain(value: float) -> str:
+    return difference(value).removeprefix("+")
 
 
 def _as_better(of: Interval, found: Confirmed) -> Interval:
@@ -137,12 +140,10 @@ def _shrinkage(found: Confirmed) -> Iterator[str]:
         of, first = setting.shrinkage, setting.number == found.plan.settings[0]
         if not first or of is None or setting.search_value is None:
             continue
-        how = "worse" if of.mean > 0 else "better"
-        ends = f"95 % interval {difference(of.low)} to {difference(of.high)}"
         yield (
-            f"shrinkage: the search said {score(setting.search_value)} of its best trial, "
-            f"{name_of(setting)}; fresh seeds say {score(setting.mean)}, {amount(of.mean)} {how} "
-            f"({ends})"
+            f"shrinkage {difference(of.mean)} (95 % interval {difference(of.low)} to "
+            f"{difference(of.high)}): the search said {score(setting.search_value)} of its best "
+            f"trial, {name_of(setting)}, and fresh seeds say {score(setting.mean)}"
         )
 
 

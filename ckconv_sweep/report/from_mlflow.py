@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from ckconv_sweep.errors import (
     TrackingError,
     nearest_or_all,
 )
+from ckconv_sweep.record.confirmation import Opening
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State
@@ -102,6 +103,7 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
         space = _space(client, parent, where)
         records = _records(client, parent, space, where)
         rejections = int(parent.data.tags.get(keys.TAG_REJECTED, "0"))
+        openings = tuple(_openings(parent.data.tags))
     except (ConfigError, ValueError, LookupError, TypeError) as error:
         said = error.message if isinstance(error, ConfigError) else error
         raise DamagedData(f"a run was not written by ckconv-sweep: {said}", where=where) from error
@@ -114,7 +116,13 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
         source=source,
         notes=tuple(namesakes),
         rejections=rejections,
+        openings=openings,
     )
+
+
+def _openings(tags: Mapping[str, str]) -> Iterator[Opening]:
+    for number in range(1, 1 + int(tags.get(keys.TAG_OPENINGS, "0"))):
+        yield Opening(**json.loads(tags[f"{keys.TAG_OPENING}{number}"]))
 
 
 def _sweep(client: Any, experiment: str, name: str, source: str) -> tuple[Any, tuple[str, ...]]:

@@ -30,12 +30,14 @@ from ckconv_sweep.record.lineage import trial_file
 from ckconv_sweep.record.seeds import trained_one
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.record.why import last_line
+from ckconv_sweep.report import confirmed as of_confirmation
 from ckconv_sweep.report import sampling_error
 from ckconv_sweep.report.advice import advise, widened
 from ckconv_sweep.report.columns import is_missing
 from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.importance import Importances, importances
 from ckconv_sweep.report.leaderboard import captions, leaderboard
+from ckconv_sweep.report.openings import in_words as in_words_of_opening
 from ckconv_sweep.report.plots import draw
 from ckconv_sweep.report.plots.contour import pairs
 from ckconv_sweep.report.plots.importance import picture as importance_picture
@@ -45,6 +47,7 @@ from ckconv_sweep.report.sample import ENOUGH, comparable
 from ckconv_sweep.report.spent import Spent, spent
 from ckconv_sweep.report.summary import SAID, winner
 from ckconv_sweep.report.why import sentences
+from ckconv_sweep.search.confirmed import Confirmed
 
 ROWS = 50
 """Of the leaderboard, and of the trials that ended early; the others are counted."""
@@ -81,6 +84,7 @@ def page(
     parameters: Mapping[int, int] | None = None,
     again: Callable[[str], str] | None = None,
     relatives: Sequence[str] = (),
+    confirmed: Confirmed | None = None,
     seed: int = 0,
 ) -> str:
     """The report.
@@ -91,6 +95,7 @@ def page(
             without it there is no Pareto front where the sweep has one metric.
         again: what to type for a command on this sweep; None where its folder is not here.
         relatives: what is to be said of earlier and later sweeps.
+        confirmed: what its confirmation says; None where none was begun.
         seed: of the importances' resamples.
     """
     space = results.space
@@ -99,6 +104,7 @@ def page(
     wider = widened(records, space)
     sums = spent(records, space)
     early = [r for r in records if r.outcome not in ("running", "completed")]
+    command = again or (lambda verb: f"ckconv-sweep {verb} {results.name}")
     return template().render(
         name=results.name,
         summary=results.summary(),
@@ -117,8 +123,11 @@ def page(
             results.records,
             space,
             found,
-            resume=again("resume") if again else f"ckconv-sweep resume {results.name}",
+            resume=command("resume"),
+            confirm=None if confirmed else command("confirm"),
         ),
+        confirmed=_confirmed(confirmed) if confirmed else None,
+        openings=[(opening.at, in_words_of_opening(opening)) for opening in results.openings],
         settled=any(one.told for one in found.settings),
         wider_yaml=wider[0].to_yaml() if wider else None,
         wider_bounds=wider[1] if wider else (),
@@ -156,6 +165,21 @@ def template() -> jinja2.Template:
     environment.filters["duration"] = duration
     environment.filters["trial_name"] = trial_name
     return environment.get_template("report.html.j2")
+
+
+def _confirmed(found: Confirmed) -> dict[str, Any]:
+    """Its table, without the columns that have no value, and what follows from it."""
+    table = of_confirmation.rows(found)
+    names = [name for name in table[0] if any(row[name] for row in table)]
+    return {
+        "columns": [(_OF_CONFIRMATION.get(name, name), name != "trial") for name in names],
+        "rows": [[row[name] for name in names] for row in table],
+        "sentences": list(of_confirmation.sentences(found)),
+        "caption": of_confirmation.CAPTION,
+    }
+
+
+_OF_CONFIRMATION = {"mean": "mean ± 95 %", "to leader": "minus leader", "seconds": "seconds a seed"}
 
 
 def _best(records: Sequence[TrialRecord], space: Space) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.record import trained_data
+from ckconv_sweep.record.confirmation import Opening, openings
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.trials import TrialRecord, listed, rejected
@@ -38,6 +39,8 @@ class Results:
     versions: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     sequences: int | None = field(default=None, compare=False)
     rejections: int | None = field(default=None, compare=False)
+    openings: tuple[Opening, ...] = ()
+    """Of the test split, oldest first."""
 
     @classmethod
     def of_study(cls, study: Study) -> Results:
@@ -56,6 +59,7 @@ class Results:
             ),
             versions=noted(study),
             sequences=scored_sequences(study.space, trained_data.noted(study.notes())),
+            openings=tuple(openings(study.notes())),
         )
 
     @property

@@ -15,7 +15,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.budget import is_finished
-from ckconv_sweep.record.confirmation import Confirmation, Opening, add_opening, note, noted
+from ckconv_sweep.record.confirmation import Confirmation, Opening, add_openings, note, noted
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import BASE, TrialRecord, trial_of
 from ckconv_sweep.report.confirmable import best_settings, planned
@@ -311,9 +311,9 @@ def test_another_plan_than_the_begun_one_is_refused_with_the_reason(disk: Path) 
     with pytest.raises(ConfigError, match="must be 3 or more, got 2"):
         confirming(one, 2, 2)
     opening = Opening(scores={"test/accuracy": 0.9}, trials=[6], exploratory=True)
-    in_study(one, lambda study: add_opening(study, opening))
+    in_study(one, lambda study: add_openings(study, opening))
     assert confirming(one, 2, 5).plan is not None
-    in_study(one, lambda study: add_opening(study, replace(opening, exploratory=False)))
+    in_study(one, lambda study: add_openings(study, replace(opening, exploratory=False)))
     with pytest.raises(ConfigError, match="the test split was opened for its winner"):
         confirming(one, 2, 5)
     assert confirming(one, 2, 4).plan == again.plan
