@@ -82,6 +82,8 @@ def read_sequences(path: Path) -> SequenceFile:
 def _npy(path: Path) -> SequenceFile:
     try:
         array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive; call it .npz")
     except _BROKEN as error:
         raise DamagedData(f"no array can be read: {error}", where=str(path)) from error
     return SequenceFile(list(_series(path, array)))

@@ -17,8 +17,8 @@ from .commands import REPOSITORY, ckconv_sweep, ended, environment
 COMMANDS = [
     *("launch", "resume", "extend", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
-    *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
-    *("train", "evaluate", "import-checkpoint", "show", "validate", "fit-kernel"),
+    *("table", "compare", "simulate", "best", "promote", "why", "plot", "report", "ui"),
+    *("train", "evaluate", "predict", "import-checkpoint", "show", "validate", "fit-kernel"),
     *("doctor", "sync"),
 ]
 _LOADED = """
