@@ -148,7 +148,7 @@ def _test(card: Card) -> Iterator[str]:
     if not card.openings:
         yield "- **test**: never opened"
         return
-    yield f"- **test**: {heading(card.openings)}"
+    yield f"- {heading(card.openings)}"
     yield from (f"    {line}" for line in lines(card.openings))
 
 
