@@ -25,12 +25,16 @@ from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
+from ckconv_sweep.record.confirmation import noted
+from ckconv_sweep.record.lineage import lineage
 from ckconv_sweep.record.seeds import trained_one
+from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.report.found import results_of, sweeps_folder, why_of
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
 from ckconv_sweep.report.why import Why
+from ckconv_sweep.search.confirmed import Confirmed, confirmed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +52,15 @@ class Best:
     """The completed trial with the best primary metric: all its settings, and when it was best.
     `value` is that metric, `values` has each one by name, at that epoch. They are of the validation
     split, unless the metric says train/. Of a continuation `trial` has what it was trained with
-    last; `ckconv-sweep best` writes what was before, too."""
+    last, and `segments` all of it: the settings of each part and the number of its last epoch, the
+    oldest first; empty of any other trial."""
 
     number: int
     trial: Trial
     value: float
     values: Mapping[str, float]
     epoch: int
+    segments: tuple[tuple[Trial, int], ...] = ()
 
 
 class Sweep(Controlled):
@@ -286,13 +292,26 @@ class Sweep(Controlled):
         if record is None:
             raise NoResult("no trial has completed yet", where=self.name)
         values, one = record.values(self.space.metrics), trained_one(record)
+        links = lineage(one, self.trials) if one.replaces is not None else []
         return Best(
             number=one.number,
             trial=trial_of(one, self.space),
             value=values[self.space.metric.name],
             values=values,
             epoch=best(record.history, self.space.metric).number,
+            segments=tuple((trial_of(link.record, self.space), link.until) for link in links),
         )
+
+    @errors_in_python()
+    def confirmed(self) -> Confirmed | None:
+        """What its confirmation says, also while it runs; None where none was begun. It is read
+        from the sweep's folder. Its `openings` are the test numbers.
+
+        Raises:
+            ConfigError: the folder is not here.
+        """
+        with self._folder().records.open() as study:
+            return confirmed_in(study)
 
     @errors_in_python()
     def plot(self, kind: str, **options: Any) -> Figure:
@@ -369,6 +388,21 @@ def load(
 
 def _ended(summary: Summary) -> int:
     return summary.completed + summary.pruned + summary.failed
+
+
+def confirmed_in(study: Study, data_dir: Path | None = None) -> Confirmed | None:
+    """What a sweep's confirmation says; PyTorch is imported only where one was begun.
+
+    Args:
+        data_dir: where datasets lie, if not in the default folder.
+    """
+    if noted(study.notes()) is None:
+        return None
+    from functools import partial
+
+    from ckconv_sweep.models.parameters import parameters_of
+
+    return confirmed(study, partial(parameters_of, data_dir=data_dir))
 
 
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:

@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import SweepBusy
@@ -122,6 +122,50 @@ class Controlled:
                 os.kill(pid, signal.SIGTERM)
             while records.holder_here() == pid:
                 time.sleep(0.1)
+        return self.refresh()
+
+    @errors_in_python()
+    def confirm(
+        self,
+        *,
+        top: int | None = None,
+        seeds: int | None = None,
+        test: bool = True,
+        concurrency: int | None = None,
+        pack: int | Literal["auto"] | None = None,
+        gpus_per_trial: float | None = None,
+    ) -> Self:
+        """Train the best settings and the base trial again with fresh seeds, as `ckconv-sweep
+        confirm` does: returns when the first trials are handed out, or at once where all of it has
+        ended; `wait` waits for the end. It runs in a process of its own; the same call resumes it.
+
+        Args:
+            top: how many settings, 5 by default.
+            seeds: with how many fresh seeds each at most, 5 by default.
+            test: score what is offered on the test split in the end, once.
+            concurrency, pack, gpus_per_trial: as of `launch`; as in the last session by default.
+
+        Raises:
+            ConfigError: an argument is wrong, or there is nothing to confirm.
+            SweepBusy: the sweep runs.
+            CkconvSweepError: whatever else keeps it from starting (`ckconv_sweep.errors`).
+        """
+        name, sweeps_dir, _ = self._place
+        given: dict[str, object] = {
+            "top": top,
+            "seeds": seeds,
+            "concurrency": concurrency,
+            "pack": pack,
+        }
+        given |= {"gpus-per-trial": gpus_per_trial, "sweeps-dir": sweeps_dir}
+        words = [f"--{option}={value}" for option, value in given.items() if value is not None]
+        process, shown = OwnProcess(["confirm", name, *words, *["--no-test"] * (not test)]), Shown()
+        for news in process.news_until_the_end():
+            if "begun" in news:
+                for line in process.output():
+                    shown.say(in_python(line))
+                break
+        self._process = process
         return self.refresh()
 
     def _folder(self) -> SweepFolder:

@@ -28,7 +28,10 @@ from ckconv_sweep.record.trials import trial_of
 from ckconv_sweep.record.why import why
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.page import page
+from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import winner
+from tests.report.confirmations import confirmed_study
+from tests.report.records import record
 from tests.sweep.in_process import Machine, make_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -114,6 +117,36 @@ def test_where_only_repeats_of_a_setting_completed_the_best_is_one_that_did(
     assert "trial (t001, a repeat of t000, which did not complete) of the sweep" in comment
     assert trial_from(documents.parse(written, "best").value, "best") == best.trial
     assert written in html.unescape(page(found.results))
+
+
+def test_the_best_trial_that_continues_others_has_the_settings_of_each_part(tmp_path: Path) -> None:
+    source, old = record(0, [0.1, 0.5]), record(1, [0.1, 0.1], "continued")
+    params = {"optimizer.learning_rate": 2e-3}
+    new = record(2, [0.5, 0.9], params=params)
+    epochs = tuple(replace(epoch, number=epoch.number + 2) for epoch in new.history)
+    new = replace(new, history=epochs, replaces=1, from_trial=0, from_epoch=2)
+    found = Sweep.__new__(Sweep)
+    found.results = replace(results_of_made(tmp_path), records=(source, old, new))
+    segments = found.best().segments
+    rates = [(trial.optimizer.learning_rate, until) for trial, until in segments]
+    assert rates == [(1e-3, 2), (2e-3, 4)]
+    found.results = replace(found.results, records=(source,))
+    assert found.best().segments == ()
+
+
+def results_of_made(folder: Path) -> Results:
+    confirmed_study(folder, [0.9], {}, seeds=3, control=None)
+    return Sweep.open("mine", sweeps_dir=folder).results
+
+
+def test_what_a_confirmation_says_is_read_from_python(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep.confirmed() is None
+    confirmed_study(tmp_path, [0.95, 0.93], {0: [0.9, 0.92, 0.91], 1: [0.5] * 3}, seeds=3)
+    found = Sweep.open("mine", sweeps_dir=tmp_path).confirmed()
+    assert found is not None
+    assert found.offered is not None
+    assert found.offered.number == 0
+    assert found.openings == ()
 
 
 def test_a_trial_is_found_by_its_number(sweep: Sweep) -> None:

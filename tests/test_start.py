@@ -236,3 +236,24 @@ def test_a_trial_is_trained_shown_and_read_back(
 
     again = train(run.trial, out="mine/first")  # it has ended, and is only read
     assert again == run
+
+
+def test_a_sweep_is_confirmed_from_python_and_the_same_call_resumes_it(
+    without_ray: None, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = machine(here / "sweeps", make_space(trials=3), name="mine")
+    assert one.run()
+    sweep = Sweep.open("mine")
+    table = sweep.table()
+    assert sweep.confirm(top=2, seeds=3, test=False, concurrency=1) is sweep
+    sweep.stop().confirm(test=False)
+    assert sweep.wait().state == "finished"
+    said = capsys.readouterr().out
+    assert "confirming the best 2 settings of mine" in said
+    assert "confirming: 9 of at most 9" in said
+    with one.folder.records.open() as study:
+        again = study.confirmations()
+    assert len({(r.confirms, r.seed_index) for r in again}) == len(again) == 9
+    assert sweep.table().equals(table)
+    with pytest.raises(ConfigError, match="begun with top 2"):
+        sweep.confirm(top=3)

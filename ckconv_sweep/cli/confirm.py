@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,7 @@ Seeds = Annotated[
 ]
 NoTest = Annotated[
     bool,
-    typer.Option("--no-test", help="Leave the test split shut; the same command without it opens."),
+    typer.Option("--no-test", help="Leave the test split shut."),
 ]
 
 
@@ -47,11 +48,12 @@ def confirm(
     seeds: Seeds = None,
     no_test: NoTest = False,
 ) -> None:
-    """Train a sweep's best settings again with fresh seeds, and score the winner.
+    """Train the best settings again, with fresh seeds, and compare.
 
-    The base trial is trained with the same seeds, to compare with. A setting that is worse than the
-    leader beyond chance gets no seeds after its third. In the end what is offered is scored on the
-    test split, once. The same command again resumes it; for one that has ended it shows the table.
+    The base trial is trained with the same seeds, as the control. A setting that is known to be
+    worse than the leader gets no further seeds, but each gets three. At the end the best setting is
+    scored on the test split, once. The same command resumes it; once it has ended it shows the
+    table.
 
     Example: ckconv-sweep confirm quickstart --top 5 --seeds 5
     """
@@ -76,7 +78,10 @@ def confirm(
         if options.shared:
             folder.share()
         if over:
-            _deliver(folder, options, lock)
+            with (
+                lock or contextlib.nullcontext()
+            ):  # the test split is opened under a lock of its own
+                _deliver(folder, options, lock)
             _show(folder, options, no_test=no_test)
             return
         if lock is None:

@@ -15,10 +15,12 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import CkconvSweepError, NoResult
 from ckconv_sweep.record.budget import is_finished
+from ckconv_sweep.record.confirmation import SESSION, noted
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.summary import winner
+from ckconv_sweep.search.confirming import is_over
 
 LONGEST_WAIT_SECONDS = 5.0
 """How long a sweep that has ended waits for a command. One that takes longer goes on alone."""
@@ -197,7 +199,10 @@ def _how_it_ended(folder: SweepFolder, code: int, failed: bool) -> dict[str, str
     with contextlib.suppress(CkconvSweepError), folder.records.open() as study:
         records, space = study.trials(), study.space
         if not failed:
+            plan = noted(study.notes()) if study.note(SESSION) else None
             over = is_finished(records, space)
+            if plan is not None:
+                over = is_over(plan, study.confirmations(), space.metric)
             variables["CKCONV_STATE"] = "finished" if over else "interrupted"
         if record := winner(records, space):
             epoch = best(record.history, space.metric)

@@ -23,9 +23,7 @@ from ckconv_sweep.cli.output import write_new, write_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ckconv_sweep.record.study import Study
     from ckconv_sweep.report.results import Results
-    from ckconv_sweep.search.confirmed import Confirmed
 
 KINDS = (
     "curves",
@@ -137,6 +135,8 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
+    from ckconv_sweep.api import confirmed_in
+    from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.warm_start import relatives
@@ -174,7 +174,7 @@ def report(
     if here:
         with folder.records.open() as study:
             told = relatives(study)
-            found = _confirmed(study, data_dir)
+            found = confirmed_in(study, absolute(data_dir))
     text = page(
         results,
         parameters=parameters,
@@ -184,21 +184,6 @@ def report(
     )
     write_out(out, text)
     typer.echo(f"report: {out}")
-
-
-def _confirmed(study: Study, data_dir: Path | None) -> Confirmed | None:
-    """What its confirmation says. PyTorch is imported only where one was begun."""
-    from functools import partial
-
-    from ckconv_sweep.cli.options import absolute
-    from ckconv_sweep.record.confirmation import noted
-    from ckconv_sweep.search.confirmed import confirmed
-
-    if noted(study.notes()) is None:
-        return None
-    from ckconv_sweep.models.parameters import parameters_of
-
-    return confirmed(study, partial(parameters_of, data_dir=absolute(data_dir)))
 
 
 def _parameters(results: Results, data_dir: Path | None) -> Mapping[int, int]:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,7 +20,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import REASON_STOPPED, setting_name, trial_name
 from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
-from ckconv_sweep.record.trials import TrialRecord, rejected
+from ckconv_sweep.record.trials import TrialRecord, given, rejected
 from ckconv_sweep.report.progress import Progress, Unfinished
 
 instead: Listener | None = None
@@ -108,7 +107,8 @@ class PlainLines(Listener):
                     before, origin = event.epochs_before, event.origin
                     begun = before > origin.get("from_epoch", 0)
                     again = f" again after epoch {before}" * begun
-                    self.say(f"{name}started{again}: {settings(chosen(event))}{asked_for(event)}")
+                    told = settings(given(event.params, origin)) or "base trial"
+                    self.say(f"{name}started{again}: {told}{asked_for(event)}")
             case EpochEnded():
                 metrics = event.epoch.metrics
                 of = f"{event.epoch.number}/{self._epochs[event.number]}"
@@ -130,14 +130,6 @@ def _beside(metrics: Sequence[Metric]) -> list[str]:
 
 
 _BY_THE_RULE = "pruned by the stopping rule"
-
-
-def chosen(event: Started) -> dict[str, Any]:
-    """The settings that a trial was given, without the seed of one that confirms."""
-    given = {**event.params, **event.origin.get("changes", {})}
-    if "confirms" in event.origin:
-        del given["training.seed"]
-    return given
 
 
 def asked_for(event: Started) -> str:

@@ -26,7 +26,8 @@ def why(
 
     With --json an object: sweep, number, outcome (completed, pruned, continued, failed, rejected,
     running, unfinished), reason, why (the sentence), epochs, epochs_requested, error (all of it),
-    repeat_of, retry_of and retried_as (numbers of trials, or null), and notes.
+    repeat_of, retry_of and retried_as (numbers of trials, or null), of a continuation replaces,
+    from_trial and from_epoch, continued_as, and notes.
 
     Example: ckconv-sweep why quickstart t017
     """

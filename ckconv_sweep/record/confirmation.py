@@ -58,6 +58,7 @@ def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
 
 
 def note(study: Study, confirmation: Confirmation) -> None:
+    """Write down what is confirmed, before its first trial."""
     study.set_note(NOTE, asdict(confirmation))
 
 

@@ -41,7 +41,7 @@ class OfSweep:
 
 class OfRun:
     """Of a single run, in its folder. A line is written and synced before its number is shown, so
-    one that is not whole was shown to nobody."""
+    one that is not whole was shown to nobody, and is passed over."""
 
     trial: int | None = None
 
@@ -59,7 +59,8 @@ class OfRun:
 
     def add(self, opening: Opening) -> None:
         """Raises OSError if it cannot be written."""
-        line = json.dumps(asdict(opening)) + "\n"
+        before = self._path.read_bytes() if self._path.exists() else b""
+        line = "\n" * (before[-1:] not in (b"", b"\n")) + json.dumps(asdict(opening)) + "\n"
         descriptor = opened(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         with os.fdopen(descriptor, "ab") as file:
             file.write(line.encode())

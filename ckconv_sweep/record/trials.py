@@ -132,6 +132,15 @@ class TrialRecord:
         return self.values((metric,))[metric.name]
 
 
+def given(params: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a trial's settings: not the base trial's, and no fresh seed. `origin`: as of
+    TrialRecord."""
+    told = {**params, **origin.get("changes", {})}
+    if "confirms" in origin:
+        told.pop("training.seed", None)
+    return told
+
+
 def rejected(records: Iterable[TrialRecord]) -> int:
     """How many draws were rejected."""
     return sum(not record.counts for record in records)

@@ -85,7 +85,8 @@ def confirmation_in_words(study: Study, *, held: bool) -> str:
     command = study.folder.command("confirm")
     if not is_over(plan, records, study.space.metric):
         told = in_words(plan, records)
-        return told if is_confirming(notes, held=held) else f"{told}; to continue: {command}"
+        now = is_confirming(notes, held=held)
+        return f"{told}; it runs now" if now else f"{told}; to continue: {command}"
     return f"confirmation: finished, {len(records)} trials trained; to read it: {command}"
 
 

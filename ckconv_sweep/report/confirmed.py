@@ -91,8 +91,8 @@ def _winner(found: Confirmed) -> Iterator[str]:
 
 def _why(offered: Setting, tie: Sequence[Setting]) -> str:
     """What the offered one of a tie has before the others."""
-    whole = [setting for setting in tie if not setting.lost] or tie
     first = min(tie, key=Setting.cost).number == offered.number
+    whole = tie if first else [setting for setting in tie if not setting.lost]
     lost = "" if first else " of those that completed every seed"
     if len(whole) == 1:
         return "alone completed every seed"

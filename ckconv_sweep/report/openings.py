@@ -54,9 +54,9 @@ def subject(opening: Opening) -> str:
 
 
 def scores_in_words(opening: Opening) -> str:
-    """Each score, of several seeds the mean with its 95 % interval (Student t)."""
+    """Each score, of several seeds the mean with its 95 % interval (Student t); the loss last."""
     told = []
-    for name, value in opening.scores.items():
+    for name, value in sorted(opening.scores.items(), key=lambda one: one[0].endswith("/loss")):
         low, high = interval_of(opening, name)
         told.append(f"{name} {score(value)}" + _ends(low, high))
     rate = opening.sampling_rate

@@ -21,7 +21,7 @@ from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
 from ckconv_sweep.record.seeds import Seeds
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import TrialRecord, given
 from ckconv_sweep.report.spent import asked_epochs
 
 
@@ -147,7 +147,7 @@ class Progress:
                     self._seeds.begin(event.number, repeat_of, origin.get("retry_of"), replaces)
                     self._tried += {repeat_of, replaces} == {None} and "request" not in origin
                 self.unfinished[event.number] = Unfinished(
-                    params={**event.params, **origin.get("changes", {})},
+                    params=given(event.params, origin),
                     epochs=event.trial.training.epochs,
                     before=before if kept is None else kept.before,
                     done=before,
@@ -207,7 +207,7 @@ class Progress:
                 self._count(epoch, session)
         if record.outcome == "running":
             self.unfinished[record.number] = Unfinished(
-                params={**record.params, **record.changes},
+                params=given(record.params, record.origin),
                 epochs=self._epochs_of(record),
                 before=self._before(record),
                 done=record.last_epoch,

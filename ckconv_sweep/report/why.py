@@ -38,6 +38,13 @@ class Why:
     retry_of: int | None
     retried_as: int | None
     """The trial that tries this one again."""
+    replaces: int | None
+    """Of a continuation the trial whose place it has, `from_trial` and `from_epoch` the checkpoint
+    that it begins with."""
+    from_trial: int | None
+    from_epoch: int | None
+    continued_as: int | None
+    """The continuation that has its place."""
     notes: tuple[str, ...]
     """On these other trials, on where the error can be read, and on what to do next."""
 
@@ -89,6 +96,10 @@ def explained(
         repeat_of=record.repeat_of,
         retry_of=record.retry_of,
         retried_as=None if again is None else again.number,
+        replaces=record.replaces,
+        from_trial=record.from_trial,
+        from_epoch=record.from_epoch,
+        continued_as=next((r.number for r in records if _continues(r, number)), None),
         notes=tuple(notes),
     )
 
@@ -124,7 +135,7 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
         old = numbered(results.records, record.replaces)
         yield f"began with the checkpoint of {in_words(record)}, in place of {told(old)}"
     for other in results.records:
-        if other.replaces == record.number and other.retry_of is None:
+        if _continues(other, record.number):
             yield f"was replaced by {told(other)}"
     if record.retry_of is not None:
         names = short_names(record.changes)
@@ -133,6 +144,11 @@ def _on_others(record: TrialRecord, again: TrialRecord | None, results: Results)
         yield f"retries{f', with {changed},' if changed else ''} {told(before)}"
     if again is not None:
         yield f"was retried as {told(again)}"
+
+
+def _continues(record: TrialRecord, number: int) -> bool:
+    """Whether it has the place of the trial of this number; a retry of its continuation has not."""
+    return record.replaces == number and record.retry_of is None
 
 
 def _on_its_error(

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.record.confirmation import is_confirming
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.requests import Answer, Request, Requests, answers
+from ckconv_sweep.sweep.control import WAITS_FOR_THE_SEARCH
 from ckconv_sweep.sweep.interruption import Interrupted
 
 WAIT_SECONDS = 60.0
@@ -46,6 +48,8 @@ def ask(
                 told.add(answer)
                 if answer.done:
                     del waiting[name]
+            if is_confirming(study.notes(), held=held):
+                _tell_what_waits(waiting, folder, say)
             if waiting and (not held or seconds > WAIT_SECONDS):
                 break
             try:
@@ -64,6 +68,16 @@ def ask(
     for answer in told:
         if answer.refused:
             raise ConfigError(answer.said, where=answer.asked)
+
+
+def _tell_what_waits(
+    waiting: dict[str, Request], folder: SweepFolder, say: Callable[[str], None]
+) -> None:
+    """Of what a driver that confirms leaves to the search; it is waited for no longer."""
+    for name, request in list(waiting.items()):
+        if request.kind == "add":
+            del waiting[name]
+            say(f"{request}: {WAITS_FOR_THE_SEARCH}: {folder.command('resume')}")
 
 
 def _not_yet(folder: SweepFolder, *, held: bool) -> str:

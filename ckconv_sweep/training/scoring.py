@@ -25,8 +25,7 @@ SplitName = Literal["validation", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """By each score's name, that of the trial's metric first, on a split of so many sequences with
-    this digest."""
+    """By each score's name, `accuracy`, on a split of so many sequences with this digest."""
 
     scores: Mapping[str, float]
     sequences: int
@@ -75,11 +74,7 @@ class Scorer:
                 where=str(trained.path),
                 hint="are its weights whole, and are these the data that it is for?",
             )
-        chosen_by = trained.trial.metric.name.rpartition("/")[2]
-        names = sorted(scores, key=lambda name: name != chosen_by)
-        return Scored(
-            scores={name: scores[name] for name in names}, sequences=len(split), data=digest
-        )
+        return Scored(scores=scores, sequences=len(split), data=digest)
 
     def _sequences(self, data: Data) -> tuple[Description, Split, str]:
         if self._read is None or self._read[0] != data:

@@ -15,7 +15,7 @@ from ckconv_sweep.cli.help import BUDGET, CHANGES, HOOKS, PLACES, RESOURCES
 from .commands import REPOSITORY, ckconv_sweep, ended, environment
 
 COMMANDS = [
-    *("launch", "resume", "extend", "watch", "status", "list"),
+    *("launch", "resume", "extend", "confirm", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
     *("table", "compare", "simulate", "best", "promote", "why", "plot", "report", "ui"),
     *("train", "evaluate", "predict", "import-checkpoint", "show", "validate", "fit-kernel"),

@@ -43,7 +43,8 @@ def test_json_has_the_parts_of_the_answer(swept: Path) -> None:
     found = json.loads(ended(ckconv_sweep("why", "small", "t000", "--json", cwd=swept)))
     assert list(found) == [
         *("sweep", "number", "outcome", "reason", "why", "epochs", "epochs_requested", "error"),
-        *("repeat_of", "retry_of", "retried_as", "notes"),
+        *("repeat_of", "retry_of", "retried_as", "replaces", "from_trial", "from_epoch"),
+        *("continued_as", "notes"),
     ]
     assert found["why"].startswith("completed all its 3 epochs; best val/accuracy ")
 

@@ -21,6 +21,7 @@ from ckconv_sweep.errors import ConfigError, DamagedData, TrackingError
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report import from_mlflow
+from ckconv_sweep.report.confirmable import planned
 from ckconv_sweep.report.found import results_of
 from ckconv_sweep.report.latex import to_latex
 from ckconv_sweep.report.leaderboard import leaderboard
@@ -28,7 +29,7 @@ from ckconv_sweep.report.page import page
 from ckconv_sweep.report.render import to_csv, to_json, to_markdown
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.why import sentences
-from ckconv_sweep.sweep.delivery import deliver
+from ckconv_sweep.sweep.delivery import deliver, deliver_rest
 from ckconv_sweep.tracking.store import quiet_client
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -99,6 +100,39 @@ def check_equal(results: Results, swept: Machine) -> None:
         tables = [leaderboard(r.records, r.space) for r in (results, study)]
         assert write(tables[0]).encode() == write(tables[1]).encode()
     assert results.summary() == study.summary()
+
+
+def test_what_confirms_a_sweep_has_runs_of_its_own_and_is_left_out_of_the_search(
+    database: str, tmp_path: Path
+) -> None:
+    swept = machine(tmp_path / "sweeps", make_space(trials=4))
+    assert swept.run()
+    before = of_study(swept)
+    with swept.folder.records.open() as study:
+        plan = planned(study, 2, 3)
+    assert replace(swept, plan=plan).run()
+    assert deliver(swept.folder, database) == 0
+    results = results_of("sweep", tmp_path / "nowhere", database)
+    check_equal(results, swept)
+    assert results.records == tuple(map(as_mlflow_can_say, before.records))
+    client = quiet_client(database)
+    (experiment,) = client.search_experiments(filter_string="name = 'ckconv-sweep'")
+    runs = client.search_runs([experiment.experiment_id], "tags.role = 'confirm'")
+    told = {(r.data.tags["confirms"], r.data.tags["seed_index"]) for r in runs}
+    names = [*map(keys.trial_name, plan.settings), "base"]
+    assert told == {(name, str(index)) for name in names for index in range(3)}
+    assert {r.data.tags["mlflow.parentRunId"] for r in runs} == {
+        r.data.tags["mlflow.parentRunId"]
+        for r in client.search_runs([experiment.experiment_id], "tags.role = 'trial'")
+    }
+    (own,) = client.search_runs([experiment.experiment_id], "tags.role = 'sweep'")
+    assert "4 trials requested (4 completed)" in own.data.tags["mlflow.note.content"]
+    assert deliver_rest(swept.folder, database, every(swept)).undelivered == 0
+
+
+def every(swept: Machine) -> list[TrialRecord]:
+    with swept.folder.records.open() as study:
+        return study.every_trial()
 
 
 def test_a_finished_sweep_reads_the_same_from_a_database_as_from_its_folder(

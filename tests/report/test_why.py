@@ -80,6 +80,17 @@ def test_the_retry_of_a_continuation_says_what_it_begins_with() -> None:
     )
 
 
+def test_programs_are_told_which_trial_a_continuation_begins_with_and_which_one_it_replaces() -> (
+    None
+):
+    source, old = record(0, [0.5] * 9), record(1, [0.4] * 3, "continued")
+    new = replace(record(2, [0.6] * 9), replaces=1, from_trial=0, from_epoch=2)
+    first, second = told(1, source, old, new), told(2, source, old, new)
+    assert (first.continued_as, first.replaces) == (2, None)
+    assert (second.continued_as, second.replaces) == (None, 1)
+    assert (second.from_trial, second.from_epoch) == (0, 2)
+
+
 def test_a_searched_setting_is_not_changed_beside_its_range() -> None:
     of = space(search=f"{LEARNING_RATE}\n  training.batch_size: {{choices: [16, 64]}}")
     params = {"optimizer.learning_rate": 1e-3, "training.batch_size": 64}
