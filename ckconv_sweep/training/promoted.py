@@ -110,7 +110,7 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
                 Blobs(new).put(FILE, (folder / FILE).read_bytes())
             if folder.exists():
                 old = folder.with_name(f"{new.name}-old")
-                folder.rename(old)
+                give_name(folder, old)
                 give_name(new, folder)
                 shutil.rmtree(old)
             else:
