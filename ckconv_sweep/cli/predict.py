@@ -122,7 +122,11 @@ def _asked(trained: Trained, data: Path, data_dir: Path | None) -> tuple[Predict
         look(task)
         predictor = of_task(trained, task)
     given = predictor.read(data)
-    typer.echo(f"normalised by {predictor.preparation.measured_on}", err=True)
+    measured_on = predictor.preparation.measured_on
+    typer.echo(
+        f"normalised by {measured_on}" if measured_on else "not normalised, as in training",
+        err=True,
+    )
     return predictor, given
 
 

@@ -39,7 +39,8 @@ class Preparation:
     length: int
     """Steps of a whole raw sequence."""
     measured_on: str
-    """Where mean and standard deviation come from, in words."""
+    """Where mean and standard deviation come from, in words; empty where values are used as they
+    are."""
     scale: float = 1.0
     """By which raw values are divided first."""
     mean: Tensor
@@ -188,7 +189,7 @@ def as_it_is(channels: int, length: int) -> Preparation:
     return Preparation(
         channels=channels,
         length=length,
-        measured_on="no data: the values are used as they are",
+        measured_on="",
         mean=torch.zeros(1, 1, 1),
         std=torch.ones(1, 1, 1),
     )

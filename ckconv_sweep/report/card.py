@@ -41,7 +41,7 @@ class Card:
     description: Description
     classes: Sequence[str]
     normalised_by: str
-    """In words; empty where files cannot be prepared."""
+    """In words; empty where nothing is normalised, or files cannot be prepared."""
     data: Mapping[str, Any]
     """The identity of the data."""
     versions: Mapping[str, Any]

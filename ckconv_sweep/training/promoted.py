@@ -30,7 +30,7 @@ from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.durable import give_name, make_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import Blobs
-from ckconv_sweep.record.openings import FILE
+from ckconv_sweep.record.openings import FILE as OPENINGS
 from ckconv_sweep.training import safetensors
 
 WEIGHTS, TRIAL, ABOUT, CARD = "model.safetensors", "trial.yaml", "model.json", "README.md"
@@ -86,35 +86,32 @@ def is_promoted(folder: Path) -> bool:
 
 
 def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
-    """Write a folder whole, in the place of an older one of the same sweep; returns whether
-    anything changed.
+    """Write a folder, or what has changed of one of the same sweep; returns whether anything did.
+    A new one is there whole or not at all. One whose change was interrupted is refused by `read`,
+    because what tells the digests is written last, and the same again completes it.
 
     Args:
         uid: the sweep's.
 
     Raises:
         ConfigError: something else is there.
-        CannotWrite: it cannot be written; what was there stays.
+        CannotWrite: it cannot be written.
     """
     try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
         if folder.exists():
             _check_replaceable(folder, uid)
-            if all(_holds(folder / name, content) for name, content in files.items()):
-                return False
+            changed = [name for name in files if not _holds(folder / name, files[name])]
+            for name in sorted(changed, key=lambda name: name == ABOUT):
+                Blobs(folder).put(name, files[name])
+            return bool(changed)
         new = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         make_folder(new)
         try:
             for name, content in files.items():
                 Blobs(new).put(name, content)
-            if (folder / FILE).exists():  # how often its test split was opened
-                Blobs(new).put(FILE, (folder / FILE).read_bytes())
-            if folder.exists():
-                old = folder.with_name(f"{new.name}-old")
-                give_name(folder, old)
-                give_name(new, folder)
-                shutil.rmtree(old)
-            else:
-                give_name(new, folder)
+            give_name(new, folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     except OSError as error:
@@ -126,8 +123,8 @@ def _check_replaceable(folder: Path, uid: str) -> None:
     """Only what was promoted from the same sweep is replaced, with no file of anybody beside it."""
     if folder.is_dir():
         names = {path.name for path in folder.iterdir()}
-        ours = names <= {WEIGHTS, TRIAL, ABOUT, CARD, FILE} and ABOUT in names
-        if not names or (ours and _about(folder)["origin"].get("uid") == uid):
+        ours = names <= {WEIGHTS, TRIAL, ABOUT, CARD, OPENINGS} and ABOUT in names
+        if ours and _about(folder)["origin"].get("uid") == uid:
             return
     raise ConfigError(
         "something else is there already",

@@ -66,6 +66,15 @@ def test_the_scores_are_those_of_evaluate_to_the_last_bit(kind: Kind) -> None:
     assert scores(given, all_answers(model, given), kind) == evaluate(model, split, kind)
 
 
+def test_steps_with_times_are_answered_as_evaluate_does() -> None:
+    model, split = a_task("classification")
+    times = torch.rand(SEQUENCES, STEPS, generator=generator(3, "init")).cumsum(1)
+    given = of_split(Split(split.inputs[:300], split.targets[:300], times[:300]))
+    expected = evaluate(model, given.groups[0].split, "classification")
+    assert scores(given, all_answers(model, given), "classification") == expected
+    assert expected != evaluate(model, split.first(300), "classification")
+
+
 def limited(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
     """A device with room for so many sequences; the sizes that it was asked for."""
     asked: list[int] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ from ckconv_sweep.data.digits import DIGITS
 from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
+from ckconv_sweep.record import blobs
 from ckconv_sweep.record.openings import FILE
 from ckconv_sweep.training import promoted
 from ckconv_sweep.training.promoted import ABOUT, CARD, TRIAL, WEIGHTS, Promoted
@@ -78,6 +81,42 @@ def test_the_same_again_changes_nothing_and_another_card_only_that(tmp_path: Pat
     assert (folder / CARD).read_text() == "# other\n"
     assert (folder / FILE).read_text() == "{}\n"  # the test split was opened by these weights
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize("at", ["blob.written", "blob.kept"])
+def test_a_kill_at_any_write_leaves_a_whole_folder_or_one_that_is_refused_and_completed(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for begun in (False, True):
+        for number in range(1, 5):
+            folder = tmp_path / f"{begun}{number}"
+            new = promoted.contents(replace(HELD, classes=tuple("abcdefghij")), TEXT, "# new\n")
+            if begun:
+                promoted.write(folder, files(), "u")
+            with monkeypatch.context() as patched, contextlib.suppress(Killed):
+                patched.setattr(blobs, "crash_point", killer(at, number))
+                promoted.write(folder, new, "u")
+            if folder.exists():
+                with contextlib.suppress(DamagedData):
+                    assert promoted.read(folder).classes in (HELD.classes, tuple("abcdefghij"))
+            promoted.write(folder, new, "u")
+            assert promoted.read(folder).classes == tuple("abcdefghij")
+            assert (folder / CARD).read_text() == "# new\n"
+
+
+class Killed(BaseException):
+    """As a process ends that is killed, but for what `finally` does."""
+
+
+def killer(at: str, number: int) -> Callable[[str], None]:
+    """Kills at the so-many-th time that a place is passed."""
+    passed = itertools.count(1)
+
+    def crash_point(name: str) -> None:
+        if name == at and next(passed) == number:
+            raise Killed
+
+    return crash_point
 
 
 def _another_sweep(folder: Path) -> None:
