@@ -14,6 +14,7 @@ from ckconv_sweep.cli.session import check_lock, lock_of, run_session
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.search.confirmed import Confirmed
@@ -47,12 +48,16 @@ def confirm(
     top: Top = None,
     seeds: Seeds = None,
     no_test: NoTest = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Train nothing; print what it says so far, in full precision."),
+    ] = False,
 ) -> None:
-    """Train the best settings again, with fresh seeds, and compare.
+    """Train the best settings again with fresh seeds.
 
-    The base trial is trained with the same seeds, as the control. A setting that is known to be
-    worse than the leader gets no further seeds, but each gets three. At the end the best setting is
-    scored on the test split, once. The same command resumes it; once it has ended it shows the
+    They are compared seed by seed, with the base trial as the control. A setting that is known to
+    be worse than the leader gets no further seeds, but each gets three. At the end the best setting
+    is scored on the test split, once. The same command resumes it; once it has ended it shows the
     table.
 
     Example: ckconv-sweep confirm quickstart --top 5 --seeds 5
@@ -64,6 +69,9 @@ def confirm(
 
     folder = SweepFolder.existing(options.sweeps_dir, name)
     folder.records.check_not_lost()
+    if json:
+        _print_json(folder, absolute(options.data_dir))
+        return
     with lock_of(folder) as lock:
         with folder.records.open() as study:
             space, records, kept = study.space, study.confirmations(), study.note("options") or {}
@@ -93,6 +101,23 @@ def confirm(
         without_hours = space.budget.model_copy(update={"gpu_hours": None})
         placement = options.placement(replace(space, budget=without_hours))
         run_session(folder, space, options, placement, lock, records, show=show, plan=plan)
+
+
+def _print_json(folder: SweepFolder, data_dir: Path | None) -> None:
+    """What it says, also while a driver trains it. Raises ConfigError if none was begun."""
+    from ckconv_sweep.api import confirmed_in
+    from ckconv_sweep.cli.confirmed import print_json
+    from ckconv_sweep.errors import ConfigError
+
+    with folder.records.open() as study:
+        found = confirmed_in(study, data_dir)
+    if found is None:
+        raise ConfigError(
+            "no confirmation was begun",
+            where=f"--json: {folder.name}",
+            hint=f"begin it: {folder.command('confirm')}",
+        )
+    print_json(found)
 
 
 def _uri(folder: SweepFolder, options: RunOptions) -> str:

@@ -191,8 +191,10 @@ def best(
     )
     if weights is not None:
         typer.echo(f"its weights: {weights}")
+    if not space.scheduler.kept_epochs:  # a trial that continues others is not trained again as one
         typer.echo(
-            f"score them on the test split, once: ckconv-sweep evaluate {quote(str(weights))}"
+            "tell with fresh seeds whether it is the best, then score the winner on the test "
+            f"split, once: {folder.command('confirm')}"
         )
 
 

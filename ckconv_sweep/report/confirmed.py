@@ -81,8 +81,9 @@ def _winner(found: Confirmed) -> Iterator[str]:
     others = [setting for setting in found.settings if not setting.tied and setting.values]
     if len(tie) == 1:
         compared = [name_of(s) for s in others if len(s.values) >= FEWEST]
-        than = f" than {_listed(compared)}, seed by seed" if compared else ""
-        yield f"{name} is best: its {found.metric.name} is {found.metric.better_is}{than}"
+        better = f"{found.metric.better_is} {found.metric.name}"
+        than = f": {better} than {_listed(compared)}, seed by seed" if compared else ""
+        yield f"{name} is best{than}"
         return
     names = _listed([name_of(setting) for setting in tie])
     why = _why(found.offered, tie)

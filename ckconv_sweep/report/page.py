@@ -104,7 +104,7 @@ def page(
     wider = widened(records, space)
     sums = spent(records, space)
     early = [r for r in records if r.outcome not in ("running", "completed")]
-    command = again or (lambda verb: f"ckconv-sweep {verb} {results.name}")
+    confirm = again("confirm") if again else f"ckconv-sweep confirm {results.name}"
     return template().render(
         name=results.name,
         summary=results.summary(),
@@ -123,8 +123,8 @@ def page(
             results.records,
             space,
             found,
-            resume=command("resume"),
-            confirm=None if confirmed else command("confirm"),
+            resume=again("resume") if again else f"ckconv-sweep resume {results.name}",
+            confirm=None if confirmed else confirm,
         ),
         confirmed=_confirmed(confirmed) if confirmed else None,
         openings=[(opening.at, in_words_of_opening(opening)) for opening in results.openings],

@@ -179,7 +179,7 @@ def ended_after(line: str, process: subprocess.Popen[str], number: signal.Signal
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_confirmation_killed_and_stopped_ends_whole_and_the_search_is_as_it_was(
     finished: Path, here: Path
 ) -> None:

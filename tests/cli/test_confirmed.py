@@ -11,13 +11,14 @@ from rich.console import Console
 
 from ckconv_sweep.cli.confirmed import print_json, show_confirmed
 from ckconv_sweep.record.confirmation import openings
+from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.sweep.delivery import deliver
 from ckconv_sweep.tracking.store import database_uri
 from tests.report.confirmations import confirmed_study, found_in
-from tests.sweep.test_opening import with_weights
+from tests.sweep.test_opening import SPACE, with_weights
 
-from .commands import ckconv_sweep, ended
+from .commands import ckconv_sweep, ended, refused
 
 REACHED: dict[int, list[float | None]] = {
     0: [0.9701, 0.9653, 0.9722, 0.9688],
@@ -69,7 +70,7 @@ def test_programs_get_every_digit_and_null_where_there_is_no_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = confirmed_study(tmp_path, [0.9722, 0.9653, 0.9792], REACHED, seeds=4)
-    print_json(found_in(folder))
+    print_json(found_in(folder))  # its settings have sizes of their own
     said = json.loads(capsys.readouterr().out)
     assert (said["offered"], said["leader"], said["tie"]) == (0, 1, [1, 0])
     assert said["settings"][1]["values"] == {"0": 0.9701, "1": 0.9653, "2": 0.9722, "3": 0.9688}
@@ -94,3 +95,23 @@ def test_the_test_split_is_opened_by_the_command_that_showed_it_shut_before(
     assert ended(ckconv_sweep(*command, cwd=tmp_path)) == opened
     with folder.records.open() as study:
         assert len(openings(study.notes())) == 2
+
+
+def test_json_reads_a_confirmation_and_trains_nothing(tmp_path: Path) -> None:
+    folder = with_weights(tmp_path, seeds=5)
+    command = ("confirm", "mine", "--sweeps-dir", tmp_path, "--json")
+    with folder.records.lock():  # as while a driver trains it
+        said = json.loads(ended(ckconv_sweep(*command, cwd=tmp_path)))
+    assert (said["finished"], said["offered"], said["seeds"]) == (False, 0, 5)
+    assert said["settings"][0]["parameters"] > 0
+    with folder.records.open() as study:
+        assert len(study.confirmations()) == 9
+
+
+def test_json_of_a_sweep_that_nobody_confirmed_names_the_command(tmp_path: Path) -> None:
+    folder = SweepFolder.of(tmp_path, "mine")
+    folder.make()
+    with folder.records.create(SPACE):
+        pass
+    done = ckconv_sweep("confirm", "mine", "--sweeps-dir", tmp_path, "--json", cwd=tmp_path)
+    assert refused(done).startswith("error: --json: mine: no confirmation was begun\n  begin it: ")

@@ -34,6 +34,7 @@ def of_seed(folder: SweepFolder, confirms: int) -> Path:
     return folder.trial(number)
 
 
+@pytest.mark.fault("test-once")
 def test_an_opening_of_a_trial_is_recorded_in_its_sweep_with_what_came_before(
     sweep: SweepFolder, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_validation_split_is_never_recorded(sweep: SweepFolder, tmp_path: Pa
     assert recorded(sweep) == []
 
 
+@pytest.mark.fault("test-once")
 def test_while_a_driver_holds_the_sweep_the_test_split_stays_shut(
     sweep: SweepFolder, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_while_a_driver_holds_the_sweep_the_test_split_stays_shut(
     assert recorded(sweep) == []
 
 
+@pytest.mark.fault("test-once")
 def test_where_nothing_can_be_recorded_the_score_says_so(
     sweep: SweepFolder, tmp_path: Path
 ) -> None:

@@ -109,7 +109,8 @@ def test_every_module_says_what_it_is() -> None:
 
 def proposals(tree: ast.AST) -> Iterator[str]:
     of_a_sweep = (
-        r"ckconv-sweep (best|compare|doctor|plot|report|resume|status|sync|table|ui|watch) $"
+        r"ckconv-sweep (best|compare|confirm|doctor|plot|report|resume|status|sync|table|ui|watch)"
+        r" $"
     )
     for node in ast.walk(tree):
         for part in node.values if isinstance(node, ast.JoinedStr) else ():

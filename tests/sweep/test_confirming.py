@@ -16,7 +16,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.confirmation import Confirmation, Opening, add_openings, note, noted
-from ckconv_sweep.record.requests import Request, Requests
+from ckconv_sweep.record.requests import Request, Requests, answers
 from ckconv_sweep.record.trials import BASE, TrialRecord, trial_of
 from ckconv_sweep.report.confirmable import best_settings, planned
 from ckconv_sweep.report.leaderboard import leaderboard
@@ -242,6 +242,31 @@ def test_what_a_person_adds_during_a_confirmation_waits_for_the_search(disk: Pat
     assert len(one.records()) == 6
     assert one.run()
     assert [r.request != "" for r in one.records()] == [False] * 6 + [True]
+
+
+def test_a_person_stops_a_trial_of_a_confirmation_and_none_of_the_search_meanwhile(
+    disk: Path,
+) -> None:
+    one = machine(disk, make_space(trials=6))
+    interrupted(one, 14)
+    (left, *_) = [r.number for r in one.records() if r.outcome == "running"]
+    again = confirming(one)
+    box = Requests(one.folder)
+    with again.session() as session:
+        assert session.step()
+        running = session.coordinator.running[0]
+        wanted = {
+            number: box.put(Request(kind="stop_trial", number=number)) for number in (running, left)
+        }
+        one.clock.now += 1
+        session.run()
+    with one.folder.records.open() as study:
+        told = {n: answers(study.notes())[name] for n, name in wanted.items()}
+        assert study.trial(running).reason == "stopped"
+        assert study.trial(left).outcome == "running"
+    assert told[running].said.startswith("it ended after")
+    assert (told[left].refused, told[left].said) == (True, f"there is no trial {left}")
+    assert Counter(r.outcome for r in confirmations(one))["completed"] == 8
 
 
 # The plan
