@@ -133,7 +133,7 @@ def _validation(card: Card) -> Iterator[str]:
         completed = sum(r.outcome == "completed" for r in card.records)
         yield (
             f"- **not confirmed**: the luckiest of {_count(completed, 'completed trial')}; run "
-            f"`ckconv-sweep confirm {card.name}`, and promote it again"
+            "`ckconv-sweep confirm` on the sweep, and promote it again"
         )
         return
     yield (
