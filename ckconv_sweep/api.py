@@ -366,10 +366,7 @@ def load(
         ConfigError, DamagedData: there is none, or it cannot be read.
         TrackingError: MLflow does not answer.
 
-    >>> from ckconv_sweep import load
-    >>> model = load("quickstart-promoted")
-    >>> model.classes[:3]
-    ('0', '1', '2')
+    Example: `load("quickstart-promoted").predict(sequences).predicted`
     """
     from ckconv_sweep.data.datasets import load as load_task
     from ckconv_sweep.tracking.registry import fetched, is_registered_name

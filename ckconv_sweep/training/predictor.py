@@ -37,10 +37,7 @@ class Predicted:
 class Predictor(nn.Module):
     """A model, its trial, and how its data were prepared.
 
-    >>> from ckconv_sweep.api import load
-    >>> model = load("promoted")
-    >>> model.predict(np.load("sequences.npy")).predicted[:3]
-    ['8', '3', '8']
+    Example: `predictor.predict(sequences).predicted`
     """
 
     def __init__(
