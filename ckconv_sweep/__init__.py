@@ -4,11 +4,11 @@ Config asks, data and models are, training does, record remembers, search propos
 publishes, execution places, sweep repeats, report tells, cli speaks. Each of those words is a
 folder that knows only the ones before it; doctor looks at what a sweep left.
 
-For Python and notebooks: `from ckconv_sweep import launch, resume, extend, train, Sweep`.
+For Python and notebooks: `from ckconv_sweep import launch, resume, extend, train, load, Sweep`.
 """
 
 __version__ = "0.1.0"
-__all__ = ["Best", "Run", "Sweep", "extend", "launch", "resume", "train"]
+__all__ = ["Best", "Run", "Sweep", "extend", "launch", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> object:
         import importlib
         import warnings
 
-        module = "api" if name in ("Best", "Sweep") else "start"
+        module = "api" if name in ("Best", "Sweep", "load") else "start"
         with warnings.catch_warnings():
             # Optuna imports progress bars, which miss their widgets in many a notebook.
             warnings.filterwarnings("ignore", message="IProgress not found")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
+from ckconv_sweep.config.names import expanded
 from ckconv_sweep.config.read import read_rule, read_sampler
 from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
@@ -38,6 +39,8 @@ from ckconv_sweep.search.confirmed import Confirmed, confirmed
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ckconv_sweep.training.predictor import Predictor
 
 _SHOWN = 10
 _PAUSE_SECONDS = 1.0
@@ -344,6 +347,40 @@ class Sweep(Controlled):
         if s.state == "running":
             return progress_bar(_ended(s), s.asked, self._line()) + page + rest
         return f"<p><b>{html.escape(self._line())}</b></p>{page}{rest}"
+
+
+@errors_in_python()
+def load(
+    model: str | Path, *, tracking_uri: str | None = None, data_dir: str | Path | None = None
+) -> Predictor:
+    """A trained model, as a torch module that takes raw sequences: `predict`, `answered`.
+
+    Args:
+        model: the folder that `ckconv-sweep promote` wrote, or `models:/NAME@ALIAS` in MLflow's
+            registry; neither needs the sweep or its data. Also the folder of a run, or a
+            checkpoint, whose dataset is read then.
+        tracking_uri: of MLflow; by default `MLFLOW_TRACKING_URI`, or the database of `sweeps`.
+        data_dir: the folder of the datasets.
+
+    Raises:
+        ConfigError, DamagedData: there is none, or it cannot be read.
+        TrackingError: MLflow does not answer.
+
+    Example: `load("quickstart-promoted").predict(sequences).predicted`
+    """
+    from ckconv_sweep.data.datasets import load as load_task
+    from ckconv_sweep.tracking.registry import fetched, is_registered_name
+    from ckconv_sweep.tracking.store import default_uri
+    from ckconv_sweep.training.predictor import by_itself, of_task
+    from ckconv_sweep.training.weights import read_trained
+
+    if is_registered_name(str(model)):
+        with fetched(str(model), tracking_uri or default_uri(sweeps_folder(None))) as folder:
+            trained = read_trained(folder)
+    else:
+        trained = read_trained(expanded(Path(model)))
+    where = None if data_dir is None else expanded(Path(data_dir)).resolve()
+    return by_itself(trained) or of_task(trained, load_task(trained.trial.data, where))
 
 
 def _ended(summary: Summary) -> int:

@@ -74,6 +74,11 @@ TAG_REJECTED = "ckconv.rejected"
 TAG_FILES = "ckconv.files"
 """A digest of the files that a run was given last."""
 
+TAG_MODEL_DIGEST = "ckconv.digest"
+"""Of a version in MLflow's model registry: a digest of its files."""
+ALIAS = "champion"
+"""The alias of the newest version that a sweep handed over."""
+
 ARTIFACT_SPACE = "space.yaml"
 """The file of a sweep's run that holds its space."""
 ARTIFACT_TRIAL = "trial.yaml"

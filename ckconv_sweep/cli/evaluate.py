@@ -10,7 +10,8 @@ import typer
 
 from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.device import Device, device_of
-from ckconv_sweep.cli.options import DataDir, absolute, folder_here
+from ckconv_sweep.cli.models import Model, read_model
+from ckconv_sweep.cli.options import DataDir, absolute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +30,7 @@ class SplitName(StrEnum):
 
 
 def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint of ours, or the folder of a run.",
-            callback=folder_here,
-        ),
-    ],
+    checkpoint: Model,
     split: Annotated[
         SplitName, typer.Option(metavar="SPLIT", help="Which sequences: validation or test.")
     ] = SplitName.test,
@@ -69,9 +63,8 @@ def evaluate(
     from ckconv_sweep.record.openings import ledger_of
     from ckconv_sweep.sweep.evaluated import record_opening
     from ckconv_sweep.training.scoring import Scorer
-    from ckconv_sweep.training.weights import read_trained
 
-    trained = read_trained(checkpoint)
+    trained = read_model(checkpoint)
     if dataset is not None:
         trained = trained.on(dataset)
 
@@ -99,10 +92,16 @@ def evaluate(
         _print_json(trained, scored, split, sampling_rate, recorded)
     else:
         typer.echo(", ".join(_words(scored, split, trained.trial.data.kind)))
-    for line in _opening_in_words(recorded, trained.path) if recorded else ():
+    if recorded is not None:
+        tell_opening(recorded, trained.path, absolute(data_dir))
+
+
+def tell_opening(recorded: Recorded, path: Path, data_dir: Path | None) -> None:
+    """What the user must know of an opening of the test split; MLflow hears of it, too."""
+    for line in _opening_in_words(recorded, path):
         typer.echo(line, err=True)
-    if recorded is not None and recorded.of == "sweep":
-        _tell_mlflow(trained.path, absolute(data_dir))
+    if recorded.of == "sweep":
+        _tell_mlflow(path, data_dir)
 
 
 def _words(scored: Scored, split: SplitName, kind: str) -> Iterator[str]:

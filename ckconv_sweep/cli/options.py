@@ -32,6 +32,11 @@ def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
     return path
 
 
+def model_here(option: CallbackParam, path: Path | None) -> Path | None:
+    """As `folder_here`, for a trained model, which may also lie in MLflow's registry."""
+    return path if str(path).startswith("models:/") else folder_here(option, path)
+
+
 def mlflow_address(context: typer.Context, option: CallbackParam, uri: str | None) -> str | None:
     """For options that name an MLflow. Raises ConfigError for an address that none can have."""
     uri = (uri or "").strip()

@@ -70,24 +70,26 @@ def write_out(path: Path, content: str | bytes) -> None:
     Blobs(target.parent).put(target.name, content)
 
 
-def write_new(path: Path, text: str, *, force: bool) -> None:
-    """Write a file that people edit. Another one that is there stays, unless `force`.
+def write_new(path: Path, content: str | bytes, *, force: bool) -> None:
+    """Write a file that people edit, or wait for. Another one that is there stays, unless
+    `force`.
 
     Raises:
         ConfigError: there is another one.
         CannotWrite: it cannot be written.
     """
-    if not force and _holds_another(path, text):
+    content = content.encode() if isinstance(content, str) else content
+    if not force and _holds_another(path, content):
         raise ConfigError(
             "the file is there and holds something else",
             where=str(path),
             hint="take another name, or write over it: --force",
         )
-    write_out(path, text)
+    write_out(path, content)
 
 
-def _holds_another(path: Path, text: str) -> bool:
+def _holds_another(path: Path, content: bytes) -> bool:
     try:
-        return path.is_file() and path.read_bytes() != text.encode()
+        return path.is_file() and path.read_bytes() != content
     except OSError:  # nobody knows what it holds
         return True

@@ -46,6 +46,8 @@ class Data(Row):
     """What all datasets share."""
 
     kind: ClassVar[Kind] = "classification"
+    licence: ClassVar[str] = "not known here; see where the data come from"
+    """Under which terms the data may be used, for a model card."""
     split_seed: Seed = 0
     """Decides which sequences are held out for validation: the same for every trial of a sweep."""
 
@@ -113,6 +115,7 @@ class Resampled(Data):
 class DigitsData(HeldOut):
     """scikit-learn's small handwritten digits."""
 
+    licence: ClassVar[str] = "CC BY 4.0 (UCI, Optical Recognition of Handwritten Digits)"
     name: Literal["digits"] = "digits"
 
 
@@ -120,6 +123,7 @@ class DigitsData(HeldOut):
 class SmnistData(HeldOut):
     """MNIST, pixel by pixel."""
 
+    licence: ClassVar[str] = "CC BY-SA 3.0 (MNIST: LeCun, Cortes, Burges)"
     name: Literal["smnist"] = "smnist"
 
 
@@ -127,6 +131,7 @@ class SmnistData(HeldOut):
 class PmnistData(HeldOut):
     """MNIST, pixel by pixel, in one fixed shuffled order."""
 
+    licence: ClassVar[str] = "CC BY-SA 3.0 (MNIST: LeCun, Cortes, Burges)"
     name: Literal["pmnist"] = "pmnist"
 
     @property
@@ -138,6 +143,7 @@ class PmnistData(HeldOut):
 class Scifar10Data(HeldOut):
     """CIFAR-10, pixel by pixel."""
 
+    licence: ClassVar[str] = "none was published with CIFAR-10 (Krizhevsky 2009)"
     name: Literal["scifar10"] = "scifar10"
     normalization: Literal["per_channel", "imagenet"] = "per_channel"
     """Over which values mean and standard deviation are taken. `imagenet`: those of ImageNet's
@@ -148,6 +154,7 @@ class Scifar10Data(HeldOut):
 class CharacterTrajectoriesData(Resampled):
     """Pen strokes of twenty letters."""
 
+    licence: ClassVar[str] = "CC BY 4.0 (UCI, Character Trajectories: B. H. Williams)"
     name: Literal["character_trajectories"] = "character_trajectories"
 
 
@@ -158,6 +165,7 @@ TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "g
 class SpeechCommandsData(Resampled):
     """Spoken words of one second."""
 
+    licence: ClassVar[str] = "CC BY 4.0 (Speech Commands 0.02: Warden 2018)"
     name: Literal["speech_commands"] = "speech_commands"
     features: Literal["raw", "mfcc"] = "raw"
     """The samples themselves, or 20 mel frequency cepstral coefficients at 161 steps."""
@@ -187,6 +195,7 @@ class PhysioNetData(Data):
     """Intensive care stays: does a sepsis come?"""
 
     kind: ClassVar[Kind] = "binary"
+    licence: ClassVar[str] = "that of https://physionet.org/content/challenge-2019/1.0.0/"
     name: Literal["physionet2019"] = "physionet2019"
 
 
@@ -195,6 +204,7 @@ class CopyMemoryData(Data):
     """Symbols to be repeated after a long pause."""
 
     kind: ClassVar[Kind] = "per_step"
+    licence: ClassVar[str] = "none is needed: ckconv-sweep draws the sequences"
     name: Literal["copy_memory"] = "copy_memory"
     blank_steps: Positive = 1000
     """Steps from the last symbol to the signal to repeat them (T in the literature)."""
@@ -215,6 +225,7 @@ class AddingData(Data):
     """Two marked numbers of a long sequence to be added."""
 
     kind: ClassVar[Kind] = "regression"
+    licence: ClassVar[str] = "none is needed: ckconv-sweep draws the sequences"
     name: Literal["adding"] = "adding"
     length: Annotated[int, Field(ge=2)] = 1000
     """Steps of a sequence."""
@@ -233,6 +244,7 @@ class PennTreebankData(Data):
     """The characters of the Penn Treebank: the next one is asked for."""
 
     kind: ClassVar[Kind] = "text"
+    licence: ClassVar[str] = "that of the Linguistic Data Consortium (LDC99T42)"
     name: Literal["ptb_characters"] = "ptb_characters"
     sequence_length: Annotated[int, Field(ge=2)] = 400
     """Characters of a sequence."""
@@ -257,6 +269,7 @@ class PennTreebankData(Data):
 class UeaData(HeldOut):
     """A time series classification problem in the UEA and UCR archives' format."""
 
+    licence: ClassVar[str] = "that of the problem; see https://www.timeseriesclassification.com"
     name: Literal["uea"] = "uea"
     problem: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
     """Name of the problem: `<problem>_TRAIN.ts` and `<problem>_TEST.ts` are its files."""

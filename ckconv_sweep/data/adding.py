@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ckconv_sweep.config.data import AddingData, Description
+from ckconv_sweep.data.preparation import as_it_is
 from ckconv_sweep.data.task import SequenceTask, Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -44,6 +45,7 @@ def load(data: AddingData, data_dir: Path | None = None) -> SequenceTask:
         train=_draw(data.length, data.train_sequences, data.split_seed, TRAIN),
         validation=_draw(data.length, data.test_sequences, data.split_seed, VALIDATION),
         test_reader=partial(_draw, data.length, data.test_sequences, TEST_SEED, TEST),
+        preparation=as_it_is(2, data.length),
     )
 
 

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from ckconv_sweep.config.data import CharacterTrajectoriesData, Description
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
+from ckconv_sweep.data.preparation import measured, of_resampled
 from ckconv_sweep.data.sequences import prepare, prepare_test, prepared_shape, published_split
 from ckconv_sweep.data.task import SequenceTask, Split
 from ckconv_sweep.data.ts_format import padded, read_ts
@@ -56,30 +57,34 @@ def describe(data: CharacterTrajectoriesData, data_dir: Path | None = None) -> D
 def load(data: CharacterTrajectoriesData, data_dir: Path | None = None) -> SequenceTask:
     """Read, split and prepare the letters."""
     folder = data_folder(data_dir) / "character_trajectories"
-    inputs_NCL, targets_N = _read(folder)
+    inputs_NCL, targets_N, classes = _read(folder)
     positions = published_split(targets_N, data.split_seed)
-    train, validation = prepare(inputs_NCL, targets_N, positions, data)
+    train, validation, normalizer = prepare(inputs_NCL, targets_N, positions, data)
+    measured_on = measured(len(train), data.name)
     return SequenceTask(
         description=describe(data),
         train=train,
         validation=validation,
         test_reader=partial(_read_test, folder, data),
+        classes=classes,
+        preparation=of_resampled(normalizer, (CHANNELS, LENGTH), data, measured_on, continued=True),
     )
 
 
 def _read_test(folder: Path, data: CharacterTrajectoriesData) -> Split:
-    inputs_NCL, targets_N = _read(folder)
+    inputs_NCL, targets_N, _ = _read(folder)
     return prepare_test(inputs_NCL, targets_N, published_split(targets_N, data.split_seed), data)
 
 
-def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Series `(N, 3, 182)`, continued by their last values, and classes `(N,)`."""
+def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
+    """Series `(N, 3, 182)`, continued by their last values, classes `(N,)`, and their names."""
     ts_paths = [folder / name for name in TS_FILES]
     there = [path for path in ts_paths if path.is_file()]
     if len(there) == len(ts_paths):
-        inputs_NCL, targets_N = _read_ts(ts_paths)
+        inputs_NCL, targets_N, names = _read_ts(ts_paths)
     elif not there and (folder / NPZ_FILE).is_file():
         inputs_NCL, targets_N = _read_npz(folder / NPZ_FILE)
+        names = tuple(map(str, range(CLASSES)))
     else:
         raise ConfigError(
             f"{' and '.join(path.name for path in ts_paths if path not in there)} must be here",
@@ -95,10 +100,12 @@ def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             folder,
             f"{SERIES} series of {CLASSES} classes, got {len(inputs_NCL)} of {len(classes)}",
         )
-    return inputs_NCL, targets_N
+    return inputs_NCL, targets_N, names
 
 
-def _read_ts(paths: list[Path]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _read_ts(
+    paths: list[Path],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
     series: list[NDArray[np.float32]] = []
     labels: list[str] = []
     for path in paths:
@@ -115,7 +122,7 @@ def _read_ts(paths: list[Path]) -> tuple[NDArray[np.float32], NDArray[np.int64]]
         labels += content.labels
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     targets_N = np.array([numbers[label] for label in labels], dtype=np.int64)
-    return np.stack([padded(x_CT, LENGTH) for x_CT in series]), targets_N
+    return np.stack([padded(x_CT, LENGTH) for x_CT in series]), targets_N, tuple(numbers)
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.data import Description, Scifar10Data
 from ckconv_sweep.data.archives import unpack
 from ckconv_sweep.data.fetch import data_folder, find_or_download_archive
+from ckconv_sweep.data.preparation import by_normalizer, measured
 from ckconv_sweep.data.sequences import Normalizer
 from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
@@ -53,6 +54,12 @@ RECORDS = 10_000
 """In each file."""
 PIXELS_BYTES = 3 * 1024
 
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+"""In the order in which the dataset numbers them."""
+
 IMAGENET = Normalizer(
     mean=torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1),
     std=torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1),
@@ -70,14 +77,24 @@ def load(data: Scifar10Data, data_dir: Path | None = None) -> SequenceTask:
     pixels_NCT, targets_N = _read(folder, TRAIN_FILES)
     _read(folder, TEST_FILES)  # damage is told now, not at the end of a sweep; nothing is kept
     train, validation = held_out_by(data, targets_N)
-    normalizer = IMAGENET
+    normalizer, measured_on = IMAGENET, "the published constants of ImageNet's colours"
     if data.normalization == "per_channel":
         normalizer = Normalizer.of(_scaled(pixels_NCT[train]), "per_channel")
+        measured_on = measured(len(train), data.name)
     return SequenceTask(
         description=SCIFAR10,
         train=_split(pixels_NCT[train], targets_N[train], normalizer),
         validation=_split(pixels_NCT[validation], targets_N[validation], normalizer),
         test_reader=partial(_read_test, folder, normalizer),
+        classes=CLASSES,
+        preparation=by_normalizer(
+            normalizer,
+            SCIFAR10.in_channels,
+            SCIFAR10.length,
+            measured_on=measured_on,
+            scale=255.0,
+            image=(32, 32),
+        ),
     )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from ckconv_sweep.config.data import CopyMemoryData, Description
+from ckconv_sweep.data.preparation import as_it_is
 from ckconv_sweep.data.task import SequenceTask, Split
 
 SYMBOLS = 8
@@ -54,6 +55,7 @@ def load(data: CopyMemoryData, data_dir: Path | None = None) -> SequenceTask:
         train=_draw(data, data.train_sequences, data.split_seed, TRAIN),
         validation=_draw(data, data.test_sequences, data.split_seed, VALIDATION),
         test_reader=partial(_draw, data, data.test_sequences, TEST_SEED, TEST),
+        preparation=as_it_is(1, describe(data).length),
     )
 
 

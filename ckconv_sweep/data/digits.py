@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from ckconv_sweep.config.data import Description, DigitsData
+from ckconv_sweep.data.preparation import Preparation, measured
 from ckconv_sweep.data.splits import held_out_by, hold_out
 from ckconv_sweep.data.task import SequenceTask, Split
 
@@ -51,6 +52,14 @@ def load(data: DigitsData, data_dir: Path | None = None) -> SequenceTask:
         train=_split(values_NT[train], targets_N[train], mean, std),
         validation=_split(values_NT[validation], targets_N[validation], mean, std),
         test_reader=partial(_read_test, mean, std),
+        preparation=Preparation(
+            channels=1,
+            length=DIGITS.length,
+            measured_on=measured(len(train), data.name),
+            mean=torch.tensor(mean, dtype=torch.float64).view(1, 1, 1),
+            std=torch.tensor(std, dtype=torch.float64).view(1, 1, 1),
+            image=(8, 8),
+        ),
     )
 
 

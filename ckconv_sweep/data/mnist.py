@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ckconv_sweep.config.data import Description, PmnistData, SmnistData
 from ckconv_sweep.data.fetch import data_folder, find_or_download, read_content
 from ckconv_sweep.data.idx import parse_idx
+from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
 
@@ -73,6 +74,16 @@ def load(data: SmnistData | PmnistData, data_dir: Path | None = None) -> Sequenc
         train=_split(values_NT[train], targets_N[train], order_T),
         validation=_split(values_NT[validation], targets_N[validation], order_T),
         test_reader=partial(_read_test, paths, order_T),
+        preparation=Preparation(
+            channels=1,
+            length=length,
+            measured_on="the published constants of MNIST's training images",
+            scale=255.0,
+            mean=torch.tensor(MEAN).view(1, 1, 1),
+            std=torch.tensor(STD).view(1, 1, 1),
+            order=None if data.name == "smnist" else order_T,
+            image=IMAGE_SHAPE if data.name == "smnist" else None,
+        ),
     )
 
 

@@ -79,6 +79,7 @@ def load(data: PennTreebankData, data_dir: Path | None = None) -> SequenceTask:
         train=train,
         validation=validation,
         test_reader=partial(_read_split, data, folder / TEST, characters),
+        classes=[END_OF_LINE if one == "\n" else one for one in characters],
     )
 
 

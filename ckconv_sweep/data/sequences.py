@@ -91,8 +91,8 @@ def prepared_shape(in_channels: int, length: int, data: Resampled) -> tuple[int,
 
 def prepare(
     inputs_NCL: Sequences, targets_N: NDArray[np.int64], positions: Positions, data: Resampled
-) -> tuple[Split, Split]:
-    """The training and the validation split, at `sampling_rate`.
+) -> tuple[Split, Split, Normalizer]:
+    """The training and the validation split, at `sampling_rate`, and what normalised them.
 
     Args:
         inputs_NCL: all sequences, of all splits, in the dataset's order. Not changed.
@@ -106,9 +106,10 @@ def prepare(
     train = _finished(train_NCT, targets_N[positions.train], normalizer, data.sampling_rate, data)
     del train_NCT  # may be a gigabyte
     validation_NCT = _selected(inputs_NCL, positions.validation, data.sampling_rate, missing_NT)
-    return train, _finished(
+    validation = _finished(
         validation_NCT, targets_N[positions.validation], normalizer, data.sampling_rate, data
     )
+    return train, validation, normalizer
 
 
 def prepare_test(

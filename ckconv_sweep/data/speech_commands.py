@@ -34,6 +34,7 @@ from ckconv_sweep.config.data import TEN_WORDS, Description, SpeechCommandsData
 from ckconv_sweep.data.archives import unpack
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder, find_or_download_archive
 from ckconv_sweep.data.mfcc import COEFFICIENTS, HOP_SAMPLES, SAMPLES_PER_SECOND, mfcc
+from ckconv_sweep.data.preparation import measured, of_resampled
 from ckconv_sweep.data.sequences import (
     Positions,
     prepare,
@@ -89,12 +90,17 @@ def load(data: SpeechCommandsData, data_dir: Path | None = None) -> SequenceTask
     folder = find_words(data_folder(data_dir), data.words)
     inputs_NCL, targets_N = read_clips(folder, data)
     positions = published_split(targets_N, data.split_seed)
-    train, validation = prepare(inputs_NCL, targets_N, positions, data)
+    train, validation, normalizer = prepare(inputs_NCL, targets_N, positions, data)
+    measured_on = measured(len(train), data.name)
     return SequenceTask(
         description=describe(data),
         train=train,
         validation=validation,
         test_reader=partial(_read_test, folder, data, positions),
+        classes=data.words,
+        preparation=None
+        if data.features == "mfcc"  # a file of sounds would be transformed first
+        else of_resampled(normalizer, _shape(data), data, measured_on, continued=False),
     )
 
 

@@ -6,14 +6,18 @@ Shapes: N sequences, C channels, T time steps.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.data.identity import Identity, identity_of
+
+if TYPE_CHECKING:
+    from ckconv_sweep.data.preparation import Preparation
 
 IGNORED = -100
 """A target of `per_step` and `text` that is not scored (PyTorch's own word for it)."""
@@ -43,10 +47,14 @@ class Split:
         times = None if self.times is None else self.times.to(device)
         return Split(self.inputs.to(device), self.targets.to(device), times, self.rate)
 
+    def some(self, chosen: slice) -> Split:
+        """These sequences; no copy is made."""
+        times = None if self.times is None else self.times[chosen]
+        return Split(self.inputs[chosen], self.targets[chosen], times, self.rate)
+
     def first(self, number: int) -> Split:
         """The first sequences; no copy is made."""
-        times = None if self.times is None else self.times[:number]
-        return Split(self.inputs[:number], self.targets[:number], times, self.rate)
+        return self.some(slice(number))
 
     def every_nth(self, n: int) -> Split:
         """Sequences that are continuous, sampled more coarsely: every n-th step, the first one
@@ -63,6 +71,10 @@ class SequenceTask:
     validation: Split
     test_reader: Callable[[], Split] = field(repr=False)
     """Reads the test split when called; `read_test` is the way to call it."""
+    classes: Sequence[str] = ()
+    """The name of each class, by its number; empty: these numbers."""
+    preparation: Preparation | None = None
+    """How other sequences become what a model sees; None where only the dataset knows."""
 
     @functools.cached_property
     def identity(self) -> Identity:

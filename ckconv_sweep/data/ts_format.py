@@ -5,7 +5,7 @@ their values by commas, the class at the end. `?` is a missing value. Lines that
 nothing. The format is that of www.timeseriesclassification.com (Bagnall et al. 2018, The UEA
 multivariate time series classification archive, arXiv:1811.00075).
 
-Read are series with a class and without time stamps.
+Read are series without time stamps; with a class, unless the reader says that they need none.
 
 Shapes: C channels, T time steps.
 """
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class TsHeader:
     length: int | None
     """Time steps of every series; None where series differ, or where the header does not say."""
     classes: tuple[str, ...]
-    """In the header's order."""
+    """In the header's order; none where series have no class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class TsFile:
     """Each `(C, T)`, T its own; NaN where a value is missing. A channel shorter than others of its
     series is continued by its last value."""
     labels: list[str]
-    """The class of each."""
+    """The class of each; empty where series have none."""
 
 
 def measure_ts(path: Path) -> TsShape:
@@ -88,25 +89,30 @@ def measure_ts(path: Path) -> TsShape:
     return TsShape(channels=channels, longest=longest, classes=header.classes)
 
 
-def read_ts(path: Path) -> TsFile:
-    """Read a file whole; raises as `measure_ts` does."""
+def read_ts(path: Path, *, needs_classes: bool = True) -> TsFile:
+    """Read a file whole; raises as `measure_ts` does.
+
+    Args:
+        needs_classes: refuse one that says `@classLabel false`.
+    """
     lines = _lines(path)
-    number, header = _header(path, lines)
+    number, header = _header(path, lines, needs_classes)
     classes = set(header.classes)
     channels = header.channels
     series: list[NDArray[np.float32]] = []
     labels: list[str] = []
     for number, text in lines:
-        *values, label = (part.strip() for part in text.split(":"))
+        values = [part.strip() for part in text.split(":")]
+        label = values.pop() if classes else ""
         channels = channels or len(values)
         if not values:
             raise _damaged(path, number, "no values stand before the class")
         if len(values) != channels:
             raise _damaged(path, number, f"{channels} channels expected, got {len(values)}")
-        if label not in classes:
+        if classes and label not in classes:
             raise _damaged(path, number, f"{label[:50]!a} is no class of the header")
         series.append(_array(path, number, values, header.length))
-        labels.append(label)
+        labels += [label] if classes else []
     if not series or channels is None:
         raise _damaged(path, number, "no series follows")
     return TsFile(channels=channels, classes=header.classes, series=series, labels=labels)
@@ -131,7 +137,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def _header(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, TsHeader]:
+def _header(
+    path: Path, lines: Iterator[tuple[int, str]], needs_classes: bool = True
+) -> tuple[int, TsHeader]:
     """Take the header's lines, up to that of `@data`, whose number is returned, too."""
     channels: int | None = None
     length: int | None = None
@@ -144,7 +152,7 @@ def _header(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, TsHeader
         key, *values = text.split()
         match key.lower(), [value.lower() for value in values]:
             case "@data", []:
-                if not classes:
+                if needs_classes and not classes:
                     raise _damaged(path, number, "no @classLabel stands before @data")
                 return number, TsHeader(
                     channels=channels, length=length if equal else None, classes=classes
@@ -167,6 +175,8 @@ def _header(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, TsHeader
                 classes = tuple(values[1:])
                 if len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
                     raise _damaged(path, number, "a class is listed twice, or there are too many")
+            case "@classlabel", ["false"] if not needs_classes:
+                pass
             case "@classlabel", _:
                 raise _damaged(path, number, "@classLabel true expected, and the classes")
             case (("@data" | "@equallength" | "@dimensions" | "@dimension" | "@serieslength"), _):
@@ -201,9 +211,9 @@ def _values(path: Path, number: int, text: str) -> NDArray[np.float32]:
     return array
 
 
-def padded(x_CT: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Continue every channel by its last value: `(C, T) -> (C, length)`."""
-    return np.pad(x_CT, ((0, 0), (0, length - x_CT.shape[1])), mode="edge")
+def padded(x: NDArray[Any], length: int) -> NDArray[Any]:
+    """Continue every channel by its last value: `(..., T) -> (..., length)`."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])], mode="edge")
 
 
 def _damaged(path: Path, line: int, what: str) -> DamagedData:

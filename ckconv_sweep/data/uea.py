@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ckconv_sweep.config.data import Description, UeaData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
+from ckconv_sweep.data.preparation import by_normalizer, forward_filled, measured
 from ckconv_sweep.data.sequences import Normalizer
 from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
@@ -75,6 +76,15 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
         train=_split(inputs_NCT[train], targets_N[train], normalizer),
         validation=_split(inputs_NCT[validation], targets_N[validation], normalizer),
         test_reader=partial(_read_test, test_path, classes, description.length, normalizer),
+        classes=classes,
+        preparation=by_normalizer(
+            normalizer,
+            description.in_channels,
+            description.length,
+            measured_on=measured(len(train), data.problem),
+            missing="filled",
+            continued=True,
+        ),
     )
 
 
@@ -100,13 +110,6 @@ def _arrays(
     numbers = {name: number for number, name in enumerate(classes)}
     inputs_NCT = np.stack([padded(forward_filled(x_CT), length) for x_CT in content.series])
     return inputs_NCT, np.array([numbers[label] for label in content.labels], dtype=np.int64)
-
-
-def forward_filled(x_CT: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the last known value of its channel where one is missing (NaN), if there is one."""
-    known_CT = ~np.isnan(x_CT)
-    source_CT = np.maximum.accumulate(np.where(known_CT, np.arange(x_CT.shape[1]), 0), axis=1)
-    return np.take_along_axis(x_CT, source_CT, axis=1)
 
 
 def _read_test(path: Path, classes: tuple[str, ...], length: int, normalizer: Normalizer) -> Split:

@@ -93,7 +93,7 @@ class Opening:
     """The setting whose fresh seeds these are; None of any other checkpoint."""
     each: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """The scores of each trial, by metric, in the order of `trials`."""
-    by: Literal["confirm", "evaluate"] = "evaluate"
+    by: Literal["confirm", "evaluate", "predict"] = "evaluate"
     """The command that opened it."""
     exploratory: bool = True
     """Whether it was not the fixed winner or its control."""

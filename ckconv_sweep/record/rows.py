@@ -123,7 +123,7 @@ class _Opening(BaseModel):
     trials: list[int]
     confirms: int | None
     each: dict[str, list[float]]
-    by: Literal["confirm", "evaluate"]
+    by: Literal["confirm", "evaluate", "predict"]
     exploratory: bool
     dataset: str
     sampling_rate: int | None

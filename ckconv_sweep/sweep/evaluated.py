@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ckconv_sweep.errors import CannotWrite
 from ckconv_sweep.models.parameters import parameters_of
@@ -37,6 +38,7 @@ def record_opening(
     trained: Trained,
     scored: Scored,
     *,
+    by: Literal["evaluate", "predict"] = "evaluate",
     sampling_rate: int | None = None,
     data_dir: Path | None = None,
 ) -> Recorded:
@@ -50,6 +52,7 @@ def record_opening(
         scores=_named(scored.scores),
         each={name: [value] for name, value in _named(scored.scores).items()},
         trials=() if isinstance(ledger, str) or ledger.trial is None else (ledger.trial,),
+        by=by,
         dataset=trained.trial.data.name,
         sampling_rate=sampling_rate,
         sequences=scored.sequences,

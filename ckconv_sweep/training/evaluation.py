@@ -22,14 +22,13 @@ rounded in another order with another number."""
 def evaluate(model: SequenceModel, split: Split, kind: Kind) -> dict[str, float]:
     """The scores of `config.metrics.scored_by(kind)`, by name. The split lies on the model's
     device."""
-    vectorized = Vectorized(model)
-    vectorized.put(
-        vectorized.weights.row(dict(model.named_parameters())),
-        vectorized.buffers.row(dict(model.named_buffers())),
-        trained=False,
-    )
-    (scores,) = to_the_end(evaluate_all(vectorized, 1, split, kind))
+    (scores,) = to_the_end(evaluate_all(Vectorized.of(model), 1, split, kind))
     return scores
+
+
+def batch_size(split: Split) -> int:
+    """How many of its sequences are answered at a time."""
+    return max(1, min(BATCH, BATCH_STEPS // split.inputs.shape[-1]))
 
 
 @torch.no_grad()
@@ -39,7 +38,7 @@ def evaluate_all(
     """The scores of each of the models whose weights were put there."""
     objective, tally, wanted = OBJECTIVES[kind], Tally(), scored_by(kind)
     keeps = any(score.given == "answers" for score in wanted.values())
-    size = max(1, min(BATCH, BATCH_STEPS // split.inputs.shape[-1]))
+    size = batch_size(split)
     kept: list[Tensor] = []
     for start in range(0, len(split), size):
         inputs, targets, times = same_for_all(split, slice(start, start + size), models)

@@ -70,6 +70,15 @@ class Vectorized:
             (table, name) for table in tables for name, value in table.items() if value is not None
         ]
 
+    @classmethod
+    def of(cls, model: SequenceModel) -> Vectorized:
+        """One model with its own weights, as they are, to be asked only."""
+        vectorized = cls(model)
+        weights = vectorized.weights.row(dict(model.named_parameters()))
+        buffers = vectorized.buffers.row(dict(model.named_buffers()))
+        vectorized.put(weights, buffers, trained=False)
+        return vectorized
+
     def put(self, weights_EP: Tensor, buffers_EQ: Tensor, *, trained: bool) -> None:
         """The rows to run with, until others are put. They may be changed in place afterwards.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.documents import Document
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
+from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.errors import ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.parameters import without_memory
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.models.state import check_state
-from ckconv_sweep.training import checkpoint
+from ckconv_sweep.training import checkpoint, promoted
 from ckconv_sweep.training.room import out_of_memory_named
 
 
@@ -29,13 +31,26 @@ class Trained:
     """As they were read: `model` checks them."""
     data: Identity = field(default_factory=dict)
     """Of the data that it was trained on; empty if the file is not of ours."""
+    description: Description | None = None
+    """Of them, where the file tells it."""
+    preparation: Preparation | None = None
+    """How their sequences were prepared, where the file tells it."""
+    classes: Sequence[str] = ()
+    """The names of their classes, where the file tells them."""
 
     def on(self, dataset: str) -> Trained:
         """The same model, to be scored on another dataset. Raises ConfigError if it cannot be."""
         data = {"name": dataset}
         tree = self.trial.model_dump(mode="json") | {"data": data}
         document = Document(f"--dataset {dataset}", tree)
-        return replace(self, trial=build(Trial, document), data={})
+        return replace(
+            self,
+            trial=build(Trial, document),
+            data={},
+            description=None,
+            preparation=None,
+            classes=(),
+        )
 
     def model(self, description: Description) -> SequenceModel:
         """The model, for the data that are described.
@@ -64,13 +79,16 @@ class Trained:
 
 def read_trained(given: Path) -> Trained:
     """Read a file that a run wrote (`best-*.pt`, `checkpoint-*.pt`), or the one in a folder:
-    the best weights, or where the run has not ended its newest checkpoint.
+    the best weights, or where the run has not ended its newest checkpoint; or a folder that
+    `promote` wrote.
 
     Raises:
         ConfigError: there is no such file, or ckconv-sweep did not write it.
         DamagedData: the file cannot be read, or is not what its name says.
     """
     path = given
+    if given.is_dir() and promoted.is_promoted(given):
+        return _handed_over(given)
     if given.is_dir():
         found = [checkpoint.best(given), *(p for _, p in checkpoint.checkpoints(given))]
         path = next((p for p in found if p is not None), given)
@@ -91,4 +109,17 @@ def read_trained(given: Path) -> Trained:
         ) from None
     return Trained(
         path=path, trial=trial, weights=state["best_weights"], data=checkpoint.data_of(state)
+    )
+
+
+def _handed_over(folder: Path) -> Trained:
+    found = promoted.read(folder)
+    return Trained(
+        path=folder / promoted.WEIGHTS,
+        trial=found.trial,
+        weights=found.weights,
+        data=found.data,
+        description=found.description,
+        preparation=found.preparation,
+        classes=found.classes,
     )

@@ -107,6 +107,7 @@ OFFERED = {
     "train trial.yaml --set optimizer.b": ["optimizer.beta_1=", "optimizer.beta_2="],
     "train trial.yaml --set sampler.": [],
     "evaluate x.pt --split ": ["validation", "test"],
+    "predict x.pt v": ["validation"],
     "evaluate x.pt --dataset ": list(DATASETS),
     "train trial.yaml --device c": ["cpu", "cuda"],
     "show om": ["omega_0", "omega_0_learning_rate_factor"],

@@ -17,8 +17,9 @@ from .commands import REPOSITORY, ckconv_sweep, ended, environment
 COMMANDS = [
     *("launch", "resume", "extend", "confirm", "watch", "status", "list"),
     *("add", "retry", "pause", "stop", "concurrency"),
-    *("table", "compare", "simulate", "best", "why", "plot", "report", "ui"),
-    *("train", "evaluate", "kernels", "import-checkpoint", "show", "validate", "fit-kernel"),
+    *("table", "compare", "simulate", "best", "promote", "why", "plot", "report", "ui"),
+    *("train", "evaluate", "predict", "kernels", "import-checkpoint"),
+    *("show", "validate", "fit-kernel"),
     *("doctor", "verify", "sync"),
 ]
 _LOADED = """

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ckconv_sweep.config.read import parse_space, read_space, read_trial
+from ckconv_sweep.data.sequence_files import read_sequences
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
+from ckconv_sweep.training import safetensors
 from ckconv_sweep.training.published import import_published
 from ckconv_sweep.training.weights import read_trained
 
@@ -36,6 +39,11 @@ def as_old_torch(path: Path, canary: Path) -> None:
 
 def as_pickle(path: Path, canary: Path) -> None:
     path.write_bytes(pickle.dumps(Bomb(canary)))
+
+
+def as_numpy(path: Path, canary: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array([[Bomb(canary)]], dtype=object))
 
 
 FORMS = [as_torch, as_old_torch, as_pickle]
@@ -96,3 +104,29 @@ def test_a_settings_file_that_would_run_code_is_refused_and_runs_none(
 def test_a_space_knows_no_key_that_would_run_something(text: str) -> None:
     with pytest.raises(CkconvSweepError, match="no setting is called"):
         parse_space(f"trial: {{}}\nsearch: {{}}\nbudget: {{trials: 1}}\n{text}\n", "space.yaml")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".ts"])
+@pytest.mark.parametrize("form", [*FORMS, as_numpy], ids=lambda form: form.__name__)
+def test_sequences_that_would_run_code_are_damaged_and_run_none(
+    form: Callable[[Path, Path], None], suffix: str, tmp_path: Path
+) -> None:
+    path, canary = tmp_path / f"x{suffix}", tmp_path / "canary"
+    form(path, canary)
+    with pytest.raises(DamagedData):
+        read_sequences(path)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_a_promoted_folder_that_would_run_code_runs_none(
+    form: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    for name in ("model.json", "model.safetensors", "trial.yaml"):
+        form(tmp_path / name, canary)
+    with pytest.raises(DamagedData):
+        read_trained(tmp_path)
+    with pytest.raises(DamagedData):
+        safetensors.read((tmp_path / "model.safetensors").read_bytes(), "a")
+    assert not canary.exists()

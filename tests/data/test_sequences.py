@@ -42,7 +42,7 @@ def drop(x_nct, fraction):
 
 
 def test_every_third_step_begins_with_the_first(inputs_ncl):
-    train, _ = prepare(inputs_ncl, TARGETS, POSITIONS, settings(sampling_rate=3))
+    train, *_ = prepare(inputs_ncl, TARGETS, POSITIONS, settings(sampling_rate=3))
     every_third = inputs_ncl[:12, :, [0, 3, 6, 9]]
     torch.testing.assert_close(train.inputs, Normalizer.of(every_third, "per_channel")(every_third))
 
@@ -150,8 +150,8 @@ def test_statistics_come_from_training_sequences_only(inputs_ncl, normalization)
     data = settings(normalization=normalization)
     other = inputs_ncl.copy()
     other[12:] *= 100
-    train, _ = prepare(inputs_ncl, TARGETS, POSITIONS, data)
-    other_train, other_validation = prepare(other, TARGETS, POSITIONS, data)
+    train, *_ = prepare(inputs_ncl, TARGETS, POSITIONS, data)
+    other_train, other_validation, _ = prepare(other, TARGETS, POSITIONS, data)
     assert torch.equal(train.inputs, other_train.inputs)
     normalizer = Normalizer.of(inputs_ncl[:12], normalization)
     assert torch.equal(other_validation.inputs, normalizer(other[12:16]))
@@ -165,7 +165,7 @@ def test_as_published_the_mask_follows_normalising_without_the_dropped_steps(inp
     dropped = drop(inputs_ncl, 0.3)  # one generator for the whole dataset, before it is split
     normalised = Normalizer.of(dropped[:12], "per_time_step")(dropped)
     expected = with_mask(normalised)
-    train, validation = prepare(inputs_ncl, TARGETS, POSITIONS, data)
+    train, validation, _ = prepare(inputs_ncl, TARGETS, POSITIONS, data)
     test = prepare_test(inputs_ncl, TARGETS, POSITIONS, data)
     for split, part in ((train, slice(0, 12)), (validation, slice(12, 16)), (test, slice(16, 20))):
         assert torch.equal(split.inputs, expected[part])
@@ -176,7 +176,7 @@ def test_as_published_the_mask_follows_normalising_without_the_dropped_steps(inp
 def test_the_same_steps_are_missing_whichever_way_a_model_sees_it(inputs_ncl):
     mask = settings(dropped_fraction=0.5, sampling_rate=2)
     times = mask.model_copy(update={"dropped_as": "times"})
-    (masked, _), (timed, _) = (prepare(inputs_ncl, TARGETS, POSITIONS, d) for d in (mask, times))
+    (masked, *_), (timed, *_) = (prepare(inputs_ncl, TARGETS, POSITIONS, d) for d in (mask, times))
     assert timed.inputs.shape == (12, 2, 3)
     for inputs_ct, inputs_cs, times_s in zip(masked.inputs, timed.inputs, timed.times, strict=True):
         there = inputs_ct[-1].nonzero()[:, 0]
@@ -186,7 +186,7 @@ def test_the_same_steps_are_missing_whichever_way_a_model_sees_it(inputs_ncl):
 
 def test_the_test_split_may_have_its_own_rate(inputs_ncl):
     data = settings(sampling_rate=2, test_sampling_rate=1)
-    train, _ = prepare(inputs_ncl, TARGETS, POSITIONS, data)
+    train, *_ = prepare(inputs_ncl, TARGETS, POSITIONS, data)
     test = prepare_test(inputs_ncl, TARGETS, POSITIONS, data)
     assert (train.inputs.shape[-1], test.inputs.shape[-1]) == (5, 10)
     assert (train.rate, test.rate) == (1.0, 0.5)
@@ -227,7 +227,7 @@ def test_every_form_is_finite_float32_and_as_described(
     x = np.random.default_rng(0).normal(3.0, 2.0, (20, 2, 11)).astype(np.float32)
     x.setflags(write=kind != "read-only")
     inputs = torch.from_numpy(x) if kind == "torch" else x
-    train, validation = prepare(inputs, TARGETS, POSITIONS, data)
+    train, validation, _ = prepare(inputs, TARGETS, POSITIONS, data)
     test = prepare_test(inputs, TARGETS, POSITIONS, data)
     for split in (train, validation):
         channels, length = prepared_shape(2, 11, data)

@@ -8,7 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from ckconv_sweep.config.data import UeaData
-from ckconv_sweep.data.uea import describe, forward_filled, load
+from ckconv_sweep.data.preparation import forward_filled
+from ckconv_sweep.data.uea import describe, load
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 
 from .small_files import UEA_HEADER, ts, write_uea
