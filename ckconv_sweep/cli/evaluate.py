@@ -120,12 +120,13 @@ def _words(scored: Scored, split: SplitName, kind: str) -> Iterator[str]:
 def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:
     """Which opening it is and what came before; of the first one of a single run nothing."""
     from ckconv_sweep.keys import setting_name
+    from ckconv_sweep.record.confirmation import times
     from ckconv_sweep.record.openings import sweep_of
     from ckconv_sweep.report.openings import before_in_words
 
     if recorded.why_not:
         yield f"note: this opening of the test split is not recorded: {recorded.why_not}"
-    number = len(recorded.before) + 1
+    number = times(recorded.before) + 1
     if recorded.of and (number > 1 or recorded.of == "sweep"):
         told = f"opening {number} of the test split of this {recorded.of}"
         yield f"{told}; {before_in_words(recorded.before)}"

@@ -120,6 +120,26 @@ def openings(notes: Mapping[str, Any]) -> list[Opening]:
     return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
 
 
+def by_time(known: Iterable[Opening]) -> list[tuple[int, Opening]]:
+    """Each with the number of the time, from 1, at which the split was opened: `confirm` scores its
+    winner and the control at one."""
+    numbered: list[tuple[int, Opening]] = []
+    for opening in known:
+        number, last = numbered[-1] if numbered else (0, None)
+        together = last is not None and (last.at_ms, last.by, "confirm") == (
+            opening.at_ms,
+            "confirm",
+            opening.by,
+        )
+        numbered.append((number + (not together), opening))
+    return numbered
+
+
+def times(known: Iterable[Opening]) -> int:
+    """How many times the split was opened."""
+    return max((number for number, _ in by_time(known)), default=0)
+
+
 def add_openings(study: Study, *new: Opening) -> None:
     """Record them, all or none."""
     known = [*openings(study.notes()), *new]

@@ -7,20 +7,25 @@ from collections.abc import Iterator, Sequence
 
 from ckconv_sweep.config.metrics import SCORES
 from ckconv_sweep.keys import setting_name, trial_name
-from ckconv_sweep.record.confirmation import Opening
+from ckconv_sweep.record.confirmation import Opening, by_time, times
 from ckconv_sweep.report.numbers import score
 from ckconv_sweep.search.intervals import ends_within
 
 
 def heading(openings: Sequence[Opening]) -> str:
     """How often the split was opened."""
-    times = "once" if len(openings) == 1 else f"{len(openings)} times"
-    return f"test split, opened {times} (no setting is chosen by these numbers):"
+    return f"test split, opened {times_in_words(openings)} (no setting is chosen by these numbers):"
+
+
+def times_in_words(openings: Sequence[Opening]) -> str:
+    """`once`, `2 times`."""
+    number = times(openings)
+    return "once" if number == 1 else f"{number} times"
 
 
 def lines(openings: Sequence[Opening]) -> Iterator[str]:
-    """One for each opening, oldest first."""
-    for number, opening in enumerate(openings, start=1):
+    """One for each score, oldest first, with the number of its opening."""
+    for number, opening in by_time(openings):
         yield f"{number}. {opening.at} {in_words(opening)}"
 
 
@@ -30,7 +35,7 @@ def before_in_words(openings: Sequence[Opening]) -> str:
         return "none before"
     told = "; ".join(f"{o.at} {o.by} {subject(o)}".rstrip() for o in openings[-_SHOWN:])
     first = "the last: " if len(openings) > _SHOWN else ""
-    return f"{len(openings)} before: {first}{told}"
+    return f"{times(openings)} before: {first}{told}"
 
 
 _SHOWN = 4

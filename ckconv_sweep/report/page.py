@@ -26,6 +26,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.confirmation import by_time
 from ckconv_sweep.record.lineage import trial_file
 from ckconv_sweep.record.seeds import trained_one
 from ckconv_sweep.record.trials import TrialRecord
@@ -38,6 +39,7 @@ from ckconv_sweep.report.hypervolume import hypervolume_in_words
 from ckconv_sweep.report.importance import Importances, importances
 from ckconv_sweep.report.leaderboard import captions, leaderboard
 from ckconv_sweep.report.openings import in_words as in_words_of_opening
+from ckconv_sweep.report.openings import times_in_words
 from ckconv_sweep.report.plots import draw
 from ckconv_sweep.report.plots.contour import pairs
 from ckconv_sweep.report.plots.importance import picture as importance_picture
@@ -127,7 +129,8 @@ def page(
             confirm=None if confirmed else confirm,
         ),
         confirmed=_confirmed(confirmed) if confirmed else None,
-        openings=[(opening.at, in_words_of_opening(opening)) for opening in results.openings],
+        openings=[(n, one.at, in_words_of_opening(one)) for n, one in by_time(results.openings)],
+        opened=times_in_words(results.openings),
         settled=any(one.told for one in found.settings),
         wider_yaml=wider[0].to_yaml() if wider else None,
         wider_bounds=wider[1] if wider else (),

@@ -10,7 +10,7 @@ from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.errors import TrackingError
-from ckconv_sweep.record.confirmation import Opening, openings
+from ckconv_sweep.record.confirmation import Opening, openings, times
 from ckconv_sweep.search.confirmed import Confirmed
 from ckconv_sweep.tracking.answers import obstacle_to, problem
 from ckconv_sweep.tracking.marks import find
@@ -40,7 +40,7 @@ def told_of(notes: Mapping[str, Any], found: Confirmed | None) -> Told:
         f"{keys.TAG_OPENING}{number}": _as_tag(opening)
         for number, opening in enumerate(opened, start=1)
     }
-    tags |= {keys.TAG_OPENINGS: str(len(opened))} if opened else {}
+    tags |= {keys.TAG_OPENINGS: str(times(opened))} if opened else {}
     metrics: dict[str, tuple[float, int]] = {}
     if found is not None and found.finished and found.offered is not None:
         offered = found.offered

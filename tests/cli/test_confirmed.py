@@ -91,7 +91,7 @@ def test_the_test_split_is_opened_by_the_command_that_showed_it_shut_before(
     shut = ended(ckconv_sweep(*command, "--no-test", cwd=tmp_path))
     assert "the test split is shut; to open it: ckconv-sweep confirm mine" in shut
     opened = ended(ckconv_sweep(*command, cwd=tmp_path))
-    assert "test split, opened 2 times (no setting is chosen by these numbers):" in opened
+    assert "test split, opened once (no setting is chosen by these numbers):" in opened
     assert ended(ckconv_sweep(*command, cwd=tmp_path)) == opened
     with folder.records.open() as study:
         assert len(openings(study.notes())) == 2

@@ -162,12 +162,12 @@ def test_table_and_report_show_test_numbers_apart_from_the_ranking(
     assert "test split" not in typed_here("table", "mine", *where)
     open_test(sweep)
     said = typed_here("table", "mine", *where)
-    assert "test split, opened 2 times (no setting is chosen by these numbers):" in said
+    assert "test split, opened once (no setting is chosen by these numbers):" in said
     assert "confirm, t000, 3 seeds: test/accuracy 0." in said
     assert typed_here("table", "mine", *where, "--format", "json") == before
     typed_here("report", "mine", *where, "--out", "report.html")
     page = (tmp_path / "report.html").read_text()
     assert '<h2 id="confirmed">Confirmed</h2>' in page
     assert '<h2 id="test">Test numbers</h2>' in page
-    assert "The test split was opened 2 times." in page
+    assert "The test split was opened once." in page
     assert "confirm, t000, 3 seeds: test/accuracy 0." in page

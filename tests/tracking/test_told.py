@@ -58,7 +58,7 @@ def test_the_winner_the_shrinkage_and_each_opening_are_told_once_however_often(
     client, run = run_of(folder, uri)
     tags = run.data.tags
     assert (tags[keys.TAG_CONFIRMED], tags[keys.TAG_TIE]) == ("t000", "t000")
-    assert tags[keys.TAG_OPENINGS] == "2"
+    assert tags[keys.TAG_OPENINGS] == "1"  # of winner and control together
     first = json.loads(tags[f"{keys.TAG_OPENING}1"])
     assert (first["confirms"], first["scores"]) == (0, {"test/accuracy": 0.9})
     metrics = run.data.metrics
