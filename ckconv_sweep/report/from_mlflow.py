@@ -7,6 +7,7 @@ of checkpoints, and in which session an epoch ended.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tempfile
@@ -121,8 +122,10 @@ def read_results(client: Any, experiment: str, name: str, source: str) -> Result
 
 
 def _openings(tags: Mapping[str, str]) -> Iterator[Opening]:
-    for number in range(1, 1 + int(tags.get(keys.TAG_OPENINGS, "0"))):
-        yield Opening(**json.loads(tags[f"{keys.TAG_OPENING}{number}"]))
+    for number in itertools.count(1):
+        if (told := tags.get(f"{keys.TAG_OPENING}{number}")) is None:
+            return
+        yield Opening(**json.loads(told))
 
 
 def _sweep(client: Any, experiment: str, name: str, source: str) -> tuple[Any, tuple[str, ...]]:
