@@ -62,7 +62,7 @@ TAG_UID = "ckconv.uid"
 """32 hexadecimal digits by which a run is found again; the only thing that is searched for."""
 
 TAG_CONFIRMED = "confirmed"
-"""The trial whose setting a confirmation offers; of a tie the smallest, then the fastest."""
+"""The trial whose setting a confirmation offers; of a tie the smallest."""
 TAG_TIE = "confirmed.tie"
 """The trials whose settings cannot be told apart from the leader's, that included."""
 TAG_OPENINGS, TAG_OPENING = "test.openings", "test.opening."

@@ -10,7 +10,7 @@ from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.report.numbers import amount, around, difference, score
 from ckconv_sweep.report.openings import interval_of
-from ckconv_sweep.search.confirmed import Confirmed, Setting, confirmed
+from ckconv_sweep.search.confirmed import Confirmed, Setting, cheapest, confirmed
 from ckconv_sweep.search.confirming import FEWEST
 from ckconv_sweep.search.intervals import Interval
 
@@ -92,17 +92,21 @@ def _winner(found: Confirmed) -> Iterator[str]:
 
 def _why(offered: Setting, tie: Sequence[Setting]) -> str:
     """What the offered one of a tie has before the others."""
-    first = min(tie, key=Setting.cost).number == offered.number
+    cheap = cheapest(tie)
+    first = cheap is not None and cheap.number == offered.number
     whole = tie if first else [setting for setting in tie if not setting.lost]
     lost = "" if first else " of those that completed every seed"
     if len(whole) == 1:
         return "alone completed every seed"
     size = offered.parameters
-    if size is not None and any(setting.parameters != size for setting in whole):
-        same = [setting for setting in whole if setting.parameters == size]
-        also = ", and the fastest of that size" if len(same) > 1 else ""
-        return f"is the smallest ({size:,} parameters){also}{lost}"
-    return f"is the fastest ({offered.seconds or 0.0:,.1f} seconds a seed){lost}"
+    same = [setting for setting in whole if setting.parameters == size]
+    has = "has the best mean" if offered.number == same[0].number else "is the fastest"
+    if size is None:
+        return f"{has}{lost}"
+    if len(same) == 1:
+        return f"is the smallest ({size:,} parameters){lost}"
+    which = "them" if len(same) == len(whole) else "the smallest"
+    return f"{has} of {which} ({size:,} parameters){lost}"
 
 
 def _versus_base(found: Confirmed) -> Iterator[str]:

@@ -99,10 +99,15 @@ class Setting:
         )
         return lost if self.metric.mode == "max" else lost.negated()
 
-    def cost(self) -> tuple[float, float]:
-        """By which the smallest, then the fastest of several is found."""
-        size = math.inf if self.parameters is None else self.parameters
-        return size, math.inf if self.seconds is None else self.seconds
+    @property
+    def size(self) -> float:
+        """`parameters`, where they are compared: what is not known is larger than all."""
+        return math.inf if self.parameters is None else self.parameters
+
+
+FASTER = 0.8
+"""Of equally small settings the fastest is offered instead of the best mean if it takes at most so
+much of its time: seconds that differ by less are the machine's, not the setting's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ class Confirmed:
     leader: Setting | None
     """That with the best mean; None before one has three seeds."""
     offered: Setting | None
-    """Of the tie the smallest, then the fastest. One that lost a seed only where there is no
+    """Of the tie the smallest; of several by `FASTER`. One that lost a seed only where there is no
     other."""
     control: Setting | None
     """The base trial's setting, which may be one of `settings`."""
@@ -210,9 +215,22 @@ def confirmed(study: Study, count_parameters: Callable[[Trial], int]) -> Confirm
 
 
 def offered(tie: Sequence[Setting]) -> Setting | None:
-    """The smallest, then the fastest; one that lost a seed only where all did."""
-    whole = [setting for setting in tie if not setting.lost] or tie
-    return min(whole, key=Setting.cost, default=None)
+    """Which of a tie, best mean first, is offered."""
+    return cheapest([setting for setting in tie if not setting.lost] or tie)
+
+
+def cheapest(settings: Sequence[Setting]) -> Setting | None:
+    """The smallest; of several the fastest or the first, by `FASTER`."""
+    if not settings:
+        return None
+    size = min(setting.size for setting in settings)
+    first, *_ = small = [setting for setting in settings if setting.size == size]
+    fastest = min(small, key=_seconds)
+    return fastest if _seconds(fastest) <= FASTER * _seconds(first) else first
+
+
+def _seconds(setting: Setting) -> float:
+    return math.inf if setting.seconds is None else setting.seconds
 
 
 def _order(setting: Setting, metric: Metric) -> tuple[bool, bool, float]:
