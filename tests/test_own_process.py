@@ -16,8 +16,14 @@ from without_ray import PROGRAM
 
 from ckconv_sweep import Sweep, errors, own_process
 from ckconv_sweep.cli.from_python import ToPython
-from ckconv_sweep.errors import CkconvSweepError, ConfigError, SpaceChanged, UnknownNameError
-from ckconv_sweep.own_process import OwnProcess, _as_it_was
+from ckconv_sweep.errors import (
+    CkconvSweepError,
+    ConfigError,
+    SpaceChanged,
+    UnknownNameError,
+    as_it_was,
+)
+from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.record.folder import SweepFolder
 from tests.cli.commands import NOBODY, SPACE, TRIAL, environment
 
@@ -49,7 +55,7 @@ def test_every_error_comes_back_as_it_was(kind: type[CkconvSweepError], tmp_path
         told = (tmp_path / "told").read_bytes()
     import json
 
-    back = _as_it_was(**json.loads(told)["error"])
+    back = as_it_was(**json.loads(told)["error"])
     assert type(back) is kind
     assert (back.message, back.where, back.hint) == (error.message, error.where, error.hint)
 

@@ -77,7 +77,7 @@ def confirm(
             space, records, kept = study.space, study.confirmations(), study.note("options") or {}
             if lock is None and noted(study.notes()) is None:
                 check_lock(folder)
-            plan = planned(study, top, seeds)
+            plan = replace(planned(study, top, seeds), test=not no_test)
             over = is_over(plan, records, space.metric)
             lines = [] if records or over else begins_in_words(study, plan)
         options, told = options.after(kept)
@@ -156,7 +156,7 @@ def _show_session(
     with folder.records.open() as study:
         plan, records = noted(study.notes()), study.confirmations()
         metric = study.space.metric
-    again = folder.command("confirm")
+    again = folder.command("confirm") + " --no-test" * no_test
     if session.signal_exit_code is not None and (
         plan is None or not is_over(plan, records, metric)
     ):
@@ -181,7 +181,7 @@ def _show(folder: SweepFolder, options: RunOptions, *, no_test: bool) -> None:
 
     from ckconv_sweep.cli import words
     from ckconv_sweep.cli.confirmed import show_confirmed
-    from ckconv_sweep.errors import NoResult
+    from ckconv_sweep.errors import CkconvSweepError, NoResult
     from ckconv_sweep.models.parameters import parameters_of
     from ckconv_sweep.record.why import last_line
     from ckconv_sweep.search.confirmed import confirmed
@@ -193,7 +193,13 @@ def _show(folder: SweepFolder, options: RunOptions, *, no_test: bool) -> None:
     assert found is not None
     ready = found.finished and found.offered is not None
     if ready and not found.test and not no_test:
-        found = _opened(folder, options)
+        try:
+            found = _opened(folder, options)
+        except CkconvSweepError as error:
+            show_confirmed(words.console(), found, folder.name)
+            shut = f"to read this without the test split: {folder.command('confirm')} --no-test"
+            error.hint = "\n  ".join(filter(None, (error.hint, shut)))
+            raise
     if ready:
         uri = _uri(folder, options)
         tell_mlflow(folder, uri, say=lambda line: typer.echo(line, err=True), data_dir=data_dir)

@@ -65,6 +65,7 @@ def evaluate(
     from ckconv_sweep.training.scoring import Scorer
 
     trained = read_model(checkpoint)
+    own = trained.trial.data.name
     if dataset is not None:
         trained = trained.on(dataset)
 
@@ -86,7 +87,12 @@ def evaluate(
         scored = scorer.score(trained)
         if ledger is not None:  # before anybody sees a number
             recorded = record_opening(
-                ledger, trained, scored, sampling_rate=sampling_rate, data_dir=absolute(data_dir)
+                ledger,
+                trained,
+                scored,
+                sampling_rate=sampling_rate,
+                elsewhere=trained.trial.data.name != own,
+                data_dir=absolute(data_dir),
             )
     if json:
         _print_json(trained, scored, split, sampling_rate, recorded)
@@ -131,9 +137,11 @@ def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:
         told = f"opening {number} of the test split of this {recorded.of}"
         yield f"{told}; {before_in_words(recorded.before)}"
     found = sweep_of(path)
-    if found is None or not recorded.opening.exploratory:
+    if found is None or not recorded.opening.exploratory or recorded.why_not:
         return
-    if recorded.winner is None:
+    if recorded.opening.elsewhere:
+        why = f"{recorded.opening.dataset} is not the dataset of this sweep"
+    elif recorded.winner is None:
         why = f"no winner is fixed yet, which {found[0].command('confirm')} does"
     else:
         why = f"the fixed winner is {setting_name(recorded.winner)}"
@@ -158,13 +166,15 @@ def _print_json(
 ) -> None:
     from json import dumps
 
+    from ckconv_sweep.record.confirmation import times
+
     said: dict[str, object] = {f"{split.value}/{n}": v for n, v in scored.scores.items()}
     said |= {"dataset": trained.trial.data.name, "sampling_rate": sampling_rate}
     said |= {"sequences": scored.sequences, "checkpoint": str(trained.path)}
     if recorded is not None:
         said["opening"] = {
-            "number": len(recorded.before) + 1 if recorded.of else None,
-            "before": len(recorded.before),
+            "number": times(recorded.before) + 1 if recorded.of else None,
+            "before": times(recorded.before),
             "recorded": recorded.of or None,
             "why_not": recorded.why_not or None,
             "exploratory": recorded.opening.exploratory,

@@ -70,12 +70,13 @@ def run_session(
     from ckconv_sweep.cli.progress import CountsConfirmed, PlainLines, view_of
     from ckconv_sweep.errors import CannotWrite, ClusterLost
     from ckconv_sweep.execution.executor import RayExecutor
+    from ckconv_sweep.record.confirmation import command
     from ckconv_sweep.sweep.driver import run_sweep
     from ckconv_sweep.tracking.answers import check_takes_runs
     from ckconv_sweep.tracking.store import default_uri
 
     uri = options.tracking_uri or default_uri(folder.root.parent)
-    again = folder.command("resume" if plan is None else "confirm")
+    again = folder.command("resume") if plan is None else command(folder, plan, ())
     if options.require_tracking:
         check_takes_runs(uri)
     with at_the_end(options.on_finish, folder, space.metric) as finish:

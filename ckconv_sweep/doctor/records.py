@@ -14,8 +14,8 @@ from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, w
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.record import snapshot
 from ckconv_sweep.record.budget import asked, is_finished
+from ckconv_sweep.record.confirmation import Confirmation, command, noted
 from ckconv_sweep.record.confirmation import in_words as confirmation_in_words
-from ckconv_sweep.record.confirmation import noted
 from ckconv_sweep.record.database import NOTHING_CHANGED
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.lineage import broken
@@ -123,8 +123,9 @@ def _study_that_opens(sweep: Examined, study: Study) -> tuple[list[Finding], Exa
         found.append(warning(what, sweep.folder.command("sync")))
     if not sweep.runs and (todo := _not_done(space, searched)):
         found.append(warning(todo, sweep.folder.command("resume")))
-    if not sweep.runs and (todo := _not_confirmed(study)):
-        found.append(warning(todo, sweep.folder.command("confirm")))
+    if not sweep.runs and (unfinished := _not_confirmed(study)):
+        told, plan = unfinished
+        found.append(warning(told, command(sweep.folder, plan, ())))
     return found, replace(
         sweep,
         records=records,
@@ -142,12 +143,12 @@ def _amounts(sweep: Examined, records: Sequence[TrialRecord]) -> str:
     return said + (f", {running} running" if running else "")
 
 
-def _not_confirmed(study: Study) -> str:
-    """How far a confirmation is that has not ended; empty where there is none."""
+def _not_confirmed(study: Study) -> tuple[str, Confirmation] | None:
+    """How far a confirmation is that has not ended, and its plan; None where there is none."""
     plan, records = noted(study.notes()), study.confirmations()
     if plan is None or is_over(plan, records, study.space.metric):
-        return ""
-    return confirmation_in_words(plan, records)
+        return None
+    return confirmation_in_words(plan, records), plan
 
 
 def _not_done(space: Space, records: Sequence[TrialRecord]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ckconv_sweep.record.trials import TrialRecord
 
 if TYPE_CHECKING:  # Optuna
+    from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
 
 NOTE, OPENINGS, SESSION = "confirmation", "openings", "confirms_now"
@@ -31,6 +32,8 @@ class Confirmation:
     begun_ms: int
     top: int = 5
     """As how many settings were requested; there may be fewer."""
+    test: bool = True
+    """Whether the test split is opened once it has ended; not with `--no-test`."""
 
     @property
     def most(self) -> int:
@@ -49,6 +52,13 @@ def noted(notes: Mapping[str, Any]) -> Confirmation | None:
     if not (kept := notes.get(NOTE)):
         return None
     return Confirmation(**{**kept, "settings": tuple(kept["settings"])})
+
+
+def command(folder: SweepFolder, plan: Confirmation, known: Iterable[Opening]) -> str:
+    """What continues a confirmation or reads it, without opening a test split that was to stay
+    shut. `known`: the openings up to now."""
+    opened = any(opening.by == "confirm" for opening in known)
+    return folder.command("confirm") + " --no-test" * (not plan.test and not opened)
 
 
 def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
@@ -96,8 +106,11 @@ class Opening:
     by: Literal["confirm", "evaluate", "predict"] = "evaluate"
     """The command that opened it."""
     exploratory: bool = True
-    """Whether it was not the fixed winner or its control."""
+    """Whether it was anything but what `confirm` fixed, its winner; of what `confirm` scores the
+    control is not, either."""
     dataset: str = ""
+    elsewhere: bool = False
+    """Whether that is another dataset than the one of its training."""
     sampling_rate: int | None = None
     """Every how many steps were kept, where that was not as in training."""
     sequences: int = 0

@@ -14,6 +14,7 @@ from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.confirmation import (
     Confirmation,
+    command,
     in_words,
     is_confirming,
     noted,
@@ -82,12 +83,12 @@ def confirmation_in_words(study: Study, *, held: bool) -> str:
     notes, records = study.notes(), study.confirmations()
     if (plan := noted(notes)) is None:
         return ""
-    command = study.folder.command("confirm")
+    again = command(study.folder, plan, openings(notes))
     if not is_over(plan, records, study.space.metric):
         told = in_words(plan, records)
         now = is_confirming(notes, held=held)
-        return f"{told}; it runs now" if now else f"{told}; to continue: {command}"
-    return f"confirmation: finished, {len(records)} trials trained; to read it: {command}"
+        return f"{told}; it runs now" if now else f"{told}; to continue: {again}"
+    return f"confirmation: finished, {len(records)} trials trained; to read it: {again}"
 
 
 def how_far(study: Study) -> str:
@@ -115,17 +116,18 @@ def _setting(record: TrialRecord) -> str:
 
 
 def _again(study: Study, begun: Confirmation, top: int | None, seeds: int | None) -> Confirmation:
-    name = study.folder.name
+    name, known = study.folder.name, openings(study.notes())
+    again = command(study.folder, begun, known)
     if top not in (None, begun.top):
         raise ConfigError(
             f"the confirmation of {name} was begun with --top {begun.top}, and which settings are "
             "compared was fixed then",
             where=f"--top {top}",
-            hint=f"to continue it: {study.folder.command('confirm')}",
+            hint=f"to continue it: {again}",
         )
     if seeds is None or seeds == begun.seeds:
         return begun
-    opened = any(not opening.exploratory for opening in openings(study.notes()))
+    opened = any(not opening.exploratory for opening in known)
     if seeds < begun.seeds or opened:
         why = (
             "the test split was opened for its winner, which is fixed since"
@@ -135,7 +137,7 @@ def _again(study: Study, begun: Confirmation, top: int | None, seeds: int | None
         raise ConfigError(
             f"the confirmation of {name} cannot be changed: {why}",
             where=f"--seeds {seeds}",
-            hint=f"to show it, or continue it as it is: {study.folder.command('confirm')}",
+            hint=f"to show it, or continue it as it is: {again}",
         )
     return replace(begun, seeds=seeds)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ckconv_sweep.keys import trial_name
+from ckconv_sweep.record.trained_data import in_words, on_other_data
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.report.numbers import amount, around, difference, score
 from ckconv_sweep.report.openings import interval_of
-from ckconv_sweep.search.confirmed import Confirmed, Setting, cheapest, confirmed
+from ckconv_sweep.search.confirmed import Confirmed, Setting, cheapest, confirmed, offered
 from ckconv_sweep.search.confirming import FEWEST
 from ckconv_sweep.search.intervals import Interval
 
@@ -27,11 +28,8 @@ def name_of(setting: Setting) -> str:
 def rows(found: Confirmed) -> list[dict[str, str]]:
     """A row a setting, best mean first, then the base trial where it is none of them. All cells
     are texts: what a setting has not is empty."""
-    settings, tie = list(found.settings), len(found.tie)
-    if found.control is not None and found.control.number == BASE:
-        settings.append(found.control)
-    out = []
-    for rank, setting in enumerate(settings, start=1):
+    tie, out = len(found.tie), []
+    for rank, setting in enumerate(_every(found), start=1):
         place = "1=" if setting.tied and tie > 1 else str(rank)
         is_control = found.control is not None and setting.number == found.control.number
         name = name_of(setting)
@@ -71,6 +69,14 @@ def sentences(found: Confirmed) -> Iterator[str]:
     yield from _versus_base(found)
     yield from _shrinkage(found)
     yield from _lost(found)
+    records = [record for setting in _every(found) for record in setting.records]
+    yield from in_words(on_other_data(sorted(records, key=lambda record: record.number)))
+
+
+def _every(found: Confirmed) -> list[Setting]:
+    """The settings, and the control where it is none of them."""
+    control = found.control
+    return [*found.settings, *([control] if control and control.number == BASE else [])]
 
 
 def _winner(found: Confirmed) -> Iterator[str]:
@@ -78,6 +84,10 @@ def _winner(found: Confirmed) -> Iterator[str]:
         yield f"no setting has completed {FEWEST} seeds: nothing can be offered"
         return
     tie, name = found.tie, name_of(found.offered)
+    now = offered(tie)
+    if now is None or now.number != found.offered.number:
+        yield f"{name} is the winner: that was fixed when the test split was opened"
+        return
     others = [setting for setting in found.settings if not setting.tied and setting.values]
     if len(tie) == 1:
         compared = [name_of(s) for s in others if len(s.values) >= FEWEST]
@@ -90,17 +100,17 @@ def _winner(found: Confirmed) -> Iterator[str]:
     yield f"these {_word(len(tie))} cannot be told apart: {names}; {name} {why}"
 
 
-def _why(offered: Setting, tie: Sequence[Setting]) -> str:
+def _why(best: Setting, tie: Sequence[Setting]) -> str:
     """What the offered one of a tie has before the others."""
     cheap = cheapest(tie)
-    first = cheap is not None and cheap.number == offered.number
+    first = cheap is not None and cheap.number == best.number
     whole = tie if first else [setting for setting in tie if not setting.lost]
     lost = "" if first else " of those that completed every seed"
     if len(whole) == 1:
         return "alone completed every seed"
-    size = offered.parameters
+    size = best.parameters
     same = [setting for setting in whole if setting.parameters == size]
-    has = "has the best mean" if offered.number == same[0].number else "is the fastest"
+    has = "has the best mean" if best.number == same[0].number else "is the fastest"
     if size is None:
         return f"{has}{lost}"
     if len(same) == 1:
@@ -153,7 +163,7 @@ def _shrinkage(found: Confirmed) -> Iterator[str]:
 
 
 def _lost(found: Confirmed) -> Iterator[str]:
-    for setting in found.settings:
+    for setting in _every(found):
         for record in setting.lost:
             why = f" ({record.reason})" if record.reason else ""
             yield (

@@ -30,7 +30,7 @@ def lines(openings: Sequence[Opening]) -> Iterator[str]:
 
 
 def before_in_words(openings: Sequence[Opening]) -> str:
-    """`2 before: by confirm t017, 5 seeds, at 2026-11-30 21:05, ...`; the last few of many."""
+    """`2 before: 2026-11-30 21:05 confirm t017, 5 seeds; ...`; the last few of many."""
     if not openings:
         return "none before"
     told = "; ".join(f"{o.at} {o.by} {subject(o)}".rstrip() for o in openings[-_SHOWN:])
@@ -65,7 +65,8 @@ def scores_in_words(opening: Opening) -> str:
         low, high = interval_of(opening, name)
         told.append(f"{name} {score(value)}" + _ends(low, high))
     rate = opening.sampling_rate
-    return ", ".join(told) + (f" at sampling rate {rate}" if rate is not None else "")
+    on = f" on {opening.dataset}" * opening.elsewhere
+    return ", ".join(told) + on + (f" at sampling rate {rate}" if rate is not None else "")
 
 
 def interval_of(opening: Opening, name: str) -> tuple[float, float]:

@@ -117,12 +117,13 @@ class Confirmed:
     plan: Confirmation
     metric: Metric
     settings: tuple[Setting, ...]
-    """Best mean first; those with fewer than three completed seeds come last."""
+    """The leader first, then the best mean; those with fewer than three completed seeds come
+    last."""
     leader: Setting | None
-    """That with the best mean; None before one has three seeds."""
+    """See `leader_of`; None before one has three seeds."""
     offered: Setting | None
     """Of the tie the smallest; of several by `FASTER`. One that lost a seed only where there is no
-    other."""
+    other. Once the test split was opened it is the setting for which that was done."""
     control: Setting | None
     """The base trial's setting, which may be one of `settings`."""
     finished: bool
@@ -139,9 +140,8 @@ class Confirmed:
     def winner(self) -> int | None:
         """The setting that is fixed: for it the test split was opened, or nothing is left to be
         trained. None before that."""
-        if self.test:
-            return self.test[0].confirms
-        return self.offered.number if self.finished and self.offered else None
+        is_fixed = self.finished or bool(self.test)
+        return self.offered.number if is_fixed and self.offered else None
 
     @property
     def tie(self) -> tuple[Setting, ...]:
@@ -198,19 +198,23 @@ def confirmed(study: Study, count_parameters: Callable[[Trial], int]) -> Confirm
             parameters=_parameters(study, number, count_parameters),
         )
 
-    settings = sorted(map(setting, plan.settings), key=functools.partial(_order, metric=metric))
+    settings = sorted(map(setting, plan.settings), key=functools.partial(_order, best, metric))
     by_number = {one.number: one for one in settings}
+    known = tuple(openings(notes))
+    fixed = next((opening.confirms for opening in known if opening.by == "confirm"), None)
     return Confirmed(
         plan=plan,
         metric=metric,
         settings=tuple(settings),
         leader=None if best is None else by_number[best],
-        offered=offered([one for one in settings if one.tied]),
+        offered=offered([one for one in settings if one.tied])
+        if fixed is None
+        else by_number[fixed],
         control=None
         if plan.control is None
         else by_number.get(plan.control) or setting(plan.control),
         finished=is_over(plan, records, metric),
-        openings=tuple(openings(notes)),
+        openings=known,
     )
 
 
@@ -233,10 +237,10 @@ def _seconds(setting: Setting) -> float:
     return math.inf if setting.seconds is None else setting.seconds
 
 
-def _order(setting: Setting, metric: Metric) -> tuple[bool, bool, float]:
-    sign = -1.0 if metric.mode == "max" else 1.0
-    completed = len(setting.values)
-    return completed < FEWEST, not completed, sign * setting.mean if completed else 0.0
+def _order(leader: int | None, metric: Metric, setting: Setting) -> tuple[bool, bool, bool, float]:
+    sign, completed = -1.0 if metric.mode == "max" else 1.0, len(setting.values)
+    mean = sign * setting.mean if completed else 0.0
+    return completed < FEWEST, not completed, setting.number != leader, mean
 
 
 def _searched(study: Study, every: Sequence[TrialRecord]) -> dict[int, TrialRecord]:

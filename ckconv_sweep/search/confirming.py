@@ -59,14 +59,30 @@ def leader_of(
     plan: Confirmation, values: Mapping[int, Mapping[int, float]], metric: Metric
 ) -> int | None:
     """The setting with the best mean over its completed seeds, of those with at least `FEWEST`;
-    of equal ones that which the search ranked higher. None before there is one."""
+    of equal ones that which the search ranked higher. None before there is one.
+
+    Means may be over different seeds, where some failed or a setting was dropped: one that is known
+    to be worse than another, seed by seed, does not lead.
+    """
+    order = _by_mean(plan, values, metric)
+
+    def is_beaten(number: int) -> bool:
+        return any(is_worse(paired(values[number], values[other]), metric) for other in order)
+
+    return next((number for number in order if not is_beaten(number)), next(iter(order), None))
+
+
+def _by_mean(
+    plan: Confirmation, values: Mapping[int, Mapping[int, float]], metric: Metric
+) -> list[int]:
+    """The settings with at least `FEWEST` completed seeds, best mean first."""
     sign = 1.0 if metric.mode == "max" else -1.0
     means = {
         number: sign * sum(seeds.values()) / len(seeds)
         for number in plan.settings
         if len(seeds := values.get(number, {})) >= FEWEST
     }
-    return max(means, key=means.__getitem__) if means else None
+    return sorted(means, key=means.__getitem__, reverse=True)
 
 
 def wanted(
@@ -79,8 +95,9 @@ def wanted(
     as many as the leader. One that failed is not begun again.
     """
     values = values_of(records, metric)
-    leader = leader_of(plan, values, metric)
-    best = values.get(leader, {}) if leader is not None else {}
+    # By the mean alone: a dropped setting that comes first by a later seed of another gets more.
+    first = next(iter(_by_mean(plan, values, metric)), None)
+    best = values.get(first, {}) if first is not None else {}
     dropped = {
         number
         for number in plan.settings

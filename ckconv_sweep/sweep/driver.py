@@ -281,6 +281,7 @@ def _closed(
     missing = 0
     try:
         coordinator.control.close(coordinator)
+        confirmation.note_session(study, confirms=False)
         after_trial.forget_heard()  # a pack may have written while its trial was being stopped
         status = "FINISHED" if is_finished(study.trials(), study.space) else "KILLED"
         # MLflow may just be starting, which takes some seconds.

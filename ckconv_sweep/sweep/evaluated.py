@@ -40,6 +40,7 @@ def record_opening(
     *,
     by: Literal["evaluate", "predict"] = "evaluate",
     sampling_rate: int | None = None,
+    elsewhere: bool = False,
     data_dir: Path | None = None,
 ) -> Recorded:
     """Record a score of the test split, to be called before it is shown. What cannot be written is
@@ -47,6 +48,7 @@ def record_opening(
 
     Args:
         ledger: of `record.openings.ledger_of`.
+        elsewhere: whether it was scored on another dataset than that of its training.
     """
     opening = Opening(
         scores=_named(scored.scores),
@@ -54,6 +56,7 @@ def record_opening(
         trials=() if isinstance(ledger, str) or ledger.trial is None else (ledger.trial,),
         by=by,
         dataset=trained.trial.data.name,
+        elsewhere=elsewhere,
         sampling_rate=sampling_rate,
         sequences=scored.sequences,
         data=scored.data,
@@ -83,5 +86,5 @@ def _judged(ledger: OfSweep, opening: Opening, data_dir: Path | None) -> tuple[O
     winner = None if found is None else found.winner
     own = next((r for r in ledger.study.every_trial() if r.number == ledger.trial), None)
     confirms = None if own is None else own.confirms
-    fixed = winner is not None and confirms == winner
+    fixed = winner is not None and confirms == winner and not opening.elsewhere
     return replace(opening, confirms=confirms, exploratory=not fixed), winner

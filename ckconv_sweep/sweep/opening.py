@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.data.identity import check_same
+from ckconv_sweep.data.identity import Identity, check_same
 from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record.confirmation import Opening, add_openings
@@ -73,7 +73,9 @@ class _Scorer:
     def __init__(self, folder: SweepFolder, data_dir: Path | None, device: str) -> None:
         self._folder = folder
         self._trained: Trained | None = None
-        self._scorer = Scorer("test", device=device, data_dir=data_dir, look=self._check)
+        self._identity: Identity = {}
+        """Of the data that are read."""
+        self._scorer = Scorer("test", device=device, data_dir=data_dir, look=self._look)
 
     def opening(self, setting: Setting, now_ms: int) -> Opening:
         records = [record for record in setting.records if record.outcome == "completed"]
@@ -81,6 +83,7 @@ class _Scorer:
         for record in records:
             self._trained = read_trained(self._folder.trial(record.number))
             scored.append(self._scorer.score(self._trained))
+            self._check()
         assert self._trained is not None
         each = {f"test/{name}": [one.scores[name] for one in scored] for name in scored[0].scores}
         return Opening(
@@ -97,11 +100,15 @@ class _Scorer:
             at_ms=now_ms,
         )
 
-    def _check(self, task: SequenceTask) -> None:
+    def _look(self, task: SequenceTask) -> None:
+        self._identity = task.identity
+        self._check()
+
+    def _check(self) -> None:
         assert self._trained is not None
         check_same(
             self._trained.data,
-            task.identity,
+            self._identity,
             where=str(self._trained.path),
             hint="put the old data back; nothing was scored",
         )

@@ -37,7 +37,8 @@ class Scorer:
 
     Args:
         sampling_rate: keep every n-th step; None: as the settings say.
-        look: is shown the whole task before a model is scored on it.
+        look: is shown the whole task, once it is read; models with the same settings of the data
+            share it.
     """
 
     def __init__(

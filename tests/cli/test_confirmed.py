@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ckconv_sweep.cli.confirmed import print_json, show_confirmed
-from ckconv_sweep.record.confirmation import openings
+from ckconv_sweep.record.confirmation import note, noted, openings
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.sweep.delivery import deliver
@@ -90,11 +91,34 @@ def test_the_test_split_is_opened_by_the_command_that_showed_it_shut_before(
     command = ("confirm", "mine", "--sweeps-dir", tmp_path)
     shut = ended(ckconv_sweep(*command, "--no-test", cwd=tmp_path))
     assert "the test split is shut; to open it: ckconv-sweep confirm mine" in shut
+    with folder.records.open_for_writing() as study:  # as of a session with --no-test
+        plan = noted(study.notes())
+        assert plan is not None
+        note(study, replace(plan, test=False))
+    told = ended(ckconv_sweep("status", *command[1:], cwd=tmp_path))
+    assert f"to read it: {folder.command('confirm')} --no-test" in told
     opened = ended(ckconv_sweep(*command, cwd=tmp_path))
     assert "test split, opened once (no setting is chosen by these numbers):" in opened
     assert ended(ckconv_sweep(*command, cwd=tmp_path)) == opened
     with folder.records.open() as study:
         assert len(openings(study.notes())) == 2
+
+
+def test_a_test_split_that_cannot_be_opened_does_not_hide_what_the_confirmation_says(
+    tmp_path: Path,
+) -> None:
+    folder = with_weights(tmp_path)
+    with folder.records.open() as study:
+        lost = study.confirmations()[0].number
+    for file in folder.trial(lost).iterdir():
+        file.unlink()
+    done = ckconv_sweep("confirm", "mine", "--sweeps-dir", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be told apart" in done.stdout or " is best" in done.stdout
+    assert "test split, opened" not in done.stdout
+    assert f"without the test split: {folder.command('confirm')} --no-test" in done.stderr
+    with folder.records.open() as study:
+        assert openings(study.notes()) == []
 
 
 def test_json_reads_a_confirmation_and_trains_nothing(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_an_opening_of_a_trial_is_recorded_in_its_sweep_with_what_came_before(
     assert "opening 1 of the test split of this sweep; none before\n" in first.stderr
     assert "exploratory: the fixed winner is t000; choose no setting by this number" in first.stderr
     (one,) = recorded(sweep)
-    assert (one.by, one.exploratory, one.confirms) == ("evaluate", True, 1)
+    assert (one.by, one.exploratory, one.confirms, one.elsewhere) == ("evaluate", True, 1, False)
     assert list(one.trials) == [int(loser.name)]
     assert f"test/accuracy {one.scores['test/accuracy']:.6f}" in said
     second = ckconv_sweep("evaluate", next(loser.glob("best-*")), "--json", cwd=tmp_path)
@@ -161,13 +161,17 @@ def test_table_and_report_show_test_numbers_apart_from_the_ranking(
     before = typed_here("table", "mine", *where, "--format", "json")
     assert "test split" not in typed_here("table", "mine", *where)
     open_test(sweep)
+    by_hand = ckconv_sweep("evaluate", of_seed(sweep, 1), "--json", cwd=tmp_path)
+    as_json = json.loads(ended(by_hand))["opening"]
+    assert (as_json["number"], as_json["before"]) == (2, 1)
+    assert "opening 2 of the test split of this sweep; 1 before: " in by_hand.stderr
     said = typed_here("table", "mine", *where)
-    assert "test split, opened once (no setting is chosen by these numbers):" in said
+    assert "test split, opened 2 times (no setting is chosen by these numbers):" in said
     assert "confirm, t000, 3 seeds: test/accuracy 0." in said
     assert typed_here("table", "mine", *where, "--format", "json") == before
     typed_here("report", "mine", *where, "--out", "report.html")
     page = (tmp_path / "report.html").read_text()
     assert '<h2 id="confirmed">Confirmed</h2>' in page
     assert '<h2 id="test">Test numbers</h2>' in page
-    assert "The test split was opened once." in page
+    assert "The test split was opened 2 times." in page
     assert "confirm, t000, 3 seeds: test/accuracy 0." in page

@@ -266,7 +266,8 @@ def test_every_name_of_the_list_is_a_place_in_the_package_and_no_other_is() -> N
         for name in re.findall(r'crash_point\("([^"]+)"\)', path.read_text())
     ]
     assert sorted(places) == sorted(POINTS)
-    assert {point for point, _ in PASSES} | {WARM} == set(POINTS)  # each of which is died at above
+    of_test = {"test.scored", "test.recorded"}  # died at in tests/sweep/test_opening.py
+    assert {point for point, _ in PASSES} | {WARM} | of_test == set(POINTS)  # the others above
 
 
 CODE = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ckconv_sweep.config.history import Epoch
@@ -28,9 +28,10 @@ def confirmed_study(
     seconds: Mapping[int, float] | None = None,
     seeds: int = 5,
     control: int | None = BASE,
+    data: Callable[[int], str] = lambda index: "",
 ) -> SweepFolder:
     """A sweep whose trials reached `searched`, and whose settings, by number, reached `reached`
-    with fresh seeds; None is a seed that failed."""
+    with fresh seeds; None is a seed that failed. `data`: the digest of those of a seed."""
     space = space or make_space(trials=len(searched))
     folder = SweepFolder.of(root, "mine")
     folder.make()
@@ -47,11 +48,19 @@ def confirmed_study(
                 if index < len(values):
                     took = (seconds or {}).get(number, 1.0)
                     origin = {"confirms": number, "seed_index": index}
-                    _add(study, 1e-3 * (2 + number), values[index], took, **origin)
+                    rate, value = 1e-3 * (2 + number), values[index]
+                    _add(study, rate, value, took, data(index), **origin)
     return folder
 
 
-def _add(study: Study, rate: float, value: float | None, seconds: float, **origin: int) -> None:
+def _add(
+    study: Study,
+    rate: float,
+    value: float | None,
+    seconds: float,
+    data: str = "",
+    **origin: int,
+) -> None:
     name = "optimizer.learning_rate"
     domain = study.space.parameters()[name]
     record = study.create({name: rate}, {name: distribution(domain)}, **origin)
@@ -60,7 +69,8 @@ def _add(study: Study, rate: float, value: float | None, seconds: float, **origi
         return
     metric = study.space.metric.name
     metrics = {metric: value, "time/epoch_seconds": seconds}
-    study.add_epoch(record.number, Epoch(number=1, metrics=metrics, timestamp_ms=1), value)
+    epoch = Epoch(number=1, metrics=metrics, timestamp_ms=1)
+    study.add_epoch(record.number, epoch, value, data=data)
     study.end(record.number, "completed")
 
 

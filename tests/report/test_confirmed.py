@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from ckconv_sweep.record.confirmation import Opening, add_openings
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.report.confirmed import sentences
 from ckconv_sweep.search.confirmed import confirmed
@@ -101,6 +102,54 @@ def test_a_setting_that_lost_a_seed_is_judged_by_the_others_and_offered_only_wit
     assert found.offered is not None
     assert found.offered.number == 0
     assert [record.seed_index for record in found.offered.lost] == [2]
+
+
+def test_the_winner_stays_what_the_test_split_was_opened_for(tmp_path):
+    folder = confirmed_study(tmp_path, [0.95, 0.93, 0.99], CLOSE, seeds=3)
+    before = found_in(folder)
+    assert before.offered is not None
+    assert before.offered.number == 0
+    with folder.records.open_for_writing() as study:
+        add_openings(
+            study, Opening(scores={"test/loss": 1.0}, trials=[4], confirms=1, by="confirm")
+        )
+    found = found_in(folder)
+    assert found.offered is not None
+    assert (found.offered.number, found.winner) == (1, 1)
+    told = "t001 is the winner: that was fixed when the test split was opened"
+    assert told in sentences(found)
+
+
+def test_a_setting_that_is_worse_in_every_common_seed_does_not_lead_by_the_seeds_it_lost(tmp_path):
+    reached = {
+        0: [0.95, 0.95, 0.94, None, None],
+        1: [0.96, 0.96, 0.951, 0.80, 0.80],
+    }
+    found = found_in(confirmed_study(tmp_path, [0.95, 0.93], reached, control=None))
+    assert found.finished
+    assert found.leader is not None
+    assert found.leader.number == 1
+    assert [setting.number for setting in found.settings] == [1, 0]
+    assert [setting.number for setting in found.tie] == [1]
+
+
+def test_a_base_trial_that_lost_a_seed_is_named(tmp_path):
+    reached = {**CLOSE, BASE: [0.5, None, 0.6]}
+    found = found_in(confirmed_study(tmp_path, [0.95, 0.93, 0.99], reached, seeds=3))
+    assert any("base: seed 1 did not complete (nonfinite)" in told for told in sentences(found))
+
+
+def test_seeds_that_were_trained_on_other_data_are_named(tmp_path):
+    folder = confirmed_study(
+        tmp_path,
+        [0.95, 0.93, 0.99],
+        CLOSE,
+        seeds=3,
+        data=lambda index: "old" if not index else "new",
+    )
+    found = found_in(folder)
+    (told,) = [told for told in sentences(found) if "other data" in told]
+    assert told.startswith("trained on other data than the newest trials: 3, 4, 5 (digest old)")
 
 
 def test_before_three_seeds_nothing_leads_and_nothing_is_offered(tmp_path):

@@ -179,8 +179,10 @@ def test_a_dropped_setting_gets_seeds_again_when_a_later_one_shows_that_it_may_b
     records += [_trial(17, i, 0.8 + 0.002 * i) for i in range(3)]
     assert wanted(plan, records, ACCURACY) == [(4, 3), (4, 4)]
     records += [_trial(4, 3, 0.1)]
-    assert leader_of(plan, values_of(records, ACCURACY), ACCURACY) == 17
     assert wanted(plan, records, ACCURACY) == [(17, 3), (4, 4), (17, 4)]
+    records += [_trial(17, 3, 0.81), _trial(4, 4, 0.1), _trial(17, 4, 0.81)]
+    assert wanted(plan, records, ACCURACY) == []
+    assert leader_of(plan, values_of(records, ACCURACY), ACCURACY) == 17
 
 
 _scores = st.dictionaries(

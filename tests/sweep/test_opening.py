@@ -21,10 +21,14 @@ from ckconv_sweep.errors import ConfigError, DataChanged, SweepBusy
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.record.confirmation import Opening, openings
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.record.openings import ledger_of
 from ckconv_sweep.record.trials import BASE, trial_of
+from ckconv_sweep.report.openings import in_words
+from ckconv_sweep.sweep.evaluated import record_opening
 from ckconv_sweep.sweep.opening import open_test
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.evaluation import evaluate
+from ckconv_sweep.training.scoring import Scored
 from ckconv_sweep.training.weights import read_trained
 from tests.report.confirmations import confirmed_study
 
@@ -129,13 +133,15 @@ def test_weights_that_are_gone_are_told_and_nothing_is_recorded(tmp_path: Path) 
     assert recorded(folder) == []
 
 
-def test_other_data_than_those_of_training_are_refused_before_anything_is_scored(
-    tmp_path: Path,
+@pytest.mark.parametrize("last", [True, False])
+def test_other_data_than_those_of_training_are_refused_before_anything_is_recorded(
+    tmp_path: Path, last: bool
 ) -> None:
+    """Also if only the last seed was trained on others."""
     folder = with_weights(tmp_path)
     with folder.records.open() as study:
         numbers = [record.number for record in study.confirmations()]
-    for number in numbers:
+    for number in numbers[-1:] if last else numbers:
         (path,) = folder.trial(number).glob("best-*.pt")
         state = checkpoint.load(path)
         other = {**state["data"], "training targets": "others", "digest": "0" * 32}
@@ -143,6 +149,20 @@ def test_other_data_than_those_of_training_are_refused_before_anything_is_scored
     with pytest.raises(DataChanged, match="training targets"):
         open_test(folder)
     assert recorded(folder) == []
+
+
+def test_a_score_on_another_dataset_is_exploratory_and_names_it(tmp_path: Path) -> None:
+    folder = with_weights(tmp_path)
+    with folder.records.open() as study:
+        winner = next(r.number for r in study.confirmations() if r.confirms == 0)
+    trained = read_trained(folder.trial(winner))
+    scored = Scored(scores={"loss": 1.0, "accuracy": 0.5}, sequences=4, data="")
+    for elsewhere in (False, True):
+        with ledger_of(trained.path) as ledger:
+            one = record_opening(ledger, trained, scored, elsewhere=elsewhere)
+        assert one.of == "sweep"
+        assert one.opening.exploratory is elsewhere
+        assert in_words(one.opening).endswith("on digits, exploratory") is elsewhere
 
 
 def test_while_a_driver_holds_the_sweep_nothing_is_opened(tmp_path: Path) -> None:
