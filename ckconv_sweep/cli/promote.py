@@ -86,7 +86,8 @@ def promote(
         typer.echo(f"not confirmed: train it with fresh seeds first: {folder.command('confirm')}")
     if registry:
         _register(folder, tracking_uri, uid, winner, files)
-    typer.echo(f"use it: ckconv-sweep predict {quote(str(out or place.name))} FILE")
+    what = "FILE" if task.preparation is not None else "validation"
+    typer.echo(f"use it: ckconv-sweep predict {quote(str(out or place.name))} {what}")
 
 
 def _noted_data_dir(study: Study) -> Path | None:
@@ -190,6 +191,7 @@ def _card(
             description=task.description,
             classes=of_task(trained, task).classes,
             normalised_by="" if task.preparation is None else task.preparation.measured_on,
+            takes_files=task.preparation is not None,
             data=task.identity,
             versions=sessions[-1] if sessions else versions(),
             openings=openings(study.notes()),
