@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -366,21 +367,27 @@ def load(
         ConfigError, DamagedData: there is none, or it cannot be read.
         TrackingError: MLflow does not answer.
 
+    Warns:
+        UserWarning: the dataset is read, and is not the one that the model was trained on: means
+            and standard deviations may be others now.
+
     Example: `load("quickstart-promoted").predict(sequences).predicted`
     """
     from ckconv_sweep.data.datasets import load as load_task
-    from ckconv_sweep.tracking.registry import fetched, is_registered_name
+    from ckconv_sweep.data.identity import difference
+    from ckconv_sweep.sweep.read_model import read_model
     from ckconv_sweep.tracking.store import default_uri
     from ckconv_sweep.training.predictor import by_itself, of_task
-    from ckconv_sweep.training.weights import read_trained
 
-    if is_registered_name(str(model)):
-        with fetched(str(model), tracking_uri or default_uri(sweeps_folder(None))) as folder:
-            trained = read_trained(folder)
-    else:
-        trained = read_trained(expanded(Path(model)))
+    trained = read_model(model, tracking_uri or default_uri(sweeps_folder(None)))
+    if found := by_itself(trained):
+        return found
     where = None if data_dir is None else expanded(Path(data_dir)).resolve()
-    return by_itself(trained) or of_task(trained, load_task(trained.trial.data, where))
+    task = load_task(trained.trial.data, where)
+    if why := difference(trained.data, task.identity):
+        said = f"{trained.path}: it was trained on other data than these: {why}"
+        warnings.warn(said, stacklevel=3)  # who called, beyond the decorator
+    return of_task(trained, task)
 
 
 def _ended(summary: Summary) -> int:

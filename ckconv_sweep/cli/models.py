@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,13 +24,8 @@ Model = Annotated[
 
 
 def read_model(given: Path) -> Trained:
-    """Read it; from MLflow's registry what lies there. Raises as `read_trained` and `fetched`."""
-    from ckconv_sweep.training.weights import read_trained
-
-    if not str(given).startswith("models:/"):
-        return read_trained(given)
-    from ckconv_sweep.tracking.registry import fetched
+    """Read it; from MLflow's registry what lies there. Raises as `sweep.read_model`."""
+    from ckconv_sweep.sweep import read_model
     from ckconv_sweep.tracking.store import default_uri
 
-    with fetched(str(given), default_uri(SWEEPS_DIR)) as folder:
-        return replace(read_trained(folder), path=given)
+    return read_model.read_model(given, default_uri(SWEEPS_DIR))

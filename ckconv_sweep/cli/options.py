@@ -16,25 +16,26 @@ from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.help import HOOKS, PLACES
 from ckconv_sweep.config.bundled import is_stream
 from ckconv_sweep.config.names import SWEEPS_DIR as SWEEPS_DIR
-from ckconv_sweep.config.names import expanded
+from ckconv_sweep.config.names import expanded, is_registered_name
 from ckconv_sweep.errors import ConfigError
 
 
 def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
-    """For whatever names a folder or file: not an address, of which a path makes a folder called
-    `s3:`. Raises ConfigError."""
+    """For whatever names a folder or file: with a home folder in the place of `~`, which a shell
+    leaves alone in `--out=~/x`; not an address, of which a path makes a folder called `s3:`. Raises
+    ConfigError."""
     if path is not None and (scheme := re.match(r"[A-Za-z][\w+.-]+:/", str(path))):
         raise ConfigError(
             f"{scheme[0]}/ addresses are not supported: this must be a file or folder of this "
             "machine, or one that it has mounted",
             where=option.opts[0],
         )
-    return path
+    return None if path is None else expanded(path)
 
 
 def model_here(option: CallbackParam, path: Path | None) -> Path | None:
     """As `folder_here`, for a trained model, which may also lie in MLflow's registry."""
-    return path if str(path).startswith("models:/") else folder_here(option, path)
+    return path if path and is_registered_name(path) else folder_here(option, path)
 
 
 def mlflow_address(context: typer.Context, option: CallbackParam, uri: str | None) -> str | None:

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from ckconv_sweep.errors import CannotWrite, ConfigError
@@ -86,6 +87,31 @@ def write_new(path: Path, content: str | bytes, *, force: bool) -> None:
             hint="take another name, or write over it: --force",
         )
     write_out(path, content)
+
+
+def check_new(path: Path, *, force: bool) -> None:
+    """That `write_new` will do, asked before work that must not be lost; whatever is there counts
+    as another file.
+
+    Raises:
+        ConfigError: a file is there, and not `force`.
+        CannotWrite: none can be written there.
+    """
+    if path.is_file() and not force:
+        raise ConfigError(
+            "the file is there already",
+            where=str(path),
+            hint="take another name, or write over it: --force",
+        )
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.is_file():
+            with tempfile.TemporaryFile(dir=path.resolve().parent):
+                pass
+    except OSError as error:
+        raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 def _holds_another(path: Path, content: bytes) -> bool:

@@ -11,15 +11,18 @@ from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.device import Device, device_of
 from ckconv_sweep.cli.models import Model, read_model
 from ckconv_sweep.cli.options import DataDir, Force, absolute, folder_here
-from ckconv_sweep.cli.output import write_new, write_out
+from ckconv_sweep.cli.output import check_new, write_new
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ckconv_sweep.data.given import Given
     from ckconv_sweep.data.task import SequenceTask
     from ckconv_sweep.training.predictor import Predicted, Predictor
     from ckconv_sweep.training.weights import Trained
 
 SPLITS = ("validation", "test")
+PICTURES = ("confusion", "mistakes")
 
 
 def predict(
@@ -65,15 +68,18 @@ def predict(
     from ckconv_sweep.data.identity import digest_of_split
     from ckconv_sweep.errors import ConfigError
     from ckconv_sweep.record.openings import ledger_of
-    from ckconv_sweep.report.predictions import SUFFIXES, table, written
+    from ckconv_sweep.report.predictions import SUFFIXES
     from ckconv_sweep.sweep.evaluated import record_opening
     from ckconv_sweep.training.scoring import Scored
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"must end with {' or '.join(SUFFIXES)}, got {out.name!r}", where="--out")
     trained, where = read_model(checkpoint), device_of(device)
+    opens = str(data) == "test"
+    if opens:  # an opening is recorded, so nothing may keep its number from being shown
+        for path in (out, *_pictures(pictures or out.parent, out.stem).values()):
+            check_new(path, force=force)
     with contextlib.ExitStack() as stack:
-        opens = str(data) == "test"
         ledger = stack.enter_context(ledger_of(trained.path)) if opens else None
         predictor, given = _asked(trained, data, absolute(data_dir))
         for note in given.notes:
@@ -89,13 +95,15 @@ def predict(
             recorded = record_opening(
                 ledger, trained, scored, by="predict", data_dir=absolute(data_dir)
             )
-    content = written(table(predicted.answers), out.suffix)
-    write_new(out, content, force=force)
-    _say(predictor, predicted, given, out)
-    if given.labelled and predicted.answers.kind in ("classification", "binary"):
-        _draw(predictor, predicted, given, pictures or out.parent, out.stem)
     if recorded is not None:
         tell_opening(recorded, trained.path, absolute(data_dir))
+    try:
+        _write(predicted, given, out, force=force)
+    finally:
+        _say(predicted, given)
+    if given.labelled and predicted.answers.kind in ("classification", "binary"):
+        paths = _pictures(pictures or out.parent, out.stem)
+        _draw(predictor, predicted, given, paths, force=force)
 
 
 def _asked(trained: Trained, data: Path, data_dir: Path | None) -> tuple[Predictor, Given]:
@@ -130,17 +138,23 @@ def _asked(trained: Trained, data: Path, data_dir: Path | None) -> tuple[Predict
     return predictor, given
 
 
-def _say(predictor: Predictor, predicted: Predicted, given: Given, out: Path) -> None:
-    from ckconv_sweep.cli.words import count, score
+def _write(predicted: Predicted, given: Given, out: Path, *, force: bool) -> None:
+    from ckconv_sweep.cli.words import count
+    from ckconv_sweep.report.predictions import table, written
+
+    answers = predicted.answers
+    write_new(out, written(table(answers), out.suffix), force=force)
+    steps = f", {count(len(answers.sequences), 'step')}" if answers.steps is not None else ""
+    typer.echo(f"{out}: answers to {count(len(given), 'sequence')}{steps}")
+
+
+def _say(predicted: Predicted, given: Given) -> None:
+    """The scores, where targets are known."""
+    from ckconv_sweep.cli.words import score
     from ckconv_sweep.report.predictions import most_confused
     from ckconv_sweep.report.sampling_error import wilson
 
     answers, number = predicted.answers, len(given)
-    rows = len(answers.sequences)
-    typer.echo(
-        f"{out}: answers to {count(number, 'sequence')}"
-        + (f", {count(rows, 'step')}" if answers.steps is not None else "")
-    )
     if not predicted.scores:
         return
     words = [f"{name} {score(value, 6)}" for name, value in predicted.scores.items()]
@@ -156,8 +170,18 @@ def _say(predictor: Predictor, predicted: Predicted, given: Given, out: Path) ->
         typer.echo(f"most often confused: {', '.join(said)}")
 
 
+def _pictures(folder: Path, stem: str) -> dict[str, Path]:
+    """Where each picture is written, by its name."""
+    return {name: folder / f"{stem}-{name}.png" for name in PICTURES}
+
+
 def _draw(
-    predictor: Predictor, predicted: Predicted, given: Given, folder: Path, stem: str
+    predictor: Predictor,
+    predicted: Predicted,
+    given: Given,
+    paths: Mapping[str, Path],
+    *,
+    force: bool,
 ) -> None:
     from ckconv_sweep.report.plots.mistakes import Seen, confusion_picture, mistakes_picture
     from ckconv_sweep.report.plots.style import rendered
@@ -177,6 +201,5 @@ def _draw(
         ("confusion", confusion_picture(answers, heading)),
         ("mistakes", mistakes_picture(answers, seen, f"{heading}; the most certain mistakes")),
     ):
-        path = folder / f"{stem}-{name}.png"
-        write_out(path, rendered(figure, "png"))
-        typer.echo(f"picture: {path}")
+        write_new(paths[name], rendered(figure, "png"), force=force)
+        typer.echo(f"picture: {paths[name]}")

@@ -58,10 +58,12 @@ def promote(
 
     Example: ckconv-sweep promote quickstart --out quickstart-model
     """
+    from ckconv_sweep import keys
     from ckconv_sweep.models.parameters import parameters_of
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.handed_over import winner_of
     from ckconv_sweep.search.confirmed import confirmed
+    from ckconv_sweep.tracking.registry import registered_name
     from ckconv_sweep.training import promoted
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -72,17 +74,20 @@ def promote(
         winner = winner_of(name, study.trials(), study.space, found)
         trained, task = _trained(folder, winner, where)
         model = _promoted(study, winner, trained, task)
-        address = f"models:/{name}@champion" if registry else ""
+        address = registered_name(name, keys.ALIAS) if registry else ""
         card = _card(study, winner, trained, task, place.name, address)
         files = promoted.contents(model, _trial_text(study, winner), card)
         uid = study.uid
     changed = promoted.write(place, files, uid)
     typer.echo(f"{'written' if changed else 'unchanged'}: {place} ({winner.name})")
+    if promoted.card_is_edited(place):
+        typer.echo(f"kept: {place / promoted.CARD}, which was edited; delete it for a new one")
     if winner.setting is None:
         typer.echo(f"not confirmed: train it with fresh seeds first: {folder.command('confirm')}")
     if registry:
         _register(folder, tracking_uri, uid, winner, files)
-    typer.echo(f"use it: ckconv-sweep predict {quote(str(out or place.name))} FILE")
+    what = "FILE" if task.preparation is not None else "validation"
+    typer.echo(f"use it: ckconv-sweep predict {quote(str(out or place.name))} {what}")
 
 
 def _noted_data_dir(study: Study) -> Path | None:
@@ -186,6 +191,7 @@ def _card(
             description=task.description,
             classes=of_task(trained, task).classes,
             normalised_by="" if task.preparation is None else task.preparation.measured_on,
+            takes_files=task.preparation is not None,
             data=task.identity,
             versions=sessions[-1] if sessions else versions(),
             openings=openings(study.notes()),
@@ -204,7 +210,6 @@ def _register(
     from ckconv_sweep import keys
     from ckconv_sweep.tracking.registry import register
     from ckconv_sweep.tracking.store import default_uri, without_password
-    from ckconv_sweep.training.promoted import digest
 
     uri = tracking_uri or default_uri(folder.root.parent)
     tags: dict[str, Any] = {
@@ -213,8 +218,6 @@ def _register(
         keys.TAG_TRIAL: str(winner.record.number),
         "confirmed": str(winner.setting is not None).lower(),
     }
-    found = register(
-        uri, folder.name, keys.ALIAS, sweep_uid=uid, files=files, digest=digest(files), tags=tags
-    )
+    found = register(uri, folder.name, keys.ALIAS, sweep_uid=uid, files=files, tags=tags)
     said = "registered" if found.is_new else "registered already"
     typer.echo(f"{said}: {found.address}, version {found.version}, at {without_password(uri)}")

@@ -1,5 +1,5 @@
-"""Where sweeps are, and what one may be called: the name becomes a folder, so it must be one; and
-what `~` means in a path."""
+"""Where sweeps are, and what one may be called: the name becomes a folder, so it must be one; what
+`~` means in a path, and what names a model of MLflow's registry."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from ckconv_sweep.errors import ConfigError
 
 SWEEPS_DIR = Path("sweeps")
 """Where sweeps are, unless the user says otherwise."""
+
+REGISTRY = "models:/"
+"""With what the address of a model in MLflow's registry begins."""
 
 # Reserved by Windows, where a shared folder may be looked at.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
@@ -35,6 +38,11 @@ def check_sweep_name(name: str) -> str:
         hint="use letters, digits, '.', '_' and '-', at most 80, a letter or digit first "
         "(the folder that holds sweeps is --sweeps-dir)",
     )
+
+
+def is_registered_name(given: str | Path) -> bool:
+    """Whether it names a model of MLflow's registry, and not a file or folder."""
+    return str(given).startswith(REGISTRY)
 
 
 def expanded(path: Path) -> Path:

@@ -20,6 +20,9 @@ from ckconv_sweep.data.sequence_files import SequenceFile
 from ckconv_sweep.data.task import Split
 from ckconv_sweep.errors import ConfigError
 
+PER_STEP = ("per_step", "text")
+"""The kinds of task of which every step is answered."""
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -70,13 +73,13 @@ def of_file(
     """
     targets = None
     if file.targets is not None:
-        targets = _targets(file.targets, where, kind, classes)
+        each = file.of_steps if kind in PER_STEP and file.of_steps is not None else file.targets
+        targets = _targets(each, where, kind, classes)
     alike: dict[tuple[int, int], list[int]] = {}
     for n, raw_CT in enumerate(file.series):
         times_T = None if file.times is None else file.times[n]
         preparation.check(raw_CT, times_T, f"{where}: sequence {n}")
-        known = int((~np.isnan(raw_CT).all(0)).sum()) if preparation.missing == "times" else 0
-        alike.setdefault((raw_CT.shape[1], known), []).append(n)
+        alike.setdefault((raw_CT.shape[1], preparation.seen(raw_CT, times_T)), []).append(n)
     groups = []
     for members in alike.values():
         times_NT = None if file.times is None else np.stack([file.times[n] for n in members])
@@ -118,7 +121,7 @@ def _class(given: Any, where: str, numbers: Mapping[str, int]) -> int:
 
 
 def _check_steps(targets: Tensor, inputs_NCT: Tensor, where: str, kind: Kind) -> None:
-    per_step = kind in ("per_step", "text")
+    per_step = kind in PER_STEP
     wanted = (len(inputs_NCT), inputs_NCT.shape[-1]) if per_step else (len(inputs_NCT),)
     if tuple(targets.shape) != wanted:
         raise ConfigError(

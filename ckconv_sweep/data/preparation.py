@@ -10,7 +10,6 @@ Shapes: N sequences, C channels, T time steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,19 +69,13 @@ class Preparation:
 
         Args:
             raw_NCT: as a file has them; NaN where a value is missing.
-            times_NT: when each step was, in steps of a whole raw sequence.
+            times_NT: when each step was, in steps of a whole raw sequence: the first is at 0.0, the
+                next at 1.0, ...
 
         Returns:
             A model's inputs, float32, and the times of their steps, where it needs them.
         """
-        if self.missing == "filled":
-            raw_NCT = forward_filled(raw_NCT)
-        if self.continued and times_NT is None and raw_NCT.shape[-1] < self.length:
-            raw_NCT = padded(raw_NCT, self.length)
-        if self.order is not None:
-            raw_NCT = raw_NCT[..., self.order]
-        if times_NT is None:
-            raw_NCT = raw_NCT[..., :: self.rate]
+        raw_NCT = self._sampled(raw_NCT, times_NT)
         x_NCT = torch.from_numpy(np.ascontiguousarray(raw_NCT)).to(self.mean.dtype)
         if self.scale != 1.0:
             x_NCT = x_NCT / self.scale
@@ -95,6 +88,24 @@ class Preparation:
         if self.missing == "mask":
             return with_mask(x_NCT), None
         return x_NCT.nan_to_num_(nan=0.0), None
+
+    def _sampled(self, raw_NCT: NDArray[Any], times_NT: NDArray[Any] | None) -> NDArray[Any]:
+        """The raw steps that a model sees, in its order; of times all are there already."""
+        if self.missing == "filled":
+            raw_NCT = forward_filled(raw_NCT)
+        if self.continued and times_NT is None and raw_NCT.shape[-1] < self.length:
+            raw_NCT = padded(raw_NCT, self.length)
+        if self.order is not None:
+            raw_NCT = raw_NCT[..., self.order]
+        return raw_NCT if times_NT is not None else raw_NCT[..., :: self.rate]
+
+    def seen(self, raw_CT: NDArray[Any], times_T: NDArray[Any] | None) -> int:
+        """How many steps of a raw sequence a model is shown: of one that is shown times only those
+        that are there. Sequences are prepared at once where these, and their lengths, are alike."""
+        if self.missing != "times":
+            return int(raw_CT.shape[1])
+        sampled_CT = self._sampled(raw_CT[None], None if times_T is None else times_T[None])[0]
+        return int((~np.isnan(sampled_CT).all(0)).sum())
 
     def check(self, raw_CT: NDArray[Any], times_T: NDArray[Any] | None, where: str) -> None:
         """Raises ConfigError if a raw sequence cannot be prepared; its message tells what would
@@ -127,17 +138,23 @@ class Preparation:
                 hint="fill it, or train on data with dropped_fraction, where the dataset has that",
             )
         if self.missing == "times":
-            self._check_times(missing_CT, times_T, where)
+            self._check_times(raw_CT, times_T, where)
         elif times_T is not None:
             raise ConfigError("the model was not trained on times", where=where, hint="leave out")
 
-    def _check_times(
-        self, missing_CT: NDArray[np.bool_], times_T: NDArray[Any] | None, where: str
-    ) -> None:
-        partly_T = missing_CT.any(0) & ~missing_CT.all(0)
-        if partly_T.any() or missing_CT.all():
+    def _check_times(self, raw_CT: NDArray[Any], times_T: NDArray[Any] | None, where: str) -> None:
+        if times_T is not None and self.mean.shape[-1] > 1:
             raise ConfigError(
-                "with times a step is there or missing in all channels, and one is there",
+                f"this model takes no times of a file: {_PER_STEP}",
+                where=where,
+                hint="leave the times out, and put NaN where a step is missing",
+            )
+        missing_CT = np.isnan(raw_CT)
+        partly_T = missing_CT.any(0) & ~missing_CT.all(0)
+        if partly_T.any() or not self.seen(raw_CT, times_T):
+            raise ConfigError(
+                "with times a step is there or missing in all channels, and one is there"
+                + (f" of every {self.rate}" if self.rate > 1 else ""),
                 where=where,
             )
         if times_T is not None and not (
@@ -145,42 +162,7 @@ class Preparation:
         ):
             raise ConfigError("its times must be finite and rise", where=where)
 
-    def as_plain(self) -> dict[str, Any]:
-        """As values that JSON has, without loss."""
-        return {
-            "channels": self.channels,
-            "length": self.length,
-            "measured_on": self.measured_on,
-            "scale": self.scale,
-            "type": str(self.mean.dtype).removeprefix("torch."),
-            "shape": list(self.mean.shape),
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
-            "order": None if self.order is None else self.order.tolist(),
-            "rate": self.rate,
-            "missing": self.missing,
-            "continued": self.continued,
-            "image": None if self.image is None else list(self.image),
-        }
 
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Preparation:
-        """What `as_plain` gave. Raises KeyError, TypeError, ValueError if it is none of that."""
-        kept = dict(plain)
-        dtype = {"float32": torch.float32, "float64": torch.float64}[kept.pop("type")]
-        shape = kept.pop("shape")
-        for name in ("mean", "std"):
-            kept[name] = torch.tensor(kept[name], dtype=dtype).reshape(shape)
-        if not (kept["std"] > 0.0).all() or kept["missing"] not in ("refused", *_DONE):
-            raise ValueError("a standard deviation is not above 0, or missing has no meaning")
-        if kept["order"] is not None:
-            kept["order"] = np.array(kept["order"], dtype=np.int64)
-        if kept["image"] is not None:
-            kept["image"] = tuple(kept["image"])
-        return cls(**kept)
-
-
-_DONE = ("filled", "mask", "times")
 _PER_STEP = "each step is normalised by its own mean"
 
 

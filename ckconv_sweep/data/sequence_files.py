@@ -2,9 +2,10 @@
 
 `.npy`: an array `(sequences, channels, steps)`; `(sequences, steps)` where a sequence has one
 channel. `.npz`: such an array `X`; also `y`, a target each, `lengths`, the steps of each, and
-`times`, `(sequences, steps)`, the time of each step. `.csv` with a first line of names: one line a
-step if there is a column `sequence` (then each other column is a channel, but for `time` and
-`target`), otherwise one line a sequence of one channel. `.ts`: the format of the UEA archive.
+`times`, `(sequences, steps)`, the time of each step in steps of a whole raw sequence. `.csv` with a
+a first line of names: one line a step if there is a column `sequence` (then each other column is a
+channel, but for `time` and `target`), otherwise one line a sequence of one channel. `.ts`: the
+format of the UEA archive.
 Missing values are NaN, `?` or empty. Nothing here is a pickle, and none is read.
 
 Shapes: C channels, T time steps.
@@ -45,7 +46,10 @@ class SequenceFile:
     """What should come out for each; None where the file does not tell. An array where each is a
     number, or `(N, T)` a number a step."""
     times: Sequence[NDArray[Any]] | None = None
-    """`(T,)` for each: when its steps were."""
+    """`(T,)` for each: when its steps were, in steps of a whole raw sequence."""
+    of_steps: NDArray[Any] | None = None
+    """`(N, T)`: a number for each step, where the targets tell one; also where all of a sequence
+    are alike, which `targets` has once."""
 
 
 def read_sequences(path: Path) -> SequenceFile:
@@ -98,11 +102,16 @@ def _npz(path: Path) -> SequenceFile:
             held = {name: arrays[name] for name in arrays.files}
     except _BROKEN as error:
         raise DamagedData(f"no arrays can be read: {error}", where=str(path)) from error
+    for name in ("X", *_SHAPES):
+        if name in held:
+            _check_array(path, name, held[name])
     if "X" not in held:
         raise DamagedData(
             f"needs an array X (sequences, channels, steps), holds {', '.join(held) or 'none'}",
             where=str(path),
         )
+    if "y" in held and held["y"].dtype.kind not in "fiubU":
+        raise DamagedData(f"y must hold numbers or names, got {held['y'].dtype}", where=str(path))
     series, times = list(_series(path, held["X"])), None
     if "times" in held:
         times = [np.asarray(row, dtype=np.float64) for row in _real(path, held["times"])]
@@ -121,6 +130,24 @@ def _npz(path: Path) -> SequenceFile:
         if row.shape != x_CT.shape[1:]:
             raise DamagedData("times must have the shape (sequences, steps)", where=str(path))
     return SequenceFile(series, held.get("y"), times)
+
+
+_SHAPES = {
+    "y": ((1, 2), "(sequences,) or (sequences, steps)"),
+    "lengths": ((1,), "(sequences,)"),
+    "times": ((2,), "(sequences, steps)"),
+}
+"""How many axes an array of a `.npz` may have, and what they are."""
+
+
+def _check_array(path: Path, name: str, array: object) -> None:
+    """Of a `.npz`, which also gives what is no array, as bytes."""
+    if not isinstance(array, np.ndarray):
+        raise DamagedData(f"{name} is no array", where=str(path))
+    if name in _SHAPES and array.ndim not in _SHAPES[name][0]:
+        raise DamagedData(
+            f"{name} must have the shape {_SHAPES[name][1]}, got {array.shape}", where=str(path)
+        )
 
 
 def _series(path: Path, array: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -186,23 +213,38 @@ def _one_line_a_step(
             i = names.index(TIME)
             times.append(np.array([_number(path, n, row[i]) for n, row in some]))
         if TARGET in names:
-            targets.append([row[names.index(TARGET)].strip() for _, row in some])
+            targets.append([(n, row[names.index(TARGET)].strip()) for n, row in some])
     if not channels:
         raise _wrong(path, 1, "a column for each channel expected")
-    return SequenceFile(series, _targets(path, targets), times or None)
-
-
-def _targets(path: Path, targets: list[list[str]]) -> Sequence[str] | NDArray[Any] | None:
     if not targets:
-        return None
-    if all(len(set(some)) == 1 for some in targets):
-        return [some[0] for some in targets]
+        return SequenceFile(series, None, times or None)
+    return SequenceFile(series, _targets(path, targets), times or None, _of_steps(path, targets))
+
+
+_Words = Sequence[Sequence[tuple[int, str]]]
+"""For each sequence, at each step: the line and what stands there."""
+
+
+def _targets(path: Path, targets: _Words) -> Sequence[str] | NDArray[Any]:
+    """One for each sequence where its steps have the same, otherwise one for each step."""
+    if all(len({word for _, word in some}) == 1 for some in targets):
+        return [some[0][1] for some in targets]
     if len({len(some) for some in targets}) > 1:
         raise ConfigError(
             "where targets differ from step to step, all sequences must have the same length",
             where=str(path),
         )
-    return np.array([[_number(path, 1, word) for word in some] for some in targets])
+    return np.array([[_number(path, n, word) for n, word in some] for some in targets])
+
+
+def _of_steps(path: Path, targets: _Words) -> NDArray[Any] | None:
+    """None where they are names, or sequences differ in length."""
+    if len({len(some) for some in targets}) > 1:
+        return None
+    try:
+        return np.array([[_number(path, n, word) for n, word in some] for some in targets])
+    except DamagedData:
+        return None
 
 
 def _number(path: Path, line: int, word: str) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ckconv_sweep.crash_points import crash_point
@@ -25,6 +25,14 @@ _WITH_DIGEST = re.compile(r".+-(?P<digest>[0-9a-f]{16})\.\w+")
 def digest(content: bytes) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a content."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def digest_of_files(files: Mapping[str, bytes]) -> str:
+    """32 hexadecimal digits that change with any file, its name or content."""
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{hashlib.sha256(files[name]).hexdigest()}\0".encode())
+    return whole.hexdigest()[:32]
 
 
 class Blobs:

@@ -42,6 +42,8 @@ class Card:
     classes: Sequence[str]
     normalised_by: str
     """In words; empty where nothing is normalised, or files cannot be prepared."""
+    takes_files: bool
+    """Whether sequences can be prepared one by one, as a file brings them."""
     data: Mapping[str, Any]
     """The identity of the data."""
     versions: Mapping[str, Any]
@@ -173,6 +175,22 @@ def _data(card: Card) -> Iterator[str]:
 
 
 def _loading(card: Card) -> Iterator[str]:
+    if card.takes_files:
+        yield from _in_python(card)
+    else:
+        yield (
+            f"It answers the splits of `{card.description.name}`, which are read for it: of this "
+            "dataset no file of sequences can be prepared one by one."
+        )
+    yield ""
+    what = "sequences.npy" if card.takes_files else "validation"
+    yield "```console"
+    yield f"ckconv-sweep predict {card.folder} {what} --out predictions.csv"
+    yield f"ckconv-sweep evaluate {card.folder} --split validation"
+    yield "```"
+
+
+def _in_python(card: Card) -> Iterator[str]:
     yield "```python"
     yield "import numpy as np"
     yield "from ckconv_sweep import load"
@@ -181,20 +199,18 @@ def _loading(card: Card) -> Iterator[str]:
     if card.registered:
         yield f'# or load("{card.registered}"), from the MLflow that MLFLOW_TRACKING_URI names'
     yield 'answers = model.predict(np.load("sequences.npy"))  # raw: (sequences, channels, steps)'
-    what = "numbers" if not card.classes else "classes; answers.values has their probabilities"
+    what = "classes; answers.values has their probabilities"
+    if card.description.kind == "regression":
+        what = "numbers"
     yield f"print(answers.predicted)  # {what}"
-    yield "```"
-    yield ""
-    yield "```console"
-    yield f"ckconv-sweep predict {card.folder} sequences.npy --out predictions.csv"
-    yield f"ckconv-sweep evaluate {card.folder} --split validation"
     yield "```"
 
 
 def _limits(card: Card) -> Iterator[str]:
-    resamples = card.trial.model.resamples
+    resamples, timed = card.trial.model.resamples, card.trial.data.has_times
+    how = "each with the times of the steps that are there" if timed else "sampled alike"
     yield (
-        f"- It was trained on sequences of {card.description.length:,} steps, sampled alike. "
+        f"- It was trained on sequences of {card.description.length:,} steps, {how}. "
         + (
             "Its kernels are functions of time, and can be sampled at another rate: "
             "`evaluate --sampling-rate` says how well that goes."
@@ -202,7 +218,9 @@ def _limits(card: Card) -> Iterator[str]:
             else "It reads other sampling rates as if they were that one."
         )
     )
-    yield "- Probabilities are a softmax, and were not calibrated."
+    if card.description.kind != "regression":
+        which = "the sigmoid of one output" if card.description.kind == "binary" else "a softmax"
+        yield f"- Probabilities are {which}, and were not calibrated."
     yield "- It knows nothing of sequences that are unlike its training data, and does not say so."
     yield "- Another processor or a GPU rounds differently: scores may differ in the last digits."
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ckconv_sweep import keys
-from ckconv_sweep.errors import CkconvSweepError, ConfigError, TrackingError
+from ckconv_sweep.config.names import REGISTRY
+from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData, TrackingError
+from ckconv_sweep.record.blobs import digest_of_files
 from ckconv_sweep.tracking.answers import check_address, check_answers, problem
 from ckconv_sweep.tracking.marks import find
 from ckconv_sweep.tracking.store import (
@@ -27,8 +29,7 @@ from ckconv_sweep.tracking.store import (
     without_password,
 )
 
-SCHEME = "models:/"
-_NAMED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_NAMED = re.compile(REGISTRY + r"(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Registered:
     @property
     def address(self) -> str:
         """By which it is loaded."""
-        return f"{SCHEME}{self.name}@{self.alias}"
+        return registered_name(self.name, self.alias)
+
+
+def registered_name(name: str, alias: str) -> str:
+    """By which the version that an alias points at is loaded."""
+    return f"{REGISTRY}{name}@{alias}"
 
 
 def register(
@@ -53,7 +59,6 @@ def register(
     *,
     sweep_uid: str,
     files: Mapping[str, bytes],
-    digest: str,
     tags: Mapping[str, str],
 ) -> Registered:
     """Make a version of these files, unless the newest one holds them already, and point the alias
@@ -62,7 +67,6 @@ def register(
     Args:
         sweep_uid: the files become artifacts of this sweep's run, which is there.
         files: by name.
-        digest: of them.
         tags: of the version.
 
     Raises:
@@ -70,6 +74,7 @@ def register(
         TrackingError: MLflow cannot be used, or refuses.
     """
     check_answers(uri)
+    digest = digest_of_files(files)
     with _errors_named(uri), first_to_open(uri):
         client = quiet_client(uri)
         with contextlib.suppress(Exception):  # it is there; if not, what follows fails
@@ -110,17 +115,13 @@ def _with_files(client: Any, run: Any, files: Mapping[str, bytes], digest: str) 
     return f"runs:/{run.info.run_id}/{place}"
 
 
-def is_registered_name(given: str) -> bool:
-    """Whether it names a model of the registry, and not a folder."""
-    return given.startswith(SCHEME)
-
-
 @contextlib.contextmanager
 def fetched(given: str, uri: str) -> Iterator[Path]:
     """A folder with the files of `models:/NAME@ALIAS` or `models:/NAME/VERSION`, while it is used.
 
     Raises:
         ConfigError: there is no such model, or none that ckconv-sweep registered.
+        DamagedData: its files are not those that were registered.
         TrackingError: MLflow cannot be used.
     """
     match = _NAMED.fullmatch(given)
@@ -147,7 +148,19 @@ def fetched(given: str, uri: str) -> Iterator[Path]:
             if digest is None:
                 raise ConfigError("ckconv-sweep promote did not register this model", where=given)
             path = client.download_artifacts(version.run_id, f"promoted/{digest}", folder)
+            _check_digest(Path(path), digest, given)
         yield Path(path)
+
+
+def _check_digest(folder: Path, digest: str, given: str) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    if digest_of_files(files) != digest:
+        raise DamagedData(
+            "its files are not those that were registered: they were changed or damaged",
+            where=given,
+            hint="put the artifacts back from a copy, or delete this version in MLflow and "
+            "register it again: ckconv-sweep promote NAME --registry",
+        )
 
 
 def _version(client: Any, match: re.Match[str], given: str, uri: str) -> Any:

@@ -18,7 +18,7 @@ from ckconv_sweep.config.data import Kind
 from ckconv_sweep.config.metrics import scored_by
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.answers import Answers
-from ckconv_sweep.data.given import Given
+from ckconv_sweep.data.given import PER_STEP, Given
 from ckconv_sweep.data.task import IGNORED, Split
 from ckconv_sweep.errors import OutOfMemory
 from ckconv_sweep.models.precision import products_in
@@ -28,9 +28,6 @@ from ckconv_sweep.training.evaluation import batch_size
 from ckconv_sweep.training.objectives import OBJECTIVES, Tally
 from ckconv_sweep.training.room import out_of_memory_named
 from ckconv_sweep.training.vectorized import Vectorized
-
-PER_STEP = ("per_step", "text")
-"""The kinds of task of which every step is answered."""
 
 
 @contextmanager

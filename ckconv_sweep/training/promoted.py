@@ -3,8 +3,8 @@
 trial.yaml          all settings; `ckconv-sweep train` trains it again
 model.safetensors   the weights
 model.json          what goes with them: the data's shape, classes, normalisation and digest,
-                    where the model comes from, and the SHA-256 of the two files above
-README.md           the model card, for people; it may be edited
+                    where the model comes from, and the SHA-256 of all files, of itself the rest
+README.md           the model card, for people; one that was edited is kept
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from ckconv_sweep.config.data import Description
 from ckconv_sweep.config.segments import SEGMENTS
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
+from ckconv_sweep.data.plain_preparation import as_plain, from_plain
 from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.durable import give_name, make_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import UNFINISHED, Blobs
 from ckconv_sweep.record.openings import FILE as OPENINGS
 from ckconv_sweep.training import safetensors
 
@@ -57,27 +58,29 @@ class Promoted:
 def contents(promoted: Promoted, trial_text: str, card: str) -> dict[str, bytes]:
     """The files of a folder, by name: the same model gives the same bytes."""
     weights = safetensors.written(promoted.weights, {"format": "pt"})
-    files = {TRIAL: trial_text.encode(), WEIGHTS: weights}
+    files = {TRIAL: trial_text.encode(), WEIGHTS: weights, CARD: card.encode()}
     preparation = promoted.preparation
+    digests = {name: _sha256(content) for name, content in files.items()}
     about = {
         "format": FORMAT,
         "origin": dict(promoted.origin),
         "description": asdict(promoted.description),
         "classes": list(promoted.classes),
-        "preparation": None if preparation is None else preparation.as_plain(),
+        "preparation": None if preparation is None else as_plain(preparation),
         "data": dict(promoted.data),
-        "sha256": {name: _sha256(content) for name, content in files.items()},
+        "sha256": digests,
     }
+    digests[ABOUT] = _sha256_of_rest(about)
     text = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return {**files, ABOUT: text.encode(), CARD: card.encode()}
+    return {**files, ABOUT: text.encode()}
 
 
-def digest(files: Mapping[str, bytes]) -> str:
-    """32 hexadecimal digits that change with any file."""
-    whole = hashlib.sha256()
-    for name in sorted(files):
-        whole.update(f"{name}\0{_sha256(files[name])}\0".encode())
-    return whole.hexdigest()[:32]
+def _sha256_of_rest(about: Mapping[str, Any]) -> str:
+    """Of all in `model.json` but for this digest itself."""
+    noted: Mapping[str, str] = about["sha256"]
+    rest = {name: digest for name, digest in noted.items() if name != ABOUT}
+    text = json.dumps({**about, "sha256": rest}, sort_keys=True)
+    return _sha256(text.encode())
 
 
 def is_promoted(folder: Path) -> bool:
@@ -88,7 +91,8 @@ def is_promoted(folder: Path) -> bool:
 def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
     """Write a folder, or what has changed of one of the same sweep; returns whether anything did.
     A new one is there whole or not at all. One whose change was interrupted is refused by `read`,
-    because what tells the digests is written last, and the same again completes it.
+    because what tells the digests is written last, and the same again completes it. A model card
+    that was edited stays.
 
     Args:
         uid: the sweep's.
@@ -102,7 +106,9 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
             folder.rmdir()
         if folder.exists():
             _check_replaceable(folder, uid)
-            changed = [name for name in files if not _holds(folder / name, files[name])]
+            Blobs(folder).delete(*Blobs(folder).list(UNFINISHED))
+            kept = {CARD} if card_is_edited(folder) else set()
+            changed = [n for n in files if n not in kept and not _holds(folder / n, files[n])]
             for name in sorted(changed, key=lambda name: name == ABOUT):
                 Blobs(folder).put(name, files[name])
             return bool(changed)
@@ -119,10 +125,17 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
     return True
 
 
+def card_is_edited(folder: Path) -> bool:
+    """Whether the model card of a promoted folder is not as it was written."""
+    noted = _about(folder)["sha256"].get(CARD)
+    path = folder / CARD
+    return noted is not None and path.is_file() and _sha256(path.read_bytes()) != noted
+
+
 def _check_replaceable(folder: Path, uid: str) -> None:
     """Only what was promoted from the same sweep is replaced, with no file of anybody beside it."""
     if folder.is_dir():
-        names = {path.name for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir() if not path.match(UNFINISHED)}
         ours = names <= {WEIGHTS, TRIAL, ABOUT, CARD, OPENINGS} and ABOUT in names
         if ours and _about(folder)["origin"].get("uid") == uid:
             return
@@ -137,8 +150,10 @@ def read(folder: Path) -> Promoted:
     """Raises ConfigError or DamagedData if it is not what `contents` gives, whole."""
     about = _about(folder)
     files = {name: _file(folder, name) for name in (TRIAL, WEIGHTS)}
-    for name, content in files.items():
-        if _sha256(content) != about["sha256"].get(name):
+    digests = {ABOUT: _sha256_of_rest(about)}
+    digests |= {name: _sha256(content) for name, content in files.items()}
+    for name, digest in digests.items():
+        if digest != about["sha256"].get(name):
             raise DamagedData(
                 f"its SHA-256 is not the one in {ABOUT}: it was changed or damaged",
                 where=str(folder / name),
@@ -148,17 +163,26 @@ def read(folder: Path) -> Promoted:
     where = str(folder / ABOUT)
     try:
         plain = about["preparation"]
+        description = Description(**about["description"])
         return Promoted(
             trial=_trial(folder, files[TRIAL]),
             weights=weights,
-            description=Description(**about["description"]),
-            classes=tuple(map(str, about["classes"])),
-            preparation=None if plain is None else Preparation.from_plain(plain),
+            description=description,
+            classes=_classes(description, about["classes"]),
+            preparation=None if plain is None else from_plain(plain),
             data=dict(about["data"]),
             origin=dict(about["origin"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedData(f"cannot be read: {error!r}", where=where) from None
+
+
+def _classes(description: Description, names: Any) -> tuple[str, ...]:
+    """Raises ValueError if they are not one name for each class."""
+    many = 0 if description.kind == "regression" else max(2, description.outputs)
+    if not isinstance(names, list) or len(names) != many or len(set(map(str, names))) != many:
+        raise ValueError(f"{many} different classes expected, got {names!r:.80}")
+    return tuple(map(str, names))
 
 
 def _about(folder: Path) -> dict[str, Any]:

@@ -80,14 +80,21 @@ def read(content: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]
         end = after
     if end != len(values):
         raise _damaged(f"{end:,} bytes of values expected, got {len(values):,}", where)
-    tensors = {}
-    for (begin, after), name in places:
-        tensor = torch.empty(header[name]["shape"], dtype=DTYPES[header[name]["dtype"]])
-        if after > begin:
-            some = torch.frombuffer(bytearray(values[begin:after]), dtype=tensor.dtype)
-            tensor = some.reshape(tensor.shape)
-        tensors[name] = tensor
+    tensors = {
+        name: _tensor(name, header[name], values[begin:after], where)
+        for (begin, after), name in places
+    }
     return tensors, metadata
+
+
+def _tensor(name: str, entry: Mapping[str, Any], values: memoryview, where: str) -> Tensor:
+    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+    try:
+        if not values:  # which `frombuffer` refuses
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(bytearray(values), dtype=dtype).reshape(shape)
+    except RuntimeError:  # sizes whose product is beyond any number, beside a 0
+        raise _damaged(f"{name!r} has a shape that no tensor can have", where) from None
 
 
 def _parts(content: bytes, where: str) -> tuple[dict[str, Any], memoryview]:

@@ -92,6 +92,52 @@ def test_each_opening_of_the_test_split_is_recorded_with_those_of_evaluate(model
         assert first[name] == second[name]
 
 
+def openings(model: Path) -> list[str]:
+    path = model / "model" / "openings.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_the_test_split_stays_shut_where_its_number_could_not_be_written(model: Path) -> None:
+    (model / "t-mistakes.png").write_text("mine")
+    (model / "folder.csv").mkdir()
+    ended(ckconv_sweep("predict", "model", "validation", cwd=model))
+    for words, path, code in (
+        ([], "predictions.csv", 2),
+        (["--out", "t.csv"], "t-mistakes.png", 2),
+        (["--out", "folder.csv"], "folder.csv", 73),
+        (["--out", "t-mistakes.png/t.csv"], "t-mistakes.png/t.csv", 73),
+    ):
+        done = ckconv_sweep("predict", "model", "test", *words, cwd=model)
+        assert done.returncode == code
+        assert done.stdout == ""
+        assert f"error: {path}: " in done.stderr
+    assert openings(model) == []
+    ended(ckconv_sweep("predict", "model", "test", "--force", cwd=model))
+    assert len(openings(model)) == 1
+
+
+def test_a_number_that_was_recorded_is_shown_though_the_disk_is_full(model: Path) -> None:
+    (model / "full.csv").symlink_to("/dev/full")
+    done = ckconv_sweep("predict", "model", "test", "--out", "full.csv", cwd=model)
+    assert done.returncode == 73
+    assert "No space left" in done.stderr
+    (opening,) = map(json.loads, openings(model))
+    assert f"accuracy {opening['scores']['test/accuracy']:.6f}" in done.stdout
+
+
+def test_another_picture_stays_unless_it_is_forced_and_a_home_folder_is_found(model: Path) -> None:
+    (model / "p-confusion.png").write_text("mine")
+    words = ["predict", "model", "validation", "--out=~/p.csv", "--pictures=~"]
+    done = ckconv_sweep(*words, cwd=model, HOME=str(model))
+    assert done.returncode == 2
+    assert "p-confusion.png: the file is there and holds something else" in done.stderr
+    assert (model / "p.csv").exists()
+    assert (model / "p-confusion.png").read_text() == "mine"
+    ended(ckconv_sweep(*words, "--force", cwd=model, HOME=str(model)))
+    assert (model / "p-mistakes.png").exists()
+    assert not (model / "~").exists()
+
+
 MISTAKES = {
     "another suffix": (["validation", "--out", "p.txt"], "must end with .csv or .parquet"),
     "no file": (["none.npy"], "none.npy: cannot be read: No such file"),

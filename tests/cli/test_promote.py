@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -83,7 +84,8 @@ import numpy as np
 from ckconv_sweep import load
 model = load(sys.argv[1])
 answers = model.predict(np.load("x.npy"), np.load("y.npy"))
-print(json.dumps([answers.predicted, answers.values.tolist(), float(answers.right.mean())]))
+found = [answers.predicted, answers.values.tolist(), float(answers.right.mean())]
+print(json.dumps([*found, str(model.trained.path)]))
 """
 
 
@@ -114,7 +116,10 @@ def test_it_loads_with_nothing_else_there_by_path_and_by_name(
     by_path = alone(tmp_path, "elsewhere")
     assert by_path[2] == score(promoted, "small-promoted")["validation/accuracy"]
     uri = f"sqlite:///{promoted}/sweeps/mlflow.db"
-    assert alone(tmp_path, "models:/small@champion", MLFLOW_TRACKING_URI=uri) == by_path
+    by_name = alone(tmp_path, "models:/small@champion", MLFLOW_TRACKING_URI=uri)
+    assert by_name[:3] == by_path[:3]
+    assert by_path[3] == f"elsewhere/{WEIGHTS}"
+    assert by_name[3] == "models:/small@champion"  # no folder that is gone again
     assert not (tmp_path / "sweeps").exists()
 
 
@@ -143,6 +148,39 @@ def test_the_same_again_is_no_second_version(promoted: Path, tmp_path: Path) -> 
     changed = ended(ckconv_sweep(*words, cwd=promoted))  # the card names its folder
     assert "registered: models:/small@champion, version 2" in changed
     assert client.get_model_version("small", "1").tags == version.tags
+
+
+def test_files_that_are_not_those_that_were_registered_are_refused(promoted: Path) -> None:
+    uri = f"sqlite:///{promoted}/sweeps/mlflow.db"
+    noted = json.loads((promoted / "small-promoted" / ABOUT).read_text())["sha256"][WEIGHTS]
+    paths = [
+        path
+        for path in promoted.rglob(f"promoted/*/{WEIGHTS}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() == noted
+    ]
+    cards = [path.with_name(CARD) for path in paths]  # which nothing in the folder protects
+    kept = [path.read_bytes() for path in cards]
+    assert cards
+    try:
+        for path in cards:
+            path.write_text("test accuracy: 1.0")
+        done = ckconv_sweep("evaluate", "models:/small/1", cwd=promoted, MLFLOW_TRACKING_URI=uri)
+    finally:
+        for path, content in zip(cards, kept, strict=True):
+            path.write_bytes(content)
+    assert done.returncode == 65
+    assert "models:/small/1: its files are not those that were registered" in done.stderr
+
+
+def test_an_edited_card_is_kept_and_that_is_said(promoted: Path, tmp_path: Path) -> None:
+    sweeps = ["--sweeps-dir", str(promoted / "sweeps"), "--out=~/mine"]
+    said = ended(ckconv_sweep("promote", "small", *sweeps, cwd=tmp_path, HOME=str(tmp_path)))
+    assert "kept: " not in said
+    (tmp_path / "mine" / CARD).write_text("my own words")
+    said = ended(ckconv_sweep("promote", "small", *sweeps, cwd=tmp_path, HOME=str(tmp_path)))
+    assert f"kept: {tmp_path}/mine/{CARD}, which was edited; delete it for a new one" in said
+    assert (tmp_path / "mine" / CARD).read_text() == "my own words"
+    assert f"predict {tmp_path}/mine FILE" in said
 
 
 def test_what_is_wrong_is_one_message(promoted: Path, tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ from ckconv_sweep.config.data import (
 )
 from ckconv_sweep.data import character_trajectories, digits, mnist
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.data.preparation import Preparation, forward_filled
+from ckconv_sweep.data.given import of_file
+from ckconv_sweep.data.plain_preparation import as_plain, from_plain
+from ckconv_sweep.data.preparation import forward_filled
+from ckconv_sweep.data.sequence_files import SequenceFile
 from ckconv_sweep.data.sequences import dropped_steps, published_split
 from ckconv_sweep.data.splits import held_out_by, hold_out
 from ckconv_sweep.data.ts_format import read_ts
@@ -33,8 +36,8 @@ from . import small_files
 def prepared(task, raw_NCT):
     """As a file of such sequences would be, after its preparation went through JSON."""
     assert task.preparation is not None
-    plain = json.loads(json.dumps(task.preparation.as_plain()))
-    preparation = Preparation.from_plain(plain)
+    plain = json.loads(json.dumps(as_plain(task.preparation)))
+    preparation = from_plain(plain)
     for raw_CT in raw_NCT:
         preparation.check(raw_CT, None, "here")
     return preparation(raw_NCT)
@@ -63,9 +66,10 @@ def test_pixels_of_mnist_as_bytes_and_as_floats(data, tmp_path, monkeypatch):
         assert torch.equal(inputs, task.validation.inputs)
 
 
-def test_cifar_has_the_normalisation_of_its_training_images(tmp_path, monkeypatch):
+@pytest.mark.parametrize("normalization", ["per_channel", "imagenet"])
+def test_cifar_has_the_normalisation_of_its_training(normalization, tmp_path, monkeypatch):
     small_files.write_cifar10(tmp_path, monkeypatch)
-    task = load(Scifar10Data(), tmp_path)
+    task = load(Scifar10Data(normalization=normalization), tmp_path)
     p = task.preparation
     raw = (task.validation.inputs.double() * p.std + p.mean) * p.scale
     inputs, _ = prepared(task, raw.round().numpy())
@@ -159,6 +163,16 @@ def test_what_a_model_cannot_take_is_refused_with_what_is_right(tmp_path, monkey
     partly[0, 2] = math.nan
     assert "in all channels" in refused(timed, partly)
     assert "rise" in refused(timed, np.zeros((3, 2)), np.array([1.0, 1.0]))
+    for length in (5, 182):
+        both = letters_preparation(
+            tmp_path,
+            monkeypatch,
+            dropped_fraction=0.3,
+            dropped_as="times",
+            normalization="per_time_step",
+        )
+        message = refused(both, np.zeros((3, length)), np.arange(float(length)))
+        assert "no times of a file" in message
 
 
 def test_a_shorter_sequence_is_continued_only_where_training_did_so(tmp_path, monkeypatch):
@@ -179,12 +193,62 @@ def test_times_of_a_file_stand_at_the_steps_that_are_there(tmp_path, monkeypatch
 
 
 def test_what_is_no_preparation_is_not_read():
-    plain = load(DigitsData()).preparation.as_plain()
-    for name, value in {"std": [0.0], "type": "int8", "missing": "ignored", "shape": [2]}.items():
-        with pytest.raises((KeyError, ValueError, RuntimeError)):
-            Preparation.from_plain(plain | {name: value})
-    with pytest.raises(TypeError):
-        Preparation.from_plain({**plain, "more": 1})
+    plain = as_plain(load(DigitsData()).preparation)
+    from_plain(plain)
+    nan, inf = math.nan, math.inf
+    wrong = {
+        "std": ([0.0], [nan], [inf], [], ["1"]),
+        "mean": ([nan], [-inf], [0.0, 0.0]),
+        "type": ("int8",),
+        "shape": ([2], [3], [1], [1, 1, 1, 1], "x", [2**70]),
+        "missing": ("ignored", ["mask"]),
+        "channels": (0, "1", 1.0, True, None),
+        "length": (0, "64", 2**70),
+        "rate": (0, -1, "2"),
+        "scale": (0.0, nan, "1"),
+        "measured_on": (None, 3),
+        "continued": (None, 1),
+        "order": ([99] * 64, [2**70], list(range(63)), [[0]], "x"),
+        "image": ([8], [8, 0], 8),
+    }
+    assert wrong.keys() == plain.keys()
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match="no preparation"):
+                from_plain(plain | {name: value})
+        with pytest.raises(ValueError, match="no preparation"):
+            from_plain({key: value for key, value in plain.items() if key != name})
+    with pytest.raises(ValueError, match="no preparation"):
+        from_plain({**plain, "more": 1})
+    from_plain(plain | {"order": list(range(63, -1, -1))})
+
+
+@pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.parametrize("rate", [1, 2])
+def test_equally_many_gaps_at_other_steps_are_no_equally_long_sequences(rate, continued):
+    plain = as_plain(load(DigitsData()).preparation)
+    changes = {"rate": rate, "missing": "times", "continued": continued, "length": 7}
+    preparation = from_plain(plain | changes)
+    gaps = ([2], [3], [4], [1, 3], [0, 2], [2, 4], [])
+    series = [np.where(np.isin(np.arange(5), gap), math.nan, float(n))[None]
+              for n, gap in enumerate(gaps)]  # fmt: skip
+    given = of_file(SequenceFile(series), "x.npy", preparation, "classification", "0123456789")
+    found = {}
+    for group in given.groups:
+        for place, times in zip(group.positions, group.split.times, strict=True):
+            found[int(place)] = times.tolist()
+    length = 7 if continued else 5
+    for n, gap in enumerate(gaps):
+        missing = [*gap, 5, 6] if 4 in gap else gap  # the last value is continued, or its gap
+        assert found[n] == [t for t in range(0, length, rate) if t not in missing]
+    with pytest.raises(ConfigError, match="one is there"):
+        preparation.check(np.full((1, 3), math.nan), None, "x")
+
+
+def test_a_sequence_whose_every_second_step_is_missing_has_none_at_half_the_rate():
+    plain = as_plain(load(DigitsData()).preparation) | {"rate": 2, "missing": "times"}
+    message = refused(from_plain(plain), [[math.nan, 1.0, math.nan, 1.0]])
+    assert message.endswith("one is there of every 2")
 
 
 def test_a_gap_is_filled_with_the_last_value_before_it():

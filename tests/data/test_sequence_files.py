@@ -3,6 +3,8 @@ any."""
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,15 @@ BROKEN = {
     "lengths.npz": ({"X": X, "lengths": np.array([4, 1])}, "from 1 to 3"),
     "times.npz": ({"X": X, "times": np.zeros((2, 2))}, "times must have the shape"),
     "labels.npz": ({"X": X, "y": np.zeros(3)}, "2 sequences and 3 targets"),
+    "one_label.npz": (
+        {"X": X, "y": 3},
+        "(sequences,) or (sequences, steps), got ()",
+    ),
+    "one_time.npz": ({"X": X, "times": 3.0}, "times must have the shape (sequences, steps)"),
+    "one_length.npz": ({"X": X, "lengths": 3}, "lengths must have the shape (sequences,)"),
+    "one_value.npz": ({"X": 3.0}, "must have the shape (sequences, channels, steps)"),
+    "bytes.npz": ({"X": X, "y": np.array([b"a", b"b"])}, "y must hold numbers or names"),
+    "steps.csv": ("sequence,x,target\na,1,0\na,2,1\na,3,one\n", "steps.csv:4: 'one' is no number"),
 }
 
 
@@ -107,6 +118,24 @@ def test_what_cannot_be_read_is_told_with_its_place(name, tmp_path):
         read_sequences(path)
     assert said in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["X", "y", "lengths", "times"])
+def test_a_member_of_an_archive_that_is_no_array_is_told(name, tmp_path):
+    path = written(tmp_path, "x.npz", {"X": X} if name != "X" else {"Y": X})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{name}.npy", b"not an array")
+    with pytest.raises(DamagedData, match="no array"):
+        read_sequences(path)
+
+
+def test_targets_of_steps_that_are_alike_in_each_sequence_serve_both_kinds_of_task(tmp_path):
+    path = written(tmp_path, "x.csv", "sequence,x,target\na,1,0\na,2,0\nb,3,1\nb,4,1\n")
+    file = read_sequences(path)
+    for kind, expected in {"classification": [0, 1], "per_step": [[0, 0], [1, 1]]}.items():
+        found = of_file(file, "x.csv", as_it_is(1, 2), kind, ("0", "1"))
+        assert found.groups[0].split.targets.tolist() == expected
+    assert read_sequences(written(tmp_path, "names.csv", LONG)).of_steps is None
 
 
 def test_no_file_and_a_folder_are_told(tmp_path):

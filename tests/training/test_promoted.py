@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.data import Description
 from ckconv_sweep.data.digits import DIGITS
+from ckconv_sweep.data.plain_preparation import as_plain
 from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 from ckconv_sweep.models.architectures import make_model
@@ -75,8 +77,8 @@ def test_the_same_again_changes_nothing_and_another_card_only_that(tmp_path: Pat
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert not promoted.write(folder, files(), "u")
     assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
-    assert promoted.digest(files()) == promoted.digest(files())
-    assert promoted.digest(files()) != promoted.digest(files("# other\n"))
+    assert blobs.digest_of_files(files()) == blobs.digest_of_files(files())
+    assert blobs.digest_of_files(files()) != blobs.digest_of_files(files("# other\n"))
     assert promoted.write(folder, files("# other\n"), "u")
     assert (folder / CARD).read_text() == "# other\n"
     assert (folder / FILE).read_text() == "{}\n"  # the test split was opened by these weights
@@ -102,6 +104,29 @@ def test_a_kill_at_any_write_leaves_a_whole_folder_or_one_that_is_refused_and_co
             promoted.write(folder, new, "u")
             assert promoted.read(folder).classes == tuple("abcdefghij")
             assert (folder / CARD).read_text() == "# new\n"
+
+
+def test_what_a_killed_writer_left_is_no_file_of_anybody(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    promoted.write(folder, files(), "u")
+    (folder / f".tmp-{'0' * 32}").write_bytes(b"half of the weights")
+    assert promoted.write(folder, files("# new\n"), "u")
+    assert {path.name for path in folder.iterdir()} == {TRIAL, WEIGHTS, ABOUT, CARD}
+
+
+def test_a_card_that_somebody_edited_stays_until_it_is_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    promoted.write(folder, files(), "u")
+    assert not promoted.card_is_edited(folder)
+    (folder / CARD).write_text("# mine, with more\n")
+    for _ in range(2):
+        promoted.write(folder, files("# new\n"), "u")
+        assert promoted.card_is_edited(folder)
+        assert (folder / CARD).read_text() == "# mine, with more\n"
+    (folder / CARD).unlink()
+    assert promoted.write(folder, files("# new\n"), "u")
+    assert (folder / CARD).read_text() == "# new\n"
+    assert not promoted.card_is_edited(folder)
 
 
 class Killed(BaseException):
@@ -156,8 +181,19 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 
 def changed(folder: Path, **parts: object) -> None:
-    about = json.loads((folder / ABOUT).read_text())
-    (folder / ABOUT).write_text(json.dumps(about | parts))
+    """As another program might have written it, with the digest that is right for it."""
+    about = json.loads((folder / ABOUT).read_text()) | parts
+    del about["sha256"][ABOUT]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    about["sha256"][ABOUT] = digest
+    (folder / ABOUT).write_text(json.dumps(about))
+
+
+def touched(folder: Path, before: str, after: str) -> None:
+    """One place in what goes with the weights is another, and nothing else."""
+    text = (folder / ABOUT).read_text()
+    assert text.count(before) == 1
+    (folder / ABOUT).write_text(text.replace(before, after))
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], type[CkconvSweepError], str]] = {
@@ -170,6 +206,31 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[CkconvSweepError], str]] 
         lambda f: (f / TRIAL).write_text(TEXT.replace("epochs: 3", "epochs: 4")),
         DamagedData,
         "SHA-256",
+    ),
+    "another mean": (
+        lambda f: touched(f, "0.1\n", "0.2\n"),
+        DamagedData,
+        r"model.json: its SHA-256",
+    ),
+    "classes in another order": (
+        lambda f: touched(f, '"0",\n  "1"', '"1",\n  "0"'),
+        DamagedData,
+        r"model.json: its SHA-256",
+    ),
+    "too few classes": (
+        lambda f: changed(f, classes=["0", "1"]),
+        DamagedData,
+        "10 different classes expected",
+    ),
+    "another shape": (
+        lambda f: changed(f, preparation=as_plain(HELD.preparation) | {"shape": [3]}),
+        DamagedData,
+        "no preparation",
+    ),
+    "a huge order": (
+        lambda f: changed(f, preparation=as_plain(HELD.preparation) | {"order": [2**70]}),
+        DamagedData,
+        "no preparation",
     ),
     "no trial": (lambda f: (f / TRIAL).unlink(), ConfigError, "trial.yaml is missing"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), ConfigError, "model.safetensors is missing"),

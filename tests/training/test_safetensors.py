@@ -75,6 +75,7 @@ WRONG: dict[str, bytes] = {
     "fewer values": file_of(FINE, bytes(11)),
     "a shape of other values": file_of({"a": entry("F32", [3], 0, 8)}, bytes(8)),
     "a huge shape": file_of({"a": entry("F32", [2**40, 2**40], 0, 8)}, bytes(8)),
+    "a huge empty shape": file_of({"a": entry("F32", [2**47, 2**47, 0], 0, 0)}, b""),
     "a negative size": file_of({"a": entry("F32", [-2, -1], 0, 8)}, bytes(8)),
     "a size that is true": file_of({"a": entry("F32", [True], 0, 4)}, bytes(4)),
     "an unknown type": file_of({"a": entry("F8_E4M3", [8], 0, 8)}, bytes(8)),
