@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ckconv_sweep.config.history import Epoch
+from ckconv_sweep.config.metrics import PARAMETERS
 from ckconv_sweep.errors import ConfigError, DamagedData, TrialFailed
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record import versions, warm_start
@@ -35,6 +36,8 @@ class Verified:
     epochs: int
     """How many recorded epochs were compared."""
     kills: tuple[Killed, ...] = ()
+    kills_wanted: int = 0
+    """How many were to come: as many did, or it ended before."""
     metrics: str
     weights: str
     draw: Redrawn
@@ -99,6 +102,7 @@ class Verification:
             kind=kind_of(record),
             epochs=len(record.history),
             kills=tuple(killed),
+            kills_wanted=self.kills,
             metrics=metrics,
             weights=weights,
             draw=draw,
@@ -176,16 +180,27 @@ def kind_of(record: TrialRecord) -> str:
 
 
 def metrics_differ(recorded: Sequence[Epoch], now: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is not as it was recorded, a sentence each; times are not compared."""
+    """What is not as it was recorded, a sentence each. Not compared are times, and the number of
+    parameters, which the driver adds."""
     by_number = {epoch["number"]: epoch["metrics"] for epoch in now}
     missing = [epoch.number for epoch in recorded if epoch.number not in by_number]
     found = [f"epoch {missing[0]} is recorded, and it ends before"] if missing else []
     gaps: dict[str, list[tuple[int, float, float]]] = {}
+    gone: dict[str, list[int]] = {}
     for epoch in recorded:
-        for name, value in by_number.get(epoch.number, {}).items():
-            was = epoch.metrics.get(name)
-            if not name.startswith("time/") and was is not None and was != value:
+        for name, was in epoch.metrics.items():
+            if epoch.number in missing or name.startswith("time/") or name == PARAMETERS:
+                continue
+            value = by_number[epoch.number].get(name)
+            if value is None:
+                gone.setdefault(name, []).append(epoch.number)
+            elif was != value:
                 gaps.setdefault(name, []).append((epoch.number, was, value))
+    for name, numbers in gone.items():
+        found.append(
+            f"{name}: is recorded, and now missing, in epoch {numbers[0]}; in {len(numbers)} of "
+            f"{len(recorded)} epochs"
+        )
     for name, several in gaps.items():
         number, was, value = several[0]
         largest = max(abs(value - was) for _, was, value in several)
