@@ -11,6 +11,8 @@ from ckconv_sweep.cli.options import DataDir, absolute, folder_here
 from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
+    from ckconv_sweep.config.data import Data
+    from ckconv_sweep.data.task import Split
     from ckconv_sweep.training.learnt_kernels import LearntKernel
     from ckconv_sweep.training.omega_0 import Advice
     from ckconv_sweep.training.spectra import Spectrum
@@ -97,16 +99,27 @@ def _spectrum_of(trained: Trained, data_dir: Path | None) -> tuple[Spectrum | No
     from ckconv_sweep.data import fetch
     from ckconv_sweep.data.datasets import read_split
     from ckconv_sweep.errors import CkconvSweepError
-    from ckconv_sweep.training.spectra import spectrum
 
     try:
         with fetch.offline():
             _, split = read_split(trained.trial.data, "validation", None, data_dir)
     except CkconvSweepError as error:
         return None, error.message
+    return spectrum_of(trained.trial.data, split)
+
+
+def spectrum_of(data: Data, split: Split) -> tuple[Spectrum | None, str]:
+    """That of a split's inputs, the channel left out that tells where a step is there; or why there
+    is none."""
+    from ckconv_sweep.config.data import Resampled
+    from ckconv_sweep.training.spectra import spectrum
+
     if split.inputs.ndim < 3:
         return None, "a text has no frequencies"
-    return spectrum([split.inputs.numpy()]), ""
+    if split.times is not None:
+        return None, "its steps are not equally far apart (dropped_as: times)"
+    has_mask = isinstance(data, Resampled) and data.dropped_fraction > 0.0
+    return spectrum([split.inputs[:, : -1 if has_mask else None].numpy()]), ""
 
 
 def _print(

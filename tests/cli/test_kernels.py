@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckconv_sweep.config.data import Description
+from ckconv_sweep.cli.kernels import spectrum_of
+from ckconv_sweep.config.data import CharacterTrajectoriesData, Description
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.data.datasets import describe
+from ckconv_sweep.data.sequences import Positions, prepare
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.training.checkpoint import save_best
 from ckconv_sweep.training.seeding import generator
+from ckconv_sweep.training.spectra import spectrum
 from ckconv_sweep.training.weights import read_trained
 
 from .commands import ckconv_sweep, ended, refused
@@ -85,6 +88,34 @@ def test_data_that_are_not_there_are_not_downloaded_and_it_is_said_what_is_left_
     assert "\nsearch below " in said
     assert (here / "learnt-kernels.png").exists()
     assert not (here / "none").exists()
+
+
+def test_times_are_told_and_not_taken_for_equal_steps(shared: Path, here: Path) -> None:
+    times = ("data.dropped_as=times", "model.hidden_channels=3")
+    saved(here / "times", "character_trajectories_drop30", *times)
+    said = ended(ckconv_sweep("kernels", "times", "--data-dir", shared / "data", cwd=here))
+    assert "\nnot compared with the data: its steps are not equally far apart (dropped_as" in said
+    assert "\nsearch below " in said
+
+
+def test_the_channel_that_tells_where_a_step_is_has_no_part_in_the_energy_of_the_data() -> None:
+    rng = np.random.default_rng(0)
+    waves_NCL = np.sin(np.arange(64) / 10 + rng.uniform(0, 6, (40, 2, 1)))
+    positions = Positions(*np.split(np.arange(40), [20, 30]))
+    data = CharacterTrajectoriesData(dropped_fraction=0.3)
+    _, split, _ = prepare(waves_NCL, np.zeros(40, dtype=np.int64), positions, data)
+    assert split.inputs.shape == (10, 3, 64)
+    found, why = spectrum_of(data, split)
+    assert (found is not None, why) == (True, "")
+    assert found is not None
+    wanted = spectrum([split.inputs[:, :2].numpy()])
+    np.testing.assert_array_equal(found.energies_F, wanted.energies_F)
+    whole, _ = spectrum_of(CharacterTrajectoriesData(), split)  # without such a channel
+    assert whole is not None
+    assert whole.energy > found.energy
+    of_times = data.model_copy(update={"dropped_as": "times"})
+    _, split, _ = prepare(waves_NCL, np.zeros(40, dtype=np.int64), positions, of_times)
+    assert spectrum_of(of_times, split)[0] is None
 
 
 def test_other_models_get_their_kernels_or_a_refusal(here: Path) -> None:
