@@ -139,7 +139,7 @@ def _print(
         table.add_row(
             kernel.layer,
             f"{kernel.pairs:,}",
-            f"{near:.0f}, {far:.0f} ({(far + 1) / len(kernel.lags_K):.0%})",
+            f"{near:.0f}, {far:.0f} ({kernel.share_within(far):.0%})",
             f"{low:.3f}, {high:.3f}",
             "-" if kernel.beyond is None else f"{kernel.beyond:.1%}",
         )

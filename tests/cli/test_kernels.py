@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,12 @@ def test_other_models_get_their_kernels_or_a_refusal(here: Path) -> None:
     saved(here / "masked", "digits", "model.mask={name: gaussian}")
     said = ended(ckconv_sweep("kernels", "masked", "--out", "m.svg", cwd=here))
     assert "omega_0" not in said
+
+
+def test_the_whole_of_a_centred_kernel_is_all_of_it(here: Path) -> None:
+    saved(here / "centred", "digits", "model.causal=false", "model.hidden_channels=4")
+    said = ended(ckconv_sweep("kernels", "centred", "--no-data", cwd=here))
+    assert re.search(r" \d+, 3[12] \((9[5-9]|100)%\) ", said)
 
 
 @pytest.mark.parametrize(
