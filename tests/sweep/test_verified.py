@@ -12,8 +12,9 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.sweep.differences import metrics_differ, weights_differ
 from ckconv_sweep.sweep.killed import planned
-from ckconv_sweep.sweep.verified import chosen, kind_of, metrics_differ, weights_differ
+from ckconv_sweep.sweep.verified import chosen, kind_of
 
 
 def epoch(number: int, **metrics: float) -> Epoch:
