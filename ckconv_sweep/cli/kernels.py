@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli.models import Model, read_model
 from ckconv_sweep.cli.options import DataDir, absolute, folder_here
 from ckconv_sweep.config.names import expanded
 
@@ -20,14 +21,7 @@ if TYPE_CHECKING:
 
 
 def kernels(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint of ours, or the folder of a run.",
-            callback=folder_here,
-        ),
-    ],
+    checkpoint: Model,
     out: Annotated[
         Path,
         typer.Option(
@@ -74,13 +68,12 @@ def kernels(
     from ckconv_sweep.report.plots.style import rendered
     from ckconv_sweep.training.learnt_kernels import learnt_kernels
     from ckconv_sweep.training.omega_0 import advice
-    from ckconv_sweep.training.weights import read_trained
 
     torch.set_num_threads(1)
-    trained = read_trained(checkpoint)
-    model = trained.model(describe(trained.trial.data, absolute(data_dir)))
+    trained, where = read_model(checkpoint), absolute(data_dir)
+    model = trained.model(trained.description or describe(trained.trial.data, where))
     found = learnt_kernels(model)
-    data, why_none = (None, "--no-data") if no_data else _spectrum_of(trained, absolute(data_dir))
+    data, why_none = (None, "--no-data") if no_data else _spectrum_of(trained, where)
     said = advice(model, trained.trial.model, found, data)
     write_out(expanded(out), rendered(picture(found, shown, str(checkpoint), data), out.suffix[1:]))
     if csv is not None:

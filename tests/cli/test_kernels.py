@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data.small_files import write_uea
 
 from ckconv_sweep.cli.kernels import spectrum_of
+from ckconv_sweep.config import documents
 from ckconv_sweep.config.data import CharacterTrajectoriesData, Description
 from ckconv_sweep.config.read import read_trial
 from ckconv_sweep.data.datasets import describe
 from ckconv_sweep.data.sequences import Positions, prepare
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.ckconv import CKConv
+from ckconv_sweep.training import promoted
 from ckconv_sweep.training.checkpoint import save_best
+from ckconv_sweep.training.promoted import Promoted
 from ckconv_sweep.training.seeding import generator
 from ckconv_sweep.training.spectra import spectrum
 from ckconv_sweep.training.weights import read_trained
@@ -132,6 +137,28 @@ def test_other_models_get_their_kernels_or_a_refusal(here: Path) -> None:
     assert "omega_0" not in said
 
 
+def test_a_promoted_model_needs_no_data_also_where_these_say_what_it_is_for(here: Path) -> None:
+    write_uea(here)
+    data = "data={name: uea, problem: Tiny, validation_fraction: 0.25}"
+    trial = read_trial(str(here / "trial.yaml"), [data])
+    tiny = describe(trial.data, here)
+    model = make_model(trial.model, tiny, generator(0, "init"))
+    held = Promoted(
+        trial=trial,
+        weights=model.state_dict(),
+        description=tiny,
+        classes=("a", "b"),
+        preparation=None,
+        data={},
+    )
+    text = documents.write(trial.model_dump(mode="json"))
+    promoted.write(here / "mine", promoted.contents(held, text, ""), "")
+    shutil.rmtree(here / "uea")
+    said = ended(ckconv_sweep("kernels", "mine", "--data-dir", here, cwd=here))
+    assert "not compared with the data: " in said
+    assert " blocks.0.conv2 " in said
+
+
 def test_the_whole_of_a_centred_kernel_is_all_of_it(here: Path) -> None:
     saved(here / "centred", "digits", "model.causal=false", "model.hidden_channels=4")
     said = ended(ckconv_sweep("kernels", "centred", "--no-data", cwd=here))
@@ -143,6 +170,7 @@ def test_the_whole_of_a_centred_kernel_is_all_of_it(here: Path) -> None:
     [
         (["nowhere"], 2, "nowhere: no such file"),
         (["."], 2, "this folder holds no checkpoint"),
+        (["models:/mine@champion"], 2, "there is no MLflow database"),
         (["mine", "--out", "x.pdf"], 2, "--out: must end with .png or .svg, got 'x.pdf'"),
         (["mine", "--shown", "0"], 2, "'--shown'"),
         (["mine"], 65, "mine: holds no state that can be read"),
