@@ -155,36 +155,48 @@ def _print(
 
 
 def in_words(said: Advice) -> str:
-    """What is told of an omega_0."""
+    """What is told of an omega_0: what it makes of the kernels, and where to search."""
+    from textwrap import fill
+
     from ckconv_sweep.cli.words import number
 
+    verdict = f"omega_0 = {number(said.omega_0)} {_verdict(said)}"
+    return f"{fill(verdict, 80)}\n{fill(_worth(said), 80)}"
+
+
+def _verdict(said: Advice) -> str:
     if said.verdict == "too low":
-        verdict = (
-            f"too low to show what the data have: {said.data_above:.0%} of their energy is above "
-            f"{said.band:.3f} cycles per step, where 99 % of the kernels' energy ends"
+        return (
+            f"is too low: {said.data_above:.0%} of the data's energy is above {said.band:.3f} "
+            "cycles per step, where 99 % of the kernels' energy ends"
         )
-    elif said.verdict == "too high":
-        verdict = (
-            f"beyond what the sampling rate can carry: {said.beyond:.0%} of the kernels' energy is "
-            "above 0.5 cycles per step, and looks like lower frequencies (aliasing)"
+    if said.verdict == "too high":
+        return (
+            f"is too high: {said.beyond:.0%} of the kernels' energy is above 0.5 cycles per "
+            "step, which the sampling rate cannot carry: it looks like lower frequencies (aliasing)"
         )
-    elif said.verdict == "fits":
-        verdict = (
-            f"fits: the kernels reach {said.band:.3f} cycles per step, with {said.data_above:.0%} "
-            f"of the data's energy above, and {said.beyond:.0%} of theirs is beyond the rate"
-        )
-    else:
-        verdict = f"not beyond the rate: {said.beyond:.0%} of the kernels' energy is"
-    if said.low is None:
-        worth = f"search below {number(said.high)}"
-    elif said.low < said.high:
-        worth = f"search {{low: {number(said.low)}, high: {number(said.high)}, log: true}}"
-    else:
-        worth = (
-            f"no omega_0 shows all that the data have at this rate: search around "
-            f"{number(said.high)}"
+    if said.verdict == "fits":
+        return (
+            f"fits: {said.data_above:.0%} of the data's energy is above {said.band:.3f} cycles "
+            f"per step, where 99 % of the kernels' energy ends; {said.beyond:.0%} of it is above "
+            "0.5"
         )
     return (
-        f"omega_0 {number(said.omega_0)} {verdict}\n"
-        f"{worth} (where new kernels are neither; a heuristic, see the guide)"
+        f"is not too high: {said.beyond:.0%} of the kernels' energy is above 0.5 cycles per step; "
+        "whether it is too low, the data would tell"
     )
+
+
+def _worth(said: Advice) -> str:
+    """Where to search, and why."""
+    from ckconv_sweep.cli.words import number
+
+    high = number(said.high)
+    if said.low is None:
+        where, why = f"search below {high}", "with more, new kernels are too high"
+    elif said.low < said.high:
+        where = f"search {{low: {number(said.low)}, high: {high}, log: true}}"
+        why = "in this range new kernels are neither too low nor too high"
+    else:
+        where, why = f"search around {high}", "at this rate no omega_0 shows all that the data have"
+    return f"{where}: {why} (a heuristic, see the guide)"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data.small_files import write_uea
 
-from ckconv_sweep.cli.kernels import spectrum_of
+from ckconv_sweep.cli.kernels import in_words, spectrum_of
 from ckconv_sweep.config import documents
 from ckconv_sweep.config.data import CharacterTrajectoriesData, Description
 from ckconv_sweep.config.read import read_trial
@@ -22,6 +22,7 @@ from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.training import promoted
 from ckconv_sweep.training.checkpoint import save_best
+from ckconv_sweep.training.omega_0 import Advice, Verdict
 from ckconv_sweep.training.promoted import Promoted
 from ckconv_sweep.training.seeding import generator
 from ckconv_sweep.training.spectra import spectrum
@@ -42,7 +43,7 @@ def test_the_command_shows_writes_and_judges_the_kernels_of_a_run(
     for name in convs:
         assert f" {name} " in said
     assert "energy of the validation data: 50% below 0.125" in said
-    assert "\nomega_0 30 " in said
+    assert "\nomega_0 = 30 " in said
     assert "\nsearch {low: " in said
     assert "picture: learnt-kernels.png; all kernels: all/kernels.csv" in said
     assert (here / "learnt-kernels.png").read_bytes().startswith(b"\x89PNG")
@@ -73,6 +74,49 @@ def test_programs_get_the_same_with_spectra_and_without_data_what_needs_none(
     assert part["omega_0"]["low"] is part["omega_0"]["data_above"] is None
     assert part["omega_0"]["high"] == whole["omega_0"]["high"]
     assert whole["omega_0"]["verdict"] in ("fits", "too low", "too high")
+
+
+def told(verdict: Verdict, low: float | None, above: float | None, high: float = 25.0) -> str:
+    return in_words(
+        Advice(
+            omega_0=2.0,
+            band=0.039,
+            data_above=above,
+            beyond=0.62,
+            first_layer=0.1,
+            verdict=verdict,
+            low=low,
+            high=high,
+        )
+    )
+
+
+def test_what_is_told_of_omega_0_are_sentences_at_80_columns() -> None:
+    search = (
+        "search {low: 8.9, high: 25, log: true}: in this range new kernels are neither\n"
+        "too low nor too high (a heuristic, see the guide)"
+    )
+    assert told("too low", 8.9, 0.93) == (
+        "omega_0 = 2 is too low: 93% of the data's energy is above 0.039 cycles per step,\n"
+        f"where 99 % of the kernels' energy ends\n{search}"
+    )
+    assert told("too high", 8.9, 0.0) == (
+        "omega_0 = 2 is too high: 62% of the kernels' energy is above 0.5 cycles per\n"
+        "step, which the sampling rate cannot carry: it looks like lower frequencies\n"
+        f"(aliasing)\n{search}"
+    )
+    assert told("fits", 30.0, 0.08) == (
+        "omega_0 = 2 fits: 8% of the data's energy is above 0.039 cycles per step, where\n"
+        "99 % of the kernels' energy ends; 62% of it is above 0.5\n"
+        "search around 25: at this rate no omega_0 shows all that the data have (a\n"
+        "heuristic, see the guide)"
+    )
+    assert told("no data", None, None) == (
+        "omega_0 = 2 is not too high: 62% of the kernels' energy is above 0.5 cycles per\n"
+        "step; whether it is too low, the data would tell\n"
+        "search below 25: with more, new kernels are too high (a heuristic, see the\n"
+        "guide)"
+    )
 
 
 def saved(folder: Path, name: str, *changes: str, described: Description | None = None) -> None:
