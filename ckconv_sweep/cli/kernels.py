@@ -138,10 +138,10 @@ def _print(
         )
     words.console().print(table)
     typer.echo(
-        "reach: the distance from the present within which so much of the squared kernel lies, in\n"
-        "steps (the longer one as a share of the kernel); frequency: below which so much of its\n"
-        "energy lies, in cycles per step; beyond: energy above 0.5 cycles per step, which the\n"
-        "sampling rate cannot carry"
+        "reach: the distance from the present within which so much of the squared kernel\n"
+        "lies, in steps (and the share of the kernel that is within the longer one);\n"
+        "frequency: below which so much of its energy lies, in cycles per step; beyond:\n"
+        "energy above 0.5 cycles per step, which the sampling rate cannot carry"
     )
     if data is None:
         typer.echo(f"not compared with the data: {why_none}")
@@ -149,7 +149,7 @@ def _print(
         ninety = ", ".join(
             f"{s:.0%} below {data.frequency_below(s):.3f}" for s in (0.5, 0.95, 0.99)
         )
-        typer.echo(f"energy of the validation data: {ninety} cycles per step")
+        typer.echo(f"energy of the validation data: {ninety}\ncycles per step")
     if said is not None:
         typer.echo(in_words(said))
 
