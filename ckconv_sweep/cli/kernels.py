@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli.models import Model, read_model
 from ckconv_sweep.cli.options import DataDir, absolute, folder_here
 from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
+    from ckconv_sweep.config.data import Data
+    from ckconv_sweep.data.task import Split
     from ckconv_sweep.training.learnt_kernels import LearntKernel
     from ckconv_sweep.training.omega_0 import Advice
     from ckconv_sweep.training.spectra import Spectrum
@@ -18,14 +21,7 @@ if TYPE_CHECKING:
 
 
 def kernels(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint of ours, or the folder of a run.",
-            callback=folder_here,
-        ),
-    ],
+    checkpoint: Model,
     out: Annotated[
         Path,
         typer.Option(
@@ -72,13 +68,12 @@ def kernels(
     from ckconv_sweep.report.plots.style import rendered
     from ckconv_sweep.training.learnt_kernels import learnt_kernels
     from ckconv_sweep.training.omega_0 import advice
-    from ckconv_sweep.training.weights import read_trained
 
     torch.set_num_threads(1)
-    trained = read_trained(checkpoint)
-    model = trained.model(describe(trained.trial.data, absolute(data_dir)))
+    trained, where = read_model(checkpoint), absolute(data_dir)
+    model = trained.model(trained.description or describe(trained.trial.data, where))
     found = learnt_kernels(model)
-    data, why_none = (None, "--no-data") if no_data else _spectrum_of(trained, absolute(data_dir))
+    data, why_none = (None, "--no-data") if no_data else _spectrum_of(trained, where)
     said = advice(model, trained.trial.model, found, data)
     write_out(expanded(out), rendered(picture(found, shown, str(checkpoint), data), out.suffix[1:]))
     if csv is not None:
@@ -97,16 +92,27 @@ def _spectrum_of(trained: Trained, data_dir: Path | None) -> tuple[Spectrum | No
     from ckconv_sweep.data import fetch
     from ckconv_sweep.data.datasets import read_split
     from ckconv_sweep.errors import CkconvSweepError
-    from ckconv_sweep.training.spectra import spectrum
 
     try:
         with fetch.offline():
             _, split = read_split(trained.trial.data, "validation", None, data_dir)
     except CkconvSweepError as error:
         return None, error.message
+    return spectrum_of(trained.trial.data, split)
+
+
+def spectrum_of(data: Data, split: Split) -> tuple[Spectrum | None, str]:
+    """That of a split's inputs, the channel left out that tells where a step is there; or why there
+    is none."""
+    from ckconv_sweep.config.data import Resampled
+    from ckconv_sweep.training.spectra import spectrum
+
     if split.inputs.ndim < 3:
         return None, "a text has no frequencies"
-    return spectrum([split.inputs.numpy()]), ""
+    if split.times is not None:
+        return None, "its steps are not equally far apart (dropped_as: times)"
+    has_mask = isinstance(data, Resampled) and data.dropped_fraction > 0.0
+    return spectrum([split.inputs[:, : -1 if has_mask else None].numpy()]), ""
 
 
 def _print(
@@ -126,16 +132,16 @@ def _print(
         table.add_row(
             kernel.layer,
             f"{kernel.pairs:,}",
-            f"{near:.0f}, {far:.0f} ({(far + 1) / len(kernel.lags_K):.0%})",
+            f"{near:.0f}, {far:.0f} ({kernel.share_within(far):.0%})",
             f"{low:.3f}, {high:.3f}",
             "-" if kernel.beyond is None else f"{kernel.beyond:.1%}",
         )
     words.console().print(table)
     typer.echo(
-        "reach: the distance from the present within which so much of the squared kernel lies, in\n"
-        "steps (the longer one as a share of the kernel); frequency: below which so much of its\n"
-        "energy lies, in cycles per step; beyond: energy above 0.5 cycles per step, which the\n"
-        "sampling rate cannot carry"
+        "reach: the distance from the present within which so much of the squared kernel\n"
+        "lies, in steps (and the share of the kernel that is within the longer one);\n"
+        "frequency: below which so much of its energy lies, in cycles per step; beyond:\n"
+        "energy above 0.5 cycles per step, which the sampling rate cannot carry"
     )
     if data is None:
         typer.echo(f"not compared with the data: {why_none}")
@@ -143,42 +149,54 @@ def _print(
         ninety = ", ".join(
             f"{s:.0%} below {data.frequency_below(s):.3f}" for s in (0.5, 0.95, 0.99)
         )
-        typer.echo(f"energy of the validation data: {ninety} cycles per step")
+        typer.echo(f"energy of the validation data: {ninety}\ncycles per step")
     if said is not None:
         typer.echo(in_words(said))
 
 
 def in_words(said: Advice) -> str:
-    """What is told of an omega_0."""
+    """What is told of an omega_0: what it makes of the kernels, and where to search."""
+    from textwrap import fill
+
     from ckconv_sweep.cli.words import number
 
+    verdict = f"omega_0 = {number(said.omega_0)} {_verdict(said)}"
+    return f"{fill(verdict, 80)}\n{fill(_worth(said), 80)}"
+
+
+def _verdict(said: Advice) -> str:
     if said.verdict == "too low":
-        verdict = (
-            f"too low to show what the data have: {said.data_above:.0%} of their energy is above "
-            f"{said.band:.3f} cycles per step, where 99 % of the kernels' energy ends"
+        return (
+            f"is too low: {said.data_above:.0%} of the data's energy is above {said.band:.3f} "
+            "cycles per step, where 99 % of the kernels' energy ends"
         )
-    elif said.verdict == "too high":
-        verdict = (
-            f"beyond what the sampling rate can carry: {said.beyond:.0%} of the kernels' energy is "
-            "above 0.5 cycles per step, and looks like lower frequencies (aliasing)"
+    if said.verdict == "too high":
+        return (
+            f"is too high: {said.beyond:.0%} of the kernels' energy is above 0.5 cycles per "
+            "step, which the sampling rate cannot carry: it looks like lower frequencies (aliasing)"
         )
-    elif said.verdict == "fits":
-        verdict = (
-            f"fits: the kernels reach {said.band:.3f} cycles per step, with {said.data_above:.0%} "
-            f"of the data's energy above, and {said.beyond:.0%} of theirs is beyond the rate"
-        )
-    else:
-        verdict = f"not beyond the rate: {said.beyond:.0%} of the kernels' energy is"
-    if said.low is None:
-        worth = f"search below {number(said.high)}"
-    elif said.low < said.high:
-        worth = f"search {{low: {number(said.low)}, high: {number(said.high)}, log: true}}"
-    else:
-        worth = (
-            f"no omega_0 shows all that the data have at this rate: search around "
-            f"{number(said.high)}"
+    if said.verdict == "fits":
+        return (
+            f"fits: {said.data_above:.0%} of the data's energy is above {said.band:.3f} cycles "
+            f"per step, where 99 % of the kernels' energy ends; {said.beyond:.0%} of it is above "
+            "0.5"
         )
     return (
-        f"omega_0 {number(said.omega_0)} {verdict}\n"
-        f"{worth} (where new kernels are neither; a heuristic, see the guide)"
+        f"is not too high: {said.beyond:.0%} of the kernels' energy is above 0.5 cycles per step; "
+        "whether it is too low, the data would tell"
     )
+
+
+def _worth(said: Advice) -> str:
+    """Where to search, and why."""
+    from ckconv_sweep.cli.words import number
+
+    high = number(said.high)
+    if said.low is None:
+        where, why = f"search below {high}", "with more, new kernels are too high"
+    elif said.low < said.high:
+        where = f"search {{low: {number(said.low)}, high: {high}, log: true}}"
+        why = "in this range new kernels are neither too low nor too high"
+    else:
+        where, why = f"search around {high}", "at this rate no omega_0 shows all that the data have"
+    return f"{where}: {why} (a heuristic, see the guide)"

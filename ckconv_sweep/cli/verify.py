@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ckconv_sweep.cli import verified as says
 from ckconv_sweep.cli.device import Device, device_of
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
@@ -24,8 +25,6 @@ from ckconv_sweep.cli.options import (
 if TYPE_CHECKING:
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
-    from ckconv_sweep.record.trials import TrialRecord
-    from ckconv_sweep.sweep.verified import Verified
 
 
 def verify(
@@ -43,7 +42,8 @@ def verify(
         ),
     ] = None,
     kills: Annotated[
-        int, typer.Option(metavar="N", min=0, help="How often each one is killed.")
+        int,
+        typer.Option(metavar="N", min=0, help="How often each one is killed, in different epochs."),
     ] = 2,
     seed: Annotated[
         int,
@@ -95,7 +95,7 @@ def verify(
         if not picked:
             raise NoResult("no trial has ended yet", where=name)
         if not json:
-            typer.echo(_beginning(picked), err=True)
+            typer.echo(says.beginning(picked), err=True)
         kept = (study.note("options") or {}).get("data_dir")
         verification = Verification(
             folder=folder,
@@ -109,9 +109,9 @@ def verify(
         for record in picked:
             found.append(verification.verified(record, study))
     if json:
-        _print_json(found)
+        says.print_json(found)
     elif found:
-        _print(found, kills)
+        says.print_table(found)
     if differing := [one for one in found if one.differs]:
         raise NotReproduced(
             f"{count(len(differing), 'trial')} of {len(found)} "
@@ -123,68 +123,7 @@ def verify(
         typer.echo(f"stopped: {count(len(found), 'trial')} verified before", err=True)
         raise typer.Exit(exit_codes[0])
     if not json:
-        typer.echo(f"{count(len(found), 'trial')} verified: all as recorded, to the last bit")
-
-
-def _beginning(picked: Sequence[TrialRecord]) -> str:
-    from ckconv_sweep.cli.words import duration
-    from ckconv_sweep.keys import trial_name
-
-    names = ", ".join(trial_name(record.number) for record in picked)
-    seconds = sum(e.metrics.get("time/epoch_seconds", 0.0) for r in picked for e in r.history)
-    return f"trained again on {_processor()}: {names}, which took {duration(seconds)}"
-
-
-def _print(found: Sequence[Verified], kills: int) -> None:
-    from rich.table import Table
-
-    from ckconv_sweep.cli import words
-    from ckconv_sweep.keys import trial_name
-
-    table = Table(title="trained again, compared with the record", title_justify="left")
-    for column in ("trial", "kind"):
-        table.add_column(column)
-    table.add_column("epochs", justify="right")
-    for column in ("killed in epoch", "metrics", "weights", "draw"):
-        table.add_column(column)
-    for one in found:
-        killed = ", ".join(str(kill.epoch) for kill in one.kills)
-        table.add_row(
-            trial_name(one.number),
-            one.kind,
-            str(one.epochs),
-            killed or "-",
-            one.metrics,
-            one.weights,
-            one.draw.told,
-        )
-    words.console().print(table)
-    for one in found:
-        name = trial_name(one.number)
-        if kills and not one.kills:
-            typer.echo(f"{name}: it was not killed: it ended before")
-        if one.draw.told in ("cannot be told", "not drawn"):
-            typer.echo(f"{name}: draw: {one.draw.told}: {one.draw.why}")
-        for sentence in one.differences:
-            typer.echo(f"{name}: {sentence}")
-        if one.differs:
-            typer.echo(f"{name}: {_why(one)}")
-
-
-def _why(one: Verified) -> str:
-    if one.reasons:
-        return "what is not as it was then: " + "; ".join(one.reasons)
-    return (
-        "libraries, code and data are those of the record; it names no processor, and another one "
-        "(or another OMP_NUM_THREADS) rounds differently"
-    )
-
-
-def _print_json(found: Sequence[Verified]) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    typer.echo(dumps([asdict(one) | {"differs": one.differs} for one in found], indent=2))
+        typer.echo(says.compared(found))
 
 
 @contextlib.contextmanager
@@ -228,14 +167,3 @@ def _scratch(keep: Path | None) -> Iterator[Path]:
         raise CannotWrite(f"cannot be made: {error.strerror}", where=str(folder)) from None
     yield folder
     typer.echo(f"kept: {folder}", err=True)
-
-
-def _processor() -> str:
-    """Of this machine, as Linux calls it."""
-    import platform
-
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -20,6 +20,10 @@ from ckconv_sweep.record.blobs import Blobs
 from ckconv_sweep.sweep.again import GIVEN, TRIAL
 from ckconv_sweep.training import checkpoint
 
+ERRORS = "errors"
+"""The file, in the folder of what is trained, with what the newest child wrote as its errors."""
+_LAST = 5
+"""Lines of it that are told of a child that failed."""
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from ckconv_sweep.sweep.again import main; main()"
@@ -66,10 +70,13 @@ class Again:
     seconds: Mapping[int, float]
     """How long each epoch took, by number, as far as known: when to kill within one."""
 
-    def trained(
-        self, kills: list[Kill], say: Callable[[str], None] = lambda message: None
-    ) -> list[Killed]:
-        """Train to the last epoch, and die meanwhile; returns the kills that came in time.
+    def train(
+        self, kills: list[Kill], came: Callable[[Killed], None] = lambda killed: None
+    ) -> None:
+        """Train to the last epoch, and die meanwhile.
+
+        Args:
+            came: is told of each kill that came in time.
 
         Raises:
             CkconvSweepError: what the child could not do.
@@ -80,22 +87,18 @@ class Again:
         blobs = Blobs(self.folder)
         blobs.put(TRIAL, self.text)
         blobs.put(GIVEN, json.dumps(given))
-        came = []
         for kill in kills:
             with self._child() as child:
-                if self._is_killed(child, kill):
-                    came.append(self._seen(kill))
-                    say(f"killed in epoch {came[-1].epoch}, goes on after epoch {came[-1].kept}")
-                    continue
-            break
+                if not self._is_killed(child, kill):
+                    break
+                came(self._seen())
         with self._child() as child:
-            _last_epoch(child, None)
-        return came
+            self._hear(child, None)
 
     @contextlib.contextmanager
     def _child(self) -> Iterator[subprocess.Popen[str]]:
         root = str(Path(ckconv_sweep.__file__).parents[1])
-        with (self.folder / "errors").open("a") as said:
+        with (self.folder / ERRORS).open("w") as said:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-c", _PROGRAM, root, str(self.folder), f"{os.getpid()}"],
                 stdout=subprocess.PIPE,
@@ -111,16 +114,16 @@ class Again:
 
     def _is_killed(self, child: subprocess.Popen[str], kill: Kill) -> bool:
         """Whether the child died by the kill, and not before it by itself."""
-        _last_epoch(child, kill.epoch - 1)
+        self._hear(child, kill.epoch - 1)
         time.sleep(kill.part * self.seconds.get(kill.epoch, 0.0))
         if child.poll() is not None:
-            _check(child)
+            self._hear(child, None)
             return False
         child.kill()
         child.wait()
         return True
 
-    def _seen(self, kill: Kill) -> Killed:
+    def _seen(self) -> Killed:
         """Where the child was, by what it left."""
         safe = noted = 0
         for place in (self.folder, *self.folder.glob("segment-*")):
@@ -130,19 +133,21 @@ class Again:
                 noted = max([noted, *(json.loads(line)["epoch"] for line in lines)])
         return Killed(epoch=min(max(noted, safe) + 1, self.until), kept=safe)
 
-
-def _last_epoch(child: subprocess.Popen[str], wanted: int | None) -> None:
-    """Hear the child until it tells of that epoch, or, without one, until it ends."""
-    assert child.stdout is not None
-    for line in child.stdout:
-        said = json.loads(line)
-        if "error" in said:
-            raise as_it_was(*said["error"])
-        if wanted is not None and said["epoch"] >= wanted:
-            return
-    _check(child)
-
-
-def _check(child: subprocess.Popen[str]) -> None:
-    if code := child.wait():
-        raise CkconvSweepError(f"the process that trains ended with exit code {code}")
+    def _hear(self, child: subprocess.Popen[str], wanted: int | None) -> None:
+        """Hear the child until it tells of that epoch, or, without one, until it ends."""
+        assert child.stdout is not None
+        for line in child.stdout:
+            said = json.loads(line)
+            if "error" in said:
+                kind, message, where, hint = said["error"]
+                raise as_it_was(kind, message, where or self.folder.name, hint)
+            if wanted is not None and said["epoch"] >= wanted:
+                return
+        if code := child.wait():
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            lines = (self.folder / ERRORS).read_text(errors="replace").splitlines()
+            raise CkconvSweepError(
+                f"the process that trains it ended with {how}",
+                where=self.folder.name,
+                hint="\n  ".join([line for line in lines if line.strip()][-_LAST:]) or None,
+            )

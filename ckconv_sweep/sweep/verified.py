@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import ConfigError, DamagedData, TrialFailed
 from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record import versions, warm_start
@@ -20,6 +17,7 @@ from ckconv_sweep.record.lineage import lineage, trial_file
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, numbered
 from ckconv_sweep.search.drawn_again import Redrawn, redrawn
+from ckconv_sweep.sweep.differences import metrics_differ, weights_differ
 from ckconv_sweep.sweep.killed import Again, Killed, planned
 from ckconv_sweep.training import checkpoint
 
@@ -35,6 +33,8 @@ class Verified:
     epochs: int
     """How many recorded epochs were compared."""
     kills: tuple[Killed, ...] = ()
+    kills_wanted: int = 0
+    """How many were to come: as many did, or it ended before."""
     metrics: str
     weights: str
     draw: Redrawn
@@ -80,11 +80,17 @@ class Verification:
         )
         kills = planned(self.kills, record.last_epoch, rng)
         draw = redrawn(record, records, study.space, warm_start.noted(study).records)
+        killed = list[Killed]()
+
+        def came(kill: Killed) -> None:
+            killed.append(kill)
+            self.say(f"{name}: killed in epoch {kill.epoch}, goes on after epoch {kill.kept}")
+
         try:
-            killed = again.trained(kills, lambda message: self.say(f"{name}: {message}"))
+            again.train(kills, came)
         except TrialFailed as failure:
             found = [f"it cannot be trained to its last epoch: {failure.message}"]
-            killed, metrics, weights = [], "differ", "none"
+            metrics, weights = "differ", "not compared"
         else:
             state, _ = checkpoint.newest(again.folder)
             assert state is not None
@@ -99,6 +105,7 @@ class Verification:
             kind=kind_of(record),
             epochs=len(record.history),
             kills=tuple(killed),
+            kills_wanted=self.kills,
             metrics=metrics,
             weights=weights,
             draw=draw,
@@ -173,43 +180,6 @@ def kind_of(record: TrialRecord) -> str:
         "first": record.first is not None,
     }
     return ", ".join([record.outcome, *(name for name, is_so in origins.items() if is_so)][:2])
-
-
-def metrics_differ(recorded: Sequence[Epoch], now: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is not as it was recorded, a sentence each; times are not compared."""
-    by_number = {epoch["number"]: epoch["metrics"] for epoch in now}
-    missing = [epoch.number for epoch in recorded if epoch.number not in by_number]
-    found = [f"epoch {missing[0]} is recorded, and it ends before"] if missing else []
-    gaps: dict[str, list[tuple[int, float, float]]] = {}
-    for epoch in recorded:
-        for name, value in by_number.get(epoch.number, {}).items():
-            was = epoch.metrics.get(name)
-            if not name.startswith("time/") and was is not None and was != value:
-                gaps.setdefault(name, []).append((epoch.number, was, value))
-    for name, several in gaps.items():
-        number, was, value = several[0]
-        largest = max(abs(value - was) for _, was, value in several)
-        found.append(
-            f"{name}: epoch {number} is recorded with {was!r}, and has {value!r}; "
-            f"{len(several)} of {len(recorded)} epochs differ, by {largest:.3g} at most"
-        )
-    return found
-
-
-def weights_differ(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How weights differ, to the last bit, in a sentence; empty where they do not."""
-    if kept.keys() != now.keys():
-        return "weights: other tensors than the kept ones"
-    differing = [name for name in kept if not torch.equal(kept[name], now[name])]
-    if not differing:
-        return ""
-    if any(kept[name].shape != now[name].shape for name in differing):
-        return f"weights: {differing[0]} has another shape"
-    gaps = [float((kept[name].double() - now[name].double()).abs().max()) for name in differing]
-    return (
-        f"weights: {len(differing)} of {len(kept)} tensors are not the kept ones, by "
-        f"{max(gaps):.3g} at most"
-    )
 
 
 def _comparable(record: TrialRecord) -> TrialRecord:

@@ -63,6 +63,10 @@ class LearntKernel:
         """Within how many steps from the present that share of the squared kernel lies."""
         return reach(self.values_DCK, self.lags_K, share)
 
+    def share_within(self, distance: float) -> float:
+        """The share of the samples that are at most so many steps from the present."""
+        return float(np.mean(np.abs(self.lags_K) <= distance))
+
     @property
     def beyond(self) -> float | None:
         """The share of the energy that the sampling rate cannot carry; None where nothing is

@@ -8,11 +8,16 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ckconv_sweep.cli.verified import compared, print_table
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.rows import DIGEST, digest_of
+from ckconv_sweep.search.drawn_again import Redrawn
+from ckconv_sweep.sweep.killed import Killed
+from ckconv_sweep.sweep.verified import Verified
 
 from .commands import (
     PROGRAM,
@@ -42,7 +47,10 @@ def test_a_trial_that_was_killed_twice_is_as_recorded_and_the_sweep_stays_as_it_
     assert files_in(here / "sweeps") == before
     killed = [line for line in done.stderr.splitlines() if ": killed in epoch" in line]
     assert len(killed) == 2
-    assert "1 trial verified: all as recorded, to the last bit" in said
+    assert said.endswith(
+        "1 trial verified: all that was compared is as recorded, to the last bit\n"
+        "metrics of 1, weights of 1, draws of 1 compared; killed 2 of 2 times\n"
+    )
     (name,) = {line.partition(":")[0] for line in killed}
     kept = here / "kept" / name
     assert [path.name[:16] for path in sorted(kept.glob("checkpoint-*"))][-1] == "checkpoint-00003"
@@ -79,6 +87,36 @@ def test_other_settings_than_the_recorded_ones_change_all_three_and_the_reason_i
     assert any(f"draw: {RATE} 0.0056 is recorded, " in line for line in one["differences"])
     assert one["reasons"] == [
         "its record is not what the driver wrote when it ended: it was changed"
+    ]
+
+
+def verified(number: int, **said: Any) -> Verified:
+    parts = {"kind": "completed", "epochs": 3, "metrics": "same", "weights": "same"}
+    return Verified(number=number, **{"draw": Redrawn("same"), **parts, **said})
+
+
+def test_what_could_not_be_compared_and_kills_that_did_not_come_are_not_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kill = Killed(epoch=1, kept=0)
+    found = [
+        verified(0, kills=(kill, kill), kills_wanted=2),
+        verified(1, kills=(kill,), kills_wanted=2, weights="none kept"),
+        verified(2, kills_wanted=2, draw=Redrawn("cannot be told", "the clock was set back")),
+        verified(3, kills=(kill,), kills_wanted=2, draw=Redrawn("not drawn", "a person added it")),
+    ]
+    assert compared(found) == (
+        "4 trials verified: all that was compared is as recorded, to the last bit\n"
+        "metrics of 4, weights of 3, draws of 2 compared; killed 4 of 8 times"
+    )
+    assert "killed" not in compared([verified(0)])
+    print_table(found)
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        "t001: killed 1 of 2 times: it ended before it could be killed again",
+        "t002: it ended before it could be killed",
+        "t002: draw: cannot be told: the clock was set back",
+        "t003: killed 1 of 2 times: it ended before it could be killed again",
+        "t003: draw: not drawn: a person added it",
     ]
 
 

@@ -12,8 +12,9 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import Outcome
 from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.sweep.differences import metrics_differ, weights_differ
 from ckconv_sweep.sweep.killed import planned
-from ckconv_sweep.sweep.verified import chosen, kind_of, metrics_differ, weights_differ
+from ckconv_sweep.sweep.verified import chosen, kind_of
 
 
 def epoch(number: int, **metrics: float) -> Epoch:
@@ -77,6 +78,16 @@ def test_metrics_are_compared_to_the_last_bit_but_for_times_and_what_only_a_driv
     assert sentence.startswith("a: epoch 3 is recorded with 0.30000000000000004, and has 0.3")
     assert sentence.endswith("1 of 3 epochs differ, by 1.11e-16 at most")
     assert metrics_differ(recorded, now[:2]) == ["epoch 3 is recorded, and it ends before"]
+
+
+def test_a_metric_that_is_recorded_and_now_missing_is_a_difference_and_a_new_one_is_none() -> None:
+    recorded = [epoch(n, a=0.1, b=0.2) for n in (1, 2, 3)]
+    now = [{"number": n, "metrics": {"a": 0.1, "b": 0.2, "new": 1.0}} for n in (1, 2, 3)]
+    assert metrics_differ(recorded, now) == []
+    now[1:] = [{"number": n, "metrics": {"a": 0.1}} for n in (2, 3)]
+    assert metrics_differ(recorded, now) == [
+        "b: is recorded, and now missing, in epoch 2; in 2 of 3 epochs"
+    ]
 
 
 def test_weights_that_differ_are_counted_and_measured() -> None:

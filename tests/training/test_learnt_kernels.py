@@ -88,6 +88,13 @@ def test_the_rate_carries_a_quarter_of_the_steps_as_cycles_a_unit_and_no_more() 
     assert above.finer.frequency_below(0.5) == pytest.approx(0.6, abs=0.02)
 
 
+def test_the_reach_as_a_share_of_the_kernel_counts_both_sides_of_a_centred_one() -> None:
+    causal, centred = (learnt_kernels(ckcnn(causal=causal))[0] for causal in (True, False))
+    assert centred.lags_K.tolist() == list(range(-STEPS // 2, STEPS // 2 + 1))
+    assert [centred.share_within(d) for d in (STEPS // 2, 12, 0)] == [1.0, 25 / 49, 1 / 49]
+    assert [causal.share_within(d) for d in (STEPS - 1, 12, 0)] == [1.0, 13 / 48, 1 / 48]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
