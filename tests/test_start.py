@@ -238,6 +238,7 @@ def test_a_trial_is_trained_shown_and_read_back(
     assert again == run
 
 
+@pytest.mark.slow
 def test_a_sweep_is_confirmed_from_python_and_the_same_call_resumes_it(
     without_ray: None, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
