@@ -18,7 +18,7 @@ def __getattr__(name: str) -> object:
         import importlib
         import warnings
 
-        module = "api" if name in ("Best", "Sweep", "load") else "start"
+        module = {"Best": "api", "Sweep": "api", "load": "loading"}.get(name, "start")
         with warnings.catch_warnings():
             # Optuna imports progress bars, which miss their widgets in many a notebook.
             warnings.filterwarnings("ignore", message="IProgress not found")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckconv_sweep.config.history import best
 from ckconv_sweep.config.metrics import PARAMETERS
-from ckconv_sweep.config.names import expanded
 from ckconv_sweep.config.read import read_rule, read_sampler
 from ckconv_sweep.config.sampling import Sampler
 from ckconv_sweep.config.space import Space
@@ -26,22 +24,18 @@ from ckconv_sweep.errors import ConfigError, NoResult
 from ckconv_sweep.notebook import Shown, progress_bar
 from ckconv_sweep.own_process import OwnProcess
 from ckconv_sweep.python_words import errors_in_python, in_python
-from ckconv_sweep.record.confirmation import noted
 from ckconv_sweep.record.lineage import lineage
 from ckconv_sweep.record.seeds import trained_one
-from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, numbered, trial_of
 from ckconv_sweep.report.found import results_of, sweeps_folder, why_of
 from ckconv_sweep.report.results import Results
 from ckconv_sweep.report.summary import State, Summary, winner
 from ckconv_sweep.report.why import Why
-from ckconv_sweep.search.confirmed import Confirmed, confirmed
+from ckconv_sweep.search.confirmed import Confirmed, confirmed_in
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from ckconv_sweep.training.predictor import Predictor
 
 _SHOWN = 10
 _PAUSE_SECONDS = 1.0
@@ -350,63 +344,8 @@ class Sweep(Controlled):
         return f"<p><b>{html.escape(self._line())}</b></p>{page}{rest}"
 
 
-@errors_in_python()
-def load(
-    model: str | Path, *, tracking_uri: str | None = None, data_dir: str | Path | None = None
-) -> Predictor:
-    """A trained model, as a torch module that takes raw sequences: `predict`, `answered`.
-
-    Args:
-        model: the folder that `ckconv-sweep promote` wrote, or `models:/NAME@ALIAS` in MLflow's
-            registry; neither needs the sweep or its data. Also the folder of a run, or a
-            checkpoint, whose dataset is read then.
-        tracking_uri: of MLflow; by default `MLFLOW_TRACKING_URI`, or the database of `sweeps`.
-        data_dir: the folder of the datasets.
-
-    Raises:
-        ConfigError, DamagedData: there is none, or it cannot be read.
-        TrackingError: MLflow does not answer.
-
-    Warns:
-        UserWarning: the dataset is read, and is not the one that the model was trained on: means
-            and standard deviations may be others now.
-
-    Example: `load("quickstart-promoted").predict(sequences).predicted`
-    """
-    from ckconv_sweep.data.datasets import load as load_task
-    from ckconv_sweep.data.identity import difference
-    from ckconv_sweep.sweep.read_model import read_model
-    from ckconv_sweep.tracking.store import default_uri
-    from ckconv_sweep.training.predictor import by_itself, of_task
-
-    trained = read_model(model, tracking_uri or default_uri(sweeps_folder(None)))
-    if found := by_itself(trained):
-        return found
-    where = None if data_dir is None else expanded(Path(data_dir)).resolve()
-    task = load_task(trained.trial.data, where)
-    if why := difference(trained.data, task.identity):
-        said = f"{trained.path}: it was trained on other data than these: {why}"
-        warnings.warn(said, stacklevel=3)  # who called, beyond the decorator
-    return of_task(trained, task)
-
-
 def _ended(summary: Summary) -> int:
     return summary.completed + summary.pruned + summary.failed
-
-
-def confirmed_in(study: Study, data_dir: Path | None = None) -> Confirmed | None:
-    """What a sweep's confirmation says; PyTorch is imported only where one was begun.
-
-    Args:
-        data_dir: where datasets lie, if not in the default folder.
-    """
-    if noted(study.notes()) is None:
-        return None
-    from functools import partial
-
-    from ckconv_sweep.models.parameters import parameters_of
-
-    return confirmed(study, partial(parameters_of, data_dir=data_dir))
 
 
 def parameter_counts(results: Results, data_dir: Path | None = None) -> Mapping[int, int]:

@@ -105,9 +105,9 @@ def confirm(
 
 def _print_json(folder: SweepFolder, data_dir: Path | None) -> None:
     """What it says, also while a driver trains it. Raises ConfigError if none was begun."""
-    from ckconv_sweep.api import confirmed_in
     from ckconv_sweep.cli.confirmed import print_json
     from ckconv_sweep.errors import ConfigError
+    from ckconv_sweep.search.confirmed import confirmed_in
 
     with folder.records.open() as study:
         found = confirmed_in(study, data_dir)
@@ -177,19 +177,16 @@ def _show_session(
 def _show(folder: SweepFolder, options: RunOptions, *, no_test: bool) -> None:
     """Open the test split, unless it was opened before or is to stay shut, and print what the
     confirmation says. Raises NoResult if nothing has completed."""
-    import functools
-
     from ckconv_sweep.cli import words
     from ckconv_sweep.cli.confirmed import show_confirmed
     from ckconv_sweep.errors import CkconvSweepError, NoResult
-    from ckconv_sweep.models.parameters import parameters_of
     from ckconv_sweep.record.why import last_line
-    from ckconv_sweep.search.confirmed import confirmed
+    from ckconv_sweep.search.confirmed import confirmed_in
     from ckconv_sweep.sweep.opening import tell_mlflow
 
     data_dir = absolute(options.data_dir)
     with folder.records.open() as study:
-        found = confirmed(study, functools.partial(parameters_of, data_dir=data_dir))
+        found = confirmed_in(study, data_dir)
     assert found is not None
     ready = found.finished and found.offered is not None
     if ready and not found.test and not no_test:

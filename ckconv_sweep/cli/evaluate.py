@@ -112,15 +112,13 @@ def tell_opening(recorded: Recorded, path: Path, data_dir: Path | None) -> None:
 
 def _words(scored: Scored, split: SplitName, kind: str) -> Iterator[str]:
     from ckconv_sweep.cli.words import score
-    from ckconv_sweep.report.sampling_error import wilson
+    from ckconv_sweep.report.sampling_error import right_in_words
 
     for name, value in scored.scores.items():
         yield f"{split.value}/{name} {score(value, 6)}"
     if kind in ("classification", "binary"):
-        number = scored.sequences
-        right = round(scored.scores["accuracy"] * number)
-        low, high = wilson(right / number, number)
-        yield f"{right:,} of {number:,} right (95 % interval {low:.4f} to {high:.4f}, Wilson)"
+        right = round(scored.scores["accuracy"] * scored.sequences)
+        yield right_in_words(right, scored.sequences)
 
 
 def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ckconv_sweep.cli.options import folder_here
+from ckconv_sweep.cli.options import picture_here
 from ckconv_sweep.config.names import expanded
 
 
@@ -16,7 +16,7 @@ def fit_kernel(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="The picture: a .png or .svg file.", callback=folder_here
+            metavar="FILE", help="The picture: a .png or .svg file.", callback=picture_here
         ),
     ] = Path("kernels.png"),
     length: Annotated[
@@ -53,8 +53,6 @@ def fit_kernel(
     from ckconv_sweep.errors import CannotWrite, ConfigError
 
     omega_0s = omega_0 or [1.0, 10.0, 30.0]
-    if out.suffix not in (".png", ".svg"):
-        raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
     for value, where in [(learning_rate, "--learning-rate"), *((o, "--omega-0") for o in omega_0s)]:
         if not 0.0 < value < math.inf:
             raise ConfigError(f"must be above 0 and finite, got {value}", where=where)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ckconv_sweep.cli.models import Model, read_model
-from ckconv_sweep.cli.options import DataDir, absolute, folder_here
+from ckconv_sweep.cli.options import DataDir, absolute, folder_here, picture_here
 from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def kernels(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="The picture: a .png or .svg file.", callback=folder_here
+            metavar="FILE", help="The picture: a .png or .svg file.", callback=picture_here
         ),
     ] = Path("learnt-kernels.png"),
     csv: Annotated[
@@ -55,10 +55,6 @@ def kernels(
 
     Example: ckconv-sweep kernels runs/digits --csv kernels.csv
     """
-    from ckconv_sweep.errors import ConfigError
-
-    if out.suffix not in (".png", ".svg"):
-        raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
 
     import torch
 

@@ -33,6 +33,14 @@ def folder_here(option: CallbackParam, path: Path | None) -> Path | None:
     return None if path is None else expanded(path)
 
 
+def picture_here(option: CallbackParam, path: Path | None) -> Path | None:
+    """As `folder_here`, for a picture that is written. Raises ConfigError for another suffix than
+    .png or .svg."""
+    if path is not None and path.suffix not in (".png", ".svg"):
+        raise ConfigError(f"must end with .png or .svg, got {path.name!r}", where=option.opts[0])
+    return folder_here(option, path)
+
+
 def model_here(option: CallbackParam, path: Path | None) -> Path | None:
     """As `folder_here`, for a trained model, which may also lie in MLflow's registry."""
     return path if path and is_registered_name(path) else folder_here(option, path)

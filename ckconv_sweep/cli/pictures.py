@@ -17,6 +17,7 @@ from ckconv_sweep.cli.options import (
     Name,
     SweepsDir,
     folder_here,
+    picture_here,
 )
 from ckconv_sweep.cli.output import write_new, write_out
 
@@ -55,7 +56,7 @@ def plot(
             metavar="FILE",
             help="The picture: a .png or .svg file.",
             show_default="NAME-KIND.png",
-            callback=folder_here,
+            callback=picture_here,
         ),
     ] = None,
     settings: Annotated[
@@ -76,11 +77,7 @@ def plot(
 
     Example: ckconv-sweep plot quickstart contour --settings learning_rate,omega_0
     """
-    from ckconv_sweep.errors import ConfigError
-
     out = out or Path(f"{name}-{kind}.png")
-    if out.suffix not in (".png", ".svg"):
-        raise ConfigError(f"must end with .png or .svg, got {out.name!r}", where="--out")
 
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.report.columns import split_names
@@ -135,7 +132,6 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"must end with .html, got {out.name!r}", where="--out")
 
-    from ckconv_sweep.api import confirmed_in
     from ckconv_sweep.cli.options import absolute
     from ckconv_sweep.cli.words import say_notes
     from ckconv_sweep.record.folder import SweepFolder
@@ -143,6 +139,7 @@ def report(
     from ckconv_sweep.report.advice import widened
     from ckconv_sweep.report.found import results_of
     from ckconv_sweep.report.page import page
+    from ckconv_sweep.search.confirmed import confirmed_in
 
     results = results_of(name, sweeps_dir, tracking_uri)
     say_notes([results])

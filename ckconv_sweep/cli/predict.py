@@ -152,18 +152,14 @@ def _say(predicted: Predicted, given: Given) -> None:
     """The scores, where targets are known."""
     from ckconv_sweep.cli.words import score
     from ckconv_sweep.report.predictions import most_confused
-    from ckconv_sweep.report.sampling_error import wilson
+    from ckconv_sweep.report.sampling_error import right_in_words
 
-    answers, number = predicted.answers, len(given)
+    answers = predicted.answers
     if not predicted.scores:
         return
     words = [f"{name} {score(value, 6)}" for name, value in predicted.scores.items()]
     if answers.kind in ("classification", "binary"):
-        right = int(answers.right.sum())
-        low, high = wilson(right / number, number)
-        words.append(
-            f"{right:,} of {number:,} right (95 % interval {low:.4f} to {high:.4f}, Wilson)"
-        )
+        words.append(right_in_words(int(answers.right.sum()), len(given)))
     typer.echo(", ".join(words))
     if answers.kind in ("classification", "binary") and (confused := most_confused(answers)):
         said = (f"{true} taken for {taken} ({times:,})" for true, taken, times in confused)

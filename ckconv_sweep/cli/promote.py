@@ -59,10 +59,9 @@ def promote(
     Example: ckconv-sweep promote quickstart --out quickstart-model
     """
     from ckconv_sweep import keys
-    from ckconv_sweep.models.parameters import parameters_of
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.handed_over import winner_of
-    from ckconv_sweep.search.confirmed import confirmed
+    from ckconv_sweep.search.confirmed import confirmed_in
     from ckconv_sweep.tracking.registry import registered_name
     from ckconv_sweep.training import promoted
 
@@ -70,12 +69,11 @@ def promote(
     place = expanded(out or Path(f"{name}-promoted")).resolve()
     with folder.records.open() as study:
         where = absolute(data_dir) or _noted_data_dir(study)
-        found = confirmed(study, lambda trial: parameters_of(trial, where))
-        winner = winner_of(name, study.trials(), study.space, found)
+        winner = winner_of(name, study.trials(), study.space, confirmed_in(study, where))
         trained, task = _trained(folder, winner, where)
         model = _promoted(study, winner, trained, task)
         address = registered_name(name, keys.ALIAS) if registry else ""
-        card = _card(study, winner, trained, task, place.name, address)
+        card = _card(study, winner, model, task, place.name, address)
         files = promoted.contents(model, _trial_text(study, winner), card)
         uid = study.uid
     changed = promoted.write(place, files, uid)
@@ -166,7 +164,7 @@ def _trial_text(study: Study, winner: Winner) -> str:
 def _card(
     study: Study,
     winner: Winner,
-    trained: Trained,
+    model: Promoted,
     task: SequenceTask,
     folder: str,
     registered: str,
@@ -175,7 +173,6 @@ def _card(
     from ckconv_sweep.record.confirmation import openings
     from ckconv_sweep.record.versions import noted, versions
     from ckconv_sweep.report.card import Card, text
-    from ckconv_sweep.training.predictor import of_task
 
     sessions = noted(study)
     return text(
@@ -186,10 +183,10 @@ def _card(
             space=study.space,
             records=study.trials(),
             winner=winner,
-            trial=trained.trial,
-            parameters=count_parameters(trained.trial.model, task.description),
+            trial=model.trial,
+            parameters=count_parameters(model.trial.model, task.description),
             description=task.description,
-            classes=of_task(trained, task).classes,
+            classes=model.classes,
             normalised_by="" if task.preparation is None else task.preparation.measured_on,
             takes_files=task.preparation is not None,
             data=task.identity,

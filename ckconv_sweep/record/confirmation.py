@@ -106,8 +106,8 @@ class Opening:
     by: Literal["confirm", "evaluate", "predict"] = "evaluate"
     """The command that opened it."""
     exploratory: bool = True
-    """Whether it was anything but what `confirm` fixed, its winner; of what `confirm` scores the
-    control is not, either."""
+    """Whether it scored anything but the winner that `confirm` has fixed. What `confirm` itself
+    scores, the control included, is never exploratory."""
     dataset: str = ""
     elsewhere: bool = False
     """Whether that is another dataset than the one of its training."""

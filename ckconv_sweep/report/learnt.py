@@ -53,7 +53,7 @@ def as_tree(
     found: Sequence[LearntKernel], data: Spectrum | None, said: Advice | None
 ) -> dict[str, Any]:
     """Plain values: of each layer its reach in steps and its frequencies in cycles per step, those
-    of the data, and what is said of omega_0."""
+    of the data, and the advice on omega_0."""
     layers = [
         {
             "layer": kernel.layer,

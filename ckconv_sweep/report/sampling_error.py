@@ -29,6 +29,12 @@ def wilson(share: float, sequences: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding
 
 
+def right_in_words(right: int, sequences: int) -> str:
+    """`318 of 360 right (95 % interval 0.8461 to 0.9125, Wilson)`."""
+    low, high = wilson(right / sequences, sequences)
+    return f"{right:,} of {sequences:,} right (95 % interval {low:.4f} to {high:.4f}, Wilson)"
+
+
 def scored_sequences(space: Space, identity: Mapping[str, Any]) -> int | None:
     """Of how many independent validation sequences the primary metric is the share of right
     answers: with folds of all, each of which is held out once. None where it is no such share, or

@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.config.trial import Metric, Trial
@@ -162,6 +163,19 @@ class Confirmed:
         if self.control.number == self.offered.number:
             return None
         return paired(self.offered.values, self.control.values)
+
+
+def confirmed_in(study: Study, data_dir: Path | None = None) -> Confirmed | None:
+    """`confirmed`, with models counted by PyTorch, which is imported only where one was begun.
+
+    Args:
+        data_dir: where datasets lie, if not in the default folder.
+    """
+    if noted(study.notes()) is None:
+        return None
+    from ckconv_sweep.models.parameters import parameters_of
+
+    return confirmed(study, functools.partial(parameters_of, data_dir=data_dir))
 
 
 def confirmed(study: Study, count_parameters: Callable[[Trial], int]) -> Confirmed | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ckconv_sweep.errors import CannotWrite
-from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record.confirmation import Opening
 from ckconv_sweep.record.openings import Ledger, OfSweep
 from ckconv_sweep.record.versions import code
-from ckconv_sweep.search.confirmed import confirmed
+from ckconv_sweep.search.confirmed import confirmed_in
 from ckconv_sweep.training.scoring import Scored
 from ckconv_sweep.training.weights import Trained
 
@@ -82,7 +80,7 @@ def _named(scores: Mapping[str, float]) -> dict[str, float]:
 
 def _judged(ledger: OfSweep, opening: Opening, data_dir: Path | None) -> tuple[Opening, int | None]:
     """The opening with the setting that it is of, and the setting that is fixed."""
-    found = confirmed(ledger.study, functools.partial(parameters_of, data_dir=data_dir))
+    found = confirmed_in(ledger.study, data_dir)
     winner = None if found is None else found.winner
     own = next((r for r in ledger.study.every_trial() if r.number == ledger.trial), None)
     confirms = None if own is None else own.confirms

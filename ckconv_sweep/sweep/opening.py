@@ -7,7 +7,6 @@ the record.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,11 +16,10 @@ from statistics import fmean
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.identity import Identity, check_same
 from ckconv_sweep.data.task import SequenceTask
-from ckconv_sweep.models.parameters import parameters_of
 from ckconv_sweep.record.confirmation import Opening, add_openings
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.versions import code
-from ckconv_sweep.search.confirmed import Confirmed, Setting, confirmed
+from ckconv_sweep.search.confirmed import Confirmed, Setting, confirmed_in
 from ckconv_sweep.tracking.store import tracked_at
 from ckconv_sweep.tracking.told import told_of, write_to
 from ckconv_sweep.training.scoring import Scorer
@@ -50,9 +48,8 @@ def open_test(
         DataChanged: the data are not those that the trials were trained on.
         NoResult: a model's answers are not finite.
     """
-    count = functools.partial(parameters_of, data_dir=data_dir)
     with lock or folder.records.lock(), folder.records.open_for_writing() as study:
-        found = confirmed(study, count)
+        found = confirmed_in(study, data_dir)
         if found is None or found.test or not found.finished or found.offered is None:
             return found
         settings = [found.offered]
@@ -64,7 +61,7 @@ def open_test(
         crash_point("test.scored")
         add_openings(study, *new)
         crash_point("test.recorded")
-        return confirmed(study, count)
+        return confirmed_in(study, data_dir)
 
 
 class _Scorer:
@@ -128,9 +125,8 @@ def tell_mlflow(
         tracking_uri: None: where the sweep was tracked last, if it was.
         say: hears that it was not taken, and why.
     """
-    count = functools.partial(parameters_of, data_dir=data_dir)
     with folder.records.open() as study:
         uri = tracking_uri or tracked_at(study.notes(), folder.root.parent)
-        told, uid = told_of(study.notes(), confirmed(study, count)), study.uid
+        told, uid = told_of(study.notes(), confirmed_in(study, data_dir)), study.uid
     if uri is not None and (why := write_to(uri, uid, told)):
         say(f"{why}; to deliver the test numbers later: {folder.command('sync')}")

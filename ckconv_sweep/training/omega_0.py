@@ -52,7 +52,7 @@ Verdict = Literal["too low", "too high", "fits", "no data"]
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What is said of an omega_0."""
+    """Whether an omega_0 fits, and which range to search."""
 
     omega_0: float
     """That of the model; the mean over its layers where it was learned."""
