@@ -63,10 +63,15 @@ def planned(study: Study, top: int | None = None, seeds: int | None = None) -> C
 def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
     """What a confirmation is about to train, and that the search has not finished, if so."""
     names, records = [trial_name(number) for number in plan.settings], study.trials()
-    also = " and the base trial" if BASE in plan.compared else ""
+    what = f"the best {len(names)} settings" if len(names) > 1 else "the best setting"
+    also = {BASE: " and the base trial", None: ""}.get(
+        plan.control, f"; the base trial is one of them, {trial_name(plan.control or 0)}"
+    )
+    if plan.compared == (plan.control,):
+        also = ", which is the base trial itself; there is no other to compare it with"
     lines = [
-        f"confirming the best {len(names)} settings of {study.folder.name} ({', '.join(names)})"
-        f"{also}: {plan.seeds} fresh seeds each, at most {plan.most} trials"
+        f"confirming {what} of {study.folder.name} ({', '.join(names)}){also}: "
+        f"{plan.seeds} fresh seeds each, at most {plan.most} trials"
     ]
     if not is_finished(records, study.space):
         ended = sum(record.is_of_budget and record.outcome != "running" for record in records)
@@ -153,12 +158,9 @@ def _check(study: Study) -> None:
             hint=f"train the best one's settings anew: {folder.command('best')} --out FILE, then "
             "ckconv-sweep train FILE --set training.seed=1 --out FOLDER",
         )
-    found = len(best_settings(study.trials(), space))
-    if found < 2:
+    if not best_settings(study.trials(), space):
         raise ConfigError(
-            f"{found} settings have completed, and at least 2 are needed to compare them"
-            if found != 1
-            else "1 setting has completed, and at least 2 are needed to compare them",
+            "no setting has completed, so there is none to train again",
             where=folder.name,
             hint=f"to search further: {folder.command('resume')} --trials N",
         )

@@ -89,6 +89,9 @@ def _winner(found: Confirmed) -> Iterator[str]:
         yield f"{name} is the winner: that was fixed when the test split was opened"
         return
     others = [setting for setting in found.settings if not setting.tied and setting.values]
+    if len(found.settings) == 1:
+        yield f"{name} is the only setting that was confirmed"
+        return
     if len(tie) == 1:
         compared = [name_of(s) for s in others if len(s.values) >= FEWEST]
         better = f"{found.metric.better_is} {found.metric.name}"
@@ -126,7 +129,9 @@ def _versus_base(found: Confirmed) -> Iterator[str]:
     if found.control.number != BASE:
         control += f" ({name_of(found.control)})"
     if found.control.number == found.offered.number:
-        yield f"{name} has the settings of the base trial: the search found nothing better"
+        alone = len(found.settings) == 1
+        end = "there is no other to compare it with" if alone else "the search found nothing better"
+        yield f"{name} has the settings of the base trial: {end}"
         return
     of = found.versus_base
     if of is None:

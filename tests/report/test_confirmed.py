@@ -189,3 +189,20 @@ def test_a_model_whose_size_needs_absent_data_has_none(tmp_path):
     assert found is not None
     assert found.settings[0].parameters is None
     assert found.offered is not None
+
+
+def test_a_single_setting_that_is_the_base_trials_is_compared_with_nothing(tmp_path):
+    found = found_in(confirmed_study(tmp_path, [0.95], {0: [0.9, 0.92, 0.91]}, seeds=3, control=0))
+    told = [*sentences(found)]
+    assert told[0] == "t000 is the only setting that was confirmed"
+    assert (
+        told[1] == "t000 has the settings of the base trial: there is no other to compare it with"
+    )
+    assert found.versus_base is None
+
+
+def test_a_single_setting_is_compared_with_the_base_trial(tmp_path):
+    reached = {0: [0.9, 0.92, 0.91], BASE: [0.5, 0.52, 0.51]}
+    told = [*sentences(found_in(confirmed_study(tmp_path, [0.95], reached, seeds=3)))]
+    assert told[0] == "t000 is the only setting that was confirmed"
+    assert told[1].startswith("t000 is better than the base trial by 0.4000")
