@@ -63,8 +63,7 @@ def command(folder: SweepFolder, plan: Confirmation, known: Iterable[Opening]) -
 
 def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
     """How far a confirmation is that has not ended."""
-    ended = sum(record.outcome != "running" for record in records)
-    return f"confirmation: {ended} of at most {plan.most} trials trained"
+    return f"confirmation: {ended(records)} of at most {plan.most} trials trained"
 
 
 def note(study: Study, confirmation: Confirmation) -> None:
@@ -73,14 +72,21 @@ def note(study: Study, confirmation: Confirmation) -> None:
 
 
 def note_session(study: Study, *, confirms: bool) -> None:
-    """What the driver that holds the sweep trains."""
-    if bool(study.note(SESSION)) != confirms:
-        study.set_note(SESSION, confirms)
+    """What the driver that holds the sweep trains. It signs: one that is killed cannot take it
+    back, and a command that holds the sweep for a moment later does not confirm it."""
+    signed = (study.folder.records.holder() or True) if confirms else False
+    if (study.note(SESSION) or False) != signed:
+        study.set_note(SESSION, signed)
 
 
-def is_confirming(notes: Mapping[str, Any], *, held: bool) -> bool:
-    """Whether a driver confirms the sweep now. `held`: whether one holds it."""
-    return held and bool(notes.get(SESSION))
+def is_confirming(notes: Mapping[str, Any], holder: str | None) -> bool:
+    """Whether a driver confirms the sweep now. `holder`: who holds it, in words."""
+    return holder is not None and notes.get(SESSION) == holder
+
+
+def ended(records: Iterable[TrialRecord]) -> int:
+    """How many of these trials have ended."""
+    return sum(record.outcome != "running" for record in records)
 
 
 def fresh_seed(uid: str, seed_index: int) -> int:

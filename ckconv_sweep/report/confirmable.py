@@ -15,6 +15,7 @@ from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.confirmation import (
     Confirmation,
     command,
+    ended,
     in_words,
     is_confirming,
     noted,
@@ -74,24 +75,24 @@ def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
         f"{plan.seeds} fresh seeds each, at most {plan.most} trials"
     ]
     if not is_finished(records, study.space):
-        ended = sum(record.is_of_budget and record.outcome != "running" for record in records)
+        over = ended(record for record in records if record.is_of_budget)
         lines.append(
-            f"note: the search has not finished ({ended} of {asked(records, study.space)} trials "
+            f"note: the search has not finished ({over} of {asked(records, study.space)} trials "
             "ended); these are its best settings so far, also when it is resumed later"
         )
     return lines
 
 
-def confirmation_in_words(study: Study, *, held: bool) -> str:
+def confirmation_in_words(study: Study, holder: str | None) -> str:
     """How far a sweep's confirmation is, and how to continue it or read it; empty where none was
-    begun. `held`: whether a driver holds the sweep."""
+    begun. `holder`: who holds the sweep."""
     notes, records = study.notes(), study.confirmations()
     if (plan := noted(notes)) is None:
         return ""
     again = command(study.folder, plan, openings(notes))
     if not is_over(plan, records, study.space.metric):
         told = in_words(plan, records)
-        now = is_confirming(notes, held=held)
+        now = is_confirming(notes, holder)
         return f"{told}; it runs now" if now else f"{told}; to continue: {again}"
     return f"confirmation: finished, {len(records)} trials trained; to read it: {again}"
 
@@ -101,9 +102,8 @@ def how_far(study: Study) -> str:
     records = study.confirmations()
     if (plan := noted(study.notes())) is None:
         return ""
-    ended = sum(record.outcome != "running" for record in records)
     over = is_over(plan, records, study.space.metric)
-    return "yes" if over else f"{ended} of {plan.most}"
+    return "yes" if over else f"{ended(records)} of {plan.most}"
 
 
 def best_settings(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
