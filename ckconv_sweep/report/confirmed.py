@@ -140,7 +140,11 @@ def _versus_base(found: Confirmed) -> Iterator[str]:
     how, by = ("better", better) if better.mean >= 0 else ("worse", better.negated())
     told = f"by {amount(by.mean)} ({_plain(by.low)} to {_plain(by.high)})"
     if better.has_zero:
-        yield f"{name} cannot be told apart from {control}: it is {how} {told}"
+        # Means of rounded numbers that are equal may differ in their last digit.
+        equal = abs(by.mean) <= 1e-9 * abs(found.offered.mean)
+        means = f"their means are equal ({_plain(by.low)} to {_plain(by.high)})"
+        told = means if equal else f"it is {how} {told}"
+        yield f"{name} cannot be told apart from {control}: {told}"
     else:
         end = ": take the base trial's own settings" * (how == "worse")
         yield f"{name} is {how} than {control} {told}{end}"

@@ -191,6 +191,15 @@ def test_a_model_whose_size_needs_absent_data_has_none(tmp_path):
     assert found.offered is not None
 
 
+def test_two_settings_with_the_same_mean_are_said_to_be_equal(tmp_path):
+    reached = {0: [0.1, 0.2, 0.6], BASE: [0.2, 0.6, 0.1]}
+    found = found_in(confirmed_study(tmp_path, [0.95], reached, seeds=3))
+    assert found.versus_base is not None
+    assert 0.0 < abs(found.versus_base.mean) < 1e-15
+    told = "t000 cannot be told apart from the base trial: their means are equal (-1.1"
+    assert any(sentence.startswith(told) for sentence in sentences(found))
+
+
 def test_a_single_setting_that_is_the_base_trials_is_compared_with_nothing(tmp_path):
     found = found_in(confirmed_study(tmp_path, [0.95], {0: [0.9, 0.92, 0.91]}, seeds=3, control=0))
     told = [*sentences(found)]
