@@ -139,24 +139,22 @@ def openings(notes: Mapping[str, Any]) -> list[Opening]:
     return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
 
 
-def by_time(known: Iterable[Opening]) -> list[tuple[int, Opening]]:
+def by_time(known: Iterable[Opening]) -> list[tuple[int | None, Opening]]:
     """Each with the number of the time, from 1, at which the split was opened: `confirm` scores its
-    winner and the control at one."""
-    numbered: list[tuple[int, Opening]] = []
+    winner and the control at one. What was scored on another dataset opened another split: None."""
+    numbered: list[tuple[int | None, Opening]] = []
+    number, confirmed_ms = 0, None
     for opening in known:
-        number, last = numbered[-1] if numbered else (0, None)
-        together = last is not None and (last.at_ms, last.by, "confirm") == (
-            opening.at_ms,
-            "confirm",
-            opening.by,
-        )
-        numbered.append((number + (not together), opening))
+        together = opening.by == "confirm" and opening.at_ms == confirmed_ms
+        number += not (together or opening.elsewhere)
+        numbered.append((None if opening.elsewhere else number, opening))
+        confirmed_ms = opening.at_ms if opening.by == "confirm" else None
     return numbered
 
 
 def times(known: Iterable[Opening]) -> int:
     """How many times the split was opened."""
-    return max((number for number, _ in by_time(known)), default=0)
+    return max((number or 0 for number, _ in by_time(known)), default=0)
 
 
 def add_openings(study: Study, *new: Opening) -> None:

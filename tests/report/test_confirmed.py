@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
 from ckconv_sweep.record.confirmation import Opening, add_openings
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.report.confirmed import sentences
-from ckconv_sweep.search.confirmed import confirmed
+from ckconv_sweep.search.confirmed import confirmed, confirmed_in
+from ckconv_sweep.sweep.delivery import deliver
+from ckconv_sweep.tracking.store import default_uri
 from tests.report.confirmations import confirmed_study, found_in
 from tests.report.made_up import made_up, recorded
 from tests.report.records import MIN, space
@@ -21,6 +26,25 @@ def test_a_sweep_without_a_confirmation_says_nothing_of_one(tmp_path):
     recorded(folder, made.records, made.space)
     with folder.records.open() as study:
         assert confirmed(study, lambda _: 1) is None
+
+
+def test_models_are_counted_with_the_data_where_they_lay_in_the_last_session(tmp_path, monkeypatch):
+    folder, asked = confirmed_study(tmp_path, [0.95], {0: [0.9] * 3}, seeds=3), set()
+    monkeypatch.setattr(
+        "ckconv_sweep.models.parameters.parameters_of",
+        lambda trial, data_dir=None: asked.add(data_dir) or 1,
+    )
+    with folder.records.open_for_writing() as study:
+        confirmed_in(study)
+        study.set_note("options", {"data_dir": "/data"})
+        confirmed_in(study)
+        confirmed_in(study, Path("/given"))
+    tracker = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr("ckconv_sweep.sweep.delivery.tracker_of", tracker)
+    with pytest.raises(InterruptedError):
+        deliver(folder, default_uri(tmp_path))
+    assert tracker.call_args.args[-1] == Path("/data")
+    assert asked == {None, Path("/data"), Path("/given")}
 
 
 def test_settings_stand_by_the_mean_of_their_seeds_not_by_what_the_search_said(tmp_path):
