@@ -28,27 +28,26 @@ def name_of(setting: Setting) -> str:
 def rows(found: Confirmed) -> list[dict[str, str]]:
     """A row a setting, best mean first, then the base trial where it is none of them. All cells
     are texts: what a setting has not is empty."""
-    tie, out = len(found.tie), []
-    for rank, setting in enumerate(_every(found), start=1):
-        place = "1=" if setting.tied and tie > 1 else str(rank)
-        is_control = found.control is not None and setting.number == found.control.number
-        name = name_of(setting)
-        out.append(
-            {
-                "rank": "" if setting.number == BASE or not setting.values else place,
-                "trial": name + " (base)" * (is_control and setting.number != BASE),
-                "search": "" if setting.search_value is None else score(setting.search_value),
-                "mean": _mean(setting),
-                "to leader": _difference(setting, found),
-                "seeds": str(len(setting.values)),
-                "parameters": "" if setting.parameters is None else f"{setting.parameters:,}",
-                "seconds": "" if setting.seconds is None else f"{setting.seconds:,.1f}",
-            }
-        )
-    return out
+    return [_row(setting, rank, found) for rank, setting in enumerate(_every(found), start=1)]
 
 
-def _mean(setting: Setting) -> str:
+def _row(setting: Setting, rank: int, found: Confirmed) -> dict[str, str]:
+    place = "1=" if setting.tied and len(found.tie) > 1 else str(rank)
+    is_control = found.control is not None and setting.number == found.control.number
+    return {
+        "rank": "" if setting.number == BASE or not setting.values else place,
+        "trial": name_of(setting) + " (base)" * (is_control and setting.number != BASE),
+        "search": "" if setting.search_value is None else score(setting.search_value),
+        "mean": mean_of(setting),
+        "to leader": _difference(setting, found),
+        "seeds": str(len(setting.values)),
+        "parameters": "" if setting.parameters is None else f"{setting.parameters:,}",
+        "seconds": "" if setting.seconds is None else f"{setting.seconds:,.1f}",
+    }
+
+
+def mean_of(setting: Setting) -> str:
+    """Over its fresh seeds, with its interval: `0.9701 ± 0.0049`; empty without one."""
     if not setting.values:
         return ""
     return around(setting.mean, setting.low, setting.high, of=score(setting.mean))
