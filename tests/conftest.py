@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -26,6 +27,11 @@ for name in (
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in each `make test`, so that what it says is about the change; `make fuzz`
+# (HYPOTHESIS_EXAMPLES) tries new ones.
+settings.register_profile("the same", derandomize="HYPOTHESIS_EXAMPLES" not in os.environ)
+settings.load_profile("the same")
 
 gc.set_threshold(50_000, 20, 50)  # as in the program
 # A script that runs the tests in its background (`make test &`) has them ignore Ctrl-C, and so

@@ -228,11 +228,23 @@ def touched(folder: Path, before: str, after: str) -> None:
     (folder / ABOUT).write_text(text.replace(before, after))
 
 
+def replaced(folder: Path, weights: bytes) -> None:
+    """Other weights, with digests that are right for them."""
+    (folder / WEIGHTS).write_bytes(weights)
+    digests = json.loads((folder / ABOUT).read_text())["sha256"]
+    changed(folder, sha256={**digests, WEIGHTS: hashlib.sha256(weights).hexdigest()})
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], type[CkconvSweepError], str]] = {
     "weights cut short": (
         lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-3]),
         DamagedData,
         "SHA-256",
+    ),
+    "weights that are none": (
+        lambda f: replaced(f, (f / WEIGHTS).read_bytes()[:-3]),
+        DamagedData,
+        "no whole safetensors file",
     ),
     "another setting": (
         lambda f: (f / TRIAL).write_text(TEXT.replace("epochs: 3", "epochs: 4")),
@@ -291,3 +303,12 @@ def test_a_folder_that_is_not_whole_is_refused(what: str, tmp_path: Path) -> Non
         read_trained(folder)
     assert raised.value.where is not None
     assert str(folder) in raised.value.where
+
+
+def test_weights_that_are_parts_of_one_tensor_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    table = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
+    weights = {"a": table[:, ::2], "b": table.T, "c": table, "none": table[:0], "one": table[0, 0]}
+    content = promoted.contents(replace(HELD, weights=weights), TEXT, "")[WEIGHTS]
+    found = promoted.weights_of(content, "a")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
