@@ -14,6 +14,7 @@ a row that has ended is not trained again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import subprocess
 import sys
@@ -37,7 +38,7 @@ ROWS = (
     "copy_memory",
 )
 """Of the guide's table, those that a CPU core trains in hours; the most telling first."""
-HEAD = "| trial | seeds | validation | test | of as many | minutes a seed |"
+HEAD = "| trial | seeds | validation | test | test sequences | minutes a seed |"
 SEARCHED = "model.dropout"
 """A space must search a setting: this one, with the trial file's value as the only choice."""
 
@@ -148,8 +149,8 @@ def fill(results: dict[str, Result]) -> None:
     guide.write_text("\n".join(lines) + "\n")
     lines = page.read_text().splitlines()
     start = lines.index(HEAD)
-    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
-    page.write_text("\n".join([*lines[:start], *table(results), *lines[end:]]) + "\n")
+    rest = itertools.dropwhile(lambda line: line.startswith("|"), lines[start:])
+    page.write_text("\n".join([*lines[:start], *table(results), *rest]) + "\n")
 
 
 def main() -> None:

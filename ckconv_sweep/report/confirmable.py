@@ -65,13 +65,8 @@ def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
     """What a confirmation is about to train, and that the search has not finished, if so."""
     names, records = [trial_name(number) for number in plan.settings], study.trials()
     what = f"the best {len(names)} settings" if len(names) > 1 else "the best setting"
-    also = {BASE: " and the base trial", None: ""}.get(
-        plan.control, f"; the base trial is one of them, {trial_name(plan.control or 0)}"
-    )
-    if plan.compared == (plan.control,):
-        also = ", which is the base trial itself; there is no other to compare it with"
     lines = [
-        f"confirming {what} of {study.folder.name} ({', '.join(names)}){also}: "
+        f"confirming {what} of {study.folder.name} ({', '.join(names)}){_control_in_words(plan)}: "
         f"{plan.seeds} fresh seeds each, at most {plan.most} trials"
     ]
     if not is_finished(records, study.space):
@@ -81,6 +76,17 @@ def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
             "ended); these are its best settings so far, also when it is resumed later"
         )
     return lines
+
+
+def _control_in_words(plan: Confirmation) -> str:
+    """To follow the settings."""
+    if plan.control is None:
+        return ""
+    if plan.control == BASE:
+        return " and the base trial"
+    if len(plan.settings) == 1:
+        return ", which is the base trial itself; there is no other to compare it with"
+    return f"; the base trial is one of them, {trial_name(plan.control)}"
 
 
 def confirmation_in_words(study: Study, holder: str | None) -> str:
