@@ -77,7 +77,8 @@ def kernels(
     if json:
         from json import dumps
 
-        typer.echo(dumps({"checkpoint": str(trained.path), **as_tree(found, data, said)}, indent=2))
+        tree = as_tree(found, data, why_none, said)
+        typer.echo(dumps({"checkpoint": str(trained.path), **tree}, indent=2))
         return
     _print(found, data, why_none, said)
     typer.echo(f"picture: {out}" + (f"; all kernels: {csv}" if csv else ""))

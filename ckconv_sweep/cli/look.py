@@ -218,13 +218,14 @@ def _summary(
     from ckconv_sweep.report.summary import goal_in_words, summarize
 
     folder.records.check_not_lost()
-    held = folder.records.holder() is not None
+    holder = folder.records.holder()
+    held = holder is not None
     with folder.records.open() as study:
         records, space = study.trials(), study.space
         notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
         notes += in_words(folder, study.notes(), held=held)
         notes += relatives(study) if thoroughly else []
-        notes += [confirmation_in_words(study, held=held)]
+        notes += [confirmation_in_words(study, holder)]
         parents = [sweep.name for sweep in sweeps_of(study) if sweep.named]
         beside = {"learnt from": ", ".join(parents), "confirmed": how_far(study)}
     summary = summarize(folder.name, records, space, held=held)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +29,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.data.plain_preparation import as_plain, from_plain
 from ckconv_sweep.data.preparation import Preparation
-from ckconv_sweep.durable import give_name, make_folder
+from ckconv_sweep.durable import whole_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import UNFINISHED, Blobs
 from ckconv_sweep.record.openings import FILE as OPENINGS
@@ -116,14 +114,9 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
             for name in sorted(changed, key=lambda name: name == ABOUT):
                 Blobs(folder).put(name, files[name])
             return bool(changed)
-        new = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        make_folder(new)
-        try:
+        with whole_folder(folder) as new:
             for name, content in files.items():
                 Blobs(new).put(name, content)
-            give_name(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(folder)) from error
     return True

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,10 +15,11 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT, trial_name
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.trials import BASE, TrialRecord, trial_of
 from ckconv_sweep.record.why import why
 from ckconv_sweep.report.page import ROWS, breakable, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
+from tests.report.confirmations import confirmed_study, found_in
 
 from .attack import BREAKOUT, LABEL, SCRIPT, attacking
 from .made_up import made_up
@@ -87,6 +89,30 @@ def text(sweep: Results) -> str:
 @pytest.fixture(scope="module")
 def parsed(text: str) -> Parsed:
     return Parsed(text)
+
+
+@pytest.mark.parametrize("searched", [[0.95, 0.93, 0.99], [0.99, 0.93, 0.95]])
+def test_the_page_of_a_confirmed_sweep_says_beside_the_best_trial_what_fresh_seeds_say(
+    searched: list[float], tmp_path: Path
+) -> None:
+    close = {
+        0: [0.90, 0.92, 0.91],
+        1: [0.91, 0.91, 0.92],
+        2: [0.50, 0.51, 0.52],
+        BASE: [0.5, 0.6, 0.7],
+    }
+    folder = confirmed_study(tmp_path, searched, close, seeds=3)
+    with folder.records.open() as study:
+        swept = results(study.trials(), study.space)
+    said = " ".join(
+        Parsed(page(swept, again="X {}".format, confirmed=found_in(folder))).text.split()
+    )
+    assert "0.9100 ± 0.0248 val/accuracy of t000 with 3 fresh seeds" in said
+    best_is_offered = searched[0] == 0.99
+    of = "the same settings" if best_is_offered else "t000, whose settings are offered"
+    assert f"best trial. Fresh seeds say 0.9100 ± 0.0248 of {of}; X promote hands it over" in said
+    assert "to the same numbers on the same CPU machine." in said
+    assert "The best settings, trained again with seeds that the search did not have, and" in said
 
 
 def test_a_page_asks_for_nothing_from_anywhere(parsed: Parsed) -> None:

@@ -6,6 +6,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +115,35 @@ def test_what_a_killed_writer_left_is_no_file_of_anybody(tmp_path: Path) -> None
     (folder / f".tmp-{'0' * 32}").write_bytes(b"half of the weights")
     assert promoted.write(folder, files("# new\n"), "u")
     assert {path.name for path in folder.iterdir()} == {TRIAL, WEIGHTS, ABOUT, CARD}
+
+
+def test_what_a_writer_left_that_was_killed_before_the_folder_had_its_name_is_taken_away(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "m[1]"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, cwd=ROOT
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        assert promoted.write(folder, files(), "u")  # another one writes it meanwhile
+        assert [path.name for path in tmp_path.glob(".m*/*")] == ["some"]
+        writer.kill()
+    shutil.rmtree(folder)
+    assert promoted.write(folder, files(), "u")
+    assert [path.name for path in tmp_path.iterdir()] == ["m[1]"]
+
+
+ROOT = Path(__file__).parents[2]
+WRITER = """
+import sys, time
+from pathlib import Path
+from ckconv_sweep.durable import whole_folder
+with whole_folder(Path(sys.argv[1])) as new:
+    (new / "some").touch()
+    print("written", flush=True)
+    time.sleep(600)
+"""
 
 
 def test_a_card_that_somebody_edited_stays_until_it_is_deleted(tmp_path: Path) -> None:
