@@ -108,6 +108,8 @@ def spectrum_of(data: Data, split: Split) -> tuple[Spectrum | None, str]:
         return None, "a text has no frequencies"
     if split.times is not None:
         return None, "its steps are not equally far apart (dropped_as: times)"
+    if split.lengths is not None:
+        return None, "its sequences have different lengths"
     has_mask = isinstance(data, Resampled) and data.dropped_fraction > 0.0
     return spectrum([split.inputs[:, : -1 if has_mask else None].numpy()]), ""
 

@@ -84,8 +84,8 @@ def result(
 
 
 def of_member(sampling: Sampling, member: int) -> Sampling:
-    times = None if sampling.times_BT is None else sampling.times_BT[member]
-    return Sampling(sampling.rate, times)
+    parts = sampling.times_BT, sampling.present_B1T
+    return Sampling(sampling.rate, *(None if part is None else part[member] for part in parts))
 
 
 def assert_each_is_as_alone(
