@@ -107,23 +107,35 @@ def database(empty_database: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
+@pytest.fixture
+def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report has its pictures, each with its words, but empty: drawing takes most of its time."""
+    from ckconv_sweep.report import page
+
+    def picture(drawing: object, alt: str) -> page.Picture:
+        return page.Picture(address="data:,", narrow="data:,", alt=alt)
+
+    monkeypatch.setattr(page, "_picture", picture)
+
+
 @pytest.fixture(scope="module")
 def ray_of_two() -> Iterator[None]:
     """A Ray of this machine with two CPUs and no GPU."""
-    from ckconv_sweep.execution import cluster
+    from ckconv_sweep.execution import cluster, local_ray
 
     for name, value in cluster._QUIET.items():
         os.environ.setdefault(name, value)
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
+    with local_ray.bare():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=100 * 2**20,
+        )
     try:
         yield
     finally:

@@ -66,6 +66,9 @@ class Parsed(HTMLParser):
                     yield str(attributes[name])
 
 
+without_drawing = pytest.mark.usefixtures("nothing_drawn")
+
+
 @pytest.fixture(scope="module")
 def sweep() -> Results:
     made = made_up(70, epochs=6, stopping=True, failing=0.1, seed=2)
@@ -158,6 +161,7 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert f"and {len(sweep.records) - ROWS} more" in said
 
 
+@without_drawing
 @pytest.mark.parametrize("seconds", [{}, {"time/epoch_seconds": 0.0}], ids=["none", "zero"])
 def test_where_no_epoch_tells_its_time_the_page_tells_what_was_saved_in_epochs_alone(
     seconds: dict[str, float],
@@ -242,6 +246,7 @@ SECTIONS: dict[str, tuple[list[TrialRecord], str]] = {
 }
 
 
+@without_drawing
 @pytest.mark.parametrize("case", SECTIONS)
 def test_a_section_that_has_nothing_to_say_is_left_out(case: str) -> None:
     records, sections = SECTIONS[case]
@@ -252,6 +257,7 @@ def test_a_section_that_has_nothing_to_say_is_left_out(case: str) -> None:
     ]
 
 
+@without_drawing
 def test_what_cannot_be_compared_has_no_picture() -> None:
     """Contours of three points, and importances of which none could be estimated."""
 
@@ -282,6 +288,7 @@ def test_a_name_that_no_paper_has_room_for_may_be_broken_and_stays_a_text() -> N
     assert str(breakable("<b>" + "x" * 30)) == "&lt;b&gt;" + "x" * 30
 
 
+@without_drawing
 @pytest.mark.fault("grid-smaller-than-budget")
 def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
     of = space(search=GRID, trials=100, sampler="grid")
@@ -291,6 +298,7 @@ def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
     assert "100 trials (the grid has only 6 points; the budget allows 100 trials)" in said
 
 
+@without_drawing
 def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data() -> None:
     of = space("{name: train/loss, mode: min, at: last}")
     said = Parsed(page(results([record(0, [0.5], metric="train/loss")], of))).text
@@ -300,6 +308,7 @@ def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data(
 # Hostile texts
 
 
+@without_drawing
 @pytest.mark.fault("html-escape")
 def test_no_text_of_a_sweep_becomes_part_of_the_page() -> None:
     attack = attacking()
