@@ -67,7 +67,9 @@ def roles(database: Path) -> dict[int, str]:
         }
 
 
-@pytest.mark.parametrize("crashes", first(1, [list(CRASHES[1::3]), list(CRASHES)]), ids=["some", "all"])
+@pytest.mark.parametrize(
+    "crashes", first(1, [list(CRASHES[1::3]), list(CRASHES)]), ids=["some", "all"]
+)
 def test_a_confirmation_whose_driver_dies_trains_each_setting_with_each_seed_once(
     crashes: Sequence[str], disk: Path
 ) -> None:
