@@ -79,6 +79,7 @@ def test_status_list_and_doctor_say_how_far_a_confirmation_is_and_how_to_go_on(
     assert one.run()
     told = "confirmation: finished, 9 trials trained; to read it: ckconv-sweep confirm mine"
     assert told in typed_here("status", "mine", *there)
+    assert told in typed_here("best", "mine", *there, "--out", tmp_path / "best.yaml")
     assert "confirmed" in typed_here("list", *there)
     findings, _ = examine_study(examined)
     assert [f.level for f in findings] == ["ok"]
