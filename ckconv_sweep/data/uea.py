@@ -18,6 +18,7 @@ Shapes: N sequences, C channels, T time steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,7 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
         description=description,
         train=found.split(train, normalizer),
         validation=found.split(validation, normalizer),
-        test_reader=lambda: arrays(read_ts(test_path)).split(slice(None), normalizer),
+        test_reader=partial(_read_test, arrays, test_path, normalizer),
         classes=classes,
         preparation=by_normalizer(
             normalizer,
@@ -124,6 +125,10 @@ class _Arrays:
             torch.from_numpy(self.targets_N[chosen]),
             lengths=None if all_whole else lengths,
         )
+
+
+def _read_test(arrays: Callable[[TsFile], _Arrays], path: Path, normalizer: Normalizer) -> Split:
+    return arrays(read_ts(path)).split(slice(None), normalizer)
 
 
 def _arrays(content: TsFile, classes: tuple[str, ...], length: int, continued: bool) -> _Arrays:
