@@ -112,6 +112,17 @@ def test_what_cannot_be_trained_on_is_one_message_that_names_the_file(
     assert refusal.value.where.startswith(str(folder / data.path))
 
 
+def test_the_numbers_of_an_archive_file_are_predicted(folder: Path) -> None:
+    header = "# deaths\n@problemname x\n@univariate true\n@targetlabel true\n@data\n"
+    rows = [f"{n},{n + 1},2:{n / 8}" for n in range(10)]
+    (folder / "x.ts").write_text(header + "\n".join(rows))
+    task = load(ArraysData(path="x.ts", target="number"), folder)
+    found = torch.cat([task.train.targets, task.validation.targets, task.read_test().targets])
+    assert sorted(found.tolist()) == [n / 8 for n in range(10)]
+    with pytest.raises(CkconvSweepError, match="10 different classes"):
+        load(ArraysData(path="x.ts"), folder)
+
+
 def test_a_file_that_was_changed_is_read_again(folder: Path) -> None:
     before = load(EVEN, folder).identity
     held = dict(np.load(folder / "even.npz"))
