@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,6 +34,8 @@ class Placement:
     its own. CPUs and GPUs are those of such a process."""
     insecure: bool = False
     """Also a cluster without authentication."""
+    ship: bool = False
+    """The package goes from here to the nodes, in the place of what is installed there."""
 
     @property
     def is_local(self) -> bool:
@@ -46,6 +49,12 @@ class Placement:
                 "ray:// addresses are not supported: the sweep's driver must run in the cluster",
                 where="--address",
                 hint="run ckconv-sweep on the head node with --address auto",
+            )
+        if self.ship and self.is_local:
+            raise ConfigError(
+                "nothing needs to be shipped on this machine alone",
+                where="--ship",
+                hint="leave --ship out, or name the cluster: --address",
             )
         if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
             raise ConfigError(
@@ -112,26 +121,41 @@ def connected(
             stack.enter_context(local_ray.started(check))
         else:
             assert placement.address is not None
-            _join(placement.address, insecure=placement.insecure)
+            _join(placement.address, insecure=placement.insecure, ship=placement.ship)
             stack.enter_context(local_ray.shut_down_at_the_end())
         yield
 
 
-def _join(address: str, *, insecure: bool) -> None:
+def _join(address: str, *, insecure: bool, ship: bool) -> None:
     """Connect to a cluster that is there already. Raises as `connected` does."""
     import ray
 
     log.debug("connecting to Ray at %s", address)
     try:
         _check_closed(_check_answers(address), insecure=insecure)
-        with tempfile.TemporaryDirectory() as empty, local_ray.away_from_here(Path(empty)):
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as staged:
+            carried = {"py_modules": [str(_staged(Path(staged)))]} if ship else None
+            with local_ray.away_from_here(Path(empty)):
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    runtime_env=carried,
+                )
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}",
             where="--address",
             hint=f"is it running (ray status)? Ray says: {str(error).splitlines()[0]}",
         ) from None
+
+
+def _staged(folder: Path) -> Path:
+    """A copy of the package as Ray carries it to the nodes, of which it keeps one by its content:
+    what Python has compiled meanwhile would be other content."""
+    package = Path(__file__).parents[1]
+    ignore = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(package, folder / package.name, ignore=ignore)
 
 
 def _check_answers(address: str) -> str:
@@ -146,8 +170,9 @@ def _check_answers(address: str) -> str:
     if address == "auto":
         # RAY_ADDRESS, or the note of the last `ray start` here, which outlives its cluster. Ray
         # has no public word for where `auto` leads to.
-        from ray._private.services import get_ray_address_from_environment
+        from ray._private.services import find_gcs_addresses, get_ray_address_from_environment
 
+        _check_one(find_gcs_addresses())  # type: ignore[no-untyped-call]
         address = get_ray_address_from_environment("auto", None)
         named = f"{address}, which `auto` means here"
     host, _, port = address.rpartition(":")
@@ -162,6 +187,17 @@ def _check_answers(address: str) -> str:
             hint="write host:port as `ray start --head` prints it, or auto on a node of the "
             "cluster",
         ) from None
+
+
+def _check_one(addresses: Collection[str]) -> None:
+    """Raises ConfigError where `auto` may mean several clusters that have a head on this machine;
+    Ray would take the one that was started last."""
+    if len(addresses) > 1 and not os.environ.get("RAY_ADDRESS"):
+        raise ConfigError(
+            f"`auto` may mean {len(addresses)} Ray clusters here: {', '.join(sorted(addresses))}",
+            where="--address",
+            hint=f"name one of them, as in --address {min(addresses)}",
+        )
 
 
 _KNOCK = """

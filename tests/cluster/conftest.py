@@ -22,6 +22,8 @@ from .hosts import Host, Network, network, why_not
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 PORT = 6379
+TRIES = 4
+"""How often a node is started: Ray gives it 30 seconds, too few on a busy machine."""
 SPACE = """
 trial:
   data: {name: digits}
@@ -99,18 +101,21 @@ class Cluster:
         host = at or self.host(*mounts, **variables)
         is_head = host is self.head
         where = ["--head", f"--port={PORT}", "--include-dashboard=false"]
-        log = host.folder / "ray.log"
-        process = host.start(
-            *("ray", "start", *(where if is_head else [f"--address={self.address}"])),
-            *(f"--node-ip-address={host.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"),
-            *("--object-store-memory=80000000", "--disable-usage-stats", "--block"),
-            log=log,
-        )
-        while "block forever" not in (said := log.read_text()):
-            if process.poll() is not None:
-                raise RuntimeError(said)
-            time.sleep(0.1)
-        return host
+        for turn in range(TRIES):
+            log = host.folder / f"ray{turn}.log"
+            process = host.start(
+                *("ray", "start", *(where if is_head else [f"--address={self.address}"])),
+                *(f"--node-ip-address={host.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"),
+                *("--object-store-memory=80000000", "--disable-usage-stats", "--block"),
+                log=log,
+            )
+            while process.poll() is None:
+                if "block forever" in (said := log.read_text()):
+                    return host
+                time.sleep(0.1)
+            if "Failed to get node info" not in (said := log.read_text()):
+                break
+        raise RuntimeError(said)
 
     def start(self, *args: str | Path, at: Host | None = None) -> subprocess.Popen[str]:
         """A command of the user, `ckconv-sweep ...` with these arguments, at the head or at a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,14 @@ def test_nodes_that_differ_are_not_used_and_each_is_named_with_what_differs(
     cluster: Cluster,
 ) -> None:
     expected = [add(cluster, name, fault) for name, fault in broken(cluster).items()]
+    doctor = ("doctor", "--address", "auto")
+    table = ended(cluster.start(*doctor))
+    assert table.code == 1, table.complaint
+    assert max(map(len, table.lines("10.77.0."))) < 80
+    without_sweep = [line for line in expected if re.search("0.9.9|not installed|clock", line)]
+    said = sorted(table.lines("not used: "))
+    assert len(said) == len(without_sweep)
+    assert all(map(str.startswith, said, (f"not used: {line}" for line in without_sweep)))
     done = ended(cluster.launch("small"))
     assert done.code == 0, done.out + done.complaint
     for line in expected:
@@ -106,3 +116,8 @@ def test_nodes_that_differ_are_not_used_and_each_is_named_with_what_differs(
     assert "trials at a time: 1\n" in done.out
     status = cluster.status("small")
     assert (status["completed"], status["failed"]) == (6, 0)
+    table = ended(cluster.start(*doctor, "small", "--sweeps-dir", cluster.sweeps, "--json"))
+    rows = json.loads(table.out)
+    assert [not row["unused"] for row in rows] == [True] + [False] * len(expected)
+    said = [f"{row['node']}: {row['unused']}" for row in rows if row["unused"]]
+    assert all(map(str.startswith, said, expected))
