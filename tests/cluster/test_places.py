@@ -19,7 +19,7 @@ def test_a_second_driver_says_that_it_waits_and_starts_no_trial_until_there_is_r
     said = wait_for("waiting for room: ", second)
     assert said.endswith("waiting for room: the cluster's 1 CPUs are taken\n")
     assert " started" not in said
-    assert cluster.status("second")["running"] == 0
+    assert cluster.status("second")["unfinished"] == 0
     done = ended(first)
     assert done.code == 0, done.complaint
     done = ended(second)
