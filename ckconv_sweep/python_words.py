@@ -20,7 +20,17 @@ _ARGUMENTS = (
     *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpu-hours", "warm-start"),
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "orders", "out", "pack", "pareto"),
-    *("places", "reason", "sampler", "scheduler", "set", "sort", "sweeps-dir", "top"),
+    *(
+        "places",
+        "reason",
+        "sampler",
+        "scheduler",
+        "session-hours",
+        "set",
+        "sort",
+        "sweeps-dir",
+        "top",
+    ),
     *("tracking-uri", "trial", "trials", "where"),
 )
 _FLAGS = (

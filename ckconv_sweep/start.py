@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     hours: float | None
     gpu_hours: float | None
     goal: str | None
+    session_hours: float | Literal["auto"] | None
     concurrency: int | None
     cpus_per_trial: float | None
     gpus_per_trial: float | None

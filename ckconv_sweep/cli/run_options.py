@@ -58,6 +58,15 @@ Goal = Annotated[
         rich_help_panel=BUDGET,
     ),
 ]
+SessionHours = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOURS",
+        help="Hours of this session: it ends in time, with exit code 75, to be resumed later; "
+        "auto: until the SLURM job ends.",
+        rich_help_panel=BUDGET,
+    ),
+]
 Concurrency = Annotated[
     int | None,
     typer.Option(
@@ -160,6 +169,7 @@ class RunOptions:
     hours: Hours = None
     gpu_hours: GpuHours = None
     goal: Goal = None
+    session_hours: SessionHours = None
     concurrency: Concurrency = None
     cpus_per_trial: Cpus = None
     gpus_per_trial: Gpus = None

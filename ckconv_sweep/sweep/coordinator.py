@@ -42,6 +42,7 @@ from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.control import Control
 from ckconv_sweep.sweep.judging import Judge, Running
 from ckconv_sweep.sweep.kept import kept
+from ckconv_sweep.sweep.session_end import SessionEnd
 from ckconv_sweep.sweep.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Coordinator:
         clock: seconds that never go backwards, for the time budget.
         places: how many trials can run at a time; None where nobody knows.
         confirming: what is trained instead of the search.
+        end: when the session has to be over.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
         places: int | None = None,
         confirming: Confirming | None = None,
+        end: SessionEnd | None = None,
     ) -> None:
         self.space: Space = study.space
         self.fatal: Exception | None = None
@@ -89,6 +92,8 @@ class Coordinator:
         self._choice: Agenda = confirming or Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         self._sessions = Sessions(study, records, clock)
+        self._session_end = end or SessionEnd()
+        self._session_end.heard_all(records)
         self.control = Control(
             study, records, self._sessions, count_parameters, places=places, clock=clock
         )
@@ -114,8 +119,13 @@ class Coordinator:
     @property
     def stopping(self) -> bool:
         """Whether nothing new is handed out any more."""
-        ends = self.control.ends or self._is_interrupted()
+        ends = self.control.ends or self._is_interrupted() or self.session_ends
         return self.fatal is not None or self.time_is_up or ends
+
+    @property
+    def session_ends(self) -> bool:
+        """Whether no time is left for another epoch; the sweep is continued later."""
+        return self._session_end.is_near
 
     @property
     def running(self) -> list[int]:
@@ -192,6 +202,7 @@ class Coordinator:
         verdict = self._judge.verdict(number, running, epoch)
         crash_point("epoch.judged")
         running.history.append(epoch)
+        self._session_end.heard(epoch)
         session = self._sessions.number
         gpu_seconds = gpus * epoch.metrics.get("time/epoch_seconds", 0.0)
         self._gpu_seconds += gpu_seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
+from ckconv_sweep.sweep.session_end import SessionEnd
 from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS, Tracker
 from ckconv_sweep.tracking.store import is_default
 
@@ -108,6 +110,7 @@ def run_sweep(
     shared: bool = False,
     lock: AbstractContextManager[object] | None = None,
     plan: Confirmation | None = None,
+    ends_at: float = math.inf,
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
 
@@ -120,6 +123,7 @@ def run_sweep(
         lock: the sweep's, where the caller holds it already; it is released at the end.
         plan: confirm the sweep instead, as far as it was searched. The options of its last session
             are kept for the next one that searches.
+        ends_at: when the session has to be over, in seconds of `time.monotonic`.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -127,7 +131,7 @@ def run_sweep(
         SweepBusy: another driver runs it.
         ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
     """
-    interruption, exit_codes = Interruption(), list[int]()
+    interruption, exit_codes = Interruption(later=True), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
     # A signal may come before anything was begun, and after everything was.
@@ -201,6 +205,7 @@ def run_sweep(
             is_interrupted=lambda: interruption.came,
             places=at_a_time,
             confirming=confirming,
+            end=SessionEnd(ends_at, lambda: interruption.ends_session),
         )
         try:
             with ended_by_signal(exit_codes):
@@ -208,7 +213,9 @@ def run_sweep(
                 executor.run(coordinator, interruption, trained, known)
         except Exception as error:
             coordinator.stop(no_room(error, str(folder.root)) or error)
-        missing = _closed(study, coordinator, tracker, after_trial, at_once=bool(exit_codes))
+        session_ends = coordinator.session_ends
+        at_once = bool(exit_codes) or session_ends
+        missing = _closed(study, coordinator, tracker, after_trial, at_once=at_once)
         if coordinator.fatal is not None:
             raise coordinator.fatal
         over = confirming.is_over if confirming else is_finished(study.trials(), study.space)
@@ -219,6 +226,7 @@ def run_sweep(
             trained=True,
             time_is_up=coordinator.time_is_up and not over,
             asked_to_end=coordinator.control.ends and not over,
+            continue_later=session_ends and not over,
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
 
