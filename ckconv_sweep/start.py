@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     tracking_uri: str | None
     require_tracking: bool
     sweeps_dir: str | Path | None
+    blobs: str | None
     shared: bool
     allow_code_change: bool
     allow_data_change: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.help import BUDGET, CHANGES, RESOURCES
+from ckconv_sweep.cli.help import BUDGET, CHANGES, PLACES, RESOURCES
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     DataDir,
@@ -116,6 +116,17 @@ Address = Annotated[
     ),
 ]
 
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Keep checkpoints, weights and snapshots of a new sweep below this folder or "
+        "s3://bucket/prefix.",
+        show_default="the sweep's folder",
+        rich_help_panel=PLACES,
+    ),
+]
+
 AllowCodeChange = Annotated[
     bool,
     typer.Option(
@@ -180,6 +191,7 @@ class RunOptions:
     tracking_uri: TrackingUri = None
     require_tracking: RequireTracking = False
     sweeps_dir: SweepsDir = SWEEPS_DIR
+    blobs: Blobs = None
     shared: Shared = False
     allow_code_change: AllowCodeChange = False
     allow_data_change: AllowDataChange = False

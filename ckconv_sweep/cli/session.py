@@ -106,6 +106,7 @@ def run_session(
                     lock=lock,
                     plan=plan,
                     ends_at=until,
+                    blobs=options.blobs,
                 )
         except CannotWrite as full:
             if folder.records.exists() and full.hint is None:
@@ -121,13 +122,5 @@ def run_session(
             raise
         show(session)
         if session.continue_later:
-            typer.echo(f"{_why_later(options)}; continue later: {again}")
+            typer.echo(f"{session.continue_later}; continue later: {again}")
             raise typer.Exit(LATER_EXIT_CODE)
-
-
-def _why_later(options: RunOptions) -> str:
-    asked = options.session_hours
-    if asked is None:
-        return "stopped by SIGUSR1, with the epochs that were running"
-    until = "the end of the SLURM job" if asked.strip().lower() == "auto" else f"{asked} hours"
-    return f"no time for another epoch is left of {until}"

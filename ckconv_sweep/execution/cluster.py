@@ -20,6 +20,7 @@ from typing import Any, Literal
 from ckconv_sweep.config.names import expanded
 from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
 from ckconv_sweep.execution import local_ray, ray_log
+from ckconv_sweep.record.blobs import Place, blobs_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,9 +339,9 @@ ANSWER_SECONDS = 60.0
 """How long a node is waited for that is asked for the sweep's folder."""
 
 
-def check_shared(folder: Path, check: Callable[[], None] = lambda: None) -> None:
-    """Every node must see the sweep's folder: checkpoints are written there. `check`: see
-    `answers`.
+def check_shared(place: Place, check: Callable[[], None] = lambda: None) -> None:
+    """Every node must see where the files of a sweep's trials lie: checkpoints are written there.
+    `check`: see `answers`.
 
     Raises:
         ConfigError: a node does not.
@@ -349,21 +350,21 @@ def check_shared(folder: Path, check: Callable[[], None] = lambda: None) -> None
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    probe = folder / f".probe-{uuid.uuid4().hex}"
-    probe.write_text("seen")
+    blobs, probe = blobs_at(place), f".probe-{uuid.uuid4().hex}"
+    blobs.put(probe, "seen")
 
     @ray.remote(num_cpus=0)
-    def sees(path: str) -> bool:
-        from pathlib import Path
+    def sees(place: str, name: str) -> bool:
+        from ckconv_sweep.record.blobs import blobs_at, place_of
 
-        return Path(path).exists()
+        return bool(blobs_at(place_of(place)).list(name))
 
     blind = []
     try:
         silent = {
             sees.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(str(probe)): node["NodeManagerAddress"]
+            ).remote(str(place), probe): node["NodeManagerAddress"]
             for node in nodes()
         }
         for answer in answers(list(silent), ANSWER_SECONDS, check):
@@ -372,12 +373,13 @@ def check_shared(folder: Path, check: Callable[[], None] = lambda: None) -> None
                     blind.append(silent[answer])
                 del silent[answer]
     finally:
-        probe.unlink(missing_ok=True)
+        blobs.delete(probe)
     if blind:
         raise ConfigError(
-            f"{', '.join(blind)} cannot see {folder}",
-            where="--sweeps-dir",
-            hint="on a cluster the sweeps must lie in a folder that all nodes share",
+            f"{', '.join(blind)} cannot see {place}",
+            where="--blobs",
+            hint="on a cluster checkpoints must lie in a folder that all nodes share, or in an "
+            "object store, as in --blobs s3://bucket/prefix",
         )
     if silent:
         raise ClusterLost(

@@ -40,7 +40,7 @@ class RayExecutor:
         )
         at_a_time = cluster.concurrency(placement, self._unfit)
         if placement.address:
-            cluster.check_shared(session.folder, signals.check)
+            cluster.check_shared(session.files, signals.check)
         self._placement = replace(placement, concurrency=at_a_time)
         return at_a_time, said
 

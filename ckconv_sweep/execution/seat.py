@@ -16,7 +16,6 @@ import threading
 import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.history import Epoch, Source
@@ -25,6 +24,7 @@ from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.errors import OutOfMemory
 from ckconv_sweep.execution import nodes
 from ckconv_sweep.execution.worker import check_data, device_of, failure_of, said_of, task_of
+from ckconv_sweep.record.blobs import Place, place_of
 from ckconv_sweep.record.lease import Lease
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Place:
 
     attempt: str
     trial: Trial
-    folder: Path
+    folder: Place
     lease: Lease
     key: Hashable
     """Trials with the same one share a pack."""
@@ -136,7 +136,7 @@ class Seat:
     ) -> _Place:
         from ckconv_sweep.training.shape import shape_key
 
-        asked, where = Trial.model_validate_json(trial), Path(folder)
+        asked, where = Trial.model_validate_json(trial), place_of(folder)
         epochs = [Epoch(**epoch) for epoch in recorded]
         begin = None if source is None else Source(**source)
         lease, key = Lease(where, attempt), shape_key(asked)
@@ -216,7 +216,7 @@ class Seat:
         nodes.check(self._versions, self._gpus)
         task = task_of(place.trial.data, self._data_dir)
         check_data(task, place.data)
-        place.lease.take()
+        place.lease.check()
         member = Member.open(
             place.trial,
             task,

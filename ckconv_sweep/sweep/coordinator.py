@@ -31,6 +31,7 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
+from ckconv_sweep.record import lease
 from ckconv_sweep.record.budget import over
 from ckconv_sweep.record.events import EpochEnded, Event, Listener, Rejected, Started, ended
 from ckconv_sweep.record.study import Study
@@ -171,11 +172,14 @@ class Coordinator:
             # The driver may have been killed between a verdict and the trial's end.
             if self._obey(number, record.verdict):
                 continue
+            place = self._study.folder.trial(number)
+            attempt = f"{self._sessions.number}:{time.time_ns()}"
+            lease.grant(place, attempt)
             return Assignment(
                 number=number,
                 trial=trial,
-                folder=self._study.folder.trial(number),
-                attempt=f"{self._sessions.number}:{time.time_ns()}",
+                folder=place,
+                attempt=attempt,
                 recorded=tuple(record.history),
                 source=self._judge.source(record),
                 kept_epochs=self.space.scheduler.kept_epochs,

@@ -50,3 +50,10 @@ class SessionEnd:
         """Whether an epoch that began now might not end in time."""
         needed = MARGIN * self._longest_seconds + self._closing_seconds
         return self.asked() or self.clock() + needed >= self.at
+
+    @property
+    def why(self) -> str:
+        """Why it is near, for a person."""
+        if self.asked():
+            return "SIGUSR1 came, and the epochs that were running have ended"
+        return "no time for another epoch is left in this session"

@@ -20,6 +20,7 @@ from benchmarks.chaos.ports import free_port
 from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
 from ckconv_sweep.execution import cluster, local_ray
 from ckconv_sweep.execution.cluster import Placement
+from ckconv_sweep.record.blobs import FolderBlobs
 from ckconv_sweep.sweep.interruption import Interrupted
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
@@ -288,8 +289,8 @@ def test_a_signal_is_heard_while_the_nodes_are_asked(tmp_path: Path) -> None:
 def test_a_node_that_does_not_see_the_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_text
-    monkeypatch.setattr(Path, "write_text", lambda self, text: write(self.with_suffix(".x"), text))
+    put = FolderBlobs.put
+    monkeypatch.setattr(FolderBlobs, "put", lambda self, name, text: put(self, f"{name}.x", text))
     with pytest.raises(ConfigError, match="cannot see"):
         cluster.check_shared(tmp_path)
 
