@@ -8,15 +8,17 @@ Split: `validation_fraction` of the TRAIN file is held out by `split_seed`, stra
 one sequence of every class that has two; the TEST file is the test split.
 
 Values: a missing value is the last one before it; where there is none, the training sequences'
-mean. Series are continued by their last value to the longest of both files. Mean and standard
-deviation are those of the training sequences, so continued. Classes are numbered in the order of
-the TRAIN file's header.
+mean. Series of different lengths keep theirs (`Split.lengths`); with `normalization:
+per_time_step`, where each step needs a mean, they are continued by their last value to the longest
+of both files. Mean and standard deviation are those of the training sequences. Classes are numbered
+in the order of the TRAIN file's header.
 
 Shapes: N sequences, C channels, T time steps.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -66,16 +68,17 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
     description = describe(data, data_dir)
     train_path, test_path = _paths(data, data_dir)
     content = read_ts(train_path)
-    classes = content.classes
-    inputs_NCT, targets_N = _arrays(content, classes, description.length)
+    classes, continued = content.classes, data.normalization == "per_time_step"
+    arrays = partial(_arrays, classes=classes, length=description.length, continued=continued)
+    found = arrays(content)
     read_ts(test_path)  # damage is told now, not at the end of a sweep; nothing is kept
-    train, validation = held_out_by(data, targets_N)
-    normalizer = Normalizer.of(inputs_NCT[train], data.normalization)
+    train, validation = held_out_by(data, found.targets_N)
+    normalizer = Normalizer.of(found.inputs_NCT[train], data.normalization)
     return SequenceTask(
         description=description,
-        train=_split(inputs_NCT[train], targets_N[train], normalizer),
-        validation=_split(inputs_NCT[validation], targets_N[validation], normalizer),
-        test_reader=partial(_read_test, test_path, classes, description.length, normalizer),
+        train=found.split(train, normalizer),
+        validation=found.split(validation, normalizer),
+        test_reader=lambda: arrays(read_ts(test_path)).split(slice(None), normalizer),
         classes=classes,
         preparation=by_normalizer(
             normalizer,
@@ -83,7 +86,7 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
             description.length,
             measured_on=measured(len(train), data.problem),
             missing="filled",
-            continued=True,
+            continued=continued,
         ),
     )
 
@@ -103,21 +106,36 @@ def _paths(data: UeaData, data_dir: Path | None) -> tuple[Path, Path]:
     return paths
 
 
-def _arrays(
-    content: TsFile, classes: tuple[str, ...], length: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`(N, C, length)`, NaN only where a channel begins with missing values, and `(N,)`."""
+@dataclass(frozen=True, eq=False)
+class _Arrays:
+    """A file's series."""
+
+    inputs_NCT: NDArray[np.float32]  # noqa: N815
+    """NaN where a channel begins with missing values, and after the end of a series."""
+    targets_N: NDArray[np.int64]  # noqa: N815
+    lengths_N: NDArray[np.int64]  # noqa: N815
+
+    def split(self, chosen: NDArray[np.int64] | slice, normalizer: Normalizer) -> Split:
+        lengths = torch.from_numpy(self.lengths_N[chosen])
+        inputs_NCT = normalizer(self.inputs_NCT[chosen]).nan_to_num_(nan=0.0)
+        all_whole = bool((self.lengths_N == self.inputs_NCT.shape[-1]).all())
+        return Split(
+            inputs_NCT,
+            torch.from_numpy(self.targets_N[chosen]),
+            lengths=None if all_whole else lengths,
+        )
+
+
+def _arrays(content: TsFile, classes: tuple[str, ...], length: int, continued: bool) -> _Arrays:
     numbers = {name: number for number, name in enumerate(classes)}
-    inputs_NCT = np.stack([padded(forward_filled(x_CT), length) for x_CT in content.series])
-    return inputs_NCT, np.array([numbers[label] for label in content.labels], dtype=np.int64)
-
-
-def _read_test(path: Path, classes: tuple[str, ...], length: int, normalizer: Normalizer) -> Split:
-    return _split(*_arrays(read_ts(path), classes, length), normalizer)
-
-
-def _split(
-    inputs_NCT: NDArray[np.float32], targets_N: NDArray[np.int64], normalizer: Normalizer
-) -> Split:
-    normalised_NCT = normalizer(inputs_NCT).nan_to_num_(nan=0.0)
-    return Split(normalised_NCT, torch.from_numpy(targets_N))
+    series = [forward_filled(x_CT) for x_CT in content.series]
+    if continued:
+        series = [padded(x_CT, length) for x_CT in series]
+    inputs_NCT = np.full((len(series), content.channels, length), np.nan, dtype=np.float32)
+    for row_CT, x_CT in zip(inputs_NCT, series, strict=True):
+        row_CT[:, : x_CT.shape[1]] = x_CT
+    return _Arrays(
+        inputs_NCT,
+        np.array([numbers[label] for label in content.labels], dtype=np.int64),
+        np.array([x_CT.shape[1] for x_CT in series], dtype=np.int64),
+    )

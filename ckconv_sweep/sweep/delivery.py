@@ -80,7 +80,7 @@ def deliver(
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
-        tracker = tracker_of(folder, study, tracking_uri, say)
+        tracker = tracker_of(folder, study, tracking_uri, say, trained_data.folder_of(study))
         tracker.start()
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.forget_ended()

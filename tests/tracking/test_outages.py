@@ -116,6 +116,7 @@ def test_what_a_server_missed_while_it_was_down_is_delivered_later_exactly_once(
     assert marks[0].ended
 
 
+@pytest.mark.slow  # a server starts twice
 @pytest.mark.fault("tracking-down-midway")
 def test_a_server_that_is_killed_and_comes_back_gets_everything_once(server: Server) -> None:
     tracker, said = make(server.uri, "restart")
