@@ -17,6 +17,8 @@ POINTS = (
     "blob.written",  # its bytes are in a temporary file, not synced
     "blob.synced",  # and synced
     "blob.kept",  # it has its name; nothing that it replaces is forgotten yet
+    "object.begun",  # nothing of it was sent to the object store
+    "object.sent",  # its bytes are on their way, and it is not closed
     "epoch.trained",  # trained and in the ledger, not in a checkpoint
     "epoch.saved",  # in a checkpoint, not reported
     "trial.drawn",  # all parameters of a new trial are drawn, the study has none of them

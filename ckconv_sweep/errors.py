@@ -212,6 +212,7 @@ def exit_codes() -> dict[int, list[str]]:
     ):
         sentence = str(error.__doc__).partition(".")[0]
         found.setdefault(error.exit_code, []).append(f"{sentence}.")
+    found[TrackingError.exit_code].append("The time of the session was up; continue later.")
     found[TrackingError.exit_code].append("Try again later.")
     for signal, how in ((1, "the terminal was closed"), (2, "Ctrl-C"), (15, "it was told to end")):
         found[128 + signal] = [f"Stopped by a signal: {how}."]

@@ -17,10 +17,20 @@ from pydantic import BaseModel
 from ckconv_sweep.errors import CkconvSweepError, ConfigError
 
 _ARGUMENTS = (
-    *("address", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
+    *("address", "blobs", "columns", "concurrency", "cpus-per-trial", "data-dir", "device", "goal"),
     *("gpu-hours", "warm-start"),
     *("gpus-per-trial", "hours", "name", "on-best", "on-finish", "orders", "out", "pack", "pareto"),
-    *("places", "reason", "sampler", "scheduler", "set", "sort", "sweeps-dir", "top"),
+    *(
+        "places",
+        "reason",
+        "sampler",
+        "scheduler",
+        "session-hours",
+        "set",
+        "sort",
+        "sweeps-dir",
+        "top",
+    ),
     *("tracking-uri", "trial", "trials", "where"),
 )
 _FLAGS = (

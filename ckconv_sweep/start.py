@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     hours: float | None
     gpu_hours: float | None
     goal: str | None
+    session_hours: float | Literal["auto"] | None
     concurrency: int | None
     cpus_per_trial: float | None
     gpus_per_trial: float | None
@@ -43,6 +44,7 @@ class Options(TypedDict, total=False):
     tracking_uri: str | None
     require_tracking: bool
     sweeps_dir: str | Path | None
+    blobs: str | None
     shared: bool
     allow_code_change: bool
     allow_data_change: bool

@@ -15,6 +15,7 @@ from ckconv_sweep import __version__
 from ckconv_sweep.cli import (
     confirm,
     control,
+    delete,
     doctor,
     evaluate,
     extend,
@@ -90,7 +91,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         import_checkpoint.import_checkpoint,
     ),
     "Look before you start": (show.show, train.validate, fit_kernel.fit_kernel),
-    "Repair and deliver": (doctor.doctor, verify.verify, serve.sync),
+    "Repair and deliver": (doctor.doctor, verify.verify, serve.sync, delete.gc, delete.delete),
 }
 """By the section of `--help` that shows them."""
 for section, functions in COMMANDS.items():

@@ -86,4 +86,6 @@ def session_of(folder: SweepFolder, data_dir: Path | None) -> Session:
     with folder.records.open() as study:
         data = trained_data.noted(study.notes())
         trial = study.space.trial
-    return Session(folder=folder.root, trial=trial, data_dir=data_dir, data=data or None)
+    return Session(
+        folder=folder.root, files=folder.files, trial=trial, data_dir=data_dir, data=data or None
+    )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ckconv_sweep.data.task import SequenceTask
+    from ckconv_sweep.record.blobs import Place
     from ckconv_sweep.sweep.evaluated import Recorded
     from ckconv_sweep.training.scoring import Scored
     from ckconv_sweep.training.weights import Trained
@@ -102,7 +103,7 @@ def evaluate(
         tell_opening(recorded, trained.path, absolute(data_dir))
 
 
-def tell_opening(recorded: Recorded, path: Path, data_dir: Path | None) -> None:
+def tell_opening(recorded: Recorded, path: Place, data_dir: Path | None) -> None:
     """What the user must know of an opening of the test split; MLflow hears of it, too."""
     for line in _opening_in_words(recorded, path):
         typer.echo(line, err=True)
@@ -121,7 +122,7 @@ def _words(scored: Scored, split: SplitName, kind: str) -> Iterator[str]:
         yield right_in_words(right, scored.sequences)
 
 
-def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:
+def _opening_in_words(recorded: Recorded, path: Place) -> Iterator[str]:
     """Which opening it is and what came before; of the first one of a single run nothing."""
     from ckconv_sweep.keys import setting_name
     from ckconv_sweep.record.confirmation import times
@@ -149,7 +150,7 @@ def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:
     yield f"exploratory: {why}; choose no setting by this number"
 
 
-def _tell_mlflow(path: Path, data_dir: Path | None) -> None:
+def _tell_mlflow(path: Place, data_dir: Path | None) -> None:
     from ckconv_sweep.record.openings import sweep_of
     from ckconv_sweep.sweep.opening import tell_mlflow
 

@@ -151,6 +151,7 @@ def best(
     from ckconv_sweep.config.history import best as best_epoch
     from ckconv_sweep.errors import NoResult
     from ckconv_sweep.keys import trial_name
+    from ckconv_sweep.record.blobs import blobs_at
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.lineage import in_words, trial_file
     from ckconv_sweep.record.seeds import mean_of, trained_one
@@ -175,7 +176,8 @@ def best(
     epoch = best_epoch(record.history, space.metric).number
     values = record.values(space.metrics)
     told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-    weights = next(iter(folder.trial(one.number).glob("best-*.pt")), None)
+    place = folder.trial(one.number)
+    weights = next((place / name for name in blobs_at(place).list("best-*.pt")), None)
     text = trial_file(one, records, space)
     comment = (
         f"# The best trial ({which}) of the sweep {name}: "

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ckconv_sweep.errors import CannotWrite, ConfigError
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs
 
 
 class Output(io.TextIOWrapper):
@@ -68,7 +68,7 @@ def write_out(path: Path, content: str | bytes) -> None:
             return
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
-    Blobs(target.parent).put(target.name, content)
+    FolderBlobs(target.parent).put(target.name, content)
 
 
 def write_new(path: Path, content: str | bytes, *, force: bool) -> None:

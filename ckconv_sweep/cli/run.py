@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ckconv_sweep.cli import completion
-from ckconv_sweep.cli.options import Changes, Name, absolute, name_of, takes
+from ckconv_sweep.cli.options import Changes, absolute, name_of, takes
 from ckconv_sweep.cli.run_options import RunOptions
 from ckconv_sweep.cli.session import check_lock, lock_of, run_session
+from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,19 +131,58 @@ def learning_from(space: Space, names: Iterable[str]) -> Space:
 
 
 @takes(RunOptions)
-def resume(name: Name, options: RunOptions) -> None:
+def resume(
+    options: RunOptions,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="The sweep's name; with --from it may be left out.",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completion.sweeps,
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="PLACE",
+            help="Continue from the newest snapshot there, where the sweep's folder is lost: the "
+            "PLACE of --blobs, with the sweep's name, as in s3://bucket/prefix/NAME.",
+        ),
+    ] = None,
+) -> None:
     """Resume a sweep; with more --trials, a finished one too.
 
     Example: ckconv-sweep resume quickstart --trials 40
     """
     from ckconv_sweep.record.folder import SweepFolder
 
+    if from_ is not None:
+        name = _restored(from_, name, options)
+    if name is None:
+        raise typer.BadParameter("needed, unless --from is given", param_hint="NAME")
     folder = SweepFolder.existing(options.sweeps_dir, name)
     with lock_of(folder) as lock:
         with folder.records.open() as study:
             asked = _extended(study, options.with_budget(study.space), options)
             before = _Before.of(study)
         _run(folder, asked, options, lock, before)
+
+
+def _restored(given: str, name: str | None, options: RunOptions) -> str:
+    """Make a sweep's folder from its newest snapshot; returns the sweep's name."""
+    from ckconv_sweep.record.backup import restore
+    from ckconv_sweep.record.blobs import place_of
+    from ckconv_sweep.record.folder import SweepFolder
+
+    place = place_of(given)
+    if isinstance(place, Path):
+        place = expanded(place).resolve()
+    folder = SweepFolder.of(options.sweeps_dir, name or place.name)
+    restore(place, folder)
+    typer.echo(f"restored from {place} to {folder.root}")
+    return folder.name
 
 
 def _check_none_completed(folder: SweepFolder) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckconv_sweep.cli.help import BUDGET, CHANGES, RESOURCES
+from ckconv_sweep.cli.help import BUDGET, CHANGES, PLACES, RESOURCES
 from ckconv_sweep.cli.options import (
     SWEEPS_DIR,
     DataDir,
@@ -55,6 +55,15 @@ Goal = Annotated[
         metavar="BOUND",
         help="Try nothing new once a completed trial reaches it, as in 'val/accuracy >= 0.99'; "
         "none: no goal any more.",
+        rich_help_panel=BUDGET,
+    ),
+]
+SessionHours = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOURS",
+        help="Hours of this session: it ends in time, with exit code 75, to be resumed later; "
+        "auto: until the SLURM job ends.",
         rich_help_panel=BUDGET,
     ),
 ]
@@ -117,6 +126,17 @@ Ship = Annotated[
     ),
 ]
 
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Keep checkpoints, weights and snapshots of a new sweep below this folder or "
+        "s3://bucket/prefix.",
+        show_default="the sweep's folder",
+        rich_help_panel=PLACES,
+    ),
+]
+
 AllowCodeChange = Annotated[
     bool,
     typer.Option(
@@ -170,6 +190,7 @@ class RunOptions:
     hours: Hours = None
     gpu_hours: GpuHours = None
     goal: Goal = None
+    session_hours: SessionHours = None
     concurrency: Concurrency = None
     cpus_per_trial: Cpus = None
     gpus_per_trial: Gpus = None
@@ -181,6 +202,7 @@ class RunOptions:
     tracking_uri: TrackingUri = None
     require_tracking: RequireTracking = False
     sweeps_dir: SweepsDir = SWEEPS_DIR
+    blobs: Blobs = None
     shared: Shared = False
     allow_code_change: AllowCodeChange = False
     allow_data_change: AllowDataChange = False

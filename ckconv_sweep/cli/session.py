@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ckconv_sweep.cli.options import absolute
+from ckconv_sweep.signals import LATER_EXIT_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,7 @@ def run_session(
     from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import CountsConfirmed, PlainLines, view_of
+    from ckconv_sweep.cli.session_hours import ends_at
     from ckconv_sweep.errors import CannotWrite, ClusterLost
     from ckconv_sweep.execution.executor import RayExecutor
     from ckconv_sweep.record.confirmation import command
@@ -75,6 +77,7 @@ def run_session(
     from ckconv_sweep.tracking.answers import check_takes_runs
     from ckconv_sweep.tracking.store import default_uri
 
+    until = ends_at(options.session_hours)
     uri = options.tracking_uri or default_uri(folder.root.parent)
     again = folder.command("resume") if plan is None else command(folder, plan, ())
     if options.require_tracking:
@@ -103,6 +106,8 @@ def run_session(
                     shared=options.shared,
                     lock=lock,
                     plan=plan,
+                    ends_at=until,
+                    blobs=options.blobs,
                 )
         except CannotWrite as full:
             if folder.records.exists() and full.hint is None:
@@ -117,3 +122,6 @@ def run_session(
                 lost.hint = "\n  ".join(hint for hint in hints if hint)
             raise
         show(session)
+        if session.continue_later:
+            typer.echo(f"{session.continue_later}; continue later: {again}")
+            raise typer.Exit(LATER_EXIT_CODE)

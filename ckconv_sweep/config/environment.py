@@ -14,6 +14,11 @@ READ = {
     "RAY_AUTH_TOKEN_PATH": "The file of this token (`~/.ray/auth_token`).",
     "RAY_ADDRESS": "The cluster that `--address auto` means.",
     "RAY_TMPDIR": "Where a local Ray has its files (`/tmp`).",
+    "SLURM_JOB_END_TIME": "When the SLURM job ends, for `--session-hours auto`.",
+    "SLURM_JOB_ID": "The job of which `scontrol` tells it, where that is not set.",
+    "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY` the credentials for `--blobs s3://...`, if "
+    "they are not in `~/.aws` or the role of the machine.",
+    "AWS_ENDPOINT_URL": "The object store, if it is not Amazon's.",
     "BROWSER": "The browser that `ui` opens; without a screen it opens none else.",
     "CKCONV_KEEP_PAGES": "`0`: freed memory goes back to the system at once, and steps are slower.",
     "CKCONV_CUDA_GRAPHS": "`1`: a GPU repeats its steps as CUDA graphs.",

@@ -12,42 +12,44 @@ from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, q
 from ckconv_sweep.durable import is_shared
 from ckconv_sweep.errors import DamagedData
 from ckconv_sweep.execution.seat import CHECKPOINT_SECONDS
+from ckconv_sweep.record.blobs import Place, blobs_at
 from ckconv_sweep.training import checkpoint
 
 
 def checkpoints(sweep: Examined) -> Iterator[Finding]:
     """Which can be gone on from, and which best weights are whole."""
     files, total, resumed = 0, 0, dict[int, int]()
-    for folder in _trial_folders(sweep):
+    folders, sizes = _trial_folders(sweep)
+    for folder in folders:
         number = int(folder.name)
         record = sweep.record(number)
         runs_or_unknown = record is None or record.outcome == "running"
-        newest, broken = 0, list[tuple[Path, str, bool]]()
+        newest, broken = 0, list[tuple[Place, str, bool]]()
         for epoch, path in checkpoint.checkpoints(folder):
             copied = record is not None and epoch == record.from_epoch  # of another trial
             why, damaged = _why_unusable(path, None if copied else sweep.settings.get(number))
             if why is None:
                 newest = max(newest, epoch)
-                files, total = files + 1, total + path.stat().st_size
-            elif path.exists():  # a running driver may just have forgotten it
+                files, total = files + 1, total + sizes.get(f"{folder.name}/{path.name}", 0)
+            elif _is_there(path):  # a running driver may just have forgotten it
                 broken.append((path, why, damaged))
         every = 0 if sweep.space is None else sweep.space.scheduler.kept_epochs
         for path, why, damaged in broken:
             if not runs_or_unknown and every:
-                todo = f"no trial can begin with it any more: rm {quoted(path)}"
+                todo = f"no trial can begin with it any more: {_away(path)}"
             elif not runs_or_unknown:
-                todo = f"nothing reads it: rm {quoted(path)}"
+                todo = f"nothing reads it: {_away(path)}"
             elif damaged:
                 goes_on = f"resumes after epoch {newest}" if newest else "is trained from its start"
                 todo = f"it is not used, trial {number} {goes_on}: {sweep.folder.command('resume')}"
             else:
-                todo = f"rm {quoted(path)}, or trial {number} fails"
+                todo = f"{_away(path)}, or trial {number} fails"
             yield problem(f"{sweep.short(path)}: {why}", todo, damaged=True)
-        for path in sorted(folder.glob("best-*.pt")):
+        for path in (folder / name for name in blobs_at(folder).list("best-*.pt")):
             why, _ = _why_unusable(path, sweep.settings.get(number))
             if why is None:
-                files, total = files + 1, total + path.stat().st_size
-            elif path.exists():
+                files, total = files + 1, total + sizes.get(f"{folder.name}/{path.name}", 0)
+            elif _is_there(path):
                 yield problem(
                     f"{sweep.short(path)}: {why}",
                     f"trial {number}'s numbers are in the study and stay; its weights "
@@ -59,7 +61,7 @@ def checkpoints(sweep: Examined) -> Iterator[Finding]:
             if sweep.notes:
                 yield warning(
                     f"{sweep.short(folder)} belongs to no trial of the study",
-                    f"rm -r {quoted(folder)}",
+                    f"{_away(folder, every=True)}",
                 )
         elif record.outcome == "running" and newest:
             resumed[number] = newest
@@ -89,7 +91,7 @@ def _without_files(sweep: Examined, resumed: Mapping[int, int]) -> Iterator[Find
             )
 
 
-def _why_unusable(path: Path, trial: Trial | None) -> tuple[str | None, bool]:
+def _why_unusable(path: Place, trial: Trial | None) -> tuple[str | None, bool]:
     """Why a checkpoint cannot be gone on from, and whether it is damaged (it may be whole, and of
     another trial)."""
     try:
@@ -111,8 +113,10 @@ def leftovers(sweep: Examined) -> Iterator[Finding]:
         return
     found = [
         path
+        for top in {sweep.folder.root, sweep.folder.files}
         for pattern in (".tmp-*", ".probe-*", "trials/*/.tmp-*", "tune")
-        for path in sorted(sweep.folder.root.glob(pattern))
+        if isinstance(top, Path)  # an object store has none
+        for path in sorted(top.glob(pattern))
     ]
     if found:
         yield warning(
@@ -158,10 +162,26 @@ def _open_to_others(path: Path, top: Path, *, shared: bool) -> bool:
         return False
 
 
-def _trial_folders(sweep: Examined) -> list[Path]:
-    found = sweep.folder.root.glob("trials/*")
-    folders = [path for path in found if path.is_dir() and re.fullmatch(r"\d{4,}", path.name)]
-    return sorted(folders, key=lambda path: int(path.name))
+def _trial_folders(sweep: Examined) -> tuple[list[Place], Mapping[str, int]]:
+    """The trials' folders, and the size of each file in them, as of `Blobs.sizes`."""
+    top = sweep.folder.files / "trials"
+    sizes = blobs_at(top).sizes()
+    names = {name.partition("/")[0] for name in sizes}
+    if isinstance(top, Path):
+        names |= {path.name for path in top.glob("*") if path.is_dir()}
+    numbered = sorted((n for n in names if re.fullmatch(r"\d{4,}", n)), key=int)
+    return [top / name for name in numbered], sizes
+
+
+def _is_there(path: Place) -> bool:
+    return bool(blobs_at(path.parent).list(path.name))
+
+
+def _away(path: Place, *, every: bool = False) -> str:
+    """The command that deletes it. `every`: it is a folder."""
+    if isinstance(path, Path):
+        return f"rm {'-r ' * every}{quoted(path)}"
+    return f"aws s3 rm {'--recursive ' * every}{path.address}"
 
 
 def _bytes_of(path: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.record.blobs import Place
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import TrialRecord
 
@@ -54,8 +55,8 @@ class Examined:
     def record(self, number: int) -> TrialRecord | None:
         return self.records[number] if number < len(self.records) else None
 
-    def short(self, path: Path) -> str:
-        return str(path.relative_to(self.folder.root))
+    def short(self, path: Place) -> str:
+        return str(path).removeprefix(f"{self.folder.root}/")
 
 
 def quoted(path: Path) -> str:

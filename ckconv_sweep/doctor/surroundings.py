@@ -6,11 +6,13 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, size, warning
 from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import snapshot, versions
+from ckconv_sweep.record.blobs import blobs_at
 from ckconv_sweep.sweep.delivery import owed
 from ckconv_sweep.tracking.answers import check_answers
 from ckconv_sweep.tracking.marks import Found, in_mlflow, noted_marks
@@ -148,12 +150,14 @@ def _found(sweep: Examined, uri: str, readable: str) -> tuple[str, bool, Found |
 
 def disk(sweep: Examined) -> Iterator[Finding]:
     """Room for the checkpoints of the trials that run at a time: those kept, and a new one."""
-    free = shutil.disk_usage(sweep.folder.root).free
-    sizes = [path.stat().st_size for path in sweep.folder.root.glob("trials/*/checkpoint-*.pt")]
+    place = sweep.folder.files
+    folder = place if isinstance(place, Path) else sweep.folder.root  # an object store has room
+    free = shutil.disk_usage(folder).free
+    files = blobs_at(folder / "trials").sizes()
+    sizes = [bytes_ for name, bytes_ in files.items() if "/checkpoint-" in name]
     if not sizes:  # of trials that have ended only the weights are left; a state has these twice,
-        sizes = [  # and an optimiser's two numbers for each
-            4 * path.stat().st_size for path in sweep.folder.root.glob("trials/*/best-*.pt")
-        ]
+        # and an optimiser's two numbers for each
+        sizes = [4 * bytes_ for name, bytes_ in files.items() if "/best-" in name]
     running = max(1, sum(record.outcome == "running" for record in sweep.records))
     needed = (checkpoint.KEPT + 1) * max(sizes, default=0) * running
     message = f"{size(free)} free"

@@ -37,7 +37,7 @@ class RayExecutor:
 
     def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
         """Look at the nodes, and find the size of packs. Raises as the protocol says."""
-        nodes.forget_markers(session.folder)
+        nodes.forget_markers(session.files)
         self._census = census = Census(self._placement, session)
         said = census.wait(signals.check) if self._asks else []
         cluster.check_room(self._placement, census.roster.unfit)

@@ -8,13 +8,11 @@ have joined in the same moment.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.errors import CkconvSweepError, ClusterLost, NodeUnfit
@@ -23,13 +21,14 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.protocol import Session
 from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.record import versions
+from ckconv_sweep.record.blobs import Place, blobs_at
 
 ANSWER_SECONDS = 120.0
 """How long the first answers are waited for. A node that is slower is used once it has answered."""
 
 MARKER = ".nodes-"
-"""The beginning of the name of a file in the sweep's folder by which a node sees that it shares
-it."""
+"""The beginning of the name of a file beside those of the trials by which a node sees that it
+shares their place."""
 
 
 def check(needed: Mapping[str, str], gpus: float, marker: str = "") -> None:
@@ -38,15 +37,15 @@ def check(needed: Mapping[str, str], gpus: float, marker: str = "") -> None:
     Args:
         needed: the driver's `record.versions.of_worker()`.
         gpus: how many GPUs a trial gets.
-        marker: a file in the sweep's folder; empty: the driver is on this node.
+        marker: a file where those of the trials lie; empty: the driver is on this node.
 
     Raises:
         NodeUnfit: they are not what the driver needs.
     """
     if apart := roster.differences(needed, versions.of_worker()):
         raise NodeUnfit(apart)
-    if marker and not Path(marker).exists():
-        raise NodeUnfit(probe.unseen(Path(marker)))
+    if marker and (why := probe.why_unseen(marker)):
+        raise NodeUnfit(why)
     if gpus:
         import torch
 
@@ -82,10 +81,10 @@ class Census:
         """By the node's id."""
         self._placement, self._everybody = placement, everybody
         self._data = session.data if session else None
-        self._marker: Path | None = None
+        self._marker: Place | None = None
         if session is not None and not placement.is_local:
-            self._marker = session.folder / f"{MARKER}{uuid.uuid4().hex}"
-            self._marker.write_text("")
+            self._marker = session.files / f"{MARKER}{uuid.uuid4().hex}"
+            blobs_at(session.files).put(self._marker.name, "")
         self._asked: dict[Any, tuple[Mapping[str, Any], float]] = {}
         self._question: probe.Question = {
             "needed": versions.of_worker(),
@@ -103,7 +102,7 @@ class Census:
     def end(self) -> None:
         """Nobody is asked any more."""
         if self._marker is not None:
-            self._marker.unlink(missing_ok=True)
+            blobs_at(self._marker.parent).delete(self._marker.name)
 
     def look(self) -> list[str]:
         """Ask the nodes that are new and hear those that have answered; does not wait. Returns
@@ -220,8 +219,8 @@ def without(unfit: Iterable[str]) -> dict[str, str]:
     return {"ray.io/node-id": f"!in({ids})"} if ids else {}
 
 
-def forget_markers(folder: Path) -> None:
-    """Delete the markers that a killed driver left in a sweep's folder."""
-    for path in folder.glob(f"{MARKER}*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+def forget_markers(files: Place) -> None:
+    """Delete the markers that a killed driver left where the trials' files lie."""
+    blobs = blobs_at(files)
+    if left := blobs.list(f"{MARKER}*"):
+        blobs.delete(*left)

@@ -26,7 +26,7 @@ class Question(TypedDict):
 
     `needed`: the versions without which its data are not asked for; `trial`: the base trial as
     JSON, and where its data are looked for; `reads_data`: whether they are to be compared;
-    `marker`: a file in the sweep's folder; empty: the node need not see it.
+    `marker`: a file where those of the trials lie; empty: the node need not see it.
     """
 
     needed: dict[str, str]
@@ -50,7 +50,7 @@ def answer(question: Question) -> dict[str, Any]:
         "data": None,
     }
     if question["marker"] and not said["error"]:
-        said["error"] = _why_not_shared(Path(question["marker"]))
+        said["error"] = _why_not_shared(question["marker"])
     same = all(versions.get(name) == version for name, version in question["needed"].items())
     if question["reads_data"] and same and not said["error"]:
         try:
@@ -91,22 +91,47 @@ def _cuda() -> tuple[str, int]:
     return (cuda, int(gpus)) if done.returncode == 0 else (NONE, 0)
 
 
-def _why_not_shared(marker: Path) -> str:
-    """Why this node cannot keep checkpoints in the folder of a file; empty where it can."""
-    if not marker.exists():
-        return unseen(marker)
-    mine = marker.with_name(f"{marker.name}-{socket.gethostname()}-{os.getpid()}")
+def _why_not_shared(marker: str) -> str:
+    """Why this node cannot keep checkpoints beside a file; empty where it can."""
+    if why := why_unseen(marker):
+        return why
+    mine = f".{socket.gethostname()}-{os.getpid()}"
     try:
-        mine.write_text("")
-        mine.unlink()
-    except OSError as error:
-        return f"it cannot write to {marker.parent}: {error.strerror}"
+        if "://" in marker:
+            _, blobs, name = _in_store(marker)
+            blobs.put(name + mine, "")
+            blobs.delete(name + mine)
+        else:
+            path = Path(marker + mine)
+            path.write_text("")
+            path.unlink()
+    except Exception as error:
+        return f"it cannot write to {_place(marker)}: {_first_line(error)}"
     return ""
 
 
-def unseen(marker: Path) -> str:
-    """What is said of a node on which a file of the sweep's folder is not."""
-    return f"it does not see {marker.parent}, which all nodes must share"
+def why_unseen(marker: str) -> str:
+    """Why this node does not see a file where those of the trials lie; empty where it does."""
+    try:
+        if "://" in marker:
+            _, blobs, name = _in_store(marker)
+            there = bool(blobs.list(name))
+        else:
+            there = Path(marker).exists()
+    except Exception as error:
+        return f"it cannot read {_place(marker)}: {_first_line(error)}"
+    return "" if there else f"it does not see {_place(marker)}, which all nodes must share"
+
+
+def _place(marker: str) -> str:
+    return str(_in_store(marker)[0] if "://" in marker else Path(marker).parent)
+
+
+def _in_store(marker: str) -> tuple[Any, Any, str]:
+    """The place of a file in an object store, what is there, and the file's name."""
+    blobs = import_module("ckconv_sweep.record.blobs")
+    place = blobs.place_of(marker)
+    return place.parent, blobs.blobs_at(place.parent), place.name
 
 
 def _identity(trial: str, data_dir: str | None) -> dict[str, Any]:

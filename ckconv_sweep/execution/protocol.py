@@ -15,6 +15,7 @@ from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.record.blobs import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Assignment:
 
     number: int
     trial: Trial
-    folder: Path
+    folder: Place
     attempt: str
     """Names this hand-out: a worker whose trial was handed out again writes nothing more."""
     recorded: tuple[Epoch, ...] = ()
@@ -106,11 +107,12 @@ class Signals(Protocol):
 class Session:
     """What the trials of one session of a sweep have in common.
 
-    `folder` is the sweep's; `trial` the base trial; `data` the identity of its data, None if a node
-    may have others.
+    `folder` is the sweep's; `files` where its trials keep theirs; `trial` the base trial; `data`
+    the identity of its data, None if a node may have others.
     """
 
     folder: Path
+    files: Place
     trial: Trial
     data_dir: Path | None
     data: Identity | None

@@ -16,7 +16,6 @@ import threading
 import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.history import Epoch, Source
@@ -32,6 +31,7 @@ from ckconv_sweep.execution.worker import (
     task_of,
     where,
 )
+from ckconv_sweep.record.blobs import Place, place_of
 from ckconv_sweep.record.lease import Lease
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class _Place:
 
     attempt: str
     trial: Trial
-    folder: Path
+    folder: Place
     lease: Lease
     key: Hashable
     """Trials with the same one share a pack."""
@@ -153,7 +153,7 @@ class Seat:
     ) -> _Place:
         from ckconv_sweep.training.shape import shape_key
 
-        asked, there = Trial.model_validate_json(trial), Path(folder)
+        asked, there = Trial.model_validate_json(trial), place_of(folder)
         epochs = [Epoch(**epoch) for epoch in recorded]
         begin = None if source is None else Source(**source)
         lease, key = Lease(there, attempt), shape_key(asked)
@@ -233,7 +233,7 @@ class Seat:
 
         task = self._task(place)
         check_data(task, place.data)
-        place.lease.take()
+        place.lease.check()
         member = Member.open(
             place.trial,
             task,

@@ -45,7 +45,7 @@ def is_local(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
     return not (found in _NETWORK or found.startswith("fuse."))
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, option: str = "--sweeps-dir") -> None:
     """Do with a small file all that a sweep does with its own, and leave nothing.
 
     Raises:
@@ -69,7 +69,7 @@ def check_writable(folder: Path) -> None:
         raise CannotWrite(
             f"a file here cannot be {step}: {error.strerror}",
             where=str(folder),
-            hint="nothing was started; sweeps can lie elsewhere: --sweeps-dir",
+            hint=f"nothing was started; they can lie elsewhere: {option}",
         ) from error
     finally:
         for path in (probe, renamed):

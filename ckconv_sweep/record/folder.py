@@ -6,6 +6,7 @@ sweeps/<name>/                  0700, files 0600; shared: 2750, 0640
     study.db                    the study
     lock                        held by the driver that runs the sweep
     ray.log                     what Ray wrote in the last session, if anything
+    blobs                       where the trials' files lie, if not here
     trials/0004/                a trial's checkpoints, best weights and ledger
 """
 
@@ -21,11 +22,12 @@ from shlex import quote
 from ckconv_sweep import durable
 from ckconv_sweep.config.names import SWEEPS_DIR, check_sweep_name, expanded
 from ckconv_sweep.errors import CannotWrite, ConfigError, nearest_or_all
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs, Place, place_of
 from ckconv_sweep.record.records import STUDY, Records
 
-_EMPTY = {"lock", "trials", "ray.log"}
+_EMPTY = {"lock", "trials", "ray.log", "blobs"}
 """What a new sweep's folder holds before its study is made."""
+_ELSEWHERE = "blobs"
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,22 @@ class SweepFolder:
         return Records(self)
 
     @property
-    def blobs(self) -> Blobs:
-        """Its own files. Those of a trial are in the folder `trial`."""
-        return Blobs(self.root)
+    def blobs(self) -> FolderBlobs:
+        """Its own files. Those of a trial are in the place `trial`."""
+        return FolderBlobs(self.root)
+
+    @property
+    def files(self) -> Place:
+        """Where the trials keep their checkpoints and weights: in this folder, unless the sweep was
+        launched with `--blobs`."""
+        try:
+            return place_of(self.blobs.get(_ELSEWHERE).decode().strip())
+        except FileNotFoundError:
+            return self.root
+
+    def keep_files_at(self, place: Place) -> None:
+        """For a new sweep: its trials keep their files there. Raises CannotWrite."""
+        self.blobs.put(_ELSEWHERE, f"{place}\n")
 
     @property
     def tune(self) -> Path:
@@ -92,8 +107,9 @@ class SweepFolder:
         where = "" if default else f" --sweeps-dir {quote(str(sweeps_dir))}"
         return f"ckconv-sweep {verb} {self.name}{where}"
 
-    def trial(self, number: int) -> Path:
-        return self.root / "trials" / f"{number:04d}"
+    def trial(self, number: int) -> Place:
+        """The place of a trial's files."""
+        return self.files / "trials" / f"{number:04d}"
 
     def has_trials(self) -> bool:
         """Whether a trial left files here."""
@@ -164,7 +180,7 @@ class SweepFolder:
             return
         with contextlib.suppress(OSError):  # it is in use
             (self.root / "trials").rmdir()
-            self.blobs.delete("lock", "ray.log")
+            self.blobs.delete("lock", "ray.log", _ELSEWHERE)
             for path in made:
                 path.rmdir()
 

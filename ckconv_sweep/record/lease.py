@@ -1,63 +1,60 @@
-"""Who may write in a trial's folder: the newest worker of the trial, and nobody once the trial has
-been stopped."""
+"""Who may write in a trial's folder: the worker that the driver named there, and nobody once the
+trial has been stopped.
+
+The driver writes the name of each hand-out before it hands out. So a worker that was cut off and
+comes back after its trial was handed out again writes nothing, and neither does one that does not
+see the sweep's files: on its node the name is missing.
+"""
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
-
-from ckconv_sweep.durable import make_folder
-from ckconv_sweep.errors import CannotWrite
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.errors import NodeUnfit
+from ckconv_sweep.record.blobs import Place, blobs_at
 
 _NAME = "lease"
 
 
-class Lease:
-    """The newest worker of a trial owns its folder; one that was cut off and comes back after the
-    trial was handed out again must not write there.
-
-    Args:
-        attempt: the hand-out, as `session:time`. Ray Tune may give one to a second worker where it
-            takes the first for dead.
-    """
-
-    def __init__(self, folder: Path, attempt: str) -> None:
-        self._blobs, self._attempt = Blobs(folder), attempt
-        self._owner = f"{attempt}:{uuid.uuid4().hex}"
-
-    def take(self) -> None:
-        """Raises RuntimeError if a later session handed the trial out, CannotWrite."""
-        try:
-            make_folder(self._blobs.folder)
-            owner = self._blobs.get(_NAME).decode() if self._blobs.list(_NAME) else ""
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot be written: {error.strerror}", where=str(self._blobs.folder)
-            ) from error
-        if self._session(owner) > self._session(self._attempt):
-            raise self._lost(owner)
-        self._blobs.put(_NAME, self._owner)
-
-    def check(self) -> None:
-        """Raises RuntimeError if it is another's by now."""
-        owner = self._blobs.get(_NAME).decode()
-        if owner != self._owner:
-            raise self._lost(owner)
-
-    def _lost(self, owner: str) -> RuntimeError:
-        return RuntimeError(
-            f"this trial was stopped or handed out again: {owner}, not {self._owner}"
-        )
-
-    @staticmethod
-    def _session(owner: str) -> int:
-        number = owner.partition(":")[0]
-        return int(number) if number.isdecimal() else 0
+def grant(place: Place, attempt: str) -> None:
+    """For the driver: the worker of this hand-out may write there, and no other one. Raises
+    CannotWrite."""
+    blobs_at(place).make()
+    blobs_at(place).put(_NAME, attempt)
 
 
-def revoke(folder: Path) -> None:
-    """Whoever trains this trial writes nothing more. A later hand-out may take the lease again."""
-    blobs = Blobs(folder)
+def revoke(place: Place) -> None:
+    """For the driver: whoever trains this trial writes nothing more."""
+    blobs = blobs_at(place)
     if blobs.list(_NAME):
         blobs.put(_NAME, "nobody")
+
+
+class Lease:
+    """What a worker was granted.
+
+    Args:
+        attempt: names the hand-out.
+    """
+
+    def __init__(self, place: Place, attempt: str) -> None:
+        self._place, self._attempt = place, attempt
+
+    def check(self) -> None:
+        """To be called before anything is written.
+
+        Raises:
+            RuntimeError: the trial was stopped, or handed out again.
+            NodeUnfit: the sweep's files are not to be seen from here.
+        """
+        try:
+            owner = blobs_at(self._place).get(_NAME).decode(errors="replace")
+        except OSError as error:
+            raise NodeUnfit(
+                f"the sweep's files cannot be read here: {error.strerror}",
+                where=str(self._place),
+                hint="on a cluster they must lie in a folder that all nodes share, or in an object "
+                "store: --blobs",
+            ) from error
+        if owner != self._attempt:
+            raise RuntimeError(
+                f"this trial was stopped or handed out again: {owner}, not {self._attempt}"
+            )

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from ckconv_sweep.durable import opened, sync
 from ckconv_sweep.errors import CannotWrite, SweepBusy
+from ckconv_sweep.record.blobs import Place
 from ckconv_sweep.record.confirmation import Opening, add_openings, openings
+from ckconv_sweep.record.elsewhere import sweep_at
 from ckconv_sweep.record.folder import SweepFolder
 
 if TYPE_CHECKING:  # Optuna
@@ -70,18 +72,21 @@ class OfRun:
 Ledger = OfSweep | OfRun
 
 
-def sweep_of(checkpoint: Path) -> tuple[SweepFolder, int] | None:
-    """The sweep in whose folder a trial's file lies, and the trial's number; None elsewhere."""
+def sweep_of(checkpoint: Place) -> tuple[SweepFolder, int] | None:
+    """The sweep to which a trial's file belongs, and the trial's number; None of others."""
+    if not isinstance(checkpoint, Path):
+        return None
     folder = checkpoint.resolve().parent
     if folder.parent.name != "trials" or not folder.name.isdecimal():
         return None
     root = folder.parents[1]
-    sweep = SweepFolder(root, root.name)
-    return (sweep, int(folder.name)) if sweep.records.exists() else None
+    here = SweepFolder(root, root.name)
+    sweep = here if here.records.exists() else sweep_at(root)
+    return None if sweep is None else (sweep, int(folder.name))
 
 
 @contextlib.contextmanager
-def ledger_of(checkpoint: Path) -> Iterator[Ledger | str]:
+def ledger_of(checkpoint: Place) -> Iterator[Ledger | str]:
     """Where openings by this file are recorded, to be held while it is scored; or why they cannot
     be, in words.
 
@@ -93,8 +98,10 @@ def ledger_of(checkpoint: Path) -> Iterator[Ledger | str]:
         yield _entered(stack, checkpoint)
 
 
-def _entered(stack: contextlib.ExitStack, checkpoint: Path) -> Ledger | str:
+def _entered(stack: contextlib.ExitStack, checkpoint: Place) -> Ledger | str:
     found = sweep_of(checkpoint)
+    if not isinstance(checkpoint, Path):
+        return "it lies in an object store"
     if found is None:
         folder = checkpoint.resolve().parent
         if not (folder / "trial.yaml").is_file():

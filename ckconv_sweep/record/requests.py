@@ -23,7 +23,7 @@ from ckconv_sweep.config.domains import Scalar
 from ckconv_sweep.config.settings import short_names
 from ckconv_sweep.errors import CannotWrite
 from ckconv_sweep.keys import trial_name
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs
 from ckconv_sweep.record.folder import SweepFolder
 
 NOTE = "request:"
@@ -114,7 +114,7 @@ class Requests:
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
-        self._blobs = Blobs(folder.root / "requests")
+        self._blobs = FolderBlobs(folder.root / "requests")
 
     def put(self, request: Request) -> str:
         """Let a request wait; returns the name of its file. Raises CannotWrite."""

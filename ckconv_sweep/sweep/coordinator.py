@@ -31,6 +31,7 @@ from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution.protocol import Assignment
 from ckconv_sweep.keys import REASON_CONSTRAINT, REASON_STOPPED, Outcome
+from ckconv_sweep.record import lease
 from ckconv_sweep.record.budget import over
 from ckconv_sweep.record.events import EpochEnded, Event, Listener, Rejected, Started, ended
 from ckconv_sweep.record.study import Study
@@ -42,6 +43,7 @@ from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.control import Control
 from ckconv_sweep.sweep.judging import Judge, Running
 from ckconv_sweep.sweep.kept import kept
+from ckconv_sweep.sweep.session_end import SessionEnd
 from ckconv_sweep.sweep.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Coordinator:
         clock: seconds that never go backwards, for the time budget.
         places: how many trials can run at a time; None where nobody knows.
         confirming: what is trained instead of the search.
+        end: when the session has to be over.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
         places: int | None = None,
         confirming: Confirming | None = None,
+        end: SessionEnd | None = None,
     ) -> None:
         self.space: Space = study.space
         self.fatal: Exception | None = None
@@ -89,6 +93,8 @@ class Coordinator:
         self._choice: Agenda = confirming or Choice(study, records)
         self._unfinished = [r for r in records if r.outcome == "running"]
         self._sessions = Sessions(study, records, clock)
+        self._session_end = end or SessionEnd()
+        self._session_end.heard_all(records)
         self.control = Control(
             study, records, self._sessions, count_parameters, places=places, clock=clock
         )
@@ -114,8 +120,13 @@ class Coordinator:
     @property
     def stopping(self) -> bool:
         """Whether nothing new is handed out any more."""
-        ends = self.control.ends or self._is_interrupted()
+        ends = self.control.ends or self._is_interrupted() or self.session_ends
         return self.fatal is not None or self.time_is_up or ends
+
+    @property
+    def session_ends(self) -> bool:
+        """Whether no time is left for another epoch; the sweep is continued later."""
+        return self._session_end.is_near
 
     @property
     def running(self) -> list[int]:
@@ -161,11 +172,14 @@ class Coordinator:
             # The driver may have been killed between a verdict and the trial's end.
             if self._obey(number, record.verdict):
                 continue
+            place = self._study.folder.trial(number)
+            attempt = f"{self._sessions.number}:{time.time_ns()}"
+            lease.grant(place, attempt)
             return Assignment(
                 number=number,
                 trial=trial,
-                folder=self._study.folder.trial(number),
-                attempt=f"{self._sessions.number}:{time.time_ns()}",
+                folder=place,
+                attempt=attempt,
                 recorded=tuple(record.history),
                 source=self._judge.source(record),
                 kept_epochs=self.space.scheduler.kept_epochs,
@@ -192,6 +206,7 @@ class Coordinator:
         verdict = self._judge.verdict(number, running, epoch)
         crash_point("epoch.judged")
         running.history.append(epoch)
+        self._session_end.heard(epoch)
         session = self._sessions.number
         gpu_seconds = gpus * epoch.metrics.get("time/epoch_seconds", 0.0)
         self._gpu_seconds += gpu_seconds

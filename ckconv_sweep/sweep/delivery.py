@@ -39,7 +39,8 @@ class Session:
     """How a session ended.
 
     `signal_exit_code` is set when a signal ended it; `undelivered` counts the records that MLflow
-    still lacks; `asked_to_end` says that a person did (`stop`).
+    still lacks; `asked_to_end` says that a person did (`stop`);
+    `continue_later` why the sweep is to be continued later: its own time was up, or a SIGUSR1 came.
     """
 
     records: list[TrialRecord]
@@ -49,6 +50,7 @@ class Session:
     signal_exit_code: int | None = None
     time_is_up: bool = False
     asked_to_end: bool = False
+    continue_later: str = ""
 
 
 def deliver(

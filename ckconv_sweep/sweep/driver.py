@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,15 @@ from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
 from ckconv_sweep.models.parameters import parameters_of
-from ckconv_sweep.record import confirmation, place, trained_data, versions, warm_start
+from ckconv_sweep.record import (
+    confirmation,
+    elsewhere,
+    place,
+    trained_data,
+    versions,
+    warm_start,
+)
+from ckconv_sweep.record.backup import Backup
 from ckconv_sweep.record.budget import is_finished
 from ckconv_sweep.record.confirmation import Confirmation
 from ckconv_sweep.record.events import Listener
@@ -36,6 +45,7 @@ from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
 from ckconv_sweep.sweep.interruption import Interruption, ended_by_signal
+from ckconv_sweep.sweep.session_end import SessionEnd
 from ckconv_sweep.tracking.outbox import FIRST_EPOCH_SECONDS, Tracker
 from ckconv_sweep.tracking.store import is_default
 
@@ -108,6 +118,8 @@ def run_sweep(
     shared: bool = False,
     lock: AbstractContextManager[object] | None = None,
     plan: Confirmation | None = None,
+    ends_at: float = math.inf,
+    blobs: str | None = None,
 ) -> Session:
     """Start a sweep, or continue it, until its budget is spent or a signal comes.
 
@@ -120,6 +132,8 @@ def run_sweep(
         lock: the sweep's, where the caller holds it already; it is released at the end.
         plan: confirm the sweep instead, as far as it was searched. The options of its last session
             are kept for the next one that searches.
+        ends_at: when the session has to be over, in seconds of `time.monotonic`.
+        blobs: where the trials' files lie, if not in the sweep's folder: see `record.elsewhere`.
 
     Raises:
         SpaceChanged: the sweep was started with another space. Only the budget may differ.
@@ -127,7 +141,7 @@ def run_sweep(
         SweepBusy: another driver runs it.
         ConfigError, ResourcesMissing, DamagedData, CannotWrite: it cannot run here.
     """
-    interruption, exit_codes = Interruption(), list[int]()
+    interruption, exit_codes = Interruption(later=True), list[int]()
     session = Session(records=[], experiment_id=None, undelivered=0, trained=False)
     executor.check()
     # A signal may come before anything was begun, and after everything was.
@@ -142,6 +156,7 @@ def run_sweep(
         # Python swallows what a signal raises in a callback of SQLAlchemy's weak references.
         with interruption.shielded():
             there = _There.of(folder, space, allow_code_change=allow_code_change)
+            elsewhere.settle(folder, blobs, there.uid, there.copy_of)
         space, changed = there.space, list(there.changed)
         # Read now: one message instead of one for every trial.
         data = load(space.trial.data, data_dir).identity
@@ -157,6 +172,7 @@ def run_sweep(
         interruption.check()
         trained = execution.Session(
             folder=folder.root,
+            files=folder.files,
             trial=space.trial,
             data_dir=data_dir,
             data=None if allow_data_change else data,
@@ -193,7 +209,9 @@ def run_sweep(
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.keep_marks()  # also of a session that is killed: where its records went
         after_trial.forget_ended()
-        heard = (*listeners, tracker, after_trial)
+        backup = _backup(folder, study, lambda error: coordinator.stop(error), _say_to(listeners))
+        heard = (*listeners, tracker, after_trial, *backup)
+        end = SessionEnd(ends_at, lambda: interruption.ends_session)
         coordinator = Coordinator(
             study,
             count_parameters=functools.partial(parameters_of, data_dir=data_dir),
@@ -201,14 +219,19 @@ def run_sweep(
             is_interrupted=lambda: interruption.came,
             places=at_a_time,
             confirming=confirming,
+            end=end,
         )
+        for one in backup:
+            one.start()
         try:
             with ended_by_signal(exit_codes):
                 coordinator.attend()
                 executor.run(coordinator, interruption, trained, known)
         except Exception as error:
             coordinator.stop(no_room(error, str(folder.root)) or error)
-        missing = _closed(study, coordinator, tracker, after_trial, at_once=bool(exit_codes))
+        session_ends = coordinator.session_ends
+        at_once = bool(exit_codes) or session_ends
+        missing = _closed(study, coordinator, tracker, after_trial, backup, at_once=at_once)
         if coordinator.fatal is not None:
             raise coordinator.fatal
         over = confirming.is_over if confirming else is_finished(study.trials(), study.space)
@@ -219,6 +242,7 @@ def run_sweep(
             trained=True,
             time_is_up=coordinator.time_is_up and not over,
             asked_to_end=coordinator.control.ends and not over,
+            continue_later=end.why if session_ends and not over else "",
         )
     return replace(session, signal_exit_code=exit_codes[0]) if exit_codes else session
 
@@ -229,7 +253,8 @@ class _There:
 
     `study`: what was read of it, unless it starts over (`anew`) or there is none; `space`: the
     given one, with what `auto` took; `changed`: lines on versions; `data`: what its trials were
-    trained on; `knows_earlier`: whether it was told of the sweeps that it learns from.
+    trained on; `knows_earlier`: whether it was told of the sweeps that it learns from; `uid`: its
+    own; `copy_of`: the folder of which its folder is a copy.
     """
 
     space: Space
@@ -238,6 +263,8 @@ class _There:
     changed: Sequence[str] = ()
     data: Identity = field(default_factory=dict)
     knows_earlier: bool = False
+    uid: str | None = None
+    copy_of: Path | None = None
 
     @classmethod
     def of(cls, folder: SweepFolder, space: Space, *, allow_code_change: bool) -> _There:
@@ -247,14 +274,17 @@ class _There:
         with folder.records.open() as study:
             has_epochs = any(record.history for record in study.every_trial())
             data = trained_data.noted(study.notes()) if has_epochs else {}
+            copy_of = place.copied_from(study, folder)
             if starts_over(study, space):
-                return cls(space=space, anew=True, data=data)
+                return cls(space=space, anew=True, data=data, uid=study.uid, copy_of=copy_of)
             return cls(
                 space=with_taken(space, study.space),
                 study=study,
                 changed=versions.check(study, allow_code_change=allow_code_change),
                 data=data,
                 knows_earlier=study.note(warm_start.NOTE) is not None,
+                uid=study.uid,
+                copy_of=copy_of,
             )
 
 
@@ -273,6 +303,7 @@ def _closed(
     coordinator: Coordinator,
     tracker: Tracker,
     after_trial: AfterTrial,
+    backup: Sequence[Backup],
     *,
     at_once: bool,
 ) -> int:
@@ -288,9 +319,29 @@ def _closed(
         patience_seconds = 6.0 if at_once or coordinator.fatal else 60.0
         missing = tracker.close(status, patience_seconds=patience_seconds)
         after_trial.keep_marks("RUNNING" if missing else status)
+        for one in backup:
+            one.close()
     except Exception as error:  # where the study cannot be written, this cannot either
         coordinator.stop(error)
     return missing
+
+
+def _backup(
+    folder: SweepFolder,
+    study: Study,
+    stop: Callable[[Exception], None],
+    say: Callable[[str], None],
+) -> list[Backup]:
+    """The snapshots of a sweep whose files lie elsewhere, which this driver claims now; none of
+    another."""
+    if folder.files == folder.root:
+        return []
+    claim = elsewhere.Claim(folder, study.uid)
+    claim.make()
+    numbers = [record.number for record in study.every_trial()]
+    if forgotten := elsewhere.forget_unknown(folder, numbers):
+        say(f"the study does not know {forgotten} of the trials in {folder.files}: deleted there")
+    return [Backup(folder, claim, stop=stop, say=say)]
 
 
 def _earlier(space: Space, folder: SweepFolder, data: Identity, data_dir: Path | None) -> WarmStart:

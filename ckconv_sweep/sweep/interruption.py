@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from ckconv_sweep.signals import SIGNALS
+from ckconv_sweep.signals import LATER, SIGNALS
 
 
 class Interrupted(BaseException):
@@ -47,9 +47,16 @@ def _kill_descendants() -> None:
 
 
 class Interruption:
-    """Catches the signals of `SIGNALS` while it is entered."""
+    """Catches the signals of `SIGNALS` while it is entered.
 
-    def __init__(self) -> None:
+    Args:
+        later: also SIGUSR1, which only sets `ends_session`.
+    """
+
+    def __init__(self, *, later: bool = False) -> None:
+        self.ends_session = False
+        """Whether a SIGUSR1 has come."""
+        self._also = (LATER,) if later else ()
         self._shields = 0
         self._received: int | None = None
         self._raised = False
@@ -57,7 +64,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[Interruption]:
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in (*SIGNALS, *self._also)}
         if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup: the terminal's end is not to end us
             self._ignored.add(signal.SIGHUP)
         try:
@@ -72,6 +79,8 @@ class Interruption:
         for number in SIGNALS:
             if number not in self._ignored:
                 signal.signal(number, self._handle)
+        for number in self._also:
+            signal.signal(number, self._end_session)
 
     @property
     def came(self) -> bool:
@@ -95,6 +104,9 @@ class Interruption:
             self._shields -= 1
         if not self._shields:
             self.check()
+
+    def _end_session(self, number: int, frame: FrameType | None) -> None:
+        self.ends_session = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ckconv_sweep
 from ckconv_sweep.errors import CkconvSweepError, as_it_was
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs
 from ckconv_sweep.sweep.again import GIVEN, TRIAL
 from ckconv_sweep.training import checkpoint
 
@@ -84,7 +84,7 @@ class Again:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_dir = str(self.data_dir) if self.data_dir else None
         given = {"until": self.until, "data_dir": data_dir, "device": self.device}
-        blobs = Blobs(self.folder)
+        blobs = FolderBlobs(self.folder)
         blobs.put(TRIAL, self.text)
         blobs.put(GIVEN, json.dumps(given))
         for kill in kills:

@@ -16,7 +16,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import PUT_BACK, check_same
 from ckconv_sweep.errors import CannotWrite, ConfigError, TrialFailed
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.interruption import Interrupted, Interruption, ended_by_signal
@@ -190,7 +190,7 @@ def _claim(folder: Path, trial: Trial, text: str) -> None:
             )
     except OSError as error:
         raise CannotWrite(f"cannot be read: {error.strerror}", where=str(path)) from None
-    Blobs(folder).put(path.name, text)
+    FolderBlobs(folder).put(path.name, text)
 
 
 def _holds(path: Path, trial: Trial, text: str) -> bool:

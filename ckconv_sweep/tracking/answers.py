@@ -68,7 +68,7 @@ _REMEDIES = {
     "write",
     r"ENDPOINT_NOT_FOUND|valid JSON": "the address must be the one that the server printed when it "
     "started",
-    r"No module named": "install the driver of that database, as in: pip install psycopg2-binary",
+    r"No module named": "install the driver of that database, as in: pip install 'psycopg[binary]'",
     r"[Ee]xperiment name|'name'": "set MLFLOW_EXPERIMENT_NAME to another name",
 }
 """What to do, by what MLflow's error code and its words hold."""

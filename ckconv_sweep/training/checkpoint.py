@@ -17,20 +17,22 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.durable import opened
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
-from ckconv_sweep.record.blobs import UNFINISHED, Blobs, digest
+from ckconv_sweep.record.blobs import UNFINISHED, Place, blobs_at, digest
+
+P = TypeVar("P", bound=Place)
 
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(?P<epoch>\d{5,})-[0-9a-f]{16}\.pt")
 
 
-def save(folder: Path, epoch: int, state: dict[str, Any], kept_epochs: int = 0) -> str:
+def save(folder: Place, epoch: int, state: dict[str, Any], kept_epochs: int = 0) -> str:
     """Write a checkpoint and forget all but the newest two, and but those after each
     `kept_epochs` epochs; returns its name.
 
@@ -42,12 +44,12 @@ def save(folder: Path, epoch: int, state: dict[str, Any], kept_epochs: int = 0) 
     # One of this epoch or a later one was damaged, or it would have been gone on from.
     kept = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
     kept += [path.name for number, path in _kept(found, kept_epochs) if number < epoch]
-    Blobs(folder).delete(*(path.name for _, path in found if path.name not in kept))
+    blobs_at(folder).delete(*(path.name for _, path in found if path.name not in kept))
     return name
 
 
 def save_best(
-    folder: Path,
+    folder: Place,
     trial: dict[str, Any],
     weights: dict[str, Any],
     data: Mapping[str, Any] | None = None,
@@ -55,29 +57,29 @@ def save_best(
     """Write an ended trial, as plain values, its weights, and the identity of the data that it was
     trained on, if that is known; returns the file's name. Raises as `save`."""
     state = {"trial": trial, "best_weights": weights} | ({"data": dict(data)} if data else {})
-    name, blobs = _write(folder, "best", state), Blobs(folder)
+    name, blobs = _write(folder, "best", state), blobs_at(folder)
     blobs.delete(*(old for old in blobs.list("best-*.pt") if old != name))
     return name
 
 
-def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+def checkpoints(folder: P) -> list[tuple[int, P]]:
     """The checkpoints of a trial with their epochs, newest first."""
     found = [
-        (int(match["epoch"]), folder / name)
-        for name in Blobs(folder).list("checkpoint-*.pt")
+        (int(match["epoch"]), cast("P", folder / name))
+        for name in blobs_at(folder).list("checkpoint-*.pt")
         if (match := _NAME.fullmatch(name))
     ]
     return sorted(found, reverse=True)
 
 
-def load(path: Path) -> Any:
+def load(path: Place) -> Any:
     """The content of a file that `save` or `save_best` wrote.
 
     Raises:
         DamagedData: its content is not what its name says, and is not parsed then; or it holds
             more than tensors and plain values, and none of it is run.
     """
-    content = Blobs(path.parent).get(path.name)
+    content = blobs_at(path.parent).get(path.name)
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the reader raise anything
@@ -87,7 +89,7 @@ def load(path: Path) -> Any:
         raise DamagedData(f"holds no state that can be read: {first}", where=str(path)) from error
 
 
-def read_given(path: Path) -> Mapping[str, Any]:
+def read_given(path: Place) -> Mapping[str, Any]:
     """What a file holds by name that a user named: ours, or one of the published code.
 
     Raises:
@@ -95,7 +97,8 @@ def read_given(path: Path) -> Mapping[str, Any]:
         DamagedData: it holds no state.
     """
     try:
-        if not path.is_file():  # a folder, a device without an end, a pipe that nobody writes to
+        # A folder, a device without an end, a pipe that nobody writes to.
+        if isinstance(path, Path) and not path.is_file():
             path.stat()
             what = "a folder" if path.is_dir() else "no plain file"
             raise ConfigError(f"this is {what}, not a checkpoint", where=str(path))
@@ -115,7 +118,7 @@ def data_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def newest(folder: Place) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest checkpoint that is whole, and a message for each newer one that is not."""
     messages = []
     for _, path in checkpoints(folder):
@@ -128,28 +131,31 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     return None, messages
 
 
-def best(folder: Path) -> Path | None:
+def best(folder: P) -> P | None:
     """The file with the best weights of an ended trial."""
-    return next((folder / name for name in Blobs(folder).list("best-*.pt")), None)
+    return next((cast("P", folder / name) for name in blobs_at(folder).list("best-*.pt")), None)
 
 
-def forget(folder: Path, kept_epochs: int = 0) -> None:
+def forget(folder: Place, kept_epochs: int = 0) -> None:
     """Delete the checkpoints of a trial that has ended, but for those after each `kept_epochs`
     epochs; its best weights and ledger stay."""
-    blobs, found = Blobs(folder), checkpoints(folder)
+    blobs, found = blobs_at(folder), checkpoints(folder)
     kept = _kept(found, kept_epochs)
     blobs.delete(*(path.name for number, path in found if (number, path) not in kept))
     blobs.delete(*blobs.list(UNFINISHED))
 
 
-def _kept(found: Sequence[tuple[int, Path]], kept_epochs: int) -> list[tuple[int, Path]]:
+def _kept(found: Sequence[tuple[int, P]], kept_epochs: int) -> list[tuple[int, P]]:
     """Those of some checkpoints with which other trials may begin."""
     return [one for one in found if kept_epochs and one[0] % kept_epochs == 0]
 
 
-def note_in_ledger(folder: Path, epoch: Epoch) -> None:
+def note_in_ledger(folder: Place, epoch: Epoch) -> None:
     """Write down an epoch as executed, before anything of it is kept: what a crash makes us train
-    twice then shows as two lines. Raises as `save`."""
+    twice then shows as two lines. Nothing can be added to an object of a store, so there is no
+    ledger there. Raises as `save`."""
+    if not isinstance(folder, Path):
+        return
     said = {"metrics": dict(epoch.metrics), "timestamp_ms": epoch.timestamp_ms}
     line = json.dumps({"epoch": epoch.number, "pid": os.getpid(), **said}) + "\n"
     path = folder / "ledger.jsonl"
@@ -161,11 +167,13 @@ def note_in_ledger(folder: Path, epoch: Epoch) -> None:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
-def _write(folder: Path, stem: str, state: dict[str, Any]) -> str:
+def _write(folder: Place, stem: str, state: dict[str, Any]) -> str:
     buffer = io.BytesIO()
     torch.save(_each_text_once(state), buffer)
     content = buffer.getvalue()
-    return Blobs(folder).put(f"{stem}-{digest(content)}.pt", content).name
+    name = f"{stem}-{digest(content)}.pt"
+    blobs_at(folder).put(name, content)
+    return name
 
 
 def _each_text_once(value: Any) -> Any:

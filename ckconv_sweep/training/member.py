@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +16,10 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.data.identity import PUT_BACK, Identity, difference
 from ckconv_sweep.data.task import SequenceTask
-from ckconv_sweep.durable import make_folder
 from ckconv_sweep.errors import ConfigError, DamagedData, DataChanged, SourceLost, TrialFailed
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.sequence_model import SequenceModel
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import Place, blobs_at, place_of
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.optimizers import rule_of
 from ckconv_sweep.training.room import out_of_memory_named
@@ -53,7 +51,7 @@ class Member:
         trial: Trial,
         description: Description,
         model: SequenceModel,
-        folder: Path | None,
+        folder: Place | None,
         guard: Callable[[], None],
         data: Identity,
         warn: Callable[[str], None],
@@ -95,7 +93,7 @@ class Member:
         trial: Trial,
         task: SequenceTask,
         *,
-        folder: Path | None = None,
+        folder: Place | None = None,
         warn: Callable[[str], None] = lambda message: None,
         guard: Callable[[], None] = lambda: None,
         allow_data_change: bool = False,
@@ -132,7 +130,7 @@ class Member:
         model = make_model(trial.model, task.description, generator(trial.training.seed, "init"))
         state = None
         if folder is not None:
-            make_folder(folder)
+            blobs_at(folder).make()
             state, damaged = checkpoint.newest(folder)
             for message in damaged:
                 warn(message)
@@ -300,18 +298,18 @@ class Member:
         self.history = [replace(e, checkpoint=names.get(e.number, "")) for e in epochs]
 
 
-def _copy(source: Source, folder: Path) -> None:
+def _copy(source: Source, folder: Place) -> None:
     """Put a continuation's first checkpoint into its folder."""
-    path = Path(source.path)
+    path = place_of(source.path)
     try:
-        Blobs(folder).put(path.name, Blobs(path.parent).get(path.name))
+        blobs_at(folder).put(path.name, blobs_at(path.parent).get(path.name))
     except (OSError, DamagedData) as error:
         gone = isinstance(error, FileNotFoundError)
         why = "gone" if gone else str(getattr(error, "strerror", "damaged"))
         raise SourceLost(f"the checkpoint that it begins with is lost: {path}: {why}") from None
 
 
-def _check(state: dict[str, Any], trial: Trial, folder: Path, *, after: int) -> None:
+def _check(state: dict[str, Any], trial: Trial, folder: Place, *, after: int) -> None:
     """`after`: the epoch of the checkpoint with which a continuation begins, and which is of
     another trial."""
     if missing := {"trial", "model", "optimizer", "best_weights", "history"} - state.keys():
@@ -332,7 +330,7 @@ def _check(state: dict[str, Any], trial: Trial, folder: Path, *, after: int) -> 
 def _check_data(
     before: Identity,
     task: SequenceTask,
-    folder: Path,
+    folder: Place,
     warn: Callable[[str], None],
     allow_change: bool,
 ) -> None:

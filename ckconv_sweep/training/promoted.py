@@ -31,7 +31,7 @@ from ckconv_sweep.data.plain_preparation import as_plain, from_plain
 from ckconv_sweep.data.preparation import Preparation
 from ckconv_sweep.durable import whole_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
-from ckconv_sweep.record.blobs import UNFINISHED, Blobs
+from ckconv_sweep.record.blobs import UNFINISHED, FolderBlobs
 from ckconv_sweep.record.openings import FILE as OPENINGS
 
 WEIGHTS, TRIAL, ABOUT, CARD = "model.safetensors", "trial.yaml", "model.json", "README.md"
@@ -108,15 +108,15 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
             folder.rmdir()
         if folder.exists():
             _check_replaceable(folder, uid)
-            Blobs(folder).delete(*Blobs(folder).list(UNFINISHED))
+            FolderBlobs(folder).delete(*FolderBlobs(folder).list(UNFINISHED))
             kept = {CARD} if card_is_edited(folder) else set()
             changed = [n for n in files if n not in kept and not _holds(folder / n, files[n])]
             for name in sorted(changed, key=lambda name: name == ABOUT):
-                Blobs(folder).put(name, files[name])
+                FolderBlobs(folder).put(name, files[name])
             return bool(changed)
         with whole_folder(folder) as new:
             for name, content in files.items():
-                Blobs(new).put(name, content)
+                FolderBlobs(new).put(name, content)
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(folder)) from error
     return True

@@ -18,7 +18,7 @@ from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.models.authors import Published, described_by, from_authors
 from ckconv_sweep.models.ckcnn import CKCNN
 from ckconv_sweep.models.parameters import without_memory
-from ckconv_sweep.record.blobs import Blobs
+from ckconv_sweep.record.blobs import FolderBlobs
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.weights import Trained
 
@@ -197,7 +197,7 @@ def import_published(
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"cannot be made: {error.strerror}", where=str(out)) from None
-    Blobs(out).put("trial.yaml", documents.write(plain))
+    FolderBlobs(out).put("trial.yaml", documents.write(plain))
     return Trained(
         path=out / checkpoint.save_best(out, plain, weights), trial=trial, weights=weights
     )

@@ -17,6 +17,7 @@ from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.parameters import without_memory
 from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.models.state import check_state
+from ckconv_sweep.record.blobs import Place
 from ckconv_sweep.training import checkpoint, promoted
 from ckconv_sweep.training.room import out_of_memory_named
 
@@ -25,7 +26,7 @@ from ckconv_sweep.training.room import out_of_memory_named
 class Trained:
     """What a checkpoint holds: the trial, and the weights of its best epoch."""
 
-    path: Path
+    path: Place
     trial: Trial
     weights: object
     """As they were read: `model` checks them."""
@@ -77,7 +78,7 @@ class Trained:
         return model
 
 
-def read_trained(given: Path) -> Trained:
+def read_trained(given: Place) -> Trained:
     """Read a file that a run wrote (`best-*.pt`, `checkpoint-*.pt`), or the one in a folder:
     the best weights, or where the run has not ended its newest checkpoint; or a folder that
     `promote` wrote.
@@ -86,10 +87,12 @@ def read_trained(given: Path) -> Trained:
         ConfigError: there is no such file, or ckconv-sweep did not write it.
         DamagedData: the file cannot be read, or is not what its name says.
     """
-    path = given
-    if given.is_dir() and promoted.is_promoted(given):
-        return _handed_over(given)
-    if given.is_dir():
+    path, is_folder = given, not given.name.endswith(".pt")
+    if isinstance(given, Path):
+        is_folder = given.is_dir()
+        if is_folder and promoted.is_promoted(given):
+            return _handed_over(given)
+    if is_folder:
         found = [checkpoint.best(given), *(p for _, p in checkpoint.checkpoints(given))]
         path = next((p for p in found if p is not None), given)
         if path is given:

@@ -20,7 +20,7 @@ COMMANDS = [
     *("table", "compare", "simulate", "best", "promote", "why", "plot", "report", "ui"),
     *("train", "evaluate", "predict", "kernels", "import-checkpoint"),
     *("show", "validate", "fit-kernel"),
-    *("doctor", "verify", "sync"),
+    *("doctor", "verify", "sync", "gc", "delete"),
 ]
 _LOADED = """
 import sys

@@ -54,12 +54,14 @@ BLOBS = {"blob.written": (1, 3), "blob.synced": (3, 5), "blob.kept": (2, 3)}
 """The first is the space, the second a lease, the third and the fifth are checkpoints."""
 WARM = "warm_start.noted"
 """Passed by sweeps that learn from others."""
+OBJECTS = {"object.begun", "object.sent"}
+"""Passed where files lie in an object store: `contracts/test_blobs.py`."""
 CONFIRMED = {"test.scored", "test.recorded"}
 """Passed at the end of a confirmation: `sweep/test_opening.py`."""
 PASSES = [
     (name, n)
     for name in POINTS
-    if name not in {WARM, *CONFIRMED}
+    if name not in {WARM, *CONFIRMED, *OBJECTS}
     for n in BLOBS.get(name, (1,) if name in ONCE else (1, LATER))
 ]
 PAIRS = int(os.environ.get("CKCONV_CRASH_PAIRS", "8"))

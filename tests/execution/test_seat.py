@@ -68,6 +68,7 @@ class Brought:
             "recorded": [asdict(epoch) for epoch in recorded],
             **begin,
         }
+        lease.grant(folder, self.attempt)
         driver.seat.take({"new": [new], "gone": []})
         self.epochs: list[Epoch] = []
 
@@ -119,7 +120,7 @@ def test_trials_of_two_shapes_have_the_curves_that_they_have_alone(
     for one_trial, one in zip(brought, asked, strict=True):
         assert in_hex(one_trial.epochs) == alone(one)
         assert checkpoint.best(one_trial.folder) is not None
-        assert (one_trial.folder / "lease").read_text().startswith(f"{one_trial.attempt}:")
+        assert (one_trial.folder / "lease").read_text() == one_trial.attempt
 
 
 def test_a_continuation_begins_with_the_checkpoint_of_another_trial_and_tells_its_own_epochs(

@@ -30,7 +30,7 @@ from training.tiny import in_child, make_task, make_trial
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.errors import ClusterLost, OutOfMemory, ResourcesMissing
+from ckconv_sweep.errors import ClusterLost, NodeUnfit, OutOfMemory, ResourcesMissing
 from ckconv_sweep.execution import tune as ray_executor
 from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
@@ -42,7 +42,7 @@ from ckconv_sweep.models.sequence_model import SequenceModel
 from ckconv_sweep.record import versions
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
-from ckconv_sweep.record.lease import Lease
+from ckconv_sweep.record.lease import Lease, grant, revoke
 from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.render import to_json, to_terminal
@@ -349,29 +349,30 @@ def test_nothing_that_tune_says_after_the_desk_is_closed_reaches_the_study() -> 
 
 
 @pytest.mark.fault("two-drivers")
-def test_the_newest_worker_of_a_trial_owns_its_folder(tmp_path: Path) -> None:
-    first, again = Lease(tmp_path, "1:5"), Lease(tmp_path, "1:5")
-    first.take()
+def test_only_the_worker_that_the_driver_named_last_owns_a_trials_folder(tmp_path: Path) -> None:
+    first, later = Lease(tmp_path, "1:5"), Lease(tmp_path, "2:3")
+    grant(tmp_path, "1:5")
     first.check()
-    again.take()  # Ray Tune took the first for dead
-    later = Lease(tmp_path, "2:3")
     with pytest.raises(RuntimeError, match="handed out again"):
-        first.check()
-    later.take()
-    with pytest.raises(RuntimeError, match="handed out again"):
-        again.check()
-    with pytest.raises(RuntimeError, match="handed out again"):
-        Lease(tmp_path, "1:9").take()  # of a session that is over, and slow
+        later.check()
+    grant(tmp_path, "2:3")
     later.check()
+    with pytest.raises(RuntimeError, match="handed out again: 2:3, not 1:5"):
+        first.check()
+    revoke(tmp_path)
+    with pytest.raises(RuntimeError, match="was stopped"):
+        later.check()
     assert [path.name for path in tmp_path.iterdir()] == ["lease"]
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "\N{SUPERSCRIPT TWO}:1"])
-def test_a_lease_that_a_power_cut_left_unreadable_is_taken(content: str, tmp_path: Path) -> None:
-    (tmp_path / "lease").write_text(content)
-    lease = Lease(tmp_path, "1:5")
-    lease.take()
-    lease.check()
+@pytest.mark.fault("node-unfit")
+def test_a_node_that_does_not_see_the_sweeps_files_is_unfit_and_writes_nothing(
+    tmp_path: Path,
+) -> None:
+    """It joined late, and has a folder of the same name on its own disk, or none."""
+    with pytest.raises(NodeUnfit, match="cannot be read here: No such file"):
+        Lease(tmp_path / "trials" / "0003", "1:5").check()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.fault("node-unfit")
@@ -384,7 +385,7 @@ def test_a_worker_with_another_version_is_no_fault_of_its_trial_and_trains_nothi
         ray_executor.versions, "of_worker", itertools.cycle([ours | {name: "9.9"}, ours]).__next__
     )
     records = here.run(monkeypatch)
-    assert records == []
+    assert [(r.outcome, r.history) for r in records] == [("running", ())]
     (said,) = here.said
     why = f"{name} {ours[name][:8] if name == 'code' else ours[name]}; here 9.9"
     assert said == f"this node is not used: this machine: {why}"
@@ -431,11 +432,11 @@ def test_a_worker_that_was_stopped_while_its_trial_was_handed_out_again_writes_n
     def stop_after_the_first(epoch: Epoch) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
+    grant(folder, "1:1")
     pid = os.fork()
     if pid == 0:
         first = Lease(folder, "1:1")
         try:
-            first.take()
             loop.train(trial, make_task(), stop_after_the_first, folder=folder, guard=first.check)
         except RuntimeError as error:
             failure.write_text(str(error))
@@ -446,7 +447,7 @@ def test_a_worker_that_was_stopped_while_its_trial_was_handed_out_again_writes_n
 
     told: list[int] = []
     second = Lease(folder, "2:1")
-    second.take()
+    grant(folder, "2:1")
     loop.train(
         trial,
         make_task(),
