@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -197,11 +198,10 @@ def in_a_line(error: CkconvSweepError) -> str:
 
 def this_node() -> tuple[str, str]:
     """The id of the node of this process, and its name in messages."""
-    import ray
-
-    if not ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
         return "", "this machine"
-    return ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())
 
 
 def named_in(said: str) -> tuple[str, str]:
