@@ -18,17 +18,17 @@ Shapes: N sequences, C channels, T time steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from ckconv_sweep.config.data import Description, UeaData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
 from ckconv_sweep.data.preparation import by_normalizer, forward_filled, measured
+from ckconv_sweep.data.ragged import Ragged
 from ckconv_sweep.data.sequences import Normalizer
 from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
@@ -70,15 +70,15 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
     content = read_ts(train_path)
     classes, continued = content.classes, data.normalization == "per_time_step"
     arrays = partial(_arrays, classes=classes, length=description.length, continued=continued)
-    found = arrays(content)
+    ragged, targets = arrays(content)
     read_ts(test_path)  # damage is told now, not at the end of a sweep; nothing is kept
-    train, validation = held_out_by(data, found.targets_N)
-    normalizer = Normalizer.of(found.inputs_NCT[train], data.normalization)
+    train, validation = held_out_by(data, targets.numpy())
+    normalizer = Normalizer.of(ragged.inputs_NCT[train], data.normalization)
     return SequenceTask(
         description=description,
-        train=found.split(train, normalizer),
-        validation=found.split(validation, normalizer),
-        test_reader=lambda: arrays(read_ts(test_path)).split(slice(None), normalizer),
+        train=ragged.split(train, targets, normalizer),
+        validation=ragged.split(validation, targets, normalizer),
+        test_reader=partial(_read_test, arrays, test_path, normalizer),
         classes=classes,
         preparation=by_normalizer(
             normalizer,
@@ -106,36 +106,19 @@ def _paths(data: UeaData, data_dir: Path | None) -> tuple[Path, Path]:
     return paths
 
 
-@dataclass(frozen=True, eq=False)
-class _Arrays:
-    """A file's series."""
-
-    inputs_NCT: NDArray[np.float32]  # noqa: N815
-    """NaN where a channel begins with missing values, and after the end of a series."""
-    targets_N: NDArray[np.int64]  # noqa: N815
-    lengths_N: NDArray[np.int64]  # noqa: N815
-
-    def split(self, chosen: NDArray[np.int64] | slice, normalizer: Normalizer) -> Split:
-        lengths = torch.from_numpy(self.lengths_N[chosen])
-        inputs_NCT = normalizer(self.inputs_NCT[chosen]).nan_to_num_(nan=0.0)
-        all_whole = bool((self.lengths_N == self.inputs_NCT.shape[-1]).all())
-        return Split(
-            inputs_NCT,
-            torch.from_numpy(self.targets_N[chosen]),
-            lengths=None if all_whole else lengths,
-        )
-
-
-def _arrays(content: TsFile, classes: tuple[str, ...], length: int, continued: bool) -> _Arrays:
+def _arrays(
+    content: TsFile, classes: tuple[str, ...], length: int, continued: bool
+) -> tuple[Ragged, Tensor]:
+    """The series and their classes."""
     numbers = {name: number for number, name in enumerate(classes)}
-    series = [forward_filled(x_CT) for x_CT in content.series]
+    series = content.series
     if continued:
-        series = [padded(x_CT, length) for x_CT in series]
-    inputs_NCT = np.full((len(series), content.channels, length), np.nan, dtype=np.float32)
-    for row_CT, x_CT in zip(inputs_NCT, series, strict=True):
-        row_CT[:, : x_CT.shape[1]] = x_CT
-    return _Arrays(
-        inputs_NCT,
-        np.array([numbers[label] for label in content.labels], dtype=np.int64),
-        np.array([x_CT.shape[1] for x_CT in series], dtype=np.int64),
-    )
+        series = [padded(forward_filled(x_CT), length) for x_CT in series]
+    return Ragged.of(series, length), torch.tensor([numbers[label] for label in content.labels])
+
+
+def _read_test(
+    arrays: Callable[[TsFile], tuple[Ragged, Tensor]], path: Path, normalizer: Normalizer
+) -> Split:
+    ragged, targets = arrays(read_ts(path))
+    return ragged.split(slice(None), targets, normalizer)
