@@ -94,6 +94,7 @@ class Census:
             "data_dir": str(session.data_dir) if session and session.data_dir else None,
             "reads_data": session is not None,
             "marker": self.marker,
+            "gpus": everybody or placement.gpus_per_trial > 0,
         }
 
     @property
@@ -122,7 +123,7 @@ class Census:
         time; may raise to end the waiting.
 
         Raises:
-            ClusterLost: not one has answered.
+            ClusterLost: not one that may train has answered.
         """
         said, deadline = self.look(), time.monotonic() + seconds
         while self._asked and time.monotonic() < deadline:
@@ -130,14 +131,14 @@ class Census:
             said += self.look()
             time.sleep(0.1)
         silent = list(self.roster.asked.values())
-        if silent and not self.answers:
+        if silent and all(answer.why for answer in self.answers.values()):
             raise ClusterLost(
                 f"{', '.join(silent)} did not answer within {seconds:g} seconds",
                 where="the Ray cluster",
                 hint="is it starting, overloaded or gone? See ray status, then run the same "
                 "command again",
             )
-        return said + [f"{name} has not answered yet; it is used once it has" for name in silent]
+        return said + [f"{name} has not answered yet; it counts once it has" for name in silent]
 
     def _ask(self, node: Mapping[str, Any]) -> None:
         import ray
