@@ -27,6 +27,7 @@ from benchmarks.machine import processor
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.coordinator import Coordinator
 
@@ -90,12 +91,12 @@ def main() -> None:
         with folder.records.lock(), folder.records.create(space) as study:
             coordinator = Coordinator(study, count_parameters=lambda trial: 0)
             known = KnownData(space, {"digest": ""})
-            desk = Desk(coordinator, known, places=asked.places, at_a_time=trials, unfit={})
+            desk = Desk(coordinator, known, places=asked.places, at_a_time=trials, roster=Roster())
             seats = {str(number): Seat() for number in range(asked.seats)}
             measured = _Measured("starts")
             for name, seat in seats.items():
                 desk.open(name, asked.places)
-                seat.take(desk.heard(name, [{"ready": 1}]) or {"gone": [], "new": []})
+                seat.take(desk.heard(name, [{"ready": 1, "node": name}]) or {"gone": [], "new": []})
             measured.print(sum(len(seat.at) for seat in seats.values()))
             measured, count = _Measured("epochs"), 0
             while any(seat.at for seat in seats.values()):

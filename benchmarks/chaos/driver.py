@@ -40,6 +40,7 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Session, Signals, Work
+from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.execution.seat import Seat
 from ckconv_sweep.record import versions
 from ckconv_sweep.signals import SIGNALS
@@ -211,7 +212,7 @@ def _without_ray(in_turn: bool) -> None:
     """Threads in the place of Ray, in this process."""
     torch.set_num_threads(1)
     ray: Any = _module("ray")
-    ray.tune = _module("ray.tune")
+    ray.tune, ray.is_initialized = _module("ray.tune"), lambda: False
     sys.modules |= {"ray": ray, "ray.tune": ray.tune}
     replaced: Any = executor
     replaced.RayExecutor = functools.partial(_Threads, in_turn)
@@ -271,7 +272,7 @@ class _Threads:
         return self._at_a_time, []
 
     def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
-        desk = Desk(work, known, places=1, at_a_time=self._at_a_time, unfit={})
+        desk = Desk(work, known, places=1, at_a_time=self._at_a_time, roster=Roster())
         seats, names = dict[str, _Seat](), itertools.count()
         while not desk.over:
             signals.check()

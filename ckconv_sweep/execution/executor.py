@@ -49,7 +49,7 @@ class RayExecutor:
             said.append,
             census.roster.unused,
         )
-        self._at_a_time = cluster.at_a_time(self._placement, census.roster.unused)
+        self._at_a_time = max(1, cluster.at_a_time(self._placement, census.roster.unused))
         return self._at_a_time, said
 
     @property

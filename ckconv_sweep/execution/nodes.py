@@ -9,6 +9,7 @@ have joined in the same moment.
 from __future__ import annotations
 
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -92,6 +93,7 @@ class Census:
             "data_dir": str(session.data_dir) if session and session.data_dir else None,
             "reads_data": session is not None,
             "marker": self.marker,
+            "gpus": everybody or placement.gpus_per_trial > 0,
         }
 
     @property
@@ -120,7 +122,7 @@ class Census:
         time; may raise to end the waiting.
 
         Raises:
-            ClusterLost: not one has answered.
+            ClusterLost: not one that may train has answered.
         """
         said, deadline = self.look(), time.monotonic() + seconds
         while self._asked and time.monotonic() < deadline:
@@ -128,14 +130,14 @@ class Census:
             said += self.look()
             time.sleep(0.1)
         silent = list(self.roster.asked.values())
-        if silent and not self.answers:
+        if silent and all(answer.why for answer in self.answers.values()):
             raise ClusterLost(
                 f"{', '.join(silent)} did not answer within {seconds:g} seconds",
                 where="the Ray cluster",
                 hint="is it starting, overloaded or gone? See ray status, then run the same "
                 "command again",
             )
-        return said + [f"{name} has not answered yet; it is used once it has" for name in silent]
+        return said + [f"{name} has not answered yet; it counts once it has" for name in silent]
 
     def _ask(self, node: Mapping[str, Any]) -> None:
         import ray
@@ -196,11 +198,10 @@ def in_a_line(error: CkconvSweepError) -> str:
 
 def this_node() -> tuple[str, str]:
     """The id of the node of this process, and its name in messages."""
-    import ray
-
-    if not ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
         return "", "this machine"
-    return ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())
 
 
 def named_in(said: str) -> tuple[str, str]:

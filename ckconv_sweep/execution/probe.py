@@ -22,11 +22,12 @@ NONE = "none"
 
 
 class Question(TypedDict):
-    """What a node is asked beside its versions, its GPUs and its clock.
+    """What a node is asked beside its versions and its clock.
 
     `needed`: the versions without which its data are not asked for; `trial`: the base trial as
     JSON, and where its data are looked for; `reads_data`: whether they are to be compared;
-    `marker`: a file where those of the trials lie; empty: the node need not see it.
+    `marker`: a file where those of the trials lie; empty: the node need not see it; `gpus`: whether
+    it is asked which of them PyTorch sees.
     """
 
     needed: dict[str, str]
@@ -34,13 +35,14 @@ class Question(TypedDict):
     data_dir: str | None
     reads_data: bool
     marker: str
+    gpus: bool
 
 
 def answer(question: Question) -> dict[str, Any]:
     """Run on a node. `data` is the identity of its data; where `error` says why something cannot
     be had, the rest is not asked for."""
     versions, error = _versions()
-    cuda, gpus = _cuda()
+    cuda, gpus = _cuda() if question["gpus"] else ("", 0)
     said: dict[str, Any] = {
         "host": socket.gethostname(),
         "versions": versions,

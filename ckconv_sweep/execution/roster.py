@@ -35,7 +35,7 @@ class Roster:
 
     @property
     def unused(self) -> list[str]:
-        """The ids of the nodes on which nothing may be started now."""
+        """The ids of the nodes that count for nothing now."""
         return [*self.unfit, *self.asked]
 
     def refuse(self, node: str, name: str, why: str) -> str:

@@ -191,7 +191,7 @@ class _Search(_NotPickled, Searcher):
                 "group": f"{self._config['group']}-{trial_id}",
                 "pause_seconds": self._desk.open(trial_id, places),
                 "versions": versions.of_worker(),
-                "where": nodes.without(self._desk.roster.unused),
+                "where": nodes.without(self._desk.roster.unfit),
             }
 
     def on_trial_complete(

@@ -79,7 +79,7 @@ class Heard(Listener):
 def asked(folder: Path, **changes: Any) -> Census:
     """The nodes, once they have answered a driver that needs what `changes` says."""
     data = load(SPACE.trial.data).identity
-    session = Session(folder=folder, trial=SPACE.trial, data_dir=None, data=data)
+    session = Session(folder=folder, files=folder, trial=SPACE.trial, data_dir=None, data=data)
     census = Census(Placement(address="here"), replace(session, **changes))
     try:
         census.wait(lambda: None)
