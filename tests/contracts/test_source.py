@@ -170,7 +170,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 # A probe, which is deleted; a setting of the process, which is no file on a disk.
-IN_PLACE = {"execution/cluster.py", "training/tryout.py"}
+IN_PLACE = {"training/tryout.py"}
 WRITES = {"write_text", "write_bytes", "savefig"}
 
 
