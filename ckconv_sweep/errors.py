@@ -13,6 +13,7 @@
     |-- SweepBusy           75    another driver holds the sweep
     |-- ClusterLost         75    the Ray cluster does not answer any more
     |-- TrackingError       75    MLflow cannot be read or written
+    |-- StoreUnreachable    75    an object store does not answer, or refuses
     |-- NodeUnfit            1    a node of the cluster may not train; others can
     |   `-- NodeFault        1    it cannot at the moment
     `-- TrialFailed               one training run cannot go on; the sweep can
@@ -122,6 +123,16 @@ class TrackingError(CkconvSweepError):
     exit_code = 75
 
 
+class StoreUnreachable(CkconvSweepError, OSError):
+    """An object store cannot be read. Also an `OSError`, as of a file that cannot be read."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.strerror, self.filename = message, where
+
+
 class NodeUnfit(CkconvSweepError):
     """A node may not train: it differs from the driver. No trial fails by it."""
 
@@ -209,6 +220,7 @@ def exit_codes() -> dict[int, list[str]]:
         SweepBusy,
         ClusterLost,
         TrackingError,
+        StoreUnreachable,
     ):
         sentence = str(error.__doc__).partition(".")[0]
         found.setdefault(error.exit_code, []).append(f"{sentence}.")

@@ -145,11 +145,7 @@ def restore(place: Place, folder: SweepFolder) -> None:
 
 def _newest(place: Place) -> bytes:
     blobs, why = blobs_at(place), ""
-    try:
-        names = blobs.list(PATTERN)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=f"--from {place}") from error
-    for name in reversed(names):
+    for name in reversed(blobs.list(PATTERN)):
         try:
             content = blobs.get(name)
             if not (wrong := _damage(content)):

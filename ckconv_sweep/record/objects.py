@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckconv_sweep.crash_points import crash_point
-from ckconv_sweep.errors import CannotWrite
+from ckconv_sweep.errors import CannotWrite, StoreUnreachable
 from ckconv_sweep.record.blobs import checked
 from ckconv_sweep.record.remote import Remote
 
@@ -104,11 +104,11 @@ def _named(place: Remote) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _found(place: Remote) -> Iterator[None]:
-    """An error names the object as we do, and has the text that a file system's would have."""
+    """Raises FileNotFoundError, or StoreUnreachable, which name the object as we do."""
     try:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(error.errno, "No such object", str(place)) from None
     except OSError as error:
         said = str(error).partition(" (Request ID")[0].strip()
-        raise OSError(error.errno, said, str(place)) from error
+        raise StoreUnreachable(f"cannot be read: {said}", where=str(place), hint=_HINT) from error

@@ -42,7 +42,7 @@ SOURCE = {p: p.read_text() for p in sorted((ROOT / "ckconv_sweep").rglob("*.py")
 NAMES = {
     name
     for path, text in SOURCE.items()
-    for name in re.findall(r"\b(?:CKCONV|MLFLOW|RAY)_[A-Z_]+[A-Z]\b|\bBROWSER\b", text)
+    for name in re.findall(r"\b(?:AWS|CKCONV|MLFLOW|RAY|SLURM)_[A-Z_]+[A-Z]\b|\bBROWSER\b", text)
     if path.name != "environment.py"
 }
 
