@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ckconv_sweep.cli.run_options import RunOptions
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.execution.cluster import Placement
+    from ckconv_sweep.execution.surveyor import Surveyor
     from ckconv_sweep.record.confirmation import Confirmation
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.trials import TrialRecord
@@ -47,6 +48,16 @@ def check_lock(folder: SweepFolder) -> None:
         pass
 
 
+def load(surveyor: Surveyor) -> None:
+    """Import what a session and its end need, while the surveyor imports PyTorch."""
+    surveyor.start()
+    from ckconv_sweep.cli import progress, result  # noqa: F401
+    from ckconv_sweep.execution import executor
+    from ckconv_sweep.sweep import driver  # noqa: F401
+
+    executor.load()
+
+
 def run_session(
     folder: SweepFolder,
     space: Space,
@@ -54,6 +65,7 @@ def run_session(
     placement: Placement,
     lock: AbstractContextManager[object] | None,
     records: Sequence[TrialRecord],
+    surveyor: Surveyor,
     *,
     show: Callable[[Session], None],
     plan: Confirmation | None = None,
@@ -63,8 +75,10 @@ def run_session(
     Args:
         lock: the sweep's, where it is held already; it is released at the end.
         records: what the sweep, or its confirmation, has already.
+        surveyor: counts parameters and reads the data; it is closed before the end is shown.
         plan: what is confirmed; None: the sweep is searched.
     """
+    load(surveyor)
     from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import CountsConfirmed, PlainLines, view_of
@@ -92,7 +106,7 @@ def run_session(
                 session = run_sweep(
                     folder,
                     space,
-                    RayExecutor(placement),
+                    RayExecutor(placement, surveyor),
                     tracking_uri=uri,
                     data_dir=absolute(options.data_dir),
                     listeners=(view, finish, best, Log(), CountsConfirmed(view, plan)),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, SweepBusy
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.budget import is_finished
+from ckconv_sweep.record.checkpoints import forget
 from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
@@ -74,11 +76,12 @@ def deliver(
         lock or folder.records.lock(),
         as_readable_as(folder.root),
         folder.records.open_for_writing() as study,
+        contextlib.closing(Surveyor()) as surveyor,
     ):
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
-        tracker = tracker_of(folder, study, tracking_uri, say)
+        tracker = tracker_of(folder, study, tracking_uri, say, surveyor.parameters_of)
         tracker.start()
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
@@ -231,8 +234,6 @@ class AfterTrial(Listener):
             self.keep_marks()
 
     def _forget(self, number: int) -> None:
-        from ckconv_sweep.training.checkpoint import forget
-
         forget(self._folder.trial(number), self._study.space.scheduler.kept_epochs)
 
 
@@ -241,20 +242,17 @@ def tracker_of(
     study: Study,
     uri: str,
     say: Callable[[str], None],
-    data_dir: Path | None = None,
+    count_parameters: Callable[[Trial], int],
     *,
     thoroughly: bool = True,
 ) -> Tracker:
     """A tracker that has been given what MLflow lacks of earlier sessions.
 
     Args:
-        data_dir: where datasets lie, if not in the default folder.
+        count_parameters: the number of trainable numbers of a trial's model.
         thoroughly: see `Tracker`.
     """
-    from ckconv_sweep.models.parameters import parameters_of
-
     space = study.space
-    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
     tracker = Tracker(
         uri,
         RunOfSweep(
