@@ -79,6 +79,7 @@ def run_session(
         plan: what is confirmed; None: the sweep is searched.
     """
     load(surveyor)
+    from ckconv_sweep.cli.ending import Ending
     from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import CountsConfirmed, PlainLines, view_of
@@ -103,13 +104,14 @@ def run_session(
                     own = placement.address in (None, "local")
                     ray = "starting Ray" if own else "joining the Ray cluster"
                     typer.echo(f"reading the data and {ray}", err=True)
+                of_search = () if plan else (Ending(space, records),)
                 session = run_sweep(
                     folder,
                     space,
                     RayExecutor(placement, surveyor),
                     tracking_uri=uri,
                     data_dir=absolute(options.data_dir),
-                    listeners=(view, finish, best, Log(), CountsConfirmed(view, plan)),
+                    listeners=(view, finish, best, Log(), CountsConfirmed(view, plan), *of_search),
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
                     options=options.kept(),

@@ -16,7 +16,7 @@ from ckconv_sweep.execution.surveyor import Surveyor
 def load() -> None:
     """Import Ray Tune, a second that a command may spend while it waits for something else."""
     cluster.be_quiet()
-    import ckconv_sweep.execution.tune  # noqa: F401
+    import ray.tune  # noqa: F401
 
 
 class RayExecutor:
