@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,8 @@ from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.search.confirmed import confirmed
 from ckconv_sweep.tracking.answers import still_there
-from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
+from ckconv_sweep.tracking.lag import owed
+from ckconv_sweep.tracking.marks import Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
 from ckconv_sweep.tracking.store import (
     is_default,
@@ -138,21 +140,8 @@ def deliver_rest(
     return replace(session, undelivered=missing)
 
 
-def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
-    """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
-
-    Args:
-        records: all trials of the sweep, also those that confirm it.
-        has: what it is known to have.
-        finished: whether the sweep is.
-    """
-    missing = int(finished and has.status != "FINISHED")
-    for record in records:
-        if record.counts:
-            mark = has.marks.get(record.number, Mark())
-            missing += record.epochs_after(mark.epochs)
-            missing += record.outcome != "running" and not mark.ended
-    return missing
+NOTE_SECONDS = 5.0
+"""How often it is noted between two ends what MLflow has got."""
 
 
 class AfterTrial(Listener):
@@ -179,10 +168,16 @@ class AfterTrial(Listener):
         self._whole: list[list[int]] = []
         self._kept: Any = study.note("mlflow")
         self._heard: list[int] = []
+        self._kept_at = time.monotonic()
+
+    def attend(self) -> None:
+        """What has arrived at MLflow since, for whoever looks at the study meanwhile."""
+        if self._tracker.moved and time.monotonic() > self._kept_at + NOTE_SECONDS:
+            self.keep_marks()
 
     def keep_marks(self, status: str = "RUNNING") -> None:
         """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
-        tracker = self._tracker
+        tracker, self._kept_at = self._tracker, time.monotonic()
         if tracker.moved:
             while tracker.moved:
                 self._mark(tracker.moved.popleft())
@@ -272,6 +267,7 @@ def tracker_of(
         say=say,
         sync=study.sync,
         thoroughly=thoroughly,
+        read=study.read_again,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
     records = study.every_trial()

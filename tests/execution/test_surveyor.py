@@ -80,6 +80,7 @@ def test_an_error_of_that_process_is_raised_here(monkeypatch: pytest.MonkeyPatch
     asked.close()
 
 
+@pytest.mark.fault("surveyor-killed")
 def test_a_process_that_was_killed_is_started_again_once_a_question(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
