@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check unit fuzz docs clean
+.PHONY: quickstart test check unit test-cluster fuzz docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/ckconv-sweep launch search_spaces/quickstart.yaml
@@ -22,6 +22,10 @@ check: $(VENV)/.installed-dev
 # two cores have, because tests with a Ray or a tracking server wait a good deal.
 unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+# A Ray cluster of several hosts on this machine: network namespaces, as root. Skipped elsewhere.
+test-cluster: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/cluster
 
 # The properties of everything that reads or writes a file, with EXAMPLES examples each instead of
 # the 60 to 100 of `make test`. All tests take the number from HYPOTHESIS_EXAMPLES, and how often a

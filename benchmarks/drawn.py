@@ -18,7 +18,8 @@ BASIC_MOTIONS = Description(name="uea", in_channels=6, length=100, outputs=4)
 
 def task_of(trial: Trial, train: int, validation: int = 1, most_steps: int = 10**9) -> SequenceTask:
     """Numbers of training and validation sequences for a trial, cut to `most_steps` time steps."""
-    shape = BASIC_MOTIONS if trial.data.name == "uea" else describe(trial.data)
+    of_files = trial.data.name in ("uea", "arrays")
+    shape = BASIC_MOTIONS if of_files else describe(trial.data)
     shape = replace(shape, length=min(shape.length, most_steps))
     rng = Generator().manual_seed(0)
     splits = [split(shape, number, rng, trial.data) for number in (train, validation)]

@@ -6,8 +6,12 @@ They are their owner's alone; in a shared folder its group can read them, whatev
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
+import shutil
 import stat
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -79,5 +83,40 @@ def give_name(new: Path, path: Path) -> None:
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder, there whole or not at all: yields where to write it. What writers of the same
+    folder left that were killed is taken away. Raises OSError."""
+    hidden = f".{folder.name}-"
+    for left in folder.parent.glob(f"{glob.escape(hidden)}{'[0-9a-f]' * 32}"):
+        with _written_to(left) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+    new = folder.with_name(hidden + uuid.uuid4().hex)
+    make_folder(new)
+    try:
+        with _written_to(new):
+            yield new
+            give_name(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _written_to(folder: Path) -> Iterator[bool]:
+    """Hold a folder that is written; the kernel's lock ends with its writer. Yields whether it is
+    ours: not where somebody else writes it, and not where there are no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@
     |-- ClusterLost         75    the Ray cluster does not answer any more
     |-- TrackingError       75    MLflow cannot be read or written
     |-- NodeUnfit            1    a node of the cluster may not train; others can
+    |   `-- NodeFault        1    it cannot at the moment
     `-- TrialFailed               one training run cannot go on; the sweep can
         |-- NonFiniteLoss
         |-- OutOfMemory
@@ -122,7 +123,11 @@ class TrackingError(CkconvSweepError):
 
 
 class NodeUnfit(CkconvSweepError):
-    """A node may not train: other versions than the driver's, or no GPU. No trial fails by it."""
+    """A node may not train: it differs from the driver. No trial fails by it."""
+
+
+class NodeFault(NodeUnfit):
+    """A node cannot train: no data, no disk, a broken GPU. Its trials go to others."""
 
 
 class TrialFailed(CkconvSweepError):

@@ -25,7 +25,7 @@ _ARGUMENTS = (
 )
 _FLAGS = (
     *("require-tracking", "allow-code-change", "allow-data-change"),
-    *("insecure-cluster", "restart", "shared"),
+    *("insecure-cluster", "restart", "shared", "ship"),
 )
 _COMMANDS = "launch|resume|train"
 """Of the command line's, those that are functions too; others are typed in a terminal."""

@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     pack: int | Literal["auto"] | None
     address: str | None
     insecure_cluster: bool
+    ship: bool
     data_dir: str | Path | None
     tracking_uri: str | None
     require_tracking: bool

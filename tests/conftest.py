@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -26,6 +27,11 @@ for name in (
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in each `make test`, so that what it says is about the change; `make fuzz`
+# (HYPOTHESIS_EXAMPLES) tries new ones.
+settings.register_profile("the same", derandomize="HYPOTHESIS_EXAMPLES" not in os.environ)
+settings.load_profile("the same")
 
 gc.set_threshold(50_000, 20, 50)  # as in the program
 # A script that runs the tests in its background (`make test &`) has them ignore Ctrl-C, and so
@@ -101,23 +107,35 @@ def database(empty_database: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
+@pytest.fixture
+def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report has its pictures, each with its words, but empty: drawing takes most of its time."""
+    from ckconv_sweep.report import page
+
+    def picture(drawing: object, alt: str) -> page.Picture:
+        return page.Picture(address="data:,", narrow="data:,", alt=alt)
+
+    monkeypatch.setattr(page, "_picture", picture)
+
+
 @pytest.fixture(scope="module")
 def ray_of_two() -> Iterator[None]:
     """A Ray of this machine with two CPUs and no GPU."""
-    from ckconv_sweep.execution import cluster
+    from ckconv_sweep.execution import cluster, local_ray
 
     for name, value in cluster._QUIET.items():
         os.environ.setdefault(name, value)
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
+    with local_ray.bare():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=100 * 2**20,
+        )
     try:
         yield
     finally:

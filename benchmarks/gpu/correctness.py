@@ -26,6 +26,7 @@ from ckconv_sweep.data.task import SequenceTask
 from ckconv_sweep.errors import OutOfMemory
 from ckconv_sweep.models.architectures import make_model
 from ckconv_sweep.models.precision import products_in
+from ckconv_sweep.models.sequence_model import Sampling
 from ckconv_sweep.training import graphs, philox
 from ckconv_sweep.training.dropout_masks import DeviceMasks, HostMasks, dropout_masks
 from ckconv_sweep.training.objectives import OBJECTIVES
@@ -112,8 +113,7 @@ def answers_and_gradients(
     with products_in(trial.training.precision):
         answers, norms = vectorized(
             on(split.inputs),
-            None if split.times is None else on(split.times),
-            split.rate,
+            Sampling(split.rate, None if split.times is None else on(split.times)),
             lambda *place: masks(*place).to(dtype),
             penalized=penalty > 0.0,
         )

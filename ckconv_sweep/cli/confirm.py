@@ -194,7 +194,7 @@ def _show(folder: SweepFolder, options: RunOptions, *, no_test: bool) -> None:
     ready = found.finished and found.offered is not None
     if ready and not found.test and not no_test:
         try:
-            found = _opened(folder, options)
+            found = _opened(folder, options, found)
         except CkconvSweepError as error:
             show_confirmed(words.console(), found, folder.name)
             shut = f"to read this without the test split: {folder.command('confirm')} --no-test"
@@ -215,12 +215,13 @@ def _show(folder: SweepFolder, options: RunOptions, *, no_test: bool) -> None:
         )
 
 
-def _opened(folder: SweepFolder, options: RunOptions) -> Confirmed:
+def _opened(folder: SweepFolder, options: RunOptions, before: Confirmed) -> Confirmed:
     """What it says once the test split is open: on the kind of device that trained."""
     from ckconv_sweep.cli.device import device_of
     from ckconv_sweep.sweep.opening import open_test
 
-    typer.echo("opening the test split, once, for what is offered and the base trial", err=True)
+    also = "" if before.control in (None, before.offered) else " and the base trial"
+    typer.echo(f"opening the test split, once, for what is offered{also}", err=True)
     device = device_of("auto" if options.gpus_per_trial else "cpu")
     found = open_test(folder, data_dir=absolute(options.data_dir), device=device)
     assert found is not None

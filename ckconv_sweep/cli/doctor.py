@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.look import Json
 from ckconv_sweep.cli.options import SWEEPS_DIR, DataDir, SweepsDir, TrackingUri, absolute
+from ckconv_sweep.cli.run_options import Insecure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,15 @@ def doctor(
         ),
     ] = None,
     json: Json = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Examine the nodes of this Ray cluster instead: versions, code, GPUs, clock; with "
+            "a NAME also whether they have its data and see its folder.",
+        ),
+    ] = None,
+    insecure_cluster: Insecure = False,
     tracking_uri: TrackingUri = None,
     data_dir: DataDir = None,
     sweeps_dir: SweepsDir = SWEEPS_DIR,
@@ -36,6 +46,9 @@ def doctor(
 
     Exit code 0: nothing, or warnings; 65: damaged data; 1: another problem.
     """
+    if address is not None:
+        folder = None if name is None else _folders(sweeps_dir, name)[0]
+        _nodes(address, folder, json=json, insecure=insecure_cluster, data_dir=absolute(data_dir))
     from dataclasses import asdict
     from json import dumps
 
@@ -53,6 +66,30 @@ def doctor(
     elif not said:
         typer.echo(f"no sweeps in {sweeps_dir}")
     raise typer.Exit(code)
+
+
+def _nodes(
+    address: str,
+    folder: SweepFolder | None,
+    *,
+    json: bool,
+    insecure: bool,
+    data_dir: Path | None,
+) -> NoReturn:
+    """The nodes of a cluster. `folder`: of the sweep that they are to train, if that is known."""
+    from json import dumps
+
+    from ckconv_sweep.cli.cluster_nodes import asked, print_nodes, session_of
+    from ckconv_sweep.execution.cluster import Placement
+
+    placement = Placement(address=address, insecure=insecure)
+    placement.check()
+    rows = asked(placement, session_of(folder, data_dir) if folder else None)
+    if json:
+        typer.echo(dumps(rows, indent=2))
+    else:
+        print_nodes(rows)
+    raise typer.Exit(int(any(row["unused"] for row in rows)))
 
 
 def _folders(sweeps_dir: Path, name: str | None) -> list[SweepFolder]:

@@ -131,7 +131,10 @@ def _opening_in_words(recorded: Recorded, path: Path) -> Iterator[str]:
     if recorded.why_not:
         yield f"note: this opening of the test split is not recorded: {recorded.why_not}"
     number = times(recorded.before) + 1
-    if recorded.of and (number > 1 or recorded.of == "sweep"):
+    if recorded.of and recorded.opening.elsewhere:
+        other = f"the test split of {recorded.opening.dataset} was scored"
+        yield f"recorded: {other}; that of this {recorded.of} was not"
+    elif recorded.of and (number > 1 or recorded.of == "sweep"):
         told = f"opening {number} of the test split of this {recorded.of}"
         yield f"{told}; {before_in_words(recorded.before)}"
     found = sweep_of(path)
@@ -170,8 +173,9 @@ def _print_json(
     said |= {"dataset": trained.trial.data.name, "sampling_rate": sampling_rate}
     said |= {"sequences": scored.sequences, "checkpoint": str(trained.path)}
     if recorded is not None:
+        elsewhere = recorded.opening.elsewhere
         said["opening"] = {
-            "number": times(recorded.before) + 1 if recorded.of else None,
+            "number": times(recorded.before) + 1 if recorded.of and not elsewhere else None,
             "before": times(recorded.before),
             "recorded": recorded.of or None,
             "why_not": recorded.why_not or None,

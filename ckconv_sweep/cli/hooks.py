@@ -15,7 +15,7 @@ from ckconv_sweep.config.history import best
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import CkconvSweepError, NoResult
 from ckconv_sweep.record.budget import is_finished
-from ckconv_sweep.record.confirmation import SESSION, noted
+from ckconv_sweep.record.confirmation import noted
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trials import TrialRecord
@@ -171,9 +171,12 @@ class _Began(Listener):
 
 
 @contextlib.contextmanager
-def at_the_end(line: str | None, folder: SweepFolder, metric: Metric) -> Iterator[Listener]:
+def at_the_end(
+    line: str | None, folder: SweepFolder, metric: Metric, *, confirms: bool = False
+) -> Iterator[Listener]:
     """Runs the command of `--on-finish`, if there is one, when the session inside has ended, in
-    whatever way. Where it could not even begin nothing is run."""
+    whatever way. Where it could not even begin nothing is run. `confirms`: whether the session
+    confirms the sweep."""
     if line is None:
         yield Listener()
         return
@@ -190,16 +193,16 @@ def at_the_end(line: str | None, folder: SweepFolder, metric: Metric) -> Iterato
         code, failed = 1, True
         raise
     finally:
-        if began.it_did and (problem := command.run(_how_it_ended(folder, code, failed))):
+        if began.it_did and (problem := command.run(_how_it_ended(folder, code, failed, confirms))):
             typer.echo(problem, err=True)
 
 
-def _how_it_ended(folder: SweepFolder, code: int, failed: bool) -> dict[str, str]:
+def _how_it_ended(folder: SweepFolder, code: int, failed: bool, confirms: bool) -> dict[str, str]:
     variables = {"CKCONV_EXIT_CODE": str(code), "CKCONV_STATE": "failed"}
     with contextlib.suppress(CkconvSweepError), folder.records.open() as study:
         records, space = study.trials(), study.space
         if not failed:
-            plan = noted(study.notes()) if study.note(SESSION) else None
+            plan = noted(study.notes()) if confirms else None
             over = is_finished(records, space)
             if plan is not None:
                 over = is_over(plan, study.confirmations(), space.metric)

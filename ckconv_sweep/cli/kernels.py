@@ -77,7 +77,8 @@ def kernels(
     if json:
         from json import dumps
 
-        typer.echo(dumps({"checkpoint": str(trained.path), **as_tree(found, data, said)}, indent=2))
+        tree = as_tree(found, data, why_none, said)
+        typer.echo(dumps({"checkpoint": str(trained.path), **tree}, indent=2))
         return
     _print(found, data, why_none, said)
     typer.echo(f"picture: {out}" + (f"; all kernels: {csv}" if csv else ""))
@@ -107,6 +108,8 @@ def spectrum_of(data: Data, split: Split) -> tuple[Spectrum | None, str]:
         return None, "a text has no frequencies"
     if split.times is not None:
         return None, "its steps are not equally far apart (dropped_as: times)"
+    if split.lengths is not None:
+        return None, "its sequences have different lengths"
     has_mask = isinstance(data, Resampled) and data.dropped_fraction > 0.0
     return spectrum([split.inputs[:, : -1 if has_mask else None].numpy()]), ""
 

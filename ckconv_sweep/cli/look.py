@@ -154,11 +154,13 @@ def best(
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.lineage import in_words, trial_file
     from ckconv_sweep.record.seeds import mean_of, trained_one
+    from ckconv_sweep.report.confirmable import confirmation_in_words
     from ckconv_sweep.report.summary import winner
 
     folder = SweepFolder.existing(sweeps_dir, name)
     with folder.records.open() as study:
         records, space = study.trials(), study.space
+        confirmed = confirmation_in_words(study, folder.records.holder())
     record = winner(records, space)
     if record is None:
         raise NoResult(
@@ -193,7 +195,8 @@ def best(
         typer.echo(f"its weights: {weights}")
     if not space.scheduler.kept_epochs:  # a trial that continues others is not trained again as one
         typer.echo(
-            "tell with fresh seeds whether it is the best, then score the winner on the test "
+            confirmed
+            or "tell with fresh seeds whether it is the best, then score the winner on the test "
             f"split, once: {folder.command('confirm')}"
         )
 
@@ -219,13 +222,14 @@ def _summary(
     from ckconv_sweep.tracking.lag import lag_of
 
     folder.records.check_not_lost()
-    held = folder.records.holder() is not None
+    holder = folder.records.holder()
+    held = holder is not None
     with folder.records.open() as study:
         records, space = study.trials(), study.space
         notes = [grid_note(space, rejected(records)), *goal_in_words(records, space)]
         notes += in_words(folder, study.notes(), held=held)
         notes += relatives(study) if thoroughly else []
-        notes += [confirmation_in_words(study, held=held)]
+        notes += [confirmation_in_words(study, holder)]
         if thoroughly and (
             lag := lag_of(study.notes(), study.every_trial(), folder.root.parent, held=held)
         ):

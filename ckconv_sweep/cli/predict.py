@@ -187,7 +187,7 @@ def _draw(
     rows = worst(answers)
     wrong, number = int((~answers.right).sum()), len(given)
     places = {
-        int(n): group.split.inputs[i]
+        int(n): group.split.sequence(i)
         for group in given.groups
         for i, n in enumerate(group.positions)
     }

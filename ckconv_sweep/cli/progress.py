@@ -18,7 +18,7 @@ from ckconv_sweep.cli.words import count, duration, number, score, scores, setti
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.keys import REASON_STOPPED, setting_name, trial_name
-from ckconv_sweep.record.confirmation import Confirmation
+from ckconv_sweep.record.confirmation import Confirmation, ended
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Started
 from ckconv_sweep.record.trials import TrialRecord, given, rejected
 from ckconv_sweep.report.progress import Progress, Unfinished
@@ -78,7 +78,7 @@ class CountsConfirmed(Listener):
         self._view, self._plan, self._ended = view, plan, 0
 
     def begin(self, records: Sequence[TrialRecord]) -> None:
-        self._ended = sum(record.outcome != "running" for record in records)
+        self._ended = ended(records)
 
     def hear(self, event: Event) -> None:
         if isinstance(event, Ended) and self._plan is not None:

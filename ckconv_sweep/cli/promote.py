@@ -59,6 +59,7 @@ def promote(
     Example: ckconv-sweep promote quickstart --out quickstart-model
     """
     from ckconv_sweep import keys
+    from ckconv_sweep.record import trained_data
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.handed_over import winner_of
     from ckconv_sweep.search.confirmed import confirmed_in
@@ -68,7 +69,7 @@ def promote(
     folder = SweepFolder.existing(sweeps_dir, name)
     place = expanded(out or Path(f"{name}-promoted")).resolve()
     with folder.records.open() as study:
-        where = absolute(data_dir) or _noted_data_dir(study)
+        where = absolute(data_dir) or trained_data.folder_of(study)
         winner = winner_of(name, study.trials(), study.space, confirmed_in(study, where))
         trained, task = _trained(folder, winner, where)
         model = _promoted(study, winner, trained, task)
@@ -86,12 +87,6 @@ def promote(
         _register(folder, tracking_uri, uid, winner, files)
     what = "FILE" if task.preparation is not None else "validation"
     typer.echo(f"use it: ckconv-sweep predict {quote(str(out or place.name))} {what}")
-
-
-def _noted_data_dir(study: Study) -> Path | None:
-    """Where the data of the last session were."""
-    kept = (study.note("options") or {}).get("data_dir")
-    return None if kept is None else Path(kept)
 
 
 def _trained(

@@ -107,6 +107,16 @@ Address = Annotated[
     ),
 ]
 
+Ship = Annotated[
+    bool,
+    typer.Option(
+        "--ship",
+        help="Send this ckconv-sweep to the nodes of the cluster, in the place of what is "
+        "installed there; they need the same Python and PyTorch.",
+        rich_help_panel=RESOURCES,
+    ),
+]
+
 AllowCodeChange = Annotated[
     bool,
     typer.Option(
@@ -146,8 +156,8 @@ Insecure = Annotated[
 
 
 _KEPT = (
-    *("address", "insecure_cluster", "concurrency", "cpus_per_trial", "gpus_per_trial", "pack"),
-    *("data_dir", "tracking_uri"),
+    *("address", "insecure_cluster", "ship", "concurrency", "cpus_per_trial", "gpus_per_trial"),
+    *("pack", "data_dir", "tracking_uri"),
 )
 """The options that the next session of a sweep takes over."""
 
@@ -166,6 +176,7 @@ class RunOptions:
     pack: Pack = None
     address: Address = None
     insecure_cluster: Insecure = False
+    ship: Ship = False
     data_dir: DataDir = None
     tracking_uri: TrackingUri = None
     require_tracking: RequireTracking = False
@@ -207,6 +218,7 @@ class RunOptions:
         taken = {n: v for n, v in kept.items() if n in _KEPT and getattr(self, n) in (None, False)}
         if self.address is not None:  # what was accepted of one cluster is not of another
             taken.pop("insecure_cluster", None)
+            taken.pop("ship", None)
         if ":***@" in taken.get("tracking_uri", ""):  # its password is in nobody's record
             del taken["tracking_uri"]
         told = " ".join(
@@ -227,6 +239,7 @@ class RunOptions:
         placement = Placement(
             address=self.address,
             insecure=self.insecure_cluster,
+            ship=self.ship,
             concurrency=self.concurrency,
             gpus_per_trial=self.gpus_per_trial or 0.0,
             pack=pack_size(self.pack),

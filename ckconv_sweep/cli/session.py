@@ -94,7 +94,8 @@ def run_session(
     again = folder.command("resume") if plan is None else command(folder, plan, ())
     if options.require_tracking:
         check_takes_runs(uri)
-    with at_the_end(options.on_finish, folder, space.metric) as finish:
+    confirms = plan is not None
+    with at_the_end(options.on_finish, folder, space.metric, confirms=confirms) as finish:
         try:
             with (
                 view_of(folder.name, space.metrics, space, records, plan=plan) as view,

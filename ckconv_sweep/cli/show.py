@@ -241,7 +241,7 @@ def _rows(root: str) -> Callable[[str | None], list[Entry]]:
                 for row_name, row in setting.kind.items():
                     facts = {
                         "in": block if block != root else "",
-                        "task": getattr(row, "kind", "").replace("_", " "),
+                        "task": " or ".join(getattr(row, "kinds", ())).replace("_", " "),
                     }
                     entries.append(Entry(name=row_name, facts=facts, text=_in_a_line(row.__doc__)))
             elif isinstance(setting.kind, Words) and name is None:

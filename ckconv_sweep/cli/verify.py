@@ -74,8 +74,9 @@ def verify(
     Example: ckconv-sweep verify quickstart --trial t004 --kills 3
     """
     from ckconv_sweep.cli.words import count
-    from ckconv_sweep.errors import NoResult, NotReproduced
+    from ckconv_sweep.errors import CkconvSweepError, NoResult, NotReproduced
     from ckconv_sweep.keys import trial_name
+    from ckconv_sweep.record import trained_data
     from ckconv_sweep.record.folder import SweepFolder
 
     folder = SweepFolder.existing(sweeps_dir, name)
@@ -96,22 +97,27 @@ def verify(
             raise NoResult("no trial has ended yet", where=name)
         if not json:
             typer.echo(says.beginning(picked), err=True)
-        kept = (study.note("options") or {}).get("data_dir")
         verification = Verification(
             folder=folder,
             scratch=scratch,
             kills=kills,
             seed=seed,
-            data_dir=absolute(data_dir) or (Path(kept) if kept else None),
+            data_dir=absolute(data_dir) or trained_data.folder_of(study),
             device=where,
             say=lambda message: None if json else typer.echo(message, err=True),
         )
-        for record in picked:
-            found.append(verification.verified(record, study))
-    if json:
-        says.print_json(found)
-    elif found:
-        says.print_table(found)
+        try:
+            for record in picked:
+                found.append(verification.verified(record, study))
+        except CkconvSweepError as error:
+            if error.where != trial_name(record.number):
+                error.message += f" ({trial_name(record.number)} was to be trained again)"
+            raise
+        finally:  # also where a trial cannot be trained here, or a signal ends it
+            if json:
+                says.print_json(found)
+            elif found:
+                says.print_table(found)
     if differing := [one for one in found if one.differs]:
         raise NotReproduced(
             f"{count(len(differing), 'trial')} of {len(found)} "

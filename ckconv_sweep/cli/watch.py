@@ -65,14 +65,15 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     """Look on until no driver holds the sweep any more, or it was extended."""
     from ckconv_sweep.cli.progress import PlainLines, view_of
     from ckconv_sweep.record.budget import asked
-    from ckconv_sweep.record.confirmation import SESSION, noted
+    from ckconv_sweep.record.confirmation import ended, is_confirming, noted
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.requests import answers
     from ckconv_sweep.tracking.lag import Behind, lag_of
 
     since = folder.records.held_since() or time.time()
     with folder.records.open() as study:
-        space, plan = study.space, noted(study.notes()) if study.note(SESSION) else None
+        space, notes = study.space, study.notes()
+        plan = noted(notes) if is_confirming(notes, folder.records.holder()) else None
         trials = study.trials if plan is None else study.confirmations
         found, written = trials(), [study.note(name) for name in _FIXED]
         with view_of(folder.name, space.metrics, space, found, since=since, plan=plan) as view:
@@ -82,7 +83,7 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
             records = [record for record in found if record.counts]
             news.skip(records)
             if brief:
-                over = sum(record.outcome != "running" for record in records)
+                over = ended(records)
                 of = f"at most {plan.most}" if plan else asked(found, space)
                 what = "confirming: " * bool(plan)
                 view.say(f"{what}{over} of {of} trials ended; a line for each follows")

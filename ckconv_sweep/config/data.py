@@ -45,11 +45,17 @@ class Description:
 class Data(Row):
     """What all datasets share."""
 
-    kind: ClassVar[Kind] = "classification"
+    kinds: ClassVar[tuple[Kind, ...]] = ("classification",)
+    """What may be asked of its sequences; where there are several, a setting says which one is."""
     licence: ClassVar[str] = "not known here; see where the data come from"
     """Under which terms the data may be used, for a model card."""
     split_seed: Seed = 0
     """Decides which sequences are held out for validation: the same for every trial of a sweep."""
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked of its sequences."""
+        return self.kinds[0]
 
     @property
     def has_times(self) -> bool:
@@ -194,7 +200,7 @@ class SpeechCommandsData(Resampled):
 class PhysioNetData(Data):
     """Intensive care stays: does a sepsis come?"""
 
-    kind: ClassVar[Kind] = "binary"
+    kinds: ClassVar[tuple[Kind, ...]] = ("binary",)
     licence: ClassVar[str] = "that of https://physionet.org/content/challenge-2019/1.0.0/"
     name: Literal["physionet2019"] = "physionet2019"
 
@@ -203,7 +209,7 @@ class PhysioNetData(Data):
 class CopyMemoryData(Data):
     """Symbols to be repeated after a long pause."""
 
-    kind: ClassVar[Kind] = "per_step"
+    kinds: ClassVar[tuple[Kind, ...]] = ("per_step",)
     licence: ClassVar[str] = "none is needed: ckconv-sweep draws the sequences"
     name: Literal["copy_memory"] = "copy_memory"
     blank_steps: Positive = 1000
@@ -224,7 +230,7 @@ class CopyMemoryData(Data):
 class AddingData(Data):
     """Two marked numbers of a long sequence to be added."""
 
-    kind: ClassVar[Kind] = "regression"
+    kinds: ClassVar[tuple[Kind, ...]] = ("regression",)
     licence: ClassVar[str] = "none is needed: ckconv-sweep draws the sequences"
     name: Literal["adding"] = "adding"
     length: Annotated[int, Field(ge=2)] = 1000
@@ -243,7 +249,7 @@ class AddingData(Data):
 class PennTreebankData(Data):
     """The characters of the Penn Treebank: the next one is asked for."""
 
-    kind: ClassVar[Kind] = "text"
+    kinds: ClassVar[tuple[Kind, ...]] = ("text",)
     licence: ClassVar[str] = "that of the Linguistic Data Consortium (LDC99T42)"
     name: Literal["ptb_characters"] = "ptb_characters"
     sequence_length: Annotated[int, Field(ge=2)] = 400
@@ -275,3 +281,32 @@ class UeaData(HeldOut):
     """Name of the problem: `<problem>_TRAIN.ts` and `<problem>_TEST.ts` are its files."""
     normalization: Literal["per_channel", "per_time_step"] = "per_channel"
     """Over which values mean and standard deviation are taken."""
+
+
+@DATASETS.row("ckconv_sweep.data.arrays")
+class ArraysData(HeldOut):
+    """Sequences of your own, in one file."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("classification", "regression")
+    licence: ClassVar[str] = "that of the file"
+    name: Literal["arrays"] = "arrays"
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    """A .npz, .csv or .ts file with all sequences and a target for each; in the data folder, or an
+    absolute path."""
+    target: Literal["classes", "number"] = "classes"
+    """What is asked of a sequence: its class, or a number."""
+    sampled: Literal["evenly", "at_times"] = "evenly"
+    """Whether steps are equally far apart, or the file has the time of each; then the kernel is
+    sampled at the true distances between them."""
+
+    @property
+    def kind(self) -> Kind:
+        return "classification" if self.target == "classes" else "regression"
+
+    @property
+    def has_times(self) -> bool:
+        return self.sampled == "at_times"
+
+    @property
+    def is_continuous(self) -> bool:
+        return not self.has_times

@@ -156,8 +156,9 @@ class GaussianMask(MaskConfig):
 
 @dataclass(frozen=True)
 class Readout(Word):
-    """Its maker is a function of hidden channels `(B, D, T)`, a weight `(K, D)` and a bias `(K,)`
-    that gives the answer, `(B, K)`, or `(B, K, T)` where every step is answered."""
+    """Its maker is a function of hidden channels `(B, D, T)`, a weight `(K, D)`, a bias `(K,)` and
+    `Sampling.present_B1T` that gives the answer, `(B, K)`, or `(B, K, T)` where every step is
+    answered."""
 
     kinds: tuple[Kind, ...]
     """The kinds of task that it answers."""

@@ -159,8 +159,8 @@ class Trial(Settings):
             )
         if self.data.has_times and not self.model.resamples:
             raise ValueError(
-                f"data.dropped_as: a {self.model.name} cannot use time stamps; take mask, or a "
-                f"ckcnn"
+                f"model: a {self.model.name} cannot use time stamps; take a ckcnn, or data without "
+                f"them (dropped_as: mask, sampled: evenly)"
             )
         if (
             self.data.has_times
@@ -168,6 +168,6 @@ class Trial(Settings):
             and self.model.weight_dropout > 0.0
         ):
             raise ValueError(
-                "model.weight_dropout must be 0 where data.dropped_as is times: there is no one "
-                "sampled kernel whose values could be dropped"
+                "model.weight_dropout must be 0 where steps have times of their own: there is no "
+                "one sampled kernel whose values could be dropped"
             )

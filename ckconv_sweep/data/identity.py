@@ -39,9 +39,8 @@ def identity_of(task: SequenceTask) -> dict[str, Any]:
         targets = blake2b(digest_size=8)
         _update(targets, split.targets)
         contents[f"{name} targets"] = targets.hexdigest()
-        for tensor in (split.inputs, split.targets, split.times):
-            if tensor is not None:
-                _update(content, tensor)
+        for tensor in split.tensors.values():
+            _update(content, tensor)
         contents[f"{name} values"] = content.copy().hexdigest()[:16]
     facts = {"content": content.hexdigest(), **facts, **contents}
     return {"digest": blake2b(repr(facts).encode(), digest_size=16).hexdigest(), **facts}
@@ -50,9 +49,8 @@ def identity_of(task: SequenceTask) -> dict[str, Any]:
 def digest_of_split(split: Split) -> str:
     """32 hexadecimal digits of the sequences of one split and their targets, to the last bit."""
     digest = blake2b(digest_size=16)
-    for tensor in (split.inputs, split.targets, split.times):
-        if tensor is not None:
-            _update(digest, tensor)
+    for tensor in split.tensors.values():
+        _update(digest, tensor)
     return digest.hexdigest()
 
 

@@ -6,9 +6,9 @@ Shapes: N sequences, C channels, T time steps.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -38,19 +38,34 @@ class Split:
     steps are equally far apart."""
     rate: float = 1.0
     """Distance of two steps, in steps of the training split."""
+    lengths: Tensor | None = None
+    """How many steps each sequence has, `(N,)`, int64, at least one; what comes after them is no
+    part of it, and 0. None where all have T."""
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Those that it has, by their names here; each has a row a sequence."""
+        named = {name: getattr(self, name) for name in ("inputs", "targets", "times", "lengths")}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
     def to(self, device: torch.device | str) -> Split:
         """The same sequences on a device."""
-        times = None if self.times is None else self.times.to(device)
-        return Split(self.inputs.to(device), self.targets.to(device), times, self.rate)
+        return self._with({name: part.to(device) for name, part in self.tensors.items()})
 
     def some(self, chosen: slice) -> Split:
         """These sequences; no copy is made."""
-        times = None if self.times is None else self.times[chosen]
-        return Split(self.inputs[chosen], self.targets[chosen], times, self.rate)
+        return self._with({name: part[chosen] for name, part in self.tensors.items()})
+
+    def _with(self, tensors: dict[str, Any]) -> Split:
+        return replace(self, **tensors)
+
+    def sequence(self, number: int) -> Tensor:
+        """The input with this number, to its end: `(C, T)`."""
+        length = None if self.lengths is None else int(self.lengths[number])
+        return self.inputs[number, ..., :length]
 
     def first(self, number: int) -> Split:
         """The first sequences; no copy is made."""
@@ -59,7 +74,8 @@ class Split:
     def every_nth(self, n: int) -> Split:
         """Sequences that are continuous, sampled more coarsely: every n-th step, the first one
         included."""
-        return Split(self.inputs[..., ::n], self.targets, None, self.rate * n)
+        lengths = None if self.lengths is None else (self.lengths + n - 1) // n
+        return Split(self.inputs[..., ::n], self.targets, None, self.rate * n, lengths)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

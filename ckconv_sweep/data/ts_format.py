@@ -5,7 +5,8 @@ their values by commas, the class at the end. `?` is a missing value. Lines that
 nothing. The format is that of www.timeseriesclassification.com (Bagnall et al. 2018, The UEA
 multivariate time series classification archive, arXiv:1811.00075).
 
-Read are series without time stamps; with a class, unless the reader says that they need none.
+Read are series without time stamps; with a class, unless the reader says that they need none, or
+may have a number to predict.
 
 Shapes: C channels, T time steps.
 """
@@ -40,6 +41,8 @@ class TsHeader:
     """Time steps of every series; None where series differ, or where the header does not say."""
     classes: tuple[str, ...]
     """In the header's order; none where series have no class."""
+    numbers: bool = False
+    """Whether a number to predict stands at the end of each series, in the place of a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,8 @@ class TsFile:
     """Each `(C, T)`, T its own; NaN where a value is missing. A channel shorter than others of its
     series is continued by its last value."""
     labels: list[str]
-    """The class of each; empty where series have none."""
+    """The class of each, or the number to predict as it stands there; empty where they have
+    none."""
 
 
 def measure_ts(path: Path) -> TsShape:
@@ -93,17 +97,18 @@ def read_ts(path: Path, *, needs_classes: bool = True) -> TsFile:
     """Read a file whole; raises as `measure_ts` does.
 
     Args:
-        needs_classes: refuse one that says `@classLabel false`.
+        needs_classes: refuse one that says `@classLabel false` or `@targetLabel true`.
     """
     lines = _lines(path)
     number, header = _header(path, lines, needs_classes)
     classes = set(header.classes)
+    labelled = header.numbers or bool(classes)
     channels = header.channels
     series: list[NDArray[np.float32]] = []
     labels: list[str] = []
     for number, text in lines:
         values = [part.strip() for part in text.split(":")]
-        label = values.pop() if classes else ""
+        label = values.pop() if labelled else ""
         channels = channels or len(values)
         if not values:
             raise _damaged(path, number, "no values stand before the class")
@@ -112,7 +117,7 @@ def read_ts(path: Path, *, needs_classes: bool = True) -> TsFile:
         if classes and label not in classes:
             raise _damaged(path, number, f"{label[:50]!a} is no class of the header")
         series.append(_array(path, number, values, header.length))
-        labels += [label] if classes else []
+        labels += [label] if labelled else []
     if not series or channels is None:
         raise _damaged(path, number, "no series follows")
     return TsFile(channels=channels, classes=header.classes, series=series, labels=labels)
@@ -144,7 +149,7 @@ def _header(
     channels: int | None = None
     length: int | None = None
     classes: tuple[str, ...] = ()
-    equal = True
+    equal, numbers = True, False
     number = 1
     for number, text in lines:
         if not text.startswith("@"):
@@ -155,10 +160,15 @@ def _header(
                 if needs_classes and not classes:
                     raise _damaged(path, number, "no @classLabel stands before @data")
                 return number, TsHeader(
-                    channels=channels, length=length if equal else None, classes=classes
+                    channels=channels,
+                    length=length if equal else None,
+                    classes=classes,
+                    numbers=numbers,
                 )
             case "@timestamps", ["true"]:
                 raise _damaged(path, number, "series with time stamps cannot be read")
+            case "@targetlabel", ["true"] if not needs_classes:
+                numbers = True
             case "@targetlabel", ["true"]:
                 raise _damaged(path, number, "series with a number to predict cannot be read")
             case "@univariate", ["true"]:

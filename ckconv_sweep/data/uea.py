@@ -8,25 +8,27 @@ Split: `validation_fraction` of the TRAIN file is held out by `split_seed`, stra
 one sequence of every class that has two; the TEST file is the test split.
 
 Values: a missing value is the last one before it; where there is none, the training sequences'
-mean. Series are continued by their last value to the longest of both files. Mean and standard
-deviation are those of the training sequences, so continued. Classes are numbered in the order of
-the TRAIN file's header.
+mean. Series of different lengths keep theirs (`Split.lengths`); with `normalization:
+per_time_step`, where each step needs a mean, they are continued by their last value to the longest
+of both files. Mean and standard deviation are those of the training sequences. Classes are numbered
+in the order of the TRAIN file's header.
 
 Shapes: N sequences, C channels, T time steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from ckconv_sweep.config.data import Description, UeaData
 from ckconv_sweep.data.fetch import DATA_VARIABLE, data_folder
 from ckconv_sweep.data.preparation import by_normalizer, forward_filled, measured
+from ckconv_sweep.data.ragged import Ragged
 from ckconv_sweep.data.sequences import Normalizer
 from ckconv_sweep.data.splits import held_out_by
 from ckconv_sweep.data.task import SequenceTask, Split
@@ -66,16 +68,17 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
     description = describe(data, data_dir)
     train_path, test_path = _paths(data, data_dir)
     content = read_ts(train_path)
-    classes = content.classes
-    inputs_NCT, targets_N = _arrays(content, classes, description.length)
+    classes, continued = content.classes, data.normalization == "per_time_step"
+    arrays = partial(_arrays, classes=classes, length=description.length, continued=continued)
+    ragged, targets = arrays(content)
     read_ts(test_path)  # damage is told now, not at the end of a sweep; nothing is kept
-    train, validation = held_out_by(data, targets_N)
-    normalizer = Normalizer.of(inputs_NCT[train], data.normalization)
+    train, validation = held_out_by(data, targets.numpy())
+    normalizer = Normalizer.of(ragged.inputs_NCT[train], data.normalization)
     return SequenceTask(
         description=description,
-        train=_split(inputs_NCT[train], targets_N[train], normalizer),
-        validation=_split(inputs_NCT[validation], targets_N[validation], normalizer),
-        test_reader=partial(_read_test, test_path, classes, description.length, normalizer),
+        train=ragged.split(train, targets, normalizer),
+        validation=ragged.split(validation, targets, normalizer),
+        test_reader=partial(_read_test, arrays, test_path, normalizer),
         classes=classes,
         preparation=by_normalizer(
             normalizer,
@@ -83,7 +86,7 @@ def load(data: UeaData, data_dir: Path | None = None) -> SequenceTask:
             description.length,
             measured_on=measured(len(train), data.problem),
             missing="filled",
-            continued=True,
+            continued=continued,
         ),
     )
 
@@ -104,20 +107,18 @@ def _paths(data: UeaData, data_dir: Path | None) -> tuple[Path, Path]:
 
 
 def _arrays(
-    content: TsFile, classes: tuple[str, ...], length: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`(N, C, length)`, NaN only where a channel begins with missing values, and `(N,)`."""
+    content: TsFile, classes: tuple[str, ...], length: int, continued: bool
+) -> tuple[Ragged, Tensor]:
+    """The series and their classes."""
     numbers = {name: number for number, name in enumerate(classes)}
-    inputs_NCT = np.stack([padded(forward_filled(x_CT), length) for x_CT in content.series])
-    return inputs_NCT, np.array([numbers[label] for label in content.labels], dtype=np.int64)
+    series = content.series
+    if continued:
+        series = [padded(forward_filled(x_CT), length) for x_CT in series]
+    return Ragged.of(series, length), torch.tensor([numbers[label] for label in content.labels])
 
 
-def _read_test(path: Path, classes: tuple[str, ...], length: int, normalizer: Normalizer) -> Split:
-    return _split(*_arrays(read_ts(path), classes, length), normalizer)
-
-
-def _split(
-    inputs_NCT: NDArray[np.float32], targets_N: NDArray[np.int64], normalizer: Normalizer
+def _read_test(
+    arrays: Callable[[TsFile], tuple[Ragged, Tensor]], path: Path, normalizer: Normalizer
 ) -> Split:
-    normalised_NCT = normalizer(inputs_NCT).nan_to_num_(nan=0.0)
-    return Split(normalised_NCT, torch.from_numpy(targets_N))
+    ragged, targets = arrays(read_ts(path))
+    return ragged.split(slice(None), targets, normalizer)

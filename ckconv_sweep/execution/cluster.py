@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from ckconv_sweep.config.names import expanded
-from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
+from ckconv_sweep.errors import ConfigError, ResourcesMissing
 from ckconv_sweep.execution import local_ray, ray_log
 
 
@@ -35,6 +34,13 @@ class Placement:
     its own. CPUs and GPUs are those of such a process."""
     insecure: bool = False
     """Also a cluster without authentication."""
+    ship: bool = False
+    """The package goes from here to the nodes, in the place of what is installed there."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a Ray of our own is started on this machine."""
+        return self.address in (None, "local")
 
     def check(self) -> None:
         """Raises ConfigError if no cluster could give this."""
@@ -43,6 +49,12 @@ class Placement:
                 "ray:// addresses are not supported: the sweep's driver must run in the cluster",
                 where="--address",
                 hint="run ckconv-sweep on the head node with --address auto",
+            )
+        if self.ship and self.is_local:
+            raise ConfigError(
+                "nothing needs to be shipped on this machine alone",
+                where="--ship",
+                hint="leave --ship out, or name the cluster: --address",
             )
         if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
             raise ConfigError(
@@ -75,6 +87,7 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000000",  # how many there may be is the desk's to say
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # Ray's own is 15: trials would starve beside anything else
@@ -113,29 +126,45 @@ def connected(
     with contextlib.ExitStack() as stack:
         if log is not None:
             stack.enter_context(ray_log.kept(log))
-        if placement.address in (None, "local"):
+        if placement.is_local:
             stack.enter_context(local_ray.started(check))
         else:
-            _join(placement.address, insecure=placement.insecure)
+            assert placement.address is not None
+            _join(placement.address, insecure=placement.insecure, ship=placement.ship)
             stack.enter_context(local_ray.shut_down_at_the_end())
         yield
 
 
-def _join(address: str, *, insecure: bool) -> None:
+def _join(address: str, *, insecure: bool, ship: bool) -> None:
     """Connect to a cluster that is there already. Raises as `connected` does."""
     import ray
 
     log.debug("connecting to Ray at %s", address)
     try:
         _check_closed(_check_answers(address), insecure=insecure)
-        with tempfile.TemporaryDirectory() as empty, local_ray.away_from_here(Path(empty)):
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as staged:
+            carried = {"py_modules": [str(_staged(Path(staged)))]} if ship else None
+            with local_ray.away_from_here(Path(empty)):
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    runtime_env=carried,
+                )
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}",
             where="--address",
             hint=f"is it running (ray status)? Ray says: {str(error).splitlines()[0]}",
         ) from None
+
+
+def _staged(folder: Path) -> Path:
+    """A copy of the package as Ray carries it to the nodes, of which it keeps one by its content:
+    what Python has compiled meanwhile would be other content."""
+    package = Path(__file__).parents[1]
+    ignore = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(package, folder / package.name, ignore=ignore)
 
 
 def _check_answers(address: str) -> str:
@@ -150,8 +179,9 @@ def _check_answers(address: str) -> str:
     if address == "auto":
         # RAY_ADDRESS, or the note of the last `ray start` here, which outlives its cluster. Ray
         # has no public word for where `auto` leads to.
-        from ray._private.services import get_ray_address_from_environment
+        from ray._private.services import find_gcs_addresses, get_ray_address_from_environment
 
+        _check_one(find_gcs_addresses())  # type: ignore[no-untyped-call]
         address = get_ray_address_from_environment("auto", None)
         named = f"{address}, which `auto` means here"
     host, _, port = address.rpartition(":")
@@ -166,6 +196,17 @@ def _check_answers(address: str) -> str:
             hint="write host:port as `ray start --head` prints it, or auto on a node of the "
             "cluster",
         ) from None
+
+
+def _check_one(addresses: Collection[str]) -> None:
+    """Raises ConfigError where `auto` may mean several clusters that have a head on this machine;
+    Ray would take the one that was started last."""
+    if len(addresses) > 1 and not os.environ.get("RAY_ADDRESS"):
+        raise ConfigError(
+            f"`auto` may mean {len(addresses)} Ray clusters here: {', '.join(sorted(addresses))}",
+            where="--address",
+            hint=f"name one of them, as in --address {min(addresses)}",
+        )
 
 
 _KNOCK = """
@@ -281,19 +322,31 @@ def room_on(node: Mapping[str, Any], placement: Placement) -> int:
     return min(fits, default=os.cpu_count() or 1)
 
 
-def processes(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
-    """How many processes that train there is room for.
+def processes(placement: Placement, unused: Collection[str] = ()) -> int:
+    """How many processes that train there is room for, whatever runs there now.
 
     Args:
-        unfit: nodes that may not train, by id, and why (`execution.nodes`).
-
-    Raises:
-        ResourcesMissing: no node can hold a single one.
+        unused: the ids of nodes on which nothing may be started.
     """
+    return sum(room_on(node, placement) for node in nodes() if node["NodeID"] not in unused)
+
+
+def at_a_time(placement: Placement, unused: Collection[str] = ()) -> int:
+    """How many trials run at a time; `placement.pack` is a number by now."""
+    assert placement.pack != "auto"
+    room = processes(placement, unused) * (placement.pack or 1)
+    return min(placement.concurrency or room, room)
+
+
+def check_room(placement: Placement, unfit: Mapping[str, str]) -> None:
+    """Raises ResourcesMissing where no node can hold a single process that trains.
+
+    Args:
+        unfit: nodes that may not train, by id, and why (`execution.roster`).
+    """
+    if processes(placement, unfit):
+        return
     here = nodes()
-    room = sum(room_on(node, placement) for node in here if node["NodeID"] not in unfit)
-    if room:
-        return room
     why = [unfit[node["NodeID"]] for node in here if node["NodeID"] in unfit]
     if why:
         raise ResourcesMissing(
@@ -311,14 +364,6 @@ def processes(placement: Placement, unfit: Mapping[str, str] = MappingProxyType(
     )
 
 
-def concurrency(placement: Placement, unfit: Mapping[str, str] = MappingProxyType({})) -> int:
-    """How many trials run at a time; `placement.pack` is a number by now. Takes and raises what
-    `processes` does."""
-    assert placement.pack != "auto"
-    room = processes(placement, unfit) * (placement.pack or 1)
-    return min(placement.concurrency or room, room)
-
-
 def nodes() -> list[dict[str, Any]]:
     """What Ray says of each node that is up."""
     import ray
@@ -326,73 +371,28 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def answers(asked: Iterable[Any], seconds: float, check: Callable[[], None]) -> Iterator[Any]:
-    """The tasks that end within so many seconds, as they end; the others are cancelled.
+def groups(named: str) -> tuple[int, int]:
+    """How many placement groups whose names begin so wait for room, and how many have it."""
+    from ray.util import placement_group_table
 
-    Args:
-        check: asked all the time; may raise to end the waiting.
-    """
-    import ray
-
-    waiting, deadline = list(asked), time.monotonic() + seconds
-    while waiting and time.monotonic() < deadline:
-        check()
-        ready, waiting = ray.wait(waiting, timeout=0.5)
-        yield from ready
-    for answer in waiting:
-        ray.cancel(answer)
+    groups = placement_group_table().values()
+    states = [group["state"] for group in groups if group["name"].startswith(named)]
+    return sum(state in _WITHOUT_ROOM for state in states), states.count("CREATED")
 
 
-ANSWER_SECONDS = 60.0
-"""How long a node is waited for that is asked for the sweep's folder."""
+_WITHOUT_ROOM = ("PENDING", "RESCHEDULING")
 
 
-def check_shared(folder: Path, check: Callable[[], None] = lambda: None) -> None:
-    """Every node must see the sweep's folder: checkpoints are written there. `check`: see
-    `answers`.
+def taken(placement: Placement, unused: Collection[str], held: int) -> tuple[str, str]:
+    """What the nodes have too little of, as in `5 CPUs`, and how much of it so many processes have;
+    empty where no node has it at all."""
+    from ray._private.state import available_resources_per_node
 
-    Raises:
-        ConfigError: a node does not.
-        ClusterLost: a node does not answer.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    probe = folder / f".probe-{uuid.uuid4().hex}"
-    probe.write_text("seen")
-
-    @ray.remote(num_cpus=0)
-    def sees(path: str) -> bool:
-        from pathlib import Path
-
-        return Path(path).exists()
-
-    blind = []
-    try:
-        silent = {
-            sees.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(str(probe)): node["NodeManagerAddress"]
-            for node in nodes()
-        }
-        for answer in answers(list(silent), ANSWER_SECONDS, check):
-            with contextlib.suppress(ray.exceptions.RayError):  # it is gone, or about to go
-                if not ray.get(answer):
-                    blind.append(silent[answer])
-                del silent[answer]
-    finally:
-        probe.unlink(missing_ok=True)
-    if blind:
-        raise ConfigError(
-            f"{', '.join(blind)} cannot see {folder}",
-            where="--sweeps-dir",
-            hint="on a cluster the sweeps must lie in a folder that all nodes share",
-        )
-    if silent:
-        raise ClusterLost(
-            f"{', '.join(silent.values())} did not answer within {ANSWER_SECONDS:g} seconds "
-            "whether it sees the sweep's folder",
-            where="the Ray cluster",
-            hint="is it starting, overloaded or gone? See ray status, then run the same command "
-            "again",
-        )
+    free = available_resources_per_node()  # type: ignore[no-untyped-call]
+    here = [node for node in nodes() if node["NodeID"] not in unused]
+    for kind, amount in (("GPU", placement.gpus_per_trial), ("CPU", placement.cpus_per_trial)):
+        there = sum(node["Resources"].get(kind, 0.0) for node in here if room_on(node, placement))
+        most = max((free.get(node["NodeID"], {}).get(kind, 0.0) for node in here), default=0.0)
+        if there and amount and most < amount:
+            return f"{there:g} {kind}s", f"{held * amount:g}"
+    return "", "0"

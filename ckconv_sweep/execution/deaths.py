@@ -9,6 +9,7 @@ from ckconv_sweep.errors import OutOfMemory
 
 WORKER_DIED = "worker_died"
 """The reason of a trial that is given up because its workers died."""
+_NODE_DIED = "its node has died"
 _LONGEST = 300
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _VANISHED = ("", "The actor died unexpectedly before finishing this task.")
@@ -23,6 +24,11 @@ class Death:
     words: str
 
 
+def of_the_node(said: str) -> bool:
+    """Whether a worker died because its node has left; `said` as of `death`."""
+    return _NODE_DIED in said
+
+
 def death(said: str, used_gib: float = 0.0) -> Death:
     """What killed a worker. Memory is suspected only where Ray names no other cause: a process that
     is killed for it says nothing.
@@ -34,7 +40,7 @@ def death(said: str, used_gib: float = 0.0) -> Death:
     had = f"; it had used {used_gib:.2f} GiB" if used_gib else ""
     if "low on memory" in said or "OutOfMemory" in said or "OUT_OF_MEMORY" in said:
         return Death(OutOfMemory.reason, f"at last because its node ran out of memory{had}")
-    if "its node has died" in said:
+    if of_the_node(said):
         return Death(WORKER_DIED, "at last with its node")
     lines = _COLOURS.sub("", said).strip().splitlines()
     last = lines[-1].rpartition("Worker exit detail: ")[2].strip() if lines else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections import Counter
@@ -14,11 +13,12 @@ from typing import Any
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import CannotWrite, CkconvSweepError, ResourcesMissing
-from ckconv_sweep.execution.deaths import death
+from ckconv_sweep.execution.deaths import death, of_the_node
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.packing import Packing
 from ckconv_sweep.execution.protocol import Assignment, Work
-from ckconv_sweep.execution.worker import UNFIT
+from ckconv_sweep.execution.roster import Roster
+from ckconv_sweep.execution.worker import FAULT, GPU_FAULT, NO_WRITING, UNFIT
 
 MOST_DEATHS = 3
 """How often a trial is started again after the process died that trained it; then it has failed."""
@@ -26,6 +26,9 @@ MOST_DEATHS = 3
 MOST_FALSE_STARTS = 5
 """How many seats in a row may die before they are ready, while no other one is there, and how often
 a trial may be refused by the node that it was given to; then the sweep gives up."""
+
+MOST_GPU_FAULTS = 2
+"""How often a trial may be trained on GPUs that failed; then it is the trial that failed."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a seat is put in the place of one that did not start."""
@@ -57,7 +60,10 @@ class _Seat:
     places: int
     running: dict[str, _Running] = field(default_factory=dict)
     """By the attempt. More than there are places wait there for those before them."""
-    unfit: bool = False
+    node: str = ""
+    """The id of its node, once it is ready."""
+    ends: bool = False
+    """Whether it gets nothing more, because of its node."""
 
     @property
     def empty(self) -> int:
@@ -75,7 +81,8 @@ class Desk:
         data: what the workers' data are compared with.
         places: how many trials a seat trains at a time.
         at_a_time: how many all seats train.
-        unfit: the nodes that may not train, by id, and why.
+        roster: the nodes that may not train.
+        here: the id of the driver's node.
         gpus: how many a seat has; its trials share them.
     """
 
@@ -86,15 +93,17 @@ class Desk:
         *,
         places: int,
         at_a_time: int,
-        unfit: Mapping[str, str],
+        roster: Roster,
+        here: str = "",
         gpus: float = 0.0,
     ) -> None:
-        self.unfit = dict(unfit)
+        self.roster = roster
         self.error: Exception | None = None
         """What went wrong in the coordinator: the study cannot be written, say."""
         self.last_words: dict[str, str] = {}
         """What Ray said when a seat died, until that is told."""
         self._coordinator, self._data, self._at_a_time = coordinator, data, at_a_time
+        self._here = here
         self._packing = Packing[Hashable](places)
         self._gpus = gpus
         self._drawn: dict[int, Assignment] = {}
@@ -125,9 +134,10 @@ class Desk:
 
     # Seats
 
-    @property
-    def most_seats(self) -> int:
-        return math.ceil(self._at_a_time / self._packing.places)
+    def has_places(self, at_a_time: int) -> None:
+        """So many trials can run at a time from now on."""
+        self._at_a_time = at_a_time
+        self._coordinator.has_places(at_a_time)
 
     @property
     def over(self) -> bool:
@@ -152,7 +162,7 @@ class Desk:
         empty = sum(max(0, seat.places - len(seat.running)) for seat in self._seats.values())
         if self._coordinator.left + len(self._packing.waiting) <= empty:
             return 0
-        return min(self._packing.places, self._at_a_time - all_places)
+        return max(0, min(self._packing.places, self._at_a_time - all_places))
 
     def open(self, seat: str, places: int) -> float:
         """A seat is started; returns how many seconds it is to wait first."""
@@ -164,8 +174,12 @@ class Desk:
         """What a seat has said; the orders that it is answered (`Seat.take`). None: it is to
         end."""
         here, gone = self._seats[seat], []
-        if any("ready" in one for one in said):
-            self._false_starts = 0
+        for one in said:
+            if "ready" in one:
+                self._false_starts, here.node = 0, one["node"]
+            elif "attempt" not in one:  # it may not train at all
+                self._of_node(here, one)
+                self._is_false(one["error"], others=len(self._seats) - 1)
         gpus = self._gpus / max(1, min(len(here.running), here.places))
         with self._coordinator.together():
             for one in said:
@@ -177,9 +191,9 @@ class Desk:
             if not self._coordinator.wanted(running.number):  # a person stopped it
                 del here.running[attempt]
                 gone.append(attempt)
-        new = [] if here.unfit else self._fill(here)
+        new = [] if here.ends else self._fill(here)
         idle = self._coordinator.room <= 0 or not self._may_have_work
-        if here.unfit or (not here.running and idle):
+        if here.ends or (not here.running and idle):
             return None
         return {"gone": gone, "new": new}
 
@@ -193,31 +207,44 @@ class Desk:
         self._seats.clear()
         self._coordinator.stop(error)
 
-    def died(self, seat: str) -> None:
-        """A seat's process is dead: its trials are started again, or have failed."""
+    def died(self, seat: str, node: tuple[str, str] = ("", "")) -> None:
+        """A seat's process is dead: its trials are started again, or have failed.
+
+        Args:
+            node: the id and the name of the node on which it did not even start, if that is known.
+        """
         said = self.last_words.pop(seat, "")
         lost = self._seats.pop(seat, None)
         if lost is None:
             return
-        if not lost.running:
-            self._false_starts += 1
-            if self._false_starts > MOST_FALSE_STARTS and not self._seats:
-                self._coordinator.stop(
-                    ResourcesMissing(
-                        f"no process that trains could be started: {self._false_starts} of them "
-                        "died at once; whatever was recorded is kept",
-                        hint=death(said).words,
-                    )
-                )
+        left = of_the_node(said)
+        if not lost.running and not left:
+            words = death(said).words
+            if node[0]:
+                self._say(self.roster.fault(*node, f"a process died {words}"))
+            self._is_false(words, others=len(self._seats))
         for i, running in enumerate(lost.running.values()):
             number = running.number
-            self._deaths[number] += i < lost.places  # the others only waited there
+            # Others only waited there, and with its node none of them died for its own sake.
+            self._deaths[number] += i < lost.places and not left
             if self._deaths[number] <= MOST_DEATHS:
                 self._coordinator.again(number)
             else:
                 found = death(said, self._memory_gib.get(number, 0.0))
                 text = f"its worker died {self._deaths[number]} times, {found.words}"
                 self._coordinator.end(number, reason=found.reason, error=text)
+
+    def _is_false(self, words: str, others: int) -> None:
+        """A seat has ended before it had a trial, while so many others are there."""
+        self._false_starts += 1
+        if self._false_starts > MOST_FALSE_STARTS and not others:
+            self._coordinator.stop(
+                ResourcesMissing(
+                    f"no process that trains could be started: {self._false_starts} of them "
+                    "died at once; whatever was recorded is kept",
+                    hint=words,
+                )
+            )
 
     # Trials
 
@@ -244,6 +271,7 @@ class Desk:
                     "trial": given.trial.model_dump_json(),
                     "folder": str(given.folder),
                     "data": self._data.of(given.trial.data),
+                    "readable": self._data.knows(given.trial.data),
                     "recorded": [asdict(epoch) for epoch in given.recorded],
                     "source": None if given.source is None else asdict(given.source),
                     "kept_epochs": given.kept_epochs,
@@ -278,6 +306,7 @@ class Desk:
             used = self._memory_gib.get(number, 0.0)
             self._memory_gib[number] = max(said["memory_gib"], used)
             self._data.heard(running.trial.data, said["data"])
+            self.roster.works(here.node)
             epoch = Epoch(**said["epoch"])
             running.is_last = (
                 epoch.number == running.trial.training.epochs - 1
@@ -286,31 +315,48 @@ class Desk:
             return coordinator.epoch(number, epoch, said["data"], gpus=gpus)
         if "ended" in said:
             coordinator.end(number)
-        elif said["reason"] == UNFIT:
-            self._refused(here, number, said)
-            coordinator.again(number)
-        elif said["reason"] == "cannot_write":
+        elif self._is_of_node(said):
+            self._of_node(here, said)
+            self._refused(number, said)
+        elif said["reason"] == NO_WRITING:
             coordinator.stop(CannotWrite(said["error"]))
         else:
             coordinator.end(number, reason=said["reason"], error=said["error"])
         return False
 
-    def _refused(self, here: _Seat, number: int, said: Mapping[str, Any]) -> None:
-        """A seat refused a trial because of its node: other nodes get all that it has."""
+    def _is_of_node(self, said: Mapping[str, Any]) -> bool:
+        """Whether a failure is the node's. Where the driver's own cannot write, nobody can."""
+        reason = said["reason"]
+        return reason in (UNFIT, FAULT, GPU_FAULT) or (
+            reason == NO_WRITING and said["node"] != self._here
+        )
+
+    def _of_node(self, here: _Seat, said: Mapping[str, Any]) -> None:
+        """A seat's node cannot train: others get all that it has."""
+        here.ends = True
+        judge = self.roster.refuse if said["reason"] == UNFIT else self.roster.fault
+        self._say(judge(said["node"], said["name"], said["error"]))
+
+    def _refused(self, number: int, said: Mapping[str, Any]) -> None:
+        """A trial came back from a node that cannot train."""
         self._refusals[number] += 1
-        here.unfit = True
-        why = f"{said['name']}: {said['error']}"
-        if said["node"] not in self.unfit:
-            self._coordinator.say(f"this node is not used: {why}")
-        self.unfit[said["node"]] = why
+        if said["reason"] == GPU_FAULT and self._refusals[number] >= MOST_GPU_FAULTS:
+            self._coordinator.end(number, reason="error", error=said["error"])
+            return
+        self._coordinator.again(number)
         if self._refusals[number] > MOST_FALSE_STARTS:
             self._coordinator.stop(
                 ResourcesMissing(
                     f"no node may train trial {number}; whatever was recorded is kept",
                     where="the Ray cluster",
-                    hint=f"at last {why}\n  repair a node, then run the same command again",
+                    hint=f"at last {said['name']}: {said['error']}\n  repair a node, then run the "
+                    "same command again",
                 )
             )
+
+    def _say(self, line: str) -> None:
+        if line:
+            self._coordinator.say(line)
 
     def _show_places(self) -> None:
         if self._packing.places == 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ckconv_sweep.execution import cluster, nodes, packs
 from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.nodes import Census
 from ckconv_sweep.execution.protocol import Session, Signals, Work
 from ckconv_sweep.execution.surveyor import Surveyor
 
@@ -25,44 +26,57 @@ class RayExecutor:
     def __init__(self, placement: Placement, surveyor: Surveyor | None = None) -> None:
         self._placement = placement
         self.surveyor = surveyor or Surveyor()
-        self._unfit: dict[str, str] = {}
+        self._census: Census | None = None
+        self._at_a_time = 0
 
     def check(self) -> None:
         """Raises ConfigError if no cluster could give this."""
         self._placement.check()
 
-    def connected(self, log: Path, signals: Signals) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def connected(self, log: Path, signals: Signals) -> Iterator[None]:
         """A connection to the cluster; see `cluster.connected`."""
-        return cluster.connected(self._placement, log, signals.check)
+        with cluster.connected(self._placement, log, signals.check):
+            try:
+                yield
+            finally:
+                if self._census is not None:
+                    self._census.end()
 
     def prepare(self, session: Session, signals: Signals) -> tuple[int, list[str]]:
         """Look at the nodes, and find the size of packs. Raises as the protocol says."""
-        placement, said = self._placement, list[str]()
-        if placement.address or placement.gpus_per_trial:  # else no node but this machine's CPUs
-            self._unfit = nodes.find_unfit(
-                placement, session.trial, session.data_dir, session.data, signals
-            )
-            said += [f"this node is not used: {why}" for why in self._unfit.values()]
-        placement = packs.sized(
-            placement, session.trial, session.data_dir, signals, said.append, self._unfit
+        nodes.forget_markers(session.folder)
+        self._census = census = Census(self._placement, session)
+        said = census.wait(signals.check) if self._asks else []
+        cluster.check_room(self._placement, census.roster.unfit)
+        self._placement = packs.sized(
+            self._placement,
+            session.trial,
+            session.data_dir,
+            signals,
+            said.append,
+            census.roster.unused,
         )
-        at_a_time = cluster.concurrency(placement, self._unfit)
-        if placement.address:
-            cluster.check_shared(session.folder, signals.check)
-        self._placement = replace(placement, concurrency=at_a_time)
-        return at_a_time, said
+        self._at_a_time = cluster.at_a_time(self._placement, census.roster.unused)
+        return self._at_a_time, said
+
+    @property
+    def _asks(self) -> bool:
+        """Without a cluster and GPUs there is no node but this machine's CPUs."""
+        return not self._placement.is_local or self._placement.gpus_per_trial > 0
 
     def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
         """Train until the work is done; see `tune.run`. After `prepare`."""
         # Not before `connected` has told Ray Tune to be quiet.
         from ckconv_sweep.execution import tune
 
+        assert self._census is not None
         tune.run(
             work,
             signals,
             placement=self._placement,
-            data_dir=session.data_dir,
+            at_a_time=self._at_a_time,
+            census=self._census,
+            session=session,
             data=known,
-            folder=session.folder / "tune",
-            unfit=self._unfit,
         )

@@ -38,6 +38,10 @@ class KnownData:
         """The identity of the data of these settings, None if any will do."""
         return None if self.allow_change else self._known.get(_key(data))
 
+    def knows(self, data: Data) -> bool:
+        """Whether the data of these settings were read before, by the driver or by a trial."""
+        return _key(data) in self._known
+
     def heard(self, data: Data, digest: str) -> None:
         """A trial was trained on data with this digest."""
         if digest:

@@ -163,19 +163,42 @@ class _Starter(threading.Thread):
         import ray
 
         try:
-            ray.init(
-                address="local",
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                include_dashboard=False,
-                # Nothing is passed through the object store but small results.
-                object_store_memory=200 * 2**20,
-                _temp_dir=str(self._folder),
-            )
+            with bare():
+                ray.init(
+                    address="local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    # Nothing is passed through the object store but small results.
+                    object_store_memory=200 * 2**20,
+                    _temp_dir=str(self._folder),
+                )
         except BaseException as error:  # also one that is to end the process
             self.error = error
         self.answered.set()
         self._done.wait()
+
+
+_NOT_NEEDED = ("start_api_server", "start_monitor", "start_log_monitor")
+"""What Ray's head starts besides: a dashboard's server (also without a dashboard), an autoscaler
+and a reader of the workers' logs. They take a second of a CPU and 0.2 GiB, and the end waits for
+them for another second."""
+
+
+@contextlib.contextmanager
+def bare() -> Iterator[None]:
+    """Within it, a Ray of this machine starts with no process that training does not need. Ray has
+    no public word for this; where its own names are others, all of them start."""
+    from ray._private.node import Node
+
+    own = {name: vars(Node)[name] for name in _NOT_NEEDED if name in vars(Node)}
+    for name in own:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in own.items():
+            setattr(Node, name, start)
 
 
 def _not_started(error: BaseException, folder: Path) -> ConfigError | ClusterLost:

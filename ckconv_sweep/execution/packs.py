@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.execution import nodes
-from ckconv_sweep.execution.cluster import Placement, processes
+from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.protocol import Signals
 
 
@@ -20,7 +20,7 @@ def sized(
     data_dir: Path | None,
     interruption: Signals,
     say: Callable[[str], None],
-    unfit: Mapping[str, str],
+    unused: Collection[str],
 ) -> Placement:
     """The placement with its packs' size as a number, tried out where it is to be found; None where
     packs are not worth it.
@@ -28,12 +28,11 @@ def sized(
     Args:
         trial: the base trial, which is tried.
         say: is told what was measured.
-        unfit: the nodes that may not train (`execution.nodes`).
+        unused: the ids of nodes on which nothing may be started.
 
     Raises:
         ConfigError: such trials cannot be trained together.
         OutOfMemory: not even one of them has room.
-        ResourcesMissing: no node can hold one.
     """
     import ray
 
@@ -45,13 +44,12 @@ def sized(
         raise ConfigError(alone, where="--pack", hint="leave --pack out")
     if placement.pack != "auto":
         return placement
-    processes(placement, unfit)  # a task that no node can hold would wait for ever
     answer = (
         ray.remote(_best_size)
         .options(
             num_cpus=placement.cpus_per_trial,
             num_gpus=placement.gpus_per_trial,
-            label_selector=nodes.without(unfit),
+            label_selector=nodes.without(unused),
         )
         .remote(trial.model_dump_json(), str(data_dir) if data_dir else None, placement)
     )

@@ -85,6 +85,9 @@ class Work(Protocol):
     def stop(self, error: Exception) -> None:
         """The sweep cannot continue; its running trials are resumed later."""
 
+    def has_places(self, at_a_time: int) -> None:
+        """So many trials can run at a time from now on."""
+
     def say(self, message: str) -> None:
         """Something that a person should read."""
 

@@ -22,12 +22,20 @@ from typing import TYPE_CHECKING, Any
 from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
-from ckconv_sweep.errors import OutOfMemory
+from ckconv_sweep.errors import CkconvSweepError, NodeFault, NodeUnfit, OutOfMemory
 from ckconv_sweep.execution import nodes
-from ckconv_sweep.execution.worker import check_data, device_of, failure_of, said_of, task_of
+from ckconv_sweep.execution.worker import (
+    check_data,
+    device_of,
+    failure_of,
+    said_of,
+    task_of,
+    where,
+)
 from ckconv_sweep.record.lease import Lease
 
 if TYPE_CHECKING:
+    from ckconv_sweep.data.task import SequenceTask
     from ckconv_sweep.training.pack import Member, Pack
 
 IDLE_SECONDS = 0.5
@@ -53,6 +61,8 @@ class _Place:
     """Trials with the same one share a pack."""
     data: Identity | None
     """Of what it must be trained on, if that is known."""
+    readable: bool
+    """Whether its data were read elsewhere."""
     recorded: list[Epoch]
     """What the study has of it, or is told."""
     source: Source | None
@@ -77,6 +87,7 @@ class Seat:
         gpus: how many GPUs the process has been given; a share of one is 0.25, say.
         data_dir: where data sets are looked for first.
         versions: those that this process must have, `record.versions.of_worker()`.
+        marker: a file that it must see (`nodes.check`).
         allow_data_change: also continue from checkpoints that were trained on other data.
     """
 
@@ -86,6 +97,7 @@ class Seat:
         gpus: float,
         data_dir: str | None,
         versions: Mapping[str, str],
+        marker: str = "",
         *,
         allow_data_change: bool,
     ) -> None:
@@ -93,18 +105,22 @@ class Seat:
 
         keep_pages()
         self._count, self._gpus, self._data_dir = places, gpus, data_dir
-        self._versions, self._allow_data_change = versions, allow_data_change
+        self._allow_data_change = allow_data_change
         self._places: dict[str, _Place] = {}
         self._packs: dict[Hashable, Pack] = {}
-        self._said: list[dict[str, Any]] = [{"ready": os.getpid()}]
+        try:
+            nodes.check(versions, gpus, marker)
+            self._said: list[dict[str, Any]] = [{"ready": os.getpid(), **where()}]
+        except NodeUnfit as error:
+            self._said = [dict(failure_of(error))]
         self._littered = False
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="seat", daemon=True).start()
 
     def take(self, orders: Mapping[str, Any]) -> None:
         """What the driver answers: attempts that are `gone`, ended or not, and `new` ones, each
-        with its trial as JSON, its folder, the identity of its data, its recorded epochs, and what
-        it begins with."""
+        with its trial as JSON, its folder, the identity of its data and whether they were read
+        before, its recorded epochs, and what it begins with."""
         new = [self._place(**asked) for asked in orders["new"]]
         with self._changed:
             for attempt in orders["gone"]:
@@ -131,16 +147,18 @@ class Seat:
         folder: str,
         data: Identity | None,
         recorded: Iterable[Mapping[str, Any]],
+        readable: bool = False,
         source: Mapping[str, Any] | None = None,
         kept_epochs: int = 0,
     ) -> _Place:
         from ckconv_sweep.training.shape import shape_key
 
-        asked, where = Trial.model_validate_json(trial), Path(folder)
+        asked, there = Trial.model_validate_json(trial), Path(folder)
         epochs = [Epoch(**epoch) for epoch in recorded]
         begin = None if source is None else Source(**source)
-        lease, key = Lease(where, attempt), shape_key(asked)
-        return _Place(attempt, asked, where, lease, key, data, epochs, begin, kept_epochs)
+        lease, key = Lease(there, attempt), shape_key(asked)
+        known = (data, readable, epochs)
+        return _Place(attempt, asked, there, lease, key, *known, begin, kept_epochs)
 
     # The thread that trains
 
@@ -215,8 +233,7 @@ class Seat:
     def _open(self, place: _Place) -> Member:
         from ckconv_sweep.training.pack import Member
 
-        nodes.check(self._versions, self._gpus)
-        task = task_of(place.trial.data, self._data_dir)
+        task = self._task(place)
         check_data(task, place.data)
         place.lease.take()
         member = Member.open(
@@ -234,6 +251,16 @@ class Seat:
         place.digest = task.identity["digest"]
         self._say(place, *(self._told(place, epoch) for epoch in member.own))
         return member
+
+    def _task(self, place: _Place) -> SequenceTask:
+        """Its data. Raises NodeFault where they cannot be read here, but were elsewhere."""
+        try:
+            task: SequenceTask = task_of(place.trial.data, self._data_dir)
+            return task
+        except (CkconvSweepError, OSError) as error:
+            if not place.readable:
+                raise
+            raise NodeFault(f"its data cannot be read: {str(error).splitlines()[0]}") from error
 
     def _pack(self, place: _Place) -> Pack:
         from ckconv_sweep.training.pack import Pack

@@ -25,6 +25,7 @@ class SeatTrainable(tune.Trainable):
             config["gpus"],
             config["data_dir"],
             config["versions"],
+            config["marker"],
             allow_data_change=config["allow_data_change"],
         )
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ray import tune
@@ -28,11 +27,13 @@ from ray.tune.search import Searcher
 
 from ckconv_sweep.errors import ClusterLost, ResourcesMissing
 from ckconv_sweep.execution import nodes
-from ckconv_sweep.execution.cluster import Head, Placement, processes
+from ckconv_sweep.execution.cluster import Head, Placement
 from ckconv_sweep.execution.desk import Closed, Desk
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.local_ray import dead_processes
-from ckconv_sweep.execution.protocol import Signals, Work
+from ckconv_sweep.execution.nodes import Census
+from ckconv_sweep.execution.places import Places
+from ckconv_sweep.execution.protocol import Session, Signals, Work
 from ckconv_sweep.execution.trainable import KEY, SeatTrainable
 from ckconv_sweep.record import versions
 
@@ -40,47 +41,47 @@ STOP_SECONDS = 6.0
 """How long Ray Tune may take to end after a signal. In a call to a cluster that does not answer it
 would not end at all."""
 
-ROOM_SECONDS = 5.0
-"""How often the cluster is asked whether a node is left that fits, once one did not."""
-
 
 def run(
     coordinator: Work,
     interruption: Signals,
     *,
     placement: Placement,
-    data_dir: Path | None,
+    at_a_time: int,
+    census: Census,
+    session: Session,
     data: KnownData,
-    folder: Path,
-    unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Train until the coordinator has nothing left. `folder` takes Tune's own files and is
-    emptied. A cluster that is lost, or has no node left that fits, becomes the coordinator's
-    `fatal`.
+    """Train until the coordinator has nothing left. A cluster that is lost, or has no node left
+    that fits, becomes the coordinator's `fatal`.
 
     Args:
-        placement: how many trials run at a time, and what each process that trains them gets.
+        placement: what each process that trains gets, and how many trials run at most.
+        at_a_time: how many have room at first.
+        census: asks the nodes that come later.
         data: what the workers' data are compared with.
-        unfit: the nodes that may not train, by id, and why.
 
     Tune runs in a thread of its own, and is left alone where it does not come back.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    assert placement.concurrency is not None
     assert placement.pack != "auto"
-    head = Head()
+    head, folder = Head(), session.folder / "tune"
     desk = Desk(
         coordinator,
         data,
         places=placement.pack or 1,
-        at_a_time=placement.concurrency,
-        unfit=unfit,
+        at_a_time=at_a_time,
+        roster=census.roster,
+        here=nodes.this_node()[0],
         gpus=placement.gpus_per_trial,
     )
+    places = Places(placement, census, at_a_time)
     bundle = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
     config = {
         "gpus": placement.gpus_per_trial,
-        "data_dir": str(data_dir) if data_dir else None,
+        "data_dir": str(session.data_dir) if session.data_dir else None,
+        "marker": census.marker,
+        "group": places.group,
         "allow_data_change": data.allow_change,
     }
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,7 +91,6 @@ def run(
             tune.with_resources(SeatTrainable, partial(_resources, bundle)),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                max_concurrent_trials=desk.most_seats,
                 search_alg=_Search(desk, head, config),
                 scheduler=_Scheduler(desk),
             ),
@@ -98,7 +98,7 @@ def run(
                 name="session",
                 storage_path=str(folder),
                 verbose=0,
-                stop=_Stops(interruption, desk, coordinator, placement),
+                stop=_Stops(interruption, desk, coordinator, places),
             ),
         ).fit()
 
@@ -124,9 +124,9 @@ def run(
 
 
 def _resources(bundle: dict[str, float], config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """What Tune places a seat by: not on a node that was unfit when the seat was wanted."""
+    """What Tune places a seat by: not on a node that was unused when the seat was wanted."""
     avoid: Any = {"bundle_label_selector": [config["where"]]} if config["where"] else {}
-    return tune.PlacementGroupFactory([bundle], **avoid)
+    return tune.PlacementGroupFactory([bundle], name=config["group"], **avoid)
 
 
 def _lost(head: Head) -> ClusterLost:
@@ -188,9 +188,10 @@ class _Search(_NotPickled, Searcher):
             return {
                 **self._config,
                 "places": places,
+                "group": f"{self._config['group']}-{trial_id}",
                 "pause_seconds": self._desk.open(trial_id, places),
                 "versions": versions.of_worker(),
-                "where": nodes.without(self._desk.unfit),
+                "where": nodes.without(self._desk.roster.unused),
             }
 
     def on_trial_complete(
@@ -205,7 +206,7 @@ class _Search(_NotPickled, Searcher):
                 # The seats of a lost cluster die with it, and no trial of theirs has failed.
                 self._desk.lost(_lost(self._head))
             else:
-                self._desk.died(trial_id)
+                self._desk.died(trial_id, nodes.named_in(self._desk.last_words.get(trial_id, "")))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study remembers."""
@@ -243,11 +244,10 @@ class _Stops(_NotPickled, tune.Stopper):
     first seat is started."""
 
     def __init__(
-        self, interruption: Signals, desk: Desk, coordinator: Work, placement: Placement
+        self, interruption: Signals, desk: Desk, coordinator: Work, places: Places
     ) -> None:
         self._interruption, self._desk, self._coordinator = interruption, desk, coordinator
-        self._placement = placement
-        self._asked_at, self._known = 0.0, len(desk.unfit)
+        self._places = places
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether a seat is to end: `_Scheduler` says that."""
@@ -257,15 +257,17 @@ class _Stops(_NotPickled, tune.Stopper):
         """Never: it raises `Closed` where all is to end."""
         if self._interruption.came or self._coordinator.fatal is not None:
             raise Closed
+        before = self._places.at_a_time
+        try:
+            said = self._places.look()  # not while the desk is held: a lost cluster does not answer
+        except ResourcesMissing as error:
+            self._coordinator.stop(error)
+            raise Closed from None
         with self._desk.served() as is_open:
             if is_open:
                 self._desk.attend()
-        now, unfit = time.monotonic(), self._desk.unfit
-        if unfit and (len(unfit) > self._known or now > self._asked_at + ROOM_SECONDS):
-            self._asked_at, self._known = now, len(unfit)
-            try:
-                processes(self._placement, unfit)
-            except ResourcesMissing as error:
-                self._coordinator.stop(error)
-                raise Closed from None
+                for line in said:
+                    self._coordinator.say(line)
+                if self._places.at_a_time != before:
+                    self._desk.has_places(self._places.at_a_time)
         return False

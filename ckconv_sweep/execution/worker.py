@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.identity import Identity, check_same
-from ckconv_sweep.errors import CannotWrite, DataChanged, NodeUnfit, OutOfMemory, TrialFailed
+from ckconv_sweep.errors import (
+    CannotWrite,
+    DataChanged,
+    NodeFault,
+    NodeUnfit,
+    OutOfMemory,
+    TrialFailed,
+)
 from ckconv_sweep.execution import nodes
 
 if TYPE_CHECKING:
@@ -19,7 +26,13 @@ if TYPE_CHECKING:
 
 
 UNFIT = "node_unfit"
+"""The reason that is reported where the node differs from the driver's."""
+FAULT = "node_fault"
 """The reason that is reported where the node, not the trial, is at fault."""
+GPU_FAULT = "gpu_fault"
+"""The reason that is reported where a GPU fails, which may be the node's fault or the trial's."""
+NO_WRITING = "cannot_write"
+"""The reason that is reported where the sweep's folder cannot be written."""
 
 
 def said_of(epoch: Epoch, warnings: list[str], data: str) -> dict[str, Any]:
@@ -35,16 +48,27 @@ def said_of(epoch: Epoch, warnings: list[str], data: str) -> dict[str, Any]:
 
 def failure_of(error: Exception) -> dict[str, str]:
     """What is reported of a trial that failed: its reason, and its error in words."""
+    import torch
+
     if isinstance(error, TrialFailed):
         return {"reason": error.reason, "error": error.message}
     if isinstance(error, (NodeUnfit, DataChanged)):  # another node may have what it takes
-        node, name = nodes.this_node()
-        return {"reason": UNFIT, "error": nodes.in_a_line(error), "node": node, "name": name}
+        reason = FAULT if isinstance(error, NodeFault) else UNFIT
+        return {"reason": reason, "error": nodes.in_a_line(error), **where()}
+    if isinstance(error, torch.AcceleratorError):
+        why = str(error).strip().splitlines()[0]
+        return {"reason": GPU_FAULT, "error": f"its GPU failed: {why}", **where()}
     if isinstance(error, MemoryError):  # while the data were read
         return {"reason": OutOfMemory.reason, "error": "the host has no memory left"}
     if isinstance(error, CannotWrite):
-        return {"reason": "cannot_write", "error": str(error)}
+        return {"reason": NO_WRITING, "error": str(error), **where()}
     return {"reason": "error", "error": "".join(traceback.format_exception(error))}
+
+
+def where() -> dict[str, str]:
+    """The node of this process, as it is reported."""
+    node, name = nodes.this_node()
+    return {"node": node, "name": name}
 
 
 def device_of(gpus: float) -> str:

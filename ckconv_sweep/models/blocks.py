@@ -20,7 +20,7 @@ from torch.nn import functional
 from ckconv_sweep.config.model import ACTIVATIONS, DROPOUTS, NORMS, CKCNNConfig
 from ckconv_sweep.models.ckconv import CKConv
 from ckconv_sweep.models.masks import Masks
-from ckconv_sweep.models.norms import OverTime, last_of
+from ckconv_sweep.models.norms import OverTime, last_of, normed
 from ckconv_sweep.models.sequence_model import EVENLY, Penalty, Pointwise, Sampling, matched
 
 FIRST_KERNEL_PLACE = 1_000_000
@@ -133,20 +133,23 @@ class Residual(Block):
         last: bool = False,
     ) -> tuple[Tensor, Penalty]:
         h_BDT, penalty1 = self.conv1.convolved(x_BCT, masks, sampling)
-        h_BDT = self._finished(self.norm1, h_BDT, masks, 0)
+        h_BDT = self._finished(self.norm1, h_BDT, masks, 0, sampling)
         h_BDT, penalty2 = self.conv2.convolved(h_BDT, masks, sampling)
         if last:
             h_BDT, x_BCT = last_of(self.norm2, h_BDT), x_BCT[..., -1:]
             h_BDT = self.drop(self.activation(h_BDT), masks, 1)
         else:
-            h_BDT = self._finished(self.norm2, h_BDT, masks, 1)
+            h_BDT = self._finished(self.norm2, h_BDT, masks, 1, sampling)
         return self.activation(h_BDT + self.shortcut(x_BCT)), lambda: penalty1() + penalty2()
 
-    def _finished(self, norm: nn.Module, h_BDT: Tensor, masks: Masks | None, nth: int) -> Tensor:
+    def _finished(
+        self, norm: nn.Module, h_BDT: Tensor, masks: Masks | None, nth: int, sampling: Sampling
+    ) -> Tensor:
         """After norm, activation and dropout."""
-        if isinstance(norm, OverTime) and self.activation is functional.relu:
+        at_once = sampling.present_B1T is None and self.activation is functional.relu
+        if at_once and isinstance(norm, OverTime):
             return norm.relu_dropped(h_BDT, self.factors(h_BDT, masks, nth))
-        return self.drop(self.activation(norm(h_BDT)), masks, nth)
+        return self.drop(self.activation(normed(norm, h_BDT, sampling)), masks, nth)
 
 
 class Preactivation(Block):
@@ -172,9 +175,9 @@ class Preactivation(Block):
         *,
         last: bool = False,
     ) -> tuple[Tensor, Penalty]:
-        h_BCT = self.activation(self.norm1(x_BCT))
+        h_BCT = self.activation(normed(self.norm1, x_BCT, sampling))
         h_BDT, penalty1 = self.conv1.convolved(h_BCT, masks, sampling)
-        h_BDT = self.activation(self.norm2(self.drop(h_BDT, masks, 0)))
+        h_BDT = self.activation(normed(self.norm2, self.drop(h_BDT, masks, 0), sampling))
         h_BDT, penalty2 = self.conv2.convolved(h_BDT, masks, sampling)
         if last:
             h_BDT, x_BCT = h_BDT[..., -1:], x_BCT[..., -1:]
@@ -203,7 +206,8 @@ class S4(Block):
         *,
         last: bool = False,
     ) -> tuple[Tensor, Penalty]:
-        h_BDT, penalty = self.conv1.convolved(self.norm1(x_BCT), masks, sampling)
+        h_BDT = normed(self.norm1, x_BCT, sampling)
+        h_BDT, penalty = self.conv1.convolved(h_BDT, masks, sampling)
         if last:
             h_BDT, x_BCT = h_BDT[..., -1:], x_BCT[..., -1:]
         h_BDT = self.drop(self.activation(h_BDT), masks, 0)

@@ -38,8 +38,9 @@ class CKCNN(SequenceModel):
     ) -> tuple[Tensor, Penalty]:
         h_BDT: Tensor = self.encoder(x_BCT)
         penalties: list[Penalty] = []
+        of_last_step = READOUTS[self.config.readout].of_last_step and sampling.present_B1T is None
         for number, block in enumerate(self.blocks, start=1):
-            last = number == len(self.blocks) and READOUTS[self.config.readout].of_last_step
+            last = number == len(self.blocks) and of_last_step
             h_BDT, penalty = block(h_BDT, masks, sampling, last=last)
             penalties.append(penalty)
         return h_BDT, lambda: sum((more() for more in penalties[1:]), penalties[0]())

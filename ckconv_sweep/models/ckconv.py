@@ -121,6 +121,8 @@ class CKConv(nn.Module):
         Raises:
             ConfigError: values are to be dropped from the kernel, but the steps have times.
         """
+        if sampling.present_B1T is not None:
+            x_BCT = x_BCT * sampling.present_B1T
         if sampling.times_BT is None:
             positions_K = self._plain_positions(x_BCT.shape[-1], masks, sampling.rate)
             if positions_K is None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ckconv_sweep.models.norm_activation_dropout import norm_last, norm_relu_dropout
+from ckconv_sweep.models.sequence_model import Sampling
 
 SMALLEST_VARIANCE = 1e-5
 """Added to a variance that is zero where a channel is constant, or where there is one channel."""
@@ -32,8 +33,10 @@ class OverTime(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x_BCT: Tensor) -> Tensor:
-        """`(B, C, T) -> (B, C, T)`"""
+    def forward(self, x_BCT: Tensor, present_B1T: Tensor | None = None) -> Tensor:
+        """`(B, C, T) -> (B, C, T)`; `present_B1T`: as in `Sampling`."""
+        if present_B1T is not None:
+            return self._scaled(self._normed(x_BCT, present_B1T))
         # nn.GroupNorm is the same, but refuses a single value.
         normed_BCT = torch.group_norm(x_BCT.flatten(0, -3), self.groups, eps=self.eps)
         return self._scaled(normed_BCT.view_as(x_BCT))
@@ -47,6 +50,19 @@ class OverTime(nn.Module):
         return norm_relu_dropout(
             x_BCT, self.weight, self.bias, factors, groups=self.groups, eps=self.eps
         )
+
+    def _normed(self, x_BCT: Tensor, present_B1T: Tensor) -> Tensor:
+        """By the statistics of the steps that there are."""
+        x_BGST = torch.unflatten(x_BCT, -2, (self.groups, -1))
+        present_B11T = present_B1T.unsqueeze(-3)
+        values_B111 = present_B11T.sum(-1, keepdim=True) * x_BGST.shape[-2]
+
+        def mean(y_BGST: Tensor) -> Tensor:
+            return (y_BGST * present_B11T).sum(-1, keepdim=True).sum(-2, keepdim=True) / values_B111
+
+        centred_BGST = x_BGST - mean(x_BGST)
+        variance_BG11 = mean(centred_BGST.square())
+        return (centred_BGST * (variance_BG11 + self.eps).rsqrt()).flatten(-3, -2)
 
     def _scaled(self, normed_BCT: Tensor) -> Tensor:
         return normed_BCT * self.weight[..., None, :, None] + self.bias[..., None, :, None]
@@ -66,9 +82,17 @@ class OverChannels(nn.Module):
         return normed_BTC.mT * self.weight[..., None, :, None] + self.bias[..., None, :, None]
 
 
+def normed(norm: nn.Module, x_BCT: Tensor, sampling: Sampling) -> Tensor:
+    """A norm's output at all steps: `(B, C, T) -> (B, C, T)`."""
+    # All but `OverTime` look at each step by itself.
+    if sampling.present_B1T is not None and isinstance(norm, OverTime):
+        return norm.forward(x_BCT, sampling.present_B1T)
+    y_BCT: Tensor = norm(x_BCT)
+    return y_BCT
+
+
 def last_of(norm: nn.Module, x_BCT: Tensor) -> Tensor:
     """The last step of a norm's output: `(B, C, T) -> (B, C, 1)`."""
-    # All but `OverTime` look at each step by itself.
     last_BC1: Tensor = norm.last(x_BCT) if isinstance(norm, OverTime) else norm(x_BCT[..., -1:])
     return last_BC1
 

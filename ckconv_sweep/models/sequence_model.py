@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,10 +35,25 @@ class Sampling:
     times_BT: Tensor | None = None  # noqa: N815
     """Where steps are not equally far apart: the time of each, rising, in steps of the training
     sequences. `rate` is not used then."""
+    present_B1T: Tensor | None = None  # noqa: N815
+    """Where sequences end before the last step: 1 at the steps that there are, 0 after them. What
+    comes after a sequence's end changes none of its answers."""
+
+    def of_one(self) -> Sampling:
+        """That of the first of some members."""
+        first: dict[str, Any] = {n: v[0] for n, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **first)
 
 
 EVENLY = Sampling()
 """As in training."""
+
+
+def present(lengths_B: Tensor, like_BCT: Tensor) -> Tensor:
+    """`Sampling.present_B1T` of sequences with so many steps each, int64."""
+    steps_T = torch.arange(like_BCT.shape[-1], device=like_BCT.device)
+    return (steps_T < lengths_B[..., None, None]).to(like_BCT.dtype)
+
 
 Penalty = Callable[[], Tensor]
 """Gives a scalar. Called where it is wanted: it costs something too."""
@@ -109,17 +124,28 @@ class Readout(nn.Module):
             put(self.bias, 0.0)
 
 
-def last(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+def last(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor, present_B1T: Tensor | None) -> Tensor:
     """Of the last step, `(B, K)`."""
-    return product(h_BDT[..., -1], weight_KD.mT) + bias_K[..., None, :]
+    if present_B1T is None:
+        last_BD = h_BDT[..., -1]
+    else:
+        at_B11 = present_B1T.sum(-1, keepdim=True).long() - 1
+        last_BD = h_BDT.gather(-1, at_B11.expand(*h_BDT.shape[:-1], 1)).squeeze(-1)
+    return product(last_BD, weight_KD.mT) + bias_K[..., None, :]
 
 
-def mean(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+def mean(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor, present_B1T: Tensor | None) -> Tensor:
     """Of the mean over the steps, `(B, K)`."""
-    return product(h_BDT.mean(-1), weight_KD.mT) + bias_K[..., None, :]
+    if present_B1T is None:
+        mean_BD = h_BDT.mean(-1)
+    else:
+        mean_BD = (h_BDT * present_B1T).sum(-1) / present_B1T.sum(-1)
+    return product(mean_BD, weight_KD.mT) + bias_K[..., None, :]
 
 
-def every_step(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+def every_step(
+    h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor, present_B1T: Tensor | None
+) -> Tensor:
     """Of each step by itself, `(B, K, T)`."""
     return pointwise(h_BDT, weight_KD) + bias_K[..., None, :, None]
 
@@ -176,7 +202,8 @@ class SequenceModel(nn.Module, ABC):
         self, x_BCT: Tensor, masks: Masks | None, sampling: Sampling
     ) -> tuple[Tensor, Penalty]:
         """Hidden channels `(B, D, T)`, and the penalty of the convolutions' kernels. Where the
-        answer is that of the last step the others may be left out, `(B, D, 1)`."""
+        answer is that of the last step, and all sequences end there, the others may be left out,
+        `(B, D, 1)`."""
 
     def forward(
         self, inputs: Tensor, masks: Masks | None = None, sampling: Sampling = EVENLY
@@ -217,7 +244,7 @@ class SequenceModel(nn.Module, ABC):
         h_BDT, penalty = self.hidden(x_BCT, masks, sampling)
         weight_KD = self.embedding if self.readout.weight is None else self.readout.weight
         assert weight_KD is not None  # only text is tied, and only text has an embedding
-        answers = self.answer(h_BDT, weight_KD, self.readout.bias)
+        answers = self.answer(h_BDT, weight_KD, self.readout.bias, sampling.present_B1T)
         return answers.squeeze(-1) if self.one_number else answers, penalty
 
     def learning_rate_factors(self) -> dict[str, float]:

@@ -63,8 +63,7 @@ def command(folder: SweepFolder, plan: Confirmation, known: Iterable[Opening]) -
 
 def in_words(plan: Confirmation, records: Iterable[TrialRecord]) -> str:
     """How far a confirmation is that has not ended."""
-    ended = sum(record.outcome != "running" for record in records)
-    return f"confirmation: {ended} of at most {plan.most} trials trained"
+    return f"confirmation: {ended(records)} of at most {plan.most} trials trained"
 
 
 def note(study: Study, confirmation: Confirmation) -> None:
@@ -73,14 +72,21 @@ def note(study: Study, confirmation: Confirmation) -> None:
 
 
 def note_session(study: Study, *, confirms: bool) -> None:
-    """What the driver that holds the sweep trains."""
-    if bool(study.note(SESSION)) != confirms:
-        study.set_note(SESSION, confirms)
+    """What the driver that holds the sweep trains. It signs: one that is killed cannot take it
+    back, and a command that holds the sweep for a moment later does not confirm it."""
+    signed = (study.folder.records.holder() or True) if confirms else False
+    if (study.note(SESSION) or False) != signed:
+        study.set_note(SESSION, signed)
 
 
-def is_confirming(notes: Mapping[str, Any], *, held: bool) -> bool:
-    """Whether a driver confirms the sweep now. `held`: whether one holds it."""
-    return held and bool(notes.get(SESSION))
+def is_confirming(notes: Mapping[str, Any], holder: str | None) -> bool:
+    """Whether a driver confirms the sweep now. `holder`: who holds it, in words."""
+    return holder is not None and notes.get(SESSION) == holder
+
+
+def ended(records: Iterable[TrialRecord]) -> int:
+    """How many of these trials have ended."""
+    return sum(record.outcome != "running" for record in records)
 
 
 def fresh_seed(uid: str, seed_index: int) -> int:
@@ -133,24 +139,22 @@ def openings(notes: Mapping[str, Any]) -> list[Opening]:
     return [Opening(**kept) for kept in notes.get(OPENINGS) or ()]
 
 
-def by_time(known: Iterable[Opening]) -> list[tuple[int, Opening]]:
+def by_time(known: Iterable[Opening]) -> list[tuple[int | None, Opening]]:
     """Each with the number of the time, from 1, at which the split was opened: `confirm` scores its
-    winner and the control at one."""
-    numbered: list[tuple[int, Opening]] = []
+    winner and the control at one. What was scored on another dataset opened another split: None."""
+    numbered: list[tuple[int | None, Opening]] = []
+    number, confirmed_ms = 0, None
     for opening in known:
-        number, last = numbered[-1] if numbered else (0, None)
-        together = last is not None and (last.at_ms, last.by, "confirm") == (
-            opening.at_ms,
-            "confirm",
-            opening.by,
-        )
-        numbered.append((number + (not together), opening))
+        together = opening.by == "confirm" and opening.at_ms == confirmed_ms
+        number += not (together or opening.elsewhere)
+        numbered.append((None if opening.elsewhere else number, opening))
+        confirmed_ms = opening.at_ms if opening.by == "confirm" else None
     return numbered
 
 
 def times(known: Iterable[Opening]) -> int:
     """How many times the split was opened."""
-    return max((number for number, _ in by_time(known)), default=0)
+    return max((number or 0 for number, _ in by_time(known)), default=0)
 
 
 def add_openings(study: Study, *new: Opening) -> None:

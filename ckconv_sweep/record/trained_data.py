@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckconv_sweep.record.trials import TrialRecord, listed
@@ -34,6 +35,12 @@ def note(study: Study, identity: Mapping[str, Any], session: int) -> None:
         kept.append({"session": session, **identity})
     if kept != said:
         study.set_note(NOTE, kept)
+
+
+def folder_of(study: Study) -> Path | None:
+    """Where datasets lay in the last session; None: in the default folder."""
+    kept = (study.note("options") or {}).get("data_dir")
+    return None if kept is None else Path(kept)
 
 
 def on_other_data(records: Iterable[TrialRecord]) -> dict[str, list[int]]:

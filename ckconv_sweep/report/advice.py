@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import spearmanr
 
+from ckconv_sweep.config.domains import corners
 from ckconv_sweep.config.grid import grid_size, most_settings
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.space import Space
@@ -128,6 +129,8 @@ def too_few_trials(known: Known) -> Said:
     settings = known.importances.settings
     if any(one.told for one in settings) or not known.records:
         return
+    if all(len(corners(domain)) == 1 for domain in known.space.parameters().values()):
+        return  # all trials are the same: nothing was searched
     amount = len(comparable(known.records, known.space))
     tried = [one for one in settings if one.enough]
     begun = sum(record.is_of_budget for record in known.records)

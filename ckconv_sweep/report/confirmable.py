@@ -15,6 +15,7 @@ from ckconv_sweep.record.budget import asked, is_finished
 from ckconv_sweep.record.confirmation import (
     Confirmation,
     command,
+    ended,
     in_words,
     is_confirming,
     noted,
@@ -63,30 +64,41 @@ def planned(study: Study, top: int | None = None, seeds: int | None = None) -> C
 def begins_in_words(study: Study, plan: Confirmation) -> list[str]:
     """What a confirmation is about to train, and that the search has not finished, if so."""
     names, records = [trial_name(number) for number in plan.settings], study.trials()
-    also = " and the base trial" if BASE in plan.compared else ""
+    what = f"the best {len(names)} settings" if len(names) > 1 else "the best setting"
     lines = [
-        f"confirming the best {len(names)} settings of {study.folder.name} ({', '.join(names)})"
-        f"{also}: {plan.seeds} fresh seeds each, at most {plan.most} trials"
+        f"confirming {what} of {study.folder.name} ({', '.join(names)}){_control_in_words(plan)}: "
+        f"{plan.seeds} fresh seeds each, at most {plan.most} trials"
     ]
     if not is_finished(records, study.space):
-        ended = sum(record.is_of_budget and record.outcome != "running" for record in records)
+        over = ended(record for record in records if record.is_of_budget)
         lines.append(
-            f"note: the search has not finished ({ended} of {asked(records, study.space)} trials "
+            f"note: the search has not finished ({over} of {asked(records, study.space)} trials "
             "ended); these are its best settings so far, also when it is resumed later"
         )
     return lines
 
 
-def confirmation_in_words(study: Study, *, held: bool) -> str:
+def _control_in_words(plan: Confirmation) -> str:
+    """To follow the settings."""
+    if plan.control is None:
+        return ""
+    if plan.control == BASE:
+        return " and the base trial"
+    if len(plan.settings) == 1:
+        return ", which is the base trial itself; there is no other to compare it with"
+    return f"; the base trial is one of them, {trial_name(plan.control)}"
+
+
+def confirmation_in_words(study: Study, holder: str | None) -> str:
     """How far a sweep's confirmation is, and how to continue it or read it; empty where none was
-    begun. `held`: whether a driver holds the sweep."""
+    begun. `holder`: who holds the sweep."""
     notes, records = study.notes(), study.confirmations()
     if (plan := noted(notes)) is None:
         return ""
     again = command(study.folder, plan, openings(notes))
     if not is_over(plan, records, study.space.metric):
         told = in_words(plan, records)
-        now = is_confirming(notes, held=held)
+        now = is_confirming(notes, holder)
         return f"{told}; it runs now" if now else f"{told}; to continue: {again}"
     return f"confirmation: finished, {len(records)} trials trained; to read it: {again}"
 
@@ -96,9 +108,8 @@ def how_far(study: Study) -> str:
     records = study.confirmations()
     if (plan := noted(study.notes())) is None:
         return ""
-    ended = sum(record.outcome != "running" for record in records)
     over = is_over(plan, records, study.space.metric)
-    return "yes" if over else f"{ended} of {plan.most}"
+    return "yes" if over else f"{ended(records)} of {plan.most}"
 
 
 def best_settings(records: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
@@ -153,12 +164,9 @@ def _check(study: Study) -> None:
             hint=f"train the best one's settings anew: {folder.command('best')} --out FILE, then "
             "ckconv-sweep train FILE --set training.seed=1 --out FOLDER",
         )
-    found = len(best_settings(study.trials(), space))
-    if found < 2:
+    if not best_settings(study.trials(), space):
         raise ConfigError(
-            f"{found} settings have completed, and at least 2 are needed to compare them"
-            if found != 1
-            else "1 setting has completed, and at least 2 are needed to compare them",
+            "no setting has completed, so there is none to train again",
             where=folder.name,
             hint=f"to search further: {folder.command('resume')} --trials N",
         )

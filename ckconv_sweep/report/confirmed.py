@@ -28,27 +28,26 @@ def name_of(setting: Setting) -> str:
 def rows(found: Confirmed) -> list[dict[str, str]]:
     """A row a setting, best mean first, then the base trial where it is none of them. All cells
     are texts: what a setting has not is empty."""
-    tie, out = len(found.tie), []
-    for rank, setting in enumerate(_every(found), start=1):
-        place = "1=" if setting.tied and tie > 1 else str(rank)
-        is_control = found.control is not None and setting.number == found.control.number
-        name = name_of(setting)
-        out.append(
-            {
-                "rank": "" if setting.number == BASE or not setting.values else place,
-                "trial": name + " (base)" * (is_control and setting.number != BASE),
-                "search": "" if setting.search_value is None else score(setting.search_value),
-                "mean": _mean(setting),
-                "to leader": _difference(setting, found),
-                "seeds": str(len(setting.values)),
-                "parameters": "" if setting.parameters is None else f"{setting.parameters:,}",
-                "seconds": "" if setting.seconds is None else f"{setting.seconds:,.1f}",
-            }
-        )
-    return out
+    return [_row(setting, rank, found) for rank, setting in enumerate(_every(found), start=1)]
 
 
-def _mean(setting: Setting) -> str:
+def _row(setting: Setting, rank: int, found: Confirmed) -> dict[str, str]:
+    place = "1=" if setting.tied and len(found.tie) > 1 else str(rank)
+    is_control = found.control is not None and setting.number == found.control.number
+    return {
+        "rank": "" if setting.number == BASE or not setting.values else place,
+        "trial": name_of(setting) + " (base)" * (is_control and setting.number != BASE),
+        "search": "" if setting.search_value is None else score(setting.search_value),
+        "mean": mean_of(setting),
+        "to leader": _difference(setting, found),
+        "seeds": str(len(setting.values)),
+        "parameters": "" if setting.parameters is None else f"{setting.parameters:,}",
+        "seconds": "" if setting.seconds is None else f"{setting.seconds:,.1f}",
+    }
+
+
+def mean_of(setting: Setting) -> str:
+    """Over its fresh seeds, with its interval: `0.9701 ± 0.0049`; empty without one."""
     if not setting.values:
         return ""
     return around(setting.mean, setting.low, setting.high, of=score(setting.mean))
@@ -89,6 +88,9 @@ def _winner(found: Confirmed) -> Iterator[str]:
         yield f"{name} is the winner: that was fixed when the test split was opened"
         return
     others = [setting for setting in found.settings if not setting.tied and setting.values]
+    if len(found.settings) == 1:
+        yield f"{name} is the only setting that was confirmed"
+        return
     if len(tie) == 1:
         compared = [name_of(s) for s in others if len(s.values) >= FEWEST]
         better = f"{found.metric.better_is} {found.metric.name}"
@@ -126,7 +128,9 @@ def _versus_base(found: Confirmed) -> Iterator[str]:
     if found.control.number != BASE:
         control += f" ({name_of(found.control)})"
     if found.control.number == found.offered.number:
-        yield f"{name} has the settings of the base trial: the search found nothing better"
+        alone = len(found.settings) == 1
+        end = "there is no other to compare it with" if alone else "the search found nothing better"
+        yield f"{name} has the settings of the base trial: {end}"
         return
     of = found.versus_base
     if of is None:
@@ -135,7 +139,11 @@ def _versus_base(found: Confirmed) -> Iterator[str]:
     how, by = ("better", better) if better.mean >= 0 else ("worse", better.negated())
     told = f"by {amount(by.mean)} ({_plain(by.low)} to {_plain(by.high)})"
     if better.has_zero:
-        yield f"{name} cannot be told apart from {control}: it is {how} {told}"
+        # Means of rounded numbers that are equal may differ in their last digit.
+        equal = abs(by.mean) <= 1e-9 * abs(found.offered.mean)
+        means = f"their means are equal ({_plain(by.low)} to {_plain(by.high)})"
+        told = means if equal else f"it is {how} {told}"
+        yield f"{name} cannot be told apart from {control}: {told}"
     else:
         end = ": take the base trial's own settings" * (how == "worse")
         yield f"{name} is {how} than {control} {told}{end}"

@@ -50,10 +50,10 @@ def as_csv(found: Sequence[LearntKernel]) -> str:
 
 
 def as_tree(
-    found: Sequence[LearntKernel], data: Spectrum | None, said: Advice | None
+    found: Sequence[LearntKernel], data: Spectrum | None, why_none: str, said: Advice | None
 ) -> dict[str, Any]:
     """Plain values: of each layer its reach in steps and its frequencies in cycles per step, those
-    of the data, and the advice on omega_0."""
+    of the data or why there are none, and the advice on omega_0."""
     layers = [
         {
             "layer": kernel.layer,
@@ -71,6 +71,7 @@ def as_tree(
     return {
         "layers": layers,
         "data": None if data is None else _frequencies(data),
+        "why_no_data": why_none or None,
         "omega_0": None if said is None else asdict(said),
     }
 

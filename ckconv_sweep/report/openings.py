@@ -14,23 +14,24 @@ from ckconv_sweep.search.intervals import ends_within
 
 def heading(openings: Sequence[Opening]) -> str:
     """How often the split was opened."""
-    return f"test split, opened {times_in_words(openings)} (no setting is chosen by these numbers):"
+    return f"test split, {times_in_words(openings)} (no setting is chosen by these numbers):"
 
 
 def times_in_words(openings: Sequence[Opening]) -> str:
-    """`once`, `2 times`."""
+    """`opened once`, `opened 2 times`; of other datasets' test splits alone `not opened`."""
     number = times(openings)
-    return "once" if number == 1 else f"{number} times"
+    return {0: "not opened", 1: "opened once"}.get(number, f"opened {number} times")
 
 
 def lines(openings: Sequence[Opening]) -> Iterator[str]:
-    """One for each score, oldest first, with the number of its opening."""
+    """One for each score, oldest first, with the number of its opening; none of another dataset."""
     for number, opening in by_time(openings):
-        yield f"{number}. {opening.at} {in_words(opening)}"
+        yield f"{f'{number}.' if number else '- '} {opening.at} {in_words(opening)}"
 
 
 def before_in_words(openings: Sequence[Opening]) -> str:
     """`2 before: 2026-11-30 21:05 confirm t017, 5 seeds; ...`; the last few of many."""
+    openings = [opening for opening in openings if not opening.elsewhere]
     if not openings:
         return "none before"
     told = "; ".join(f"{o.at} {o.by} {subject(o)}".rstrip() for o in openings[-_SHOWN:])

@@ -29,7 +29,7 @@ from ckconv_sweep.keys import trial_name
 from ckconv_sweep.record.confirmation import by_time
 from ckconv_sweep.record.lineage import trial_file
 from ckconv_sweep.record.seeds import trained_one
-from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.record.trials import BASE, TrialRecord
 from ckconv_sweep.record.why import last_line
 from ckconv_sweep.report import confirmed as of_confirmation
 from ckconv_sweep.report import sampling_error
@@ -174,7 +174,11 @@ def _confirmed(found: Confirmed) -> dict[str, Any]:
     """Its table, without the columns that have no value, and what follows from it."""
     table = of_confirmation.rows(found)
     names = [name for name in table[0] if any(row[name] for row in table)]
+    chosen = found.offered if found.finished else None
     return {
+        "offered": chosen,
+        "has_base": found.control is not None and found.control.number == BASE,
+        "mean": of_confirmation.mean_of(chosen) if chosen else "",
         "columns": [(_OF_CONFIRMATION.get(name, name), name != "trial") for name in names],
         "rows": [[row[name] for name in names] for row in table],
         "sentences": list(of_confirmation.sentences(found)),

@@ -15,6 +15,7 @@ from typing import Any
 
 from ckconv_sweep.config.trial import Metric, Trial
 from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.record import trained_data
 from ckconv_sweep.record.confirmation import Confirmation, Opening, noted, openings
 from ckconv_sweep.record.seeds import by_setting, training_seconds
 from ckconv_sweep.record.study import Study
@@ -169,13 +170,14 @@ def confirmed_in(study: Study, data_dir: Path | None = None) -> Confirmed | None
     """`confirmed`, with models counted by PyTorch, which is imported only where one was begun.
 
     Args:
-        data_dir: where datasets lie, if not in the default folder.
+        data_dir: where datasets lie; None: where they lay in the last session.
     """
     if noted(study.notes()) is None:
         return None
     from ckconv_sweep.models.parameters import parameters_of
 
-    return confirmed(study, functools.partial(parameters_of, data_dir=data_dir))
+    place = data_dir or trained_data.folder_of(study)
+    return confirmed(study, functools.partial(parameters_of, data_dir=place))
 
 
 def confirmed(study: Study, count_parameters: Callable[[Trial], int]) -> Confirmed | None:

@@ -40,7 +40,8 @@ def ask(
     told: set[Answer] = set()
     with folder.records.open() as study:
         while waiting:
-            held = folder.records.holder() is not None  # asked first: its last answers are read
+            holder = folder.records.holder()  # asked first: its last answers are read
+            held = holder is not None
             seconds, found = time.monotonic() - start, answers(study.notes())
             for name in [name for name in waiting if name in found]:
                 if (answer := found[name]) not in told and not answer.refused:
@@ -48,7 +49,7 @@ def ask(
                 told.add(answer)
                 if answer.done:
                     del waiting[name]
-            if is_confirming(study.notes(), held=held):
+            if is_confirming(study.notes(), holder):
                 _tell_what_waits(waiting, folder, say)
             if waiting and (not held or seconds > WAIT_SECONDS):
                 break

@@ -54,7 +54,8 @@ class Control:
         self.ends = False
         """Whether the session was asked to end."""
         self.paused = False
-        self._study, self._places, self._clock = study, places, clock
+        self.places = places
+        self._study, self._clock = study, clock
         self._sessions, self._count_parameters = sessions, count_parameters
         self._added = {record.request: record.number for record in records if record.request}
         self._at_a_time: float = math.inf
@@ -187,9 +188,9 @@ class Control:
         self._at_a_time = at_a_time
         options = self._study.note("options") or {}
         self._study.set_note("options", {**options, "concurrency": at_a_time})
-        if self._places is not None and at_a_time > self._places:
+        if self.places is not None and at_a_time > self.places:
             return (
-                f"this session can run {self._places} at a time, and does so from now on; the next "
+                f"this session can run {self.places} at a time, and does so from now on; the next "
                 f"one can run {at_a_time}"
             )
         return f"at most {at_a_time} at a time from now on, also after a resume"

@@ -309,6 +309,10 @@ class Coordinator:
         """The sweep cannot go on; its running trials stay unfinished and are resumed later."""
         self.fatal = self.fatal or error
 
+    def has_places(self, at_a_time: int) -> None:
+        """So many trials can run at a time from now on."""
+        self.control.places = at_a_time
+
     def say(self, message: str) -> None:
         for listener in self._listeners:
             listener.say(message)

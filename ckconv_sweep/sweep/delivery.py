@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ckconv_sweep import keys
@@ -83,7 +84,8 @@ def deliver(
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
-        tracker = tracker_of(folder, study, tracking_uri, say, surveyor.parameters_of)
+        count_parameters = partial(surveyor.parameters_of, data_dir=trained_data.folder_of(study))
+        tracker = tracker_of(folder, study, tracking_uri, say, count_parameters)
         tracker.start()
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.forget_ended()

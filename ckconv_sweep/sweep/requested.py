@@ -4,7 +4,6 @@ where the driver looks. `sweep.asking` waits for the answers."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ckconv_sweep.config.domains import Scalar
@@ -19,6 +18,7 @@ from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 from ckconv_sweep.keys import REASON_STOPPED, trial_name
+from ckconv_sweep.record import trained_data
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.study import Study
@@ -161,8 +161,7 @@ def _request(
     def count_parameters(trial: Trial) -> int:
         from ckconv_sweep.models.parameters import parameters_of
 
-        kept = (study.note("options") or {}).get("data_dir")
-        return parameters_of(trial, Path(kept) if kept else None)
+        return parameters_of(trial, trained_data.folder_of(study))
 
     found = resolved(study.space, params, 0, count_parameters, changes or {})
     if isinstance(found, Infeasible):

@@ -41,8 +41,8 @@ def evaluate_all(
     size = batch_size(split)
     kept: list[Tensor] = []
     for start in range(0, len(split), size):
-        inputs, targets, times = same_for_all(split, slice(start, start + size), models)
-        answers, _ = vectorized(inputs, times, split.rate, None)
+        inputs, targets, sampling = same_for_all(split, slice(start, start + size), models)
+        answers, _ = vectorized(inputs, sampling)
         tally.add(objective.sums(answers, targets))
         if keeps:
             kept.append(answers)

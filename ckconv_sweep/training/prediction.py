@@ -63,8 +63,8 @@ def answers(
         chosen, room = slice(done, done + size), True
         try:
             with out_of_memory_named():
-                inputs, _, times = same_for_all(split.some(chosen).to(device), slice(None), 1)
-                parts.append(vectorized(inputs, times, split.rate)[0][0].cpu())
+                inputs, _, sampling = same_for_all(split.some(chosen).to(device), slice(None), 1)
+                parts.append(vectorized(inputs, sampling)[0][0].cpu())
         except OutOfMemory:
             if size == 1:
                 raise

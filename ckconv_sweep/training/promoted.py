@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ckconv_sweep.config import documents
@@ -28,11 +29,10 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.data.plain_preparation import as_plain, from_plain
 from ckconv_sweep.data.preparation import Preparation
-from ckconv_sweep.durable import give_name, make_folder
+from ckconv_sweep.durable import whole_folder
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
 from ckconv_sweep.record.blobs import UNFINISHED, Blobs
 from ckconv_sweep.record.openings import FILE as OPENINGS
-from ckconv_sweep.training import safetensors
 
 WEIGHTS, TRIAL, ABOUT, CARD = "model.safetensors", "trial.yaml", "model.json", "README.md"
 FORMAT = 1
@@ -57,7 +57,9 @@ class Promoted:
 
 def contents(promoted: Promoted, trial_text: str, card: str) -> dict[str, bytes]:
     """The files of a folder, by name: the same model gives the same bytes."""
-    weights = safetensors.written(promoted.weights, {"format": "pt"})
+    whole = torch.contiguous_format  # the library takes no parts of a tensor, nor one twice
+    apart = {name: part.clone(memory_format=whole) for name, part in promoted.weights.items()}
+    weights = safetensors.torch.save(apart, {"format": "pt"})
     files = {TRIAL: trial_text.encode(), WEIGHTS: weights, CARD: card.encode()}
     preparation = promoted.preparation
     digests = {name: _sha256(content) for name, content in files.items()}
@@ -112,14 +114,9 @@ def write(folder: Path, files: Mapping[str, bytes], uid: str) -> bool:
             for name in sorted(changed, key=lambda name: name == ABOUT):
                 Blobs(folder).put(name, files[name])
             return bool(changed)
-        new = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        make_folder(new)
-        try:
+        with whole_folder(folder) as new:
             for name, content in files.items():
                 Blobs(new).put(name, content)
-            give_name(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
     except OSError as error:
         raise CannotWrite(f"cannot be written: {error.strerror}", where=str(folder)) from error
     return True
@@ -159,7 +156,7 @@ def read(folder: Path) -> Promoted:
                 where=str(folder / name),
                 hint="promote it again; other settings or weights are another model",
             )
-    weights, _ = safetensors.read(files[WEIGHTS], str(folder / WEIGHTS))
+    weights = weights_of(files[WEIGHTS], str(folder / WEIGHTS))
     where = str(folder / ABOUT)
     try:
         plain = about["preparation"]
@@ -175,6 +172,16 @@ def read(folder: Path) -> Promoted:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedData(f"cannot be read: {error!r}", where=where) from None
+
+
+def weights_of(content: bytes, where: str) -> dict[str, Tensor]:
+    """Raises DamagedData if it is no safetensors file."""
+    try:
+        return safetensors.torch.load(content)
+    except (SafetensorError, KeyError, RuntimeError) as error:  # KeyError: a type torch lacks
+        raise DamagedData(
+            f"no whole safetensors file: {error}", where=where, hint="promote it again"
+        ) from None
 
 
 def _classes(description: Description, names: Any) -> tuple[str, ...]:

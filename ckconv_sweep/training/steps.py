@@ -155,11 +155,9 @@ class _Steps:
         self._make(self._rest_EB)
 
     def _make(self, chosen_EB: Tensor) -> None:
-        inputs, targets, times = batch(self._split, chosen_EB)
+        inputs, targets, sampling = batch(self._split, chosen_EB)
         penalized = self._penalties_E is not None
-        answers, penalty_E = self._vectorized(
-            inputs, times, self._split.rate, self._masks, penalized=penalized
-        )
+        answers, penalty_E = self._vectorized(inputs, sampling, self._masks, penalized=penalized)
         sums = self._objective.sums(answers, targets)
         losses_E = sums.loss_E / sums.counted_E
         if self._penalties_E is not None and penalty_E is not None:

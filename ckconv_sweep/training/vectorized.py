@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ckconv_sweep.models.masks import Masks
-from ckconv_sweep.models.sequence_model import Sampling, SequenceModel
+from ckconv_sweep.models.sequence_model import EVENLY, Sampling, SequenceModel
 
 
 class Layout:
@@ -99,8 +99,7 @@ class Vectorized:
     def __call__(
         self,
         inputs: Tensor,
-        times: Tensor | None,
-        rate: float,
+        sampling: Sampling = EVENLY,
         masks: Masks | None = None,
         *,
         penalized: bool = False,
@@ -110,19 +109,17 @@ class Vectorized:
 
         Args:
             inputs: `(E, B, ...)`.
-            times: of the steps, `(E, B, T)`, or None.
-            rate: distance of two steps.
+            sampling: when the steps were, each tensor with the axis E in front.
             masks: gives the factors of all models, `(E, *shape)`.
             penalized: whether the penalties are wanted.
         """
         if not self.model.vectorizes:  # nor does it have a penalty
             one = None if masks is None else (lambda *place: masks(*place)[0])
-            sampling = Sampling(rate, None if times is None else times[0])
-            return self.model.forward(inputs[0], one, sampling)[None], None
+            return self.model.forward(inputs[0], one, sampling.of_one())[None], None
         with _put(self._slots, [*self._weights, *self._buffers]):
             if penalized:
-                return self.model.forward_with_penalty(inputs, masks, Sampling(rate, times))
-            return self.model.forward(inputs, masks, Sampling(rate, times)), None
+                return self.model.forward_with_penalty(inputs, masks, sampling)
+            return self.model.forward(inputs, masks, sampling), None
 
     def gradients(self, total: Tensor) -> Tensor:
         """The gradient of a scalar for all weights, `(E, P)`; zero where a weight is not used."""

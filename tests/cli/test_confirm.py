@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.doctor.finding import Examined
 from ckconv_sweep.doctor.records import examine_study
-from ckconv_sweep.record.confirmation import is_confirming
+from ckconv_sweep.record.confirmation import note_session
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.requests import Request
 from ckconv_sweep.record.trials import TrialRecord
@@ -78,6 +79,7 @@ def test_status_list_and_doctor_say_how_far_a_confirmation_is_and_how_to_go_on(
     assert one.run()
     told = "confirmation: finished, 9 trials trained; to read it: ckconv-sweep confirm mine"
     assert told in typed_here("status", "mine", *there)
+    assert told in typed_here("best", "mine", *there, "--out", tmp_path / "best.yaml")
     assert "confirmed" in typed_here("list", *there)
     findings, _ = examine_study(examined)
     assert [f.level for f in findings] == ["ok"]
@@ -108,21 +110,26 @@ def test_the_live_view_and_plain_lines_count_what_is_confirmed(
     assert "seed=" not in said
 
 
-def test_watch_follows_a_confirmation_and_what_is_added_meanwhile_waits_for_the_search(
+def test_only_the_driver_that_confirms_is_followed_as_one_and_added_trials_wait_for_the_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = swept(tmp_path, begun=8)
+    one, there = swept(tmp_path, begun=8), ("--sweeps-dir", tmp_path)
     said: list[str] = []
-    with one.folder.records.lock():
-        with one.folder.records.open() as study:
-            assert is_confirming(study.notes(), held=True)
+    with ThreadPoolExecutor() as threads, one.folder.records.lock():
+        assert "to continue: ckconv-sweep confirm" in typed_here("status", "mine", *there)
+        with one.folder.records.open_for_writing() as study:
+            note_session(study, confirms=True)
+        assert "; it runs now" in typed_here("status", "mine", *there)
         ask(one.folder, [Request(kind="add", params=dict(one.records()[0].params))], said.append)
-    assert "waits until the search is resumed: ckconv-sweep resume mine" in said[0]
-    assert _budget_changed(one.folder, Interruption()) is False
-    told = capsys.readouterr().out
+        assert "waits until the search is resumed: ckconv-sweep resume mine" in said[0]
+        watching = threads.submit(_budget_changed, one.folder, Interruption())
+        told = ""
+        while "a line for each follows" not in told and not watching.done():
+            told += capsys.readouterr().out
+            time.sleep(0.01)
+    assert watching.result() is False
     assert "confirming: 2 of at most 9 trials ended; a line for each follows" in told
-    with one.folder.records.open() as study:
-        assert not is_confirming(study.notes(), held=False)
+    assert "to continue: ckconv-sweep confirm" in typed_here("status", "mine", *there)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ckconv_sweep.config.trial import Metric
 from ckconv_sweep.errors import ClusterLost
 from ckconv_sweep.record.events import EpochEnded, Listener
 from ckconv_sweep.record.folder import SweepFolder
+from ckconv_sweep.report.confirmable import planned
 from tests.sweep.in_process import machine, make_space
 
 
@@ -161,6 +162,29 @@ def test_at_the_end_a_command_is_told_how_it_ended(
         with pytest.raises(type(raised)):
             session()
     assert lines_of(out) == [f"{said} {best} {values[best]!r}"]
+
+
+def test_at_the_end_of_a_confirmation_a_command_is_told_how_far_that_is_not_the_search(
+    tmp_path: Path,
+) -> None:
+    run = machine(tmp_path, make_space(trials=2))
+    assert run.run()
+    with run.folder.records.open() as study:
+        run.plan = planned(study, 1, 3)
+    out = tmp_path / "out"
+
+    def session() -> None:
+        with at_the_end(f"{SAY} > {out}", run.folder, Metric(), confirms=True) as listener:
+            listener.begin([])
+
+    with run.session() as begun:
+        assert begun.step()
+    session()
+    (interrupted,) = lines_of(out)
+    assert run.run()
+    session()
+    (finished,) = lines_of(out)
+    assert [line.split()[0] for line in (interrupted, finished)] == ["interrupted", "finished"]
 
 
 def test_what_never_began_has_no_end(folder: SweepFolder, tmp_path: Path) -> None:

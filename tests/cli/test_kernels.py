@@ -71,6 +71,7 @@ def test_programs_get_the_same_with_spectra_and_without_data_what_needs_none(
     assert [len(layer["amplitudes"]) for layer in whole["layers"]] == [64, 64]
     assert set(whole["data"]) == {"frequency_50", "frequency_95", "frequency_99"}
     assert part["data"] is None
+    assert (part["why_no_data"], whole["why_no_data"]) == ("--no-data", None)
     assert part["omega_0"]["low"] is part["omega_0"]["data_above"] is None
     assert part["omega_0"]["high"] == whole["omega_0"]["high"]
     assert whole["omega_0"]["verdict"] in ("fits", "too low", "too high")

@@ -100,6 +100,7 @@ def test_a_report_can_be_made_from_mlflow_alone(finished: Path, tmp_path: Path) 
     assert "MLflow, sqlite:///" in text
 
 
+@pytest.mark.usefixtures("nothing_drawn")
 def test_a_wider_space_is_written_with_the_command_that_searches_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

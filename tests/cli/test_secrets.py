@@ -120,14 +120,9 @@ def test_a_download_through_a_proxy_leaves_no_trace_of_its_password(here: Path) 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.fault("telemetry")
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param("by an option, to nobody", marks=pytest.mark.slow),
-        "by the environment, to a server",
-    ],
-)
+@pytest.mark.parametrize("case", ["by an option, to nobody", "by the environment, to a server"])
 def test_a_real_sweep_leaves_no_trace_of_a_password_and_reports_home_to_nobody(
     case: str, here: Path
 ) -> None:

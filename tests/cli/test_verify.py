@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -13,11 +14,14 @@ from typing import Any
 import pytest
 
 from ckconv_sweep.cli.verified import compared, print_table
+from ckconv_sweep.cli.verify import verify
+from ckconv_sweep.errors import CkconvSweepError, ConfigError
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.rows import DIGEST, digest_of
+from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.search.drawn_again import Redrawn
 from ckconv_sweep.sweep.killed import Killed
-from ckconv_sweep.sweep.verified import Verified
+from ckconv_sweep.sweep.verified import Verification, Verified
 
 from .commands import (
     PROGRAM,
@@ -118,6 +122,33 @@ def test_what_could_not_be_compared_and_kills_that_did_not_come_are_not_counted(
         "t003: killed 1 of 2 times: it ended before it could be killed again",
         "t003: draw: not drawn: a person added it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (CkconvSweepError("it ended with exit code 3", where="t001"), "t001: it ended with exit"),
+        (ConfigError("is not there", where="/data/x"), "there (t001 was to be trained again)"),
+    ],
+)
+def test_what_was_compared_is_shown_also_where_a_later_trial_cannot_be_trained(
+    error: CkconvSweepError,
+    told: str,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails_at_the_second(of: Verification, record: TrialRecord, study: object) -> Verified:
+        if record.number == 1:
+            raise error
+        return verified(record.number)
+
+    monkeypatch.setattr(Verification, "verified", fails_at_the_second)
+    with pytest.raises(CkconvSweepError, match=re.escape(told)):
+        verify("small", trial=[0, 1], keep=None, sweeps_dir=finished / "sweeps")
+    said = capsys.readouterr().out
+    assert "t000" in said
+    assert "t001" not in said
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ TABLES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-NEEDED = {"uea": {"problem": "Tiny"}, "ptb_characters": {}}
+NEEDED = {"uea": {"problem": "Tiny"}, "arrays": {"path": "mine.npz"}, "ptb_characters": {}}
 ROWS = [(path, name) for path, table in TABLES.items() for name in table]
 
 
@@ -40,7 +40,7 @@ def tree_with(path: str, name: str) -> dict[str, Any]:
         block = block.setdefault(word, {})
     block.clear()
     block |= {"name": name} | NEEDED.get(name, {})
-    kind = DATASETS[tree["data"]["name"]].kind
+    kind = DATASETS[tree["data"]["name"]](**tree["data"]).kind
     if kind in ("per_step", "text"):
         tree["model"] = {"readout": "every_step", "norm": "channel"}
     if kind == "regression":

@@ -19,6 +19,7 @@ from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.errors import ConfigError
 
 from .conftest import Write
+from .test_reference import NEEDED
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = sorted([*ROOT.glob("search_spaces/*.yaml"), *ROOT.glob("trials/*.yaml")])
@@ -195,8 +196,7 @@ def test_the_default_of_every_setting_can_be_searched(setting: Any) -> None:
             tree["model"] = {"readout": "every_step", "norm": "channel"}
         if kind == "regression":
             tree["metric"] = {"name": "val/mean_squared_error"}
-        if tree["data"]["name"] == "uea":
-            tree["data"]["problem"] = "Tiny"
+        tree["data"] |= NEEDED.get(tree["data"]["name"], {})
     value = documents.parse(setting.default, "default").value
     space = SPACE | {"trial": tree, "search": {setting.path: {"choices": [value]}}}
     assert list(VALIDATOR.iter_errors(space)) == []
@@ -208,7 +208,7 @@ def test_every_row_of_every_table_can_be_a_choice() -> None:
         if not isinstance(setting.kind, Table) or setting.path.split(".")[0] not in SEARCHES:
             continue
         path = setting.path.removesuffix(".name")
-        block = {row: {"problem": "Tiny"} if row == "uea" else {} for row in setting.kind}
+        block = {row: NEEDED.get(row, {}) for row in setting.kind}
         space = SPACE | {"search": {path: {"choices": block}}}
         assert list(VALIDATOR.iter_errors(space)) == [], path
         if path == "data":  # its rows do not go with one readout

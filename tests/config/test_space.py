@@ -914,7 +914,8 @@ def ranges(draw: st.DrawFn, low: float, high: float) -> dict[str, Any]:
     log = first > 0 and form != "step" and (form == "log" or draw(st.booleans()))
     if form == "normal" and first + 1e-6 < last < 2**50:  # whole numbers that are floats too
         mean = draw(st.floats(first, last))
-        std = draw(st.floats(0.1, 10.0)) * (math.log(last / first) if log else last - first)
+        width = math.log(last) - math.log(first) if log else last - first
+        std = draw(st.floats(0.1, 10.0)) * width
         return {"low": first, "high": last, "mean": mean, "std": std, "log": log}
     if form == "log" and log:
         # 0 may be no value of the setting

@@ -403,11 +403,11 @@ WITH_TIMES = {"name": "character_trajectories", "dropped_fraction": 0.3, "droppe
         ),
         (
             {"data": WITH_TIMES, "model": {"name": "gru"}},
-            "data.dropped_as: a gru cannot use time stamps",
+            "model: a gru cannot use time stamps",
         ),
         (
             {"data": WITH_TIMES, "model": {"weight_dropout": 0.1}},
-            "model.weight_dropout must be 0 where data.dropped_as is times",
+            "model.weight_dropout must be 0 where steps have times of their own",
         ),
         (
             {"model": {"name": "lstm"}, "training": {"epochs": 2, "kernel_penalty": 0.1}},

@@ -14,7 +14,7 @@ import torch
 from ckconv_sweep.config.read import parse_space, read_space, read_trial
 from ckconv_sweep.data.sequence_files import read_sequences
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
-from ckconv_sweep.training import safetensors
+from ckconv_sweep.training import promoted
 from ckconv_sweep.training.published import import_published
 from ckconv_sweep.training.weights import read_trained
 
@@ -127,6 +127,7 @@ def test_a_promoted_folder_that_would_run_code_runs_none(
         form(tmp_path / name, canary)
     with pytest.raises(DamagedData):
         read_trained(tmp_path)
+    content = (tmp_path / "model.safetensors").read_bytes()
     with pytest.raises(DamagedData):
-        safetensors.read((tmp_path / "model.safetensors").read_bytes(), "a")
+        promoted.weights_of(content, "a")
     assert not canary.exists()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 TRIALS = sorted(ROOT.glob("trials/*.yaml"))
 SPACES = sorted(ROOT.glob("search_spaces/*.yaml"))
 
-OWN = {"digits", "copy_memory", "adding", "ptb_characters", "uea"}
+OWN = {"digits", "copy_memory", "adding", "ptb_characters", "uea", "arrays"}
 """Trials for which no settings are published."""
 
 PUBLISHED = {
@@ -90,6 +91,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("TRAIN", "TEST"):
         text = "\n".join([*header, *rows, *rows, *rows, ""])
         (problem / f"BasicMotions_{split}.ts").write_text(text)
+    values = np.random.default_rng(0).normal(size=(12, 2, 6))
+    np.savez(folder / "mine.npz", X=values, y=[0, 1] * 6)
     return folder
 
 

@@ -208,7 +208,9 @@ def dropout_kind() -> Blocks:
 
 
 def readout() -> Blocks:
-    def of_sum(h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    def of_sum(
+        h_BDT: Tensor, weight_KD: Tensor, bias_K: Tensor, present_B1T: Tensor | None
+    ) -> Tensor:
         return (h_BDT.sum(-1)[..., None, :] * weight_KD[..., None, :, :]).sum(-1) + bias_K[
             ..., None, :
         ]

@@ -169,8 +169,8 @@ def test_the_readme_shows_every_command() -> None:
     assert [n for n in names if not re.search(rf"ckconv-sweep {n}\b|`{n}`", readme)] == []
 
 
-# A probe, which is deleted; a setting of the process, which is no file on a disk.
-IN_PLACE = {"execution/cluster.py", "training/tryout.py"}
+# Markers without content, which are deleted; a setting of the process, which is no file on a disk.
+IN_PLACE = {"execution/nodes.py", "execution/probe.py", "training/tryout.py"}
 WRITES = {"write_text", "write_bytes", "savefig"}
 
 

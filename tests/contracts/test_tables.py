@@ -43,7 +43,7 @@ PLACES = {
     "scheduler": "scheduler",
 }
 """Where a file names a row. A score is named as a metric."""
-NEEDED = {"uea": {"problem": "Tiny"}, "threshold": {"bound": 0.5}}
+NEEDED = {"uea": {"problem": "Tiny"}, "arrays": {"path": "a.npz"}, "threshold": {"bound": 0.5}}
 """Settings without a default."""
 
 every_row = pytest.mark.parametrize(

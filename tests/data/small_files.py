@@ -124,6 +124,24 @@ def write_uea(data_dir):
     (folder / "Tiny_TEST.ts").write_text(ts(series(6, 9, 1), "ab" * 3, UEA_HEADER))
 
 
+def write_arrays(data_dir):
+    """`mine.npz`: 20 sequences of 2 to 7 steps and 3 channels, of the classes 2 and 10, and when
+    their steps were, in seconds; `even.npz` and `numbers.csv`: the same without times, the latter
+    with a number each."""
+    rng = np.random.default_rng(0)
+    lengths = [7, *rng.integers(2, 8, 19)]
+    X = rng.normal(3.0, 2.0, (20, 3, 7)).round(3)
+    times = 100.0 + rng.uniform(0.1, 0.9, (20, 7)).cumsum(1)
+    y = np.array([2, 10] * 10)
+    np.savez(data_dir / "mine.npz", X=X, y=y, lengths=lengths, times=times)
+    np.savez(data_dir / "even.npz", X=X, y=y, lengths=lengths)
+    rows = ["sequence,a,b,c,target"]
+    for number, (x, length) in enumerate(zip(X, lengths, strict=True)):
+        for a, b, c in x[:, :length].T.tolist():
+            rows.append(f"s{number},{a},{b},{c},{number / 4 - 1}")
+    (data_dir / "numbers.csv").write_text("\n".join(rows))
+
+
 CLIPS = 20  # of each word
 
 

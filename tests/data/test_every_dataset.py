@@ -13,6 +13,7 @@ import torch
 from ckconv_sweep.config.data import (
     DATASETS,
     AddingData,
+    ArraysData,
     CharacterTrajectoriesData,
     CopyMemoryData,
     Data,
@@ -25,9 +26,10 @@ from ckconv_sweep.config.data import (
     SpeechCommandsData,
     UeaData,
 )
+from ckconv_sweep.data import arrays
 from ckconv_sweep.data.datasets import describe, load, read_split
 from ckconv_sweep.data.task import IGNORED
-from ckconv_sweep.errors import ConfigError
+from ckconv_sweep.errors import CkconvSweepError, ConfigError
 
 from . import small_files
 
@@ -48,6 +50,7 @@ WRITERS = {
     "physionet2019": small_files.write_records,
     "ptb_characters": lambda data_dir, _: small_files.write_treebank(data_dir),
     "uea": lambda data_dir, _: small_files.write_uea(data_dir),
+    "arrays": lambda data_dir, _: small_files.write_arrays(data_dir),
 }
 """Those that are missing need no file."""
 
@@ -114,6 +117,13 @@ FORMS = [
     ),
     Form(PennTreebankData(sequence_length=12, predicted_steps=8), (32, 7, 6), can_be_coarser=False),
     Form(UeaData(problem="Tiny", validation_fraction=0.25), (12, 4, 6)),
+    Form(ArraysData(path="even.npz", validation_fraction=0.25), (12, 4, 4)),
+    Form(
+        ArraysData(path="mine.npz", sampled="at_times", validation_fraction=0.25),
+        (12, 4, 4),
+        can_be_coarser=False,
+    ),
+    Form(ArraysData(path="numbers.csv", target="number", validation_fraction=0.25), (12, 4, 4)),
     Form(SmnistData(), (54_000, 6_000, 10_000), is_real=True),
     Form(PmnistData(), (54_000, 6_000, 10_000), can_be_coarser=False, is_real=True),
     Form(CharacterTrajectoriesData(), (2_000, 429, 429), is_real=True),
@@ -210,6 +220,10 @@ def test_steps_equally_far_apart_have_no_times(splits):
 def test_times_rise_within_the_whole_sequence(form, task, splits, name):
     split = splits[name]
     whole = math.ceil(task.description.length / form.kept)
+    if form.data.name == "arrays":  # as many as the longest sequence has
+        assert split.times.shape == (len(split), split.inputs.shape[-1])
+        assert not split.times[:, 0].any()
+        return
     left = whole - int(whole * form.data.dropped_fraction)
     assert split.times.shape == (len(split), left)
     assert split.times.dtype == torch.float32
@@ -288,18 +302,19 @@ def test_a_data_set_is_described_as_it_is_loaded(form, data_dir, task):
     assert (task.description.name, task.description.kind) == (form.data.name, form.data.kind)
 
 
-def test_describing_opens_no_file_but_those_of_uea(form, data_dir, monkeypatch):
+def test_describing_opens_no_file_but_those_of_uea_and_arrays(form, data_dir, monkeypatch):
     opened = []
 
     def refuse(path, *_, **__):
         opened.append(path)
         raise PermissionError
 
-    with monkeypatch.context() as watched, suppress(ConfigError):
+    arrays._read.cache_clear()
+    with monkeypatch.context() as watched, suppress(CkconvSweepError):
         for place in ("builtins.open", "io.open", "os.open"):
             watched.setattr(place, refuse)
         describe(form.data, data_dir)
-    assert bool(opened) == (form.data.name == "uea")
+    assert bool(opened) == (form.data.name in ("uea", "arrays"))
 
 
 def test_a_split_is_read_by_its_name(form, data_dir, task, splits):

@@ -121,7 +121,7 @@ def test_a_uea_problem_with_missing_values_and_shorter_series(tmp_path):
     _, validation = held_out_by(data, targets)
     for place, n in enumerate(validation):
         inputs, _ = prepared(task, content.series[n][None])
-        assert torch.equal(inputs[0], task.validation.inputs[place])
+        assert torch.equal(inputs[0], task.validation.sequence(place))
 
 
 @pytest.mark.parametrize(

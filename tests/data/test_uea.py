@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ckconv_sweep.config.data import UeaData
 from ckconv_sweep.data.preparation import forward_filled
+from ckconv_sweep.data.ts_format import read_ts
 from ckconv_sweep.data.uea import describe, load
 from ckconv_sweep.errors import CkconvSweepError, ConfigError, DamagedData
 
@@ -37,13 +38,41 @@ def test_validation_is_held_out_of_the_train_file(folder):
     assert task.validation.targets.bincount().tolist() == [3, 1]
 
 
-def test_every_series_is_as_long_as_the_longest_of_both_files(folder):
+def test_every_series_keeps_its_length_and_zeros_come_after_it(folder):
     task = load(DATA, folder)
+    read = {
+        name: read_ts(folder / "uea" / "Tiny" / f"Tiny_{name}.ts") for name in ("TRAIN", "TEST")
+    }
+    lengths = {name: sorted(len(x_CT[0]) for x_CT in file.series) for name, file in read.items()}
+    found = [*task.train.lengths.tolist(), *task.validation.lengths.tolist()]
+    assert sorted(found) == lengths["TRAIN"]
+    assert sorted(task.read_test().lengths.tolist()) == lengths["TEST"]
+    assert len(set(found)) > 1
     for split in (task.train, task.validation, task.read_test()):
         assert split.inputs.shape[1:] == (2, 9)
         assert split.inputs.dtype == torch.float32
-        assert split.inputs.isfinite().all()
-        assert (split.inputs[:, :, -1] == split.inputs[:, :, -2]).any()
+        for number, length in enumerate(split.lengths):
+            assert not split.inputs[number, :, length:].any()
+            assert split.sequence(number).shape == (2, length)
+
+
+def test_where_each_step_has_a_mean_series_are_continued_to_the_longest_of_both_files(folder):
+    task = load(DATA.model_copy(update={"normalization": "per_time_step"}), folder)
+    assert task.train.lengths is None
+    content = read_ts(folder / "uea" / "Tiny" / "Tiny_TEST.ts")
+    test = task.read_test()
+    for number, x_CT in enumerate(content.series):
+        inputs, _ = task.preparation(forward_filled(x_CT)[None])
+        assert torch.equal(test.inputs[number], inputs[0])
+
+
+def test_where_all_series_are_as_long_there_are_no_lengths(folder):
+    for name in ("TRAIN", "TEST"):
+        series = [[[float(i), 1.0], [2.0, float(i)]] for i in range(8)]
+        text = ts(series, "aaaabbbb", UEA_HEADER)
+        (folder / "uea" / "Tiny" / f"Tiny_{name}.ts").write_text(text)
+    task = load(DATA, folder)
+    assert task.train.lengths is task.validation.lengths is task.read_test().lengths is None
 
 
 def test_classes_are_numbered_in_the_order_of_the_train_files_header(folder):
@@ -58,7 +87,10 @@ def test_classes_are_numbered_in_the_order_of_the_train_files_header(folder):
 )
 def test_training_series_are_normalised_by_themselves(folder, normalization, over):
     task = load(DATA.model_copy(update={"normalization": normalization}), folder)
+    known = torch.cat([task.train.sequence(i) for i in range(12)], dim=-1)
     mean, std = task.train.inputs.mean(over), task.train.inputs.std(over)
+    if normalization == "per_channel":
+        mean, std = known.mean(-1), known.std(-1)
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
     torch.testing.assert_close(std, torch.ones_like(std), atol=1e-3, rtol=0)
 

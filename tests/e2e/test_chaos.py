@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(240)
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """What a kill leaves is the same there, and nobody waits for a disk."""
-SOME_OR_MANY = pytest.mark.parametrize("hits", [8, pytest.param(25, marks=pytest.mark.slow)])
+SOME_OR_MANY = pytest.mark.parametrize("hits", [2, pytest.param(25, marks=pytest.mark.slow)])
 ONE_OR_MORE = pytest.mark.parametrize("hits", [1, pytest.param(3, marks=pytest.mark.slow)])
 """With Ray a fault costs two starts of it."""
 WITH_RAY = 3
@@ -49,9 +49,11 @@ def test_a_sweep_whose_driver_is_killed_at_random_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param("driver-sigint", marks=pytest.mark.fault("driver-sigint")),
+        pytest.param("driver-sigint", marks=[pytest.mark.slow, pytest.mark.fault("driver-sigint")]),
         pytest.param("driver-sigterm", marks=pytest.mark.fault("driver-sigterm")),
-        pytest.param("driver-sighup", marks=pytest.mark.fault("driver-sigterm")),
+        pytest.param(
+            "driver-sighup", marks=[pytest.mark.slow, pytest.mark.fault("driver-sigterm")]
+        ),
         pytest.param("second-signal", marks=pytest.mark.fault("second-signal")),
         pytest.param("two-drivers", marks=pytest.mark.fault("two-drivers")),
         pytest.param("disk-full", marks=pytest.mark.fault("disk-full")),

@@ -19,7 +19,7 @@ import ckconv_sweep
 from benchmarks.chaos.nodes import BIN, Nodes, in_new_folder, session_of
 from benchmarks.chaos.state import trained_again
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 EPOCHS = 30
 BEGINS = "reading the data and joining the Ray cluster\n"
@@ -142,7 +142,6 @@ def one_message(complaint: str) -> str:
     return complaint
 
 
-@pytest.mark.slow
 @pytest.mark.fault("node-lost")
 def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint_on_another(cluster: Cluster) -> None:
     other, epochs = cluster.add(), 100  # long enough that both trials run at a time
@@ -170,7 +169,6 @@ def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint_on_another(cluster
     assert [epoch for _, epoch in cluster.executed(1 - moved)] == list(range(1, epochs + 1))
 
 
-@pytest.mark.slow
 @pytest.mark.fault("cluster-lost")
 def test_a_sweep_whose_cluster_is_lost_ends_with_one_message_and_goes_on_elsewhere(
     cluster: Cluster,
@@ -213,7 +211,6 @@ def other_code(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(copy.parent)}
 
 
-@pytest.mark.slow
 @pytest.mark.fault("node-unfit")
 def test_a_node_with_another_version_of_the_code_trains_nothing_and_is_named(
     cluster: Cluster, other_code: dict[str, str]
@@ -227,7 +224,7 @@ def test_a_node_with_another_version_of_the_code_trains_nothing_and_is_named(
         sweep.kill()
     assert (sweep.returncode, complaint) == (0, BEGINS), out
     assert out.count("this node is not used: ") == 1
-    assert "the code that trains is " in out
+    assert ": code " in out
     assert "trials at a time: 1" in out
     assert cluster.status()["completed"] == 2
     for trial in (0, 1):
@@ -250,7 +247,6 @@ def test_a_gpu_that_pytorch_does_not_see_is_refused_before_anything_is_trained(
     assert not (closed_cluster.folder / "sweeps").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.fault("open-cluster")
 def test_a_cluster_that_lets_everybody_in_is_refused_unless_one_insists(
     open_cluster: Cluster,

@@ -15,12 +15,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from thinned import first
 
 from benchmarks.chaos.driver import AT_A_TIME, warm_up
 from benchmarks.chaos.state import result_of
@@ -106,8 +108,12 @@ def crash(sweep: Sweep, point: str, number: int) -> bool:
 @pytest.mark.parametrize(
     ("point", "number"),
     [
-        pytest.param(point, number, marks=[pytest.mark.slow] if number == LATER else [])
-        for point, number in PASSES
+        pytest.param(
+            point,
+            n,
+            marks=[pytest.mark.slow] if n == LATER or n in BLOBS.get(point, ())[:1] else [],
+        )
+        for point, n in PASSES
     ],
 )
 def test_a_sweep_that_died_at_a_named_place_ends_as_if_it_had_not(
@@ -170,7 +176,7 @@ def pairs() -> list[Any]:
     for i in range(PAIRS):
         first = draws.choice([p for p in PASSES if p[0] in passed])
         second = draws.choice(passed), draws.choice((1, 2))
-        marks = [pytest.mark.slow] if i >= PAIRS // 2 else []
+        marks = [pytest.mark.slow] if i >= PAIRS // 4 else []
         out.append(pytest.param(STOPPED_EARLY if i % 2 else PLAN, [first, second], marks=marks))
     return out
 
@@ -200,11 +206,9 @@ def test_a_sweep_that_died_again_while_it_recovered_ends_as_if_it_had_not(
     assert sweep.broken == []
 
 
-MANY_STOPS = Plan(
-    trials=24,
-    epochs=3,
-    scheduler="{name: asha, grace_epochs: 1, reduction_factor: 2}",
-)
+ASHA = "{name: asha, grace_epochs: 1, reduction_factor: 2}"
+MANY_STOPS = Plan(trials=24, epochs=3, scheduler=ASHA)
+A_STOP = Plan(trials=4, epochs=3, scheduler=ASHA)
 
 
 @dataclass(frozen=True)
@@ -218,8 +222,12 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def stops(disk: Path, empty: Path) -> list[Ended]:
-    sweep = Sweep.new(disk / "stops", MANY_STOPS, empty=empty)
+def stops(disk: Path, empty: Path) -> Callable[[Plan], list[Ended]]:
+    return cache(lambda plan: stops_of(plan, disk, empty))
+
+
+def stops_of(plan: Plan, disk: Path, empty: Path) -> list[Ended]:
+    sweep = Sweep.new(disk / f"stops-{plan.trials}", plan, empty=empty)
     sweep.finish(in_turn=True)
     assert sweep.broken == []
     records = sweep.look().records
@@ -243,13 +251,20 @@ def stops(disk: Path, empty: Path) -> list[Ended]:
 @pytest.mark.fault("stop-recorded")
 @pytest.mark.parametrize("point", ["epoch.acknowledged", "trial.explained"])
 @pytest.mark.parametrize(
-    "k", [0, *(pytest.param(k, marks=[pytest.mark.slow]) for k in range(1, 10))]
+    ("plan", "k"),
+    first(1, [(A_STOP, 0), *((MANY_STOPS, k) for k in range(10))]),
 )
 def test_a_driver_killed_between_a_stop_and_the_trials_end_remembers_the_stop(
-    k: int, point: str, disk: Path, empty: Path, stops: list[Ended]
+    plan: Plan,
+    k: int,
+    point: str,
+    disk: Path,
+    empty: Path,
+    stops: Callable[[Plan], list[Ended]],
 ) -> None:
-    stop = stops[k]
-    sweep = Sweep.new(disk / f"stop-{k}-{point.replace('.', '-')}", MANY_STOPS, empty=empty)
+    stop = stops(plan)[k]
+    name = f"stop-{plan.trials}-{k}-{point.replace('.', '-')}"
+    sweep = Sweep.new(disk / name, plan, empty=empty)
     assert crash(sweep, point, stop.passes[point])
     held = sweep.look().records[stop.trial]
     assert (held.outcome, len(held.history)) == ("running", stop.epoch)

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -17,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.ports import free_port
-from ckconv_sweep.errors import ClusterLost, ConfigError, ResourcesMissing
+from ckconv_sweep.errors import ConfigError, ResourcesMissing
 from ckconv_sweep.execution import cluster, local_ray
 from ckconv_sweep.execution.cluster import Placement
-from ckconv_sweep.sweep.interruption import Interrupted
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
@@ -232,7 +230,7 @@ def test_a_head_is_lost_when_it_has_not_answered_for_a_while(
 def test_as_many_trials_run_as_there_is_room_for_and_no_more_than_asked(
     placement: Placement, expected: int
 ) -> None:
-    assert cluster.concurrency(placement) == expected
+    assert cluster.at_a_time(placement) == expected
 
 
 @pytest.mark.usefixtures("ray_of_two")
@@ -248,50 +246,10 @@ def test_what_no_node_has_is_refused_with_what_the_cluster_has(
     placement: Placement, option: str, asked: str
 ) -> None:
     with pytest.raises(ResourcesMissing) as refused:
-        cluster.concurrency(placement)
+        cluster.check_room(placement, {})
     assert refused.value.where == option
     assert asked in refused.value.message
     assert refused.value.hint == "the cluster has 1 node: 2 CPUs and 0 GPUs"
-
-
-@pytest.mark.usefixtures("ray_of_two")
-def test_every_node_of_this_machine_sees_its_folders_and_no_probe_stays(tmp_path: Path) -> None:
-    cluster.check_shared(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.fault("cluster-lost")
-@pytest.mark.usefixtures("ray_of_two")
-def test_a_node_that_does_not_answer_is_one_message_and_no_probe_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.0)
-    with pytest.raises(ClusterLost) as lost:
-        cluster.check_shared(tmp_path)
-    assert lost.value.exit_code == 75
-    assert "did not answer within 0 seconds whether it sees the sweep's folder" in str(lost.value)
-    assert "run the same command again" in str(lost.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("ray_of_two")
-def test_a_signal_is_heard_while_the_nodes_are_asked(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        raise Interrupted(signal.SIGINT)
-
-    with pytest.raises(Interrupted):
-        cluster.check_shared(tmp_path, interrupted)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("ray_of_two")
-def test_a_node_that_does_not_see_the_folder_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = Path.write_text
-    monkeypatch.setattr(Path, "write_text", lambda self, text: write(self.with_suffix(".x"), text))
-    with pytest.raises(ConfigError, match="cannot see"):
-        cluster.check_shared(tmp_path)
 
 
 @pytest.mark.parametrize(

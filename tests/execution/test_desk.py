@@ -13,10 +13,12 @@ from sweep.in_process import make_space
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.errors import ResourcesMissing
+from ckconv_sweep.errors import CannotWrite, ResourcesMissing
 from ckconv_sweep.execution import desk as desks
 from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.roster import MOST_FAULTS, Roster
+from ckconv_sweep.execution.worker import FAULT, GPU_FAULT, NO_WRITING
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.requests import Request, Requests
 from ckconv_sweep.record.study import Study
@@ -60,7 +62,9 @@ def place(disk: Path) -> Iterator[Place]:
     with folder.records.create(space) as study:
         coordinator = Coordinator(study, count_parameters=lambda trial: 1)
         data = KnownData(space, load(space.trial.data).identity)
-        yield Place(study, coordinator, Desk(coordinator, data, places=1, at_a_time=2, unfit={}))
+        yield Place(
+            study, coordinator, Desk(coordinator, data, places=1, at_a_time=2, roster=Roster())
+        )
 
 
 def test_seats_are_wanted_before_a_trial_is_drawn_and_no_more_than_there_are_places(
@@ -83,7 +87,9 @@ def test_a_pack_trains_the_seeds_of_a_setting_together(disk: Path) -> None:
     with folder.records.create(space) as study:
         coordinator = Coordinator(study, count_parameters=lambda trial: 1)
         data = KnownData(space, load(space.trial.data).identity)
-        place = Place(study, coordinator, Desk(coordinator, data, places=3, at_a_time=6, unfit={}))
+        place = Place(
+            study, coordinator, Desk(coordinator, data, places=3, at_a_time=6, roster=Roster())
+        )
         place.desk.open("a", 3)
         place.desk.open("b", 3)
         for seat, first in (("a", 0), ("b", 3)):
@@ -154,7 +160,7 @@ def test_seats_that_die_without_a_word_are_started_after_growing_pauses_and_not_
 def test_seats_that_cannot_start_are_not_started_at_once_again_because_another_one_works(
     place: Place,
 ) -> None:
-    ready = {"ready": 1}
+    ready = {"ready": 1, "node": "a", "name": "10.0.0.1"}
     place.desk.open("works", 1)
     assert place.ask("works", ready) == [0]
     pauses = []
@@ -183,14 +189,14 @@ def test_a_trial_that_is_handed_out_again_comes_with_what_the_study_has_of_it(
     place: Place,
 ) -> None:
     place.desk.open("a", 1)
-    (new,) = place.desk.heard("a", [{"ready": 1}])["new"]  # type: ignore[index]
+    (new,) = place.desk.heard("a", [{"ready": 1, "node": "n"}])["new"]  # type: ignore[index]
     assert new["recorded"] == []
     place.attempts[0] = new["attempt"]
     said = place.epoch(0, 1)
     assert place.ask("a", said) == []
     place.desk.died("a")
     place.desk.open("b", 1)
-    (new,) = place.desk.heard("b", [{"ready": 1}])["new"]  # type: ignore[index]
+    (new,) = place.desk.heard("b", [{"ready": 1, "node": "n"}])["new"]  # type: ignore[index]
     assert [Epoch(**epoch) for epoch in new["recorded"]] == [Epoch(**said["epoch"])]
 
 
@@ -298,7 +304,9 @@ def test_trials_that_wait_for_others_of_their_shape_wait_for_the_end_of_a_pause(
 
 
 def test_trials_of_a_seat_share_its_gpu_while_they_are_in_it_together(place: Place) -> None:
-    desk = Desk(place.coordinator, place.desk._data, places=2, at_a_time=2, unfit={}, gpus=0.5)
+    desk = Desk(
+        place.coordinator, place.desk._data, places=2, at_a_time=2, roster=Roster(), gpus=0.5
+    )
     place.desk = desk
     desk.open("a", 2)
     given = place.ask("a") or []
@@ -308,3 +316,68 @@ def test_trials_of_a_seat_share_its_gpu_while_they_are_in_it_together(place: Pla
     place.ask("a", *(place.ended(trial) for trial in given))
     used = [place.study.trial(trial).gpu_seconds for trial in given]
     assert used == [75.0, 75.0]  # three epochs of 100 s, with a quarter each
+
+
+def fault(place: Place, trial: int, reason: str, node: str = "b") -> dict[str, Any]:
+    """What a seat says whose node cannot train the trial."""
+    where = {"node": node, "name": f"10.0.0.{node}"}
+    return {"attempt": place.attempts[trial], "reason": reason, "error": "no disk", **where}
+
+
+@pytest.mark.fault("node-fault")
+@pytest.mark.parametrize("reason", [FAULT, NO_WRITING])
+def test_a_fault_of_a_node_is_none_of_its_trial_and_the_third_is_the_last(
+    place: Place, reason: str
+) -> None:
+    for turn in range(MOST_FAULTS):
+        place.desk.open("b", 1)
+        assert place.ask("b", {"ready": 1, "node": "b"}) == [0]
+        assert place.desk.roster.unfit == {}, turn
+        assert place.ask("b", fault(place, 0, reason)) is None
+        place.desk.ended("b")
+    assert place.desk.roster.unfit == {"b": "10.0.0.b: no disk"}
+    place.desk.open("a", 1)
+    assert place.ask("a", {"ready": 1, "node": "a"}) == [0]
+    assert place.study.trial(0).outcome == "running"
+    assert place.coordinator.fatal is None
+
+
+@pytest.mark.fault("node-fault")
+def test_where_the_drivers_own_node_cannot_write_the_sweep_ends(place: Place) -> None:
+    place.desk.open("a", 1)
+    assert place.ask("a", {"ready": 1, "node": ""}) == [0]
+    place.ask("a", fault(place, 0, NO_WRITING, node=""))
+    assert isinstance(place.coordinator.fatal, CannotWrite)
+
+
+@pytest.mark.fault("node-fault")
+def test_a_trial_on_which_a_second_gpu_fails_has_failed(place: Place) -> None:
+    for node in ("a", "b"):
+        place.desk.open(node, 1)
+        assert place.ask(node, {"ready": 1, "node": node}) == [0]
+        assert place.ask(node, fault(place, 0, GPU_FAULT, node)) is None
+        place.desk.ended(node)
+    record = place.study.trial(0)
+    assert (record.outcome, record.reason, record.error) == ("failed", "error", "no disk")
+    assert place.desk.roster.unfit == {}
+
+
+@pytest.mark.fault("node-lost")
+def test_the_trial_of_a_node_that_leaves_again_and_again_does_not_fail(place: Place) -> None:
+    for turn in range(3 * desks.MOST_DEATHS):
+        place.desk.open(seat := f"seat-{turn}", 1)
+        assert place.ask(seat) == [0]
+        place.desk.last_words[seat] = "The actor died because its node has died."
+        place.desk.died(seat)
+    assert place.study.trial(0).outcome == "running"
+
+
+def test_seats_follow_the_places(place: Place) -> None:
+    for seat in ("a", "b"):
+        assert place.desk.seat_wanted() == 1
+        place.desk.open(seat, 1)
+    assert place.desk.seat_wanted() == 0
+    place.desk.has_places(3)
+    assert place.desk.seat_wanted() == 1
+    place.desk.has_places(1)
+    assert place.desk.seat_wanted() == 0

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweep.in_process import make_space
 
 import ckconv_sweep
 from ckconv_sweep.data.datasets import load
-from ckconv_sweep.errors import ResourcesMissing
+from ckconv_sweep.errors import ClusterLost, ResourcesMissing
 from ckconv_sweep.execution import cluster, nodes
 from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.executor import RayExecutor
+from ckconv_sweep.execution.nodes import Census
+from ckconv_sweep.execution.protocol import Session
+from ckconv_sweep.record import versions
 from ckconv_sweep.record.events import Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.sweep.driver import run_sweep
-from ckconv_sweep.sweep.interruption import Interruption
+from ckconv_sweep.sweep.interruption import Interrupted
 
 from .test_tune import ledger
 
@@ -70,21 +76,64 @@ class Heard(Listener):
         self.said.append(message)
 
 
+def asked(folder: Path, **changes: Any) -> Census:
+    """The nodes, once they have answered a driver that needs what `changes` says."""
+    data = load(SPACE.trial.data).identity
+    session = Session(folder=folder, trial=SPACE.trial, data_dir=None, data=data)
+    census = Census(Placement(address="here"), replace(session, **changes))
+    try:
+        census.wait(lambda: None)
+    finally:
+        census.end()
+    assert list(folder.iterdir()) == []
+    return census
+
+
 @pytest.mark.fault("node-unfit")
 def test_a_driver_finds_the_nodes_with_other_code_and_those_with_other_data(
-    other_node: str,
+    other_node: str, tmp_path: Path
 ) -> None:
-    data = load(SPACE.trial.data).identity
-    found = nodes.find_unfit(Placement(), SPACE.trial, None, data, Interruption())
+    found = asked(tmp_path).roster.unfit
     assert list(found) == [other_node]
-    assert "the code that trains is " in found[other_node]
+    code = versions.of_worker()["code"][:8]
+    assert re.search(rf": code [0-9a-f]{{8}}; here {code}$", found[other_node])
     assert cluster.processes(Placement(), found) == 1
+    data = load(SPACE.trial.data).identity
     other = data | {"digest": "0" * 32}
-    found = nodes.find_unfit(Placement(), SPACE.trial, None, other, Interruption())
+    found = asked(tmp_path, data=other).roster.unfit
     assert len(found) == 2
     with pytest.raises(ResourcesMissing, match="no node is left") as refused:
-        cluster.processes(Placement(), found)
+        cluster.check_room(Placement(), found)
     assert f"digest {other['digest']}, now {data['digest']}" in str(refused.value)
+
+
+@pytest.mark.usefixtures("other_node")
+def test_a_node_that_does_not_see_the_sweeps_folder_or_cannot_write_there_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes.Census, "marker", str(tmp_path / "not" / "there"))
+    (why, *_) = [w for w in asked(tmp_path).roster.unfit.values() if "code" not in w]
+    assert f"it does not see {tmp_path}/not, which all nodes must share" in why
+    monkeypatch.setattr(nodes.Census, "marker", "/proc/version")
+    (why, *_) = [w for w in asked(tmp_path).roster.unfit.values() if "code" not in w]
+    assert "it cannot write to /proc: " in why
+
+
+@pytest.mark.fault("cluster-lost")
+@pytest.mark.usefixtures("other_node")
+def test_nodes_that_do_not_answer_are_one_message_and_no_marker_stays(tmp_path: Path) -> None:
+    census = Census(Placement(), None)
+    with pytest.raises(ClusterLost) as lost:
+        census.wait(lambda: None, seconds=0.0)
+    assert lost.value.exit_code == 75
+    assert "did not answer within 0 seconds" in str(lost.value)
+    assert "run the same command again" in str(lost.value)
+
+    def interrupted() -> None:
+        raise Interrupted(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        census.wait(interrupted)
 
 
 @pytest.mark.slow

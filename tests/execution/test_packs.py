@@ -83,12 +83,11 @@ def told(records: list[TrialRecord]) -> list[object]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_ray")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("trials", "places"), [(6, 3), pytest.param(64, 8, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("trials", "places"), [(6, 3), (64, 8)])
 def test_a_sweep_with_packs_leaves_the_study_of_the_same_sweep_without(
     trials: int, places: int, tmp_path: Path
 ) -> None:

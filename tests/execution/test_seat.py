@@ -338,5 +338,5 @@ def test_a_seat_whose_trial_is_to_leave_asks_for_orders_although_its_epoch_goes_
 def test_a_seat_says_that_it_is_ready_and_asks_for_more_while_a_place_is_empty(
     driver: Driver,
 ) -> None:
-    assert [set(said) for said in driver.seat.said()] == [{"ready"}]
+    assert [set(said) for said in driver.seat.said()] == [{"ready", "node", "name"}]
     assert driver.seat.said() == []

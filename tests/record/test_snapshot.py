@@ -53,6 +53,7 @@ def test_a_copy_of_a_stopped_writers_file_is_whole_wherever_it_stopped(
         for _ in range(10):
             said = int(driver.line())
             os.kill(driver.pid, signal.SIGSTOP)
+            os.waitpid(driver.pid, os.WUNTRACED)  # it may be amid a write
             before = content(folder.root)
             with copied(folder.records.path) as copy:
                 assert damage(copy) is None

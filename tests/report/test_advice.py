@@ -94,6 +94,14 @@ def test_at_the_end_of_what_a_setting_can_be_the_advice_is_to_fix_it() -> None:
     )
 
 
+def test_where_each_setting_has_one_value_no_more_trials_are_advised() -> None:
+    untold = replace(TOLD, enough=False, low=0.0)
+    for choices, is_told in (("[0.001]", False), ("[0.001, 0.002]", True)):
+        of = space(search=f"  {RATE}: {{choices: {choices}}}", trials=1)
+        advice = given([record(0, [0.5], params={RATE: 0.001})], of, untold)
+        assert ("too_few_trials" in advice) is is_told
+
+
 def test_too_few_trials_are_told_where_no_setting_is() -> None:
     untold = replace(TOLD, low=0.04, explained=0.3)
     advice = given(spread(40), None, untold)["too_few_trials"]

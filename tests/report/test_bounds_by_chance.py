@@ -116,8 +116,8 @@ def check_false_alarms(found: Counter[str], of: Space, many: int) -> None:
 @pytest.mark.parametrize(
     ("draws", "search", "many"),
     [
-        (random, RANGES, 400),
-        (quasi_monte_carlo, RANGES, 400),
+        (random, RANGES, 150),
+        (quasi_monte_carlo, RANGES, 150),
         (whole_grid, COUNTED, 100),
         (half_a_grid, COUNTED, 100),
     ],

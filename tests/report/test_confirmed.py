@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
 from ckconv_sweep.record.confirmation import Opening, add_openings
 from ckconv_sweep.record.trials import BASE
 from ckconv_sweep.report.confirmed import sentences
-from ckconv_sweep.search.confirmed import confirmed
+from ckconv_sweep.search.confirmed import confirmed, confirmed_in
+from ckconv_sweep.sweep.delivery import deliver
+from ckconv_sweep.tracking.store import default_uri
 from tests.report.confirmations import confirmed_study, found_in
 from tests.report.made_up import made_up, recorded
 from tests.report.records import MIN, space
@@ -21,6 +26,25 @@ def test_a_sweep_without_a_confirmation_says_nothing_of_one(tmp_path):
     recorded(folder, made.records, made.space)
     with folder.records.open() as study:
         assert confirmed(study, lambda _: 1) is None
+
+
+def test_models_are_counted_with_the_data_where_they_lay_in_the_last_session(tmp_path, monkeypatch):
+    folder, asked = confirmed_study(tmp_path, [0.95], {0: [0.9] * 3}, seeds=3), set()
+    monkeypatch.setattr(
+        "ckconv_sweep.models.parameters.parameters_of",
+        lambda trial, data_dir=None: asked.add(data_dir) or 1,
+    )
+    with folder.records.open_for_writing() as study:
+        confirmed_in(study)
+        study.set_note("options", {"data_dir": "/data"})
+        confirmed_in(study)
+        confirmed_in(study, Path("/given"))
+    tracker = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr("ckconv_sweep.sweep.delivery.tracker_of", tracker)
+    with pytest.raises(InterruptedError):
+        deliver(folder, default_uri(tmp_path))
+    assert tracker.call_args.args[-1] == Path("/data")
+    assert asked == {None, Path("/data"), Path("/given")}
 
 
 def test_settings_stand_by_the_mean_of_their_seeds_not_by_what_the_search_said(tmp_path):
@@ -189,3 +213,29 @@ def test_a_model_whose_size_needs_absent_data_has_none(tmp_path):
     assert found is not None
     assert found.settings[0].parameters is None
     assert found.offered is not None
+
+
+def test_two_settings_with_the_same_mean_are_said_to_be_equal(tmp_path):
+    reached = {0: [0.1, 0.2, 0.6], BASE: [0.2, 0.6, 0.1]}
+    found = found_in(confirmed_study(tmp_path, [0.95], reached, seeds=3))
+    assert found.versus_base is not None
+    assert 0.0 < abs(found.versus_base.mean) < 1e-15
+    told = "t000 cannot be told apart from the base trial: their means are equal (-1.1"
+    assert any(sentence.startswith(told) for sentence in sentences(found))
+
+
+def test_a_single_setting_that_is_the_base_trials_is_compared_with_nothing(tmp_path):
+    found = found_in(confirmed_study(tmp_path, [0.95], {0: [0.9, 0.92, 0.91]}, seeds=3, control=0))
+    told = [*sentences(found)]
+    assert told[0] == "t000 is the only setting that was confirmed"
+    assert (
+        told[1] == "t000 has the settings of the base trial: there is no other to compare it with"
+    )
+    assert found.versus_base is None
+
+
+def test_a_single_setting_is_compared_with_the_base_trial(tmp_path):
+    reached = {0: [0.9, 0.92, 0.91], BASE: [0.5, 0.52, 0.51]}
+    told = [*sentences(found_in(confirmed_study(tmp_path, [0.95], reached, seeds=3)))]
+    assert told[0] == "t000 is the only setting that was confirmed"
+    assert told[1].startswith("t000 is better than the base trial by 0.4000")

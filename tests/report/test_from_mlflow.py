@@ -146,6 +146,7 @@ def test_a_finished_sweep_reads_the_same_from_a_database_as_from_its_folder(
     assert (results.source, results.notes) == (database, ())
 
 
+@pytest.mark.slow  # a server of its own
 def test_a_finished_sweep_reads_the_same_from_a_server_as_from_its_folder(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

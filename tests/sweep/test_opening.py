@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ckconv_sweep.cli.evaluate import _opening_in_words
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.crash_points import VARIABLE
@@ -23,8 +24,8 @@ from ckconv_sweep.record.confirmation import Opening, openings
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.openings import ledger_of
 from ckconv_sweep.record.trials import BASE, trial_of
-from ckconv_sweep.report.openings import in_words
-from ckconv_sweep.sweep.evaluated import record_opening
+from ckconv_sweep.report.openings import before_in_words, heading, in_words, lines
+from ckconv_sweep.sweep.evaluated import Recorded, record_opening
 from ckconv_sweep.sweep.opening import open_test
 from ckconv_sweep.training import checkpoint
 from ckconv_sweep.training.evaluation import evaluate
@@ -163,6 +164,19 @@ def test_a_score_on_another_dataset_is_exploratory_and_names_it(tmp_path: Path) 
         assert one.of == "sweep"
         assert one.opening.exploratory is elsewhere
         assert in_words(one.opening).endswith("on digits, exploratory") is elsewhere
+
+
+def test_a_score_on_another_dataset_is_listed_and_is_no_opening_of_the_sweeps_split() -> None:
+    scores = {"test/accuracy": 0.5}
+    other = Opening(scores=scores, trials=[3], elsewhere=True, dataset="mnist", at_ms=0)
+    own = Opening(scores=scores, trials=[3], at_ms=0)
+    assert heading([other]).startswith("test split, not opened (")
+    assert [line[:3] for line in lines([other, own, other, own])] == ["-  ", "1. ", "-  ", "2. "]
+    assert heading([other, own, other]).startswith("test split, opened once (")
+    assert before_in_words([other]) == "none before"
+    recorded = Recorded(opening=other, before=(own,), of="sweep")
+    told = [*_opening_in_words(recorded, Path("best.pt"))]
+    assert told == ["recorded: the test split of mnist was scored; that of this sweep was not"]
 
 
 def test_while_a_driver_holds_the_sweep_nothing_is_opened(tmp_path: Path) -> None:

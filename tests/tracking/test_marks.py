@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sweep.in_process import Machine, machine, make_space
+from thinned import each_second, first
 
 from benchmarks.chaos.ports import free_port
 from ckconv_sweep import keys
@@ -258,19 +259,21 @@ NAMES = {SWEEP: "sweep", ENDED: "t000", FAILED: "t001", RUNNING: "t002"}
 
 @pytest.mark.parametrize(
     ("loss", "whose"),
-    [
-        (deleted, SWEEP),
-        (deleted, ENDED),
-        (deleted, RUNNING),
-        (for_good, SWEEP),
-        (for_good, FAILED),
-        (for_good, RUNNING),
-        (without_file, SWEEP),
-        (without_file, ENDED),
-        (without_file, RUNNING),
-        (without_outcome, ENDED),
-        (running, FAILED),
-    ],
+    each_second(
+        [
+            (deleted, SWEEP),
+            (deleted, ENDED),
+            (deleted, RUNNING),
+            (for_good, SWEEP),
+            (for_good, FAILED),
+            (for_good, RUNNING),
+            (without_file, SWEEP),
+            (without_file, ENDED),
+            (without_file, RUNNING),
+            (without_outcome, ENDED),
+            (running, FAILED),
+        ]
+    ),
 )
 def test_a_run_that_was_deleted_or_lost_a_part_is_whole_again(
     loss: Callable[[str, str], None], whose: str, place: Place
@@ -298,7 +301,9 @@ def test_an_experiment_that_was_deleted_is_restored(place: Place) -> None:
     check_whole(place.uri, place.swept, place.whole)
 
 
-@pytest.mark.parametrize("lost", ["a trial's run", "the sweep's run", "the experiment", "files"])
+@pytest.mark.parametrize(
+    "lost", first(1, ["a trial's run", "the sweep's run", "the experiment", "files"])
+)
 def test_what_a_server_has_lost_is_delivered_again(
     lost: str, server: Server, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_what_a_server_missed_while_it_was_down_is_delivered_later_exactly_once(
     assert marks[0].ended
 
 
+@pytest.mark.slow  # a server starts twice
 @pytest.mark.fault("tracking-down-midway")
 def test_of_a_long_outage_the_queue_remembers_numbers_and_reads_their_records_again(
     server: Server, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from .tiny import equal, in_hex, make_trial, run
 LENGTH, CLASSES = 7, 3
 DATA: dict[str, dict[str, Any]] = {
     "classification": {"name": "digits"},
+    "lengths": {"name": "uea", "problem": "Mine"},
     "times": {"name": "character_trajectories", "dropped_fraction": 0.3, "dropped_as": "times"},
     "binary": {"name": "physionet2019"},
     "per_step": {"name": "copy_memory"},
@@ -50,7 +51,13 @@ def task_of(name: str, kind: Kind) -> SequenceTask:
         if kind == "text":
             inputs = torch.randint(2, (number, LENGTH), generator=rng)
         steps = torch.rand(number, LENGTH, generator=rng).add_(0.5).cumsum(1)
-        return Split(inputs, targets_of(kind, number, rng), steps if name == "times" else None)
+        lengths = torch.randint(1, LENGTH + 1, (number,), generator=rng)
+        return Split(
+            inputs,
+            targets_of(kind, number, rng),
+            steps if name == "times" else None,
+            lengths=lengths if name == "lengths" else None,
+        )
 
     outputs = 1 if kind in ("binary", "regression") else CLASSES
     shape = Description(name=name, kind=kind, in_channels=2, length=2 * LENGTH, outputs=outputs)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from models.test_architectures import ckcnn, with_dropout
 from models.test_vectorized import VECTORIZING, OfMembers, changed, inputs_of, models_of, result
+from thinned import each_second
 from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
@@ -132,7 +133,7 @@ SETTINGS: dict[str, ModelConfig] = {n: c for n, c in VECTORIZING.items() if n !=
     ("kind", "readout"),
     [("classification", "last"), pytest.param("text", "tied", marks=slow)],
 )
-@pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("config", each_second(SETTINGS.values()), ids=SETTINGS)
 def test_every_operation_of_a_model_rounds_a_member_as_alone(
     config: ModelConfig, kind: Any, readout: str, length: int
 ) -> None:

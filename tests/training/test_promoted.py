@@ -6,6 +6,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +117,35 @@ def test_what_a_killed_writer_left_is_no_file_of_anybody(tmp_path: Path) -> None
     assert {path.name for path in folder.iterdir()} == {TRIAL, WEIGHTS, ABOUT, CARD}
 
 
+def test_what_a_writer_left_that_was_killed_before_the_folder_had_its_name_is_taken_away(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "m[1]"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, cwd=ROOT
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        assert promoted.write(folder, files(), "u")  # another one writes it meanwhile
+        assert [path.name for path in tmp_path.glob(".m*/*")] == ["some"]
+        writer.kill()
+    shutil.rmtree(folder)
+    assert promoted.write(folder, files(), "u")
+    assert [path.name for path in tmp_path.iterdir()] == ["m[1]"]
+
+
+ROOT = Path(__file__).parents[2]
+WRITER = """
+import sys, time
+from pathlib import Path
+from ckconv_sweep.durable import whole_folder
+with whole_folder(Path(sys.argv[1])) as new:
+    (new / "some").touch()
+    print("written", flush=True)
+    time.sleep(600)
+"""
+
+
 def test_a_card_that_somebody_edited_stays_until_it_is_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     promoted.write(folder, files(), "u")
@@ -196,11 +228,23 @@ def touched(folder: Path, before: str, after: str) -> None:
     (folder / ABOUT).write_text(text.replace(before, after))
 
 
+def replaced(folder: Path, weights: bytes) -> None:
+    """Other weights, with digests that are right for them."""
+    (folder / WEIGHTS).write_bytes(weights)
+    digests = json.loads((folder / ABOUT).read_text())["sha256"]
+    changed(folder, sha256={**digests, WEIGHTS: hashlib.sha256(weights).hexdigest()})
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], type[CkconvSweepError], str]] = {
     "weights cut short": (
         lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-3]),
         DamagedData,
         "SHA-256",
+    ),
+    "weights that are none": (
+        lambda f: replaced(f, (f / WEIGHTS).read_bytes()[:-3]),
+        DamagedData,
+        "no whole safetensors file",
     ),
     "another setting": (
         lambda f: (f / TRIAL).write_text(TEXT.replace("epochs: 3", "epochs: 4")),
@@ -259,3 +303,12 @@ def test_a_folder_that_is_not_whole_is_refused(what: str, tmp_path: Path) -> Non
         read_trained(folder)
     assert raised.value.where is not None
     assert str(folder) in raised.value.where
+
+
+def test_weights_that_are_parts_of_one_tensor_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    table = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
+    weights = {"a": table[:, ::2], "b": table.T, "c": table, "none": table[:0], "one": table[0, 0]}
+    content = promoted.contents(replace(HELD, weights=weights), TEXT, "")[WEIGHTS]
+    found = promoted.weights_of(content, "a")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)

@@ -46,7 +46,7 @@ def test_answers_penalties_and_gradients_are_those_of_each_model_called_by_itsel
     vectorized = Vectorized(models(1)[0])
     vectorized.put(weights, buffers, trained=True)
     inputs = torch.stack([TASK.train.inputs[first : first + 4] for first in (0, 5, 9)])
-    answers, penalties = vectorized(inputs, None, 1.0, penalized=True)
+    answers, penalties = vectorized(inputs, penalized=True)
     assert penalties is not None
     gradients = vectorized.gradients(answers.square().sum() + penalties.sum())
     for e, model in enumerate(several):
@@ -62,10 +62,10 @@ def test_rows_that_are_changed_in_place_are_the_weights_of_the_next_call() -> No
     weights, buffers = rows(models(2))
     vectorized = Vectorized(models(1)[0])
     vectorized.put(weights, buffers, trained=False)
-    before, penalty = vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1), None, 1.0)
+    before, penalty = vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1))
     assert penalty is None
     weights[0] = weights[1]
-    after, _ = vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1), None, 1.0)
+    after, _ = vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1))
     assert torch.equal(after[0], after[1])
     assert torch.equal(after[1], before[1])
     assert not torch.equal(before[0], before[1])
@@ -76,7 +76,7 @@ def test_the_model_whose_code_is_run_keeps_its_own_weights_also_when_it_fails() 
     own = {name: id(parameter) for name, parameter in model.named_parameters()}
     vectorized = Vectorized(model)
     vectorized.put(*rows(models(2)), trained=True)
-    vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1), None, 1.0)
+    vectorized(TASK.train.inputs[None, :4].expand(2, -1, -1, -1))
     with pytest.raises((RuntimeError, ValueError)):
-        vectorized(torch.zeros(2, 4, 5, 6), None, 1.0)
+        vectorized(torch.zeros(2, 4, 5, 6))
     assert {name: id(parameter) for name, parameter in model.named_parameters()} == own
