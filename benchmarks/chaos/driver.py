@@ -42,9 +42,9 @@ from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Session, Signals, Work
 from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.execution.seat import Seat
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record import versions
 from ckconv_sweep.signals import SIGNALS
-from ckconv_sweep.sweep import driver
 
 AT_A_TIME = 2
 """Trials that run at a time."""
@@ -178,6 +178,7 @@ def warm_up() -> None:
         "ckconv_sweep.models.blocks",
         "ckconv_sweep.models.ckcnn",
         "ckconv_sweep.models.kernel_nets.mlp",
+        "ckconv_sweep.models.parameters",
         "ckconv_sweep.training.allocator",
         "ckconv_sweep.training.loop",
         "mlflow.store.tracking.sqlalchemy_workspace_store",
@@ -222,9 +223,12 @@ def _with_signs(*, in_turn: bool) -> None:
     """A task that is learned in milliseconds in the place of the data. Checkpoints, which would be
     rarer than the trials, come after some epochs, and in turn after each."""
     seat.CHECKPOINT_SECONDS = 0.0 if in_turn else SIGNS_CHECKPOINT_SECONDS
-    for module, name in ((driver, "load"), (seat, "task_of")):
-        assert hasattr(module, name), name
-        setattr(module, name, lambda *_: signs())
+    for place, name, found in (
+        (Surveyor, "identity_of", lambda *_: signs().identity),
+        (seat, "task_of", lambda *_: signs()),
+    ):
+        assert hasattr(place, name), name
+        setattr(place, name, found)
 
 
 def _module(name: str) -> ModuleType:
@@ -258,8 +262,8 @@ def signs() -> SequenceTask:
 class _Threads:
     """An executor of this process."""
 
-    def __init__(self, in_turn: bool, placement: Placement) -> None:
-        self._in_turn = in_turn
+    def __init__(self, in_turn: bool, placement: Placement, surveyor: Surveyor) -> None:
+        self._in_turn, self.surveyor = in_turn, surveyor
         self._at_a_time = placement.concurrency or AT_A_TIME
 
     def check(self) -> None:

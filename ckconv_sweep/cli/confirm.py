@@ -62,6 +62,7 @@ def confirm(
 
     Example: ckconv-sweep confirm quickstart --top 5 --seeds 5
     """
+    from ckconv_sweep.execution.surveyor import Surveyor
     from ckconv_sweep.record.confirmation import noted
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.report.confirmable import begins_in_words, planned
@@ -72,7 +73,7 @@ def confirm(
     if json:
         _print_json(folder, absolute(options.data_dir))
         return
-    with lock_of(folder) as lock:
+    with contextlib.closing(Surveyor()) as surveyor, lock_of(folder) as lock:
         with folder.records.open() as study:
             space, records, kept = study.space, study.confirmations(), study.note("options") or {}
             if lock is None and noted(study.notes()) is None:
@@ -100,7 +101,9 @@ def confirm(
 
         without_hours = space.budget.model_copy(update={"gpu_hours": None})
         placement = options.placement(replace(space, budget=without_hours))
-        run_session(folder, space, options, placement, lock, records, show=show, plan=plan)
+        run_session(
+            folder, space, options, placement, lock, records, surveyor, show=show, plan=plan
+        )
 
 
 def _print_json(folder: SweepFolder, data_dir: Path | None) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.config.trial import Trial
 
@@ -15,9 +16,17 @@ class _NotCounted(Exception):
 
 
 def rejected_share(
-    space: Space, data_dir: Path | None, where: str, *, until_one_passes: bool = False
+    space: Space,
+    count_parameters: Callable[[Trial], int],
+    where: str,
+    *,
+    until_one_passes: bool = False,
 ) -> str:
-    """A line for the user; empty where no trial is rejected. `where`: the space's file.
+    """A line for the user; empty where no trial is rejected.
+
+    Args:
+        count_parameters: the number of trainable numbers of a trial's model.
+        where: the space's file.
 
     Raises:
         ConfigError: none of many random draws can be trained.
@@ -25,16 +34,14 @@ def rejected_share(
     from ckconv_sweep.errors import CkconvSweepError
     from ckconv_sweep.search.feasible import DRAWS, in_words, survey
 
-    def count_parameters(trial: Trial) -> int:
-        from ckconv_sweep.models.parameters import parameters_of
-
+    def counted(trial: Trial) -> int:
         try:
-            return parameters_of(trial, data_dir)
+            return count_parameters(trial)
         except CkconvSweepError as error:
             raise _NotCounted(error.message) from None
 
     try:
-        rejected = survey(space, count_parameters, where=where, until_one_passes=until_one_passes)
+        rejected = survey(space, counted, where=where, until_one_passes=until_one_passes)
     except _NotCounted as why:
         return f"the number of parameters was not checked: {why}"
     if not rejected or until_one_passes:

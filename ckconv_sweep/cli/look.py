@@ -221,6 +221,7 @@ def _summary(
     from ckconv_sweep.record.warm_start import relatives, sweeps_of
     from ckconv_sweep.report.confirmable import confirmation_in_words, how_far
     from ckconv_sweep.report.summary import goal_in_words, summarize
+    from ckconv_sweep.tracking.lag import lag_of
 
     folder.records.check_not_lost()
     holder = folder.records.holder()
@@ -231,6 +232,11 @@ def _summary(
         notes += in_words(folder, study.notes(), held=held)
         notes += relatives(study) if thoroughly else []
         notes += [confirmation_in_words(study, holder)]
+        if thoroughly and (
+            lag := lag_of(study.notes(), study.every_trial(), folder.root.parent, held=held)
+        ):
+            later = "the study has them" if held else f"deliver them: {folder.command('sync')}"
+            notes.append(f"MLflow is {lag.in_words}; {later}")
         parents = [sweep.name for sweep in sweeps_of(study) if sweep.named]
         beside = {"learnt from": ", ".join(parents), "confirmed": how_far(study)}
     summary = summarize(folder.name, records, space, held=held)

@@ -62,7 +62,8 @@ def show_plan(
         f"scheduler {space.scheduler.name}, judged by the {space.metric.at} {space.metric.name}"
         f"{space.beside}"
     )
-    for note in (*notes(space), rejected_share(space, data_dir, folder.name)):
+    count_parameters = partial(parameters_of, data_dir=data_dir)
+    for note in (*notes(space), rejected_share(space, count_parameters, folder.name)):
         if note:
             console.print(note)
     for path, expression in space.derived.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ import typer
 from ckconv_sweep.cli import completion
 from ckconv_sweep.cli.options import Changes, absolute, name_of, takes
 from ckconv_sweep.cli.run_options import RunOptions
-from ckconv_sweep.cli.session import check_lock, lock_of, run_session
+from ckconv_sweep.cli.session import check_lock, load, lock_of, run_session
 from ckconv_sweep.config.names import expanded
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ckconv_sweep.config.space import Space
+    from ckconv_sweep.execution.surveyor import Surveyor
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.study import Study
     from ckconv_sweep.record.trials import TrialRecord
@@ -103,7 +106,9 @@ def launch(
 
 def begin(folder: SweepFolder, asked: Space, options: RunOptions, where: str) -> None:
     """Start a sweep over this space, or go on with the one that is there. `where`: its file."""
-    with lock_of(folder) as lock:
+    from ckconv_sweep.execution.surveyor import Surveyor
+
+    with contextlib.closing(Surveyor()) as surveyor, lock_of(folder) as lock:
         before = None
         if folder.records.exists():
             from ckconv_sweep.errors import SpaceChanged
@@ -121,8 +126,10 @@ def begin(folder: SweepFolder, asked: Space, options: RunOptions, where: str) ->
         if before is None:
             from ckconv_sweep.cli.feasible import rejected_share
 
-            rejected_share(asked, absolute(options.data_dir), where, until_one_passes=True)
-        _run(folder, asked, options, lock, before)
+            load(surveyor)
+            count = partial(surveyor.parameters_of, data_dir=absolute(options.data_dir))
+            rejected_share(asked, count, where, until_one_passes=True)
+        _run(folder, asked, options, lock, before, surveyor)
 
 
 def learning_from(space: Space, names: Iterable[str]) -> Space:
@@ -156,6 +163,7 @@ def resume(
 
     Example: ckconv-sweep resume quickstart --trials 40
     """
+    from ckconv_sweep.execution.surveyor import Surveyor
     from ckconv_sweep.record.folder import SweepFolder
 
     if from_ is not None:
@@ -163,11 +171,11 @@ def resume(
     if name is None:
         raise typer.BadParameter("needed, unless --from is given", param_hint="NAME")
     folder = SweepFolder.existing(options.sweeps_dir, name)
-    with lock_of(folder) as lock:
+    with contextlib.closing(Surveyor()) as surveyor, lock_of(folder) as lock:
         with folder.records.open() as study:
             asked = _extended(study, options.with_budget(study.space), options)
             before = _Before.of(study)
-        _run(folder, asked, options, lock, before)
+        _run(folder, asked, options, lock, before, surveyor)
 
 
 def _restored(given: str, name: str | None, options: RunOptions) -> str:
@@ -249,6 +257,7 @@ def _run(
     options: RunOptions,
     lock: AbstractContextManager[object] | None,
     before: _Before | None,
+    surveyor: Surveyor,
 ) -> None:
     folder.records.check_not_lost()
     if before is not None:
@@ -292,4 +301,4 @@ def _run(
     def show(session: Session) -> None:
         show_result(folder, session.records, space, options.tracking_uri, session)
 
-    run_session(folder, space, options, placement, lock, records, show=show)
+    run_session(folder, space, options, placement, lock, records, surveyor, show=show)

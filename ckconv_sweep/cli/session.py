@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ckconv_sweep.cli.run_options import RunOptions
     from ckconv_sweep.config.space import Space
     from ckconv_sweep.execution.cluster import Placement
+    from ckconv_sweep.execution.surveyor import Surveyor
     from ckconv_sweep.record.confirmation import Confirmation
     from ckconv_sweep.record.folder import SweepFolder
     from ckconv_sweep.record.trials import TrialRecord
@@ -48,6 +49,16 @@ def check_lock(folder: SweepFolder) -> None:
         pass
 
 
+def load(surveyor: Surveyor) -> None:
+    """Import what a session and its end need, while the surveyor imports PyTorch."""
+    surveyor.start()
+    from ckconv_sweep.cli import progress, result  # noqa: F401
+    from ckconv_sweep.execution import executor
+    from ckconv_sweep.sweep import driver  # noqa: F401
+
+    executor.load()
+
+
 def run_session(
     folder: SweepFolder,
     space: Space,
@@ -55,6 +66,7 @@ def run_session(
     placement: Placement,
     lock: AbstractContextManager[object] | None,
     records: Sequence[TrialRecord],
+    surveyor: Surveyor,
     *,
     show: Callable[[Session], None],
     plan: Confirmation | None = None,
@@ -64,8 +76,11 @@ def run_session(
     Args:
         lock: the sweep's, where it is held already; it is released at the end.
         records: what the sweep, or its confirmation, has already.
+        surveyor: counts parameters and reads the data; it is closed before the end is shown.
         plan: what is confirmed; None: the sweep is searched.
     """
+    load(surveyor)
+    from ckconv_sweep.cli.ending import Ending
     from ckconv_sweep.cli.events_log import Log
     from ckconv_sweep.cli.hooks import at_each_best, at_the_end
     from ckconv_sweep.cli.progress import CountsConfirmed, PlainLines, view_of
@@ -93,13 +108,14 @@ def run_session(
                     own = placement.address in (None, "local")
                     ray = "starting Ray" if own else "joining the Ray cluster"
                     typer.echo(f"reading the data and {ray}", err=True)
+                of_search = () if plan else (Ending(space, records),)
                 session = run_sweep(
                     folder,
                     space,
-                    RayExecutor(placement),
+                    RayExecutor(placement, surveyor),
                     tracking_uri=uri,
                     data_dir=absolute(options.data_dir),
-                    listeners=(view, finish, best, Log(), CountsConfirmed(view, plan)),
+                    listeners=(view, finish, best, Log(), CountsConfirmed(view, plan), *of_search),
                     allow_code_change=options.allow_code_change,
                     allow_data_change=options.allow_data_change,
                     options=options.kept(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 from shlex import join, quote
 from typing import Annotated
@@ -164,6 +166,7 @@ def validate(
     from ckconv_sweep.config.notes import notes
     from ckconv_sweep.config.read import read_file
     from ckconv_sweep.config.trial import Trial
+    from ckconv_sweep.execution.surveyor import Surveyor
 
     read = read_file(file, set_ or ())
     name = shown(file)
@@ -175,7 +178,9 @@ def validate(
 
             try_trial(read, name, absolute(data_dir))
         return
-    share = rejected_share(read, absolute(data_dir), name)
+    with contextlib.closing(Surveyor()) as surveyor:
+        counted = partial(surveyor.parameters_of, data_dir=absolute(data_dir))
+        share = rejected_share(read, counted, name)
     typer.echo(
         f"{name}: a space of {count(len(read.parameters()), 'searched setting')}, "
         f"{count(most_trials(read), 'trial')}, sampler {read.sampler.name}, "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ckconv_sweep.sweep.interruption import Interruption
 
 _PAUSE_SECONDS = 1.0
+_LAG_SECONDS = 5.0
+"""How often it is looked how far MLflow is behind."""
 _FIXED = ("space", "confirms_now", "confirmation")
 """Notes of a study with which another look begins when they change."""
 
@@ -66,6 +68,7 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
     from ckconv_sweep.record.confirmation import ended, is_confirming, noted
     from ckconv_sweep.record.events import Ended
     from ckconv_sweep.record.requests import answers
+    from ckconv_sweep.tracking.lag import Behind, lag_of
 
     since = folder.records.held_since() or time.time()
     with folder.records.open() as study:
@@ -75,6 +78,7 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
         found, written = trials(), [study.note(name) for name in _FIXED]
         with view_of(folder.name, space.metrics, space, found, since=since, plan=plan) as view:
             news, brief, held = News(space), isinstance(view, PlainLines), True
+            mlflow, looked_at = Behind(), -_LAG_SECONDS
             known = set(answers(study.notes()).values())
             records = [record for record in found if record.counts]
             news.skip(records)
@@ -96,6 +100,11 @@ def _budget_changed(folder: SweepFolder, interruption: Interruption) -> bool:
                         view.hear(event)
                 if [study.note(name) for name in _FIXED] != written:
                     return True
+                if time.monotonic() > looked_at + _LAG_SECONDS:
+                    looked_at = time.monotonic()
+                    lag = lag_of(study.notes(), study.every_trial(), folder.root.parent, held=held)
+                    if said := mlflow.news(lag):
+                        view.say(said)
                 for _ in range(10 * held):
                     interruption.check()
                     time.sleep(_PAUSE_SECONDS / 10)

@@ -226,6 +226,10 @@ class ModelConfig(Row):
     """Whether sequences of another sampling rate, or with times of their own, can be read."""
     has_kernel_nets: ClassVar[bool] = False
     """Whether it has CKConvs, whose kernels can be penalised and whose precision can be chosen."""
+    vectorizes: ClassVar[bool] = True
+    """Whether many models of one shape can be run at once: all parameters and buffers, and the
+    input, the times of its steps, the masks, the answers and the penalty with an axis more in front
+    (`models/members.py`)."""
     hidden_channels: Width = 30
     """Channels between the blocks or layers: the width of the model."""
     dropout: Fraction = 0.0
@@ -311,6 +315,8 @@ class TCNConfig(ModelConfig):
 class GRUConfig(ModelConfig):
     """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
 
+    # aten::gru and aten::lstm take the weights of one model only (torch 2.13).
+    vectorizes: ClassVar[bool] = False
     name: Literal["gru"] = "gru"
     layers: Depth = 1
     """Number of recurrent layers."""
@@ -320,6 +326,7 @@ class GRUConfig(ModelConfig):
 class LSTMConfig(ModelConfig):
     """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
 
+    vectorizes: ClassVar[bool] = False
     name: Literal["lstm"] = "lstm"
     layers: Depth = 1
     """Number of recurrent layers."""

@@ -13,8 +13,8 @@ from ckconv_sweep.doctor.finding import Examined, Finding, count, ok, problem, s
 from ckconv_sweep.errors import SweepBusy, TrackingError
 from ckconv_sweep.record import snapshot, versions
 from ckconv_sweep.record.blobs import blobs_at
-from ckconv_sweep.sweep.delivery import owed
 from ckconv_sweep.tracking.answers import check_answers
+from ckconv_sweep.tracking.lag import owed
 from ckconv_sweep.tracking.marks import Found, in_mlflow, noted_marks
 from ckconv_sweep.tracking.store import (
     artifact_location,

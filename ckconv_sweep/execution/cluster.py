@@ -91,7 +91,15 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # Ray's own is 15: trials would starve beside anything else
+    # Tune's actors do not take the workers that Ray starts before it knows what for (2.59).
+    "RAY_prestart_worker_first_driver": "0",
 }
+
+
+def be_quiet() -> None:
+    """Tell Ray Tune, which reads it when it is imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -110,10 +118,11 @@ def connected(
     """
     from ckconv_sweep.training import allocator
 
+    be_quiet()
     # A local cluster's processes begin with it; on another the nodes' own environment counts.
-    kept = os.environ.get(allocator.VARIABLE) != "0"
-    for name, value in (_QUIET | (allocator.ENVIRONMENT if kept else {})).items():
-        os.environ.setdefault(name, value)
+    if os.environ.get(allocator.VARIABLE) != "0":
+        for name, value in allocator.ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     with contextlib.ExitStack() as stack:
         if log is not None:
             stack.enter_context(ray_log.kept(log))

@@ -11,13 +11,21 @@ from ckconv_sweep.execution.cluster import Placement
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.nodes import Census
 from ckconv_sweep.execution.protocol import Session, Signals, Work
+from ckconv_sweep.execution.surveyor import Surveyor
+
+
+def load() -> None:
+    """Import Ray Tune, a second that a command may spend while it waits for something else."""
+    cluster.be_quiet()
+    import ray.tune  # noqa: F401
 
 
 class RayExecutor:
     """Trains with Ray Tune, in seats for one trial or for many."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, surveyor: Surveyor | None = None) -> None:
         self._placement = placement
+        self.surveyor = surveyor or Surveyor()
         self._census: Census | None = None
         self._at_a_time = 0
 
@@ -59,7 +67,7 @@ class RayExecutor:
 
     def run(self, work: Work, signals: Signals, session: Session, known: KnownData) -> None:
         """Train until the work is done; see `tune.run`. After `prepare`."""
-        # Not before `connected` has told Ray Tune, through the environment, to be quiet.
+        # Not before `connected` has told Ray Tune to be quiet.
         from ckconv_sweep.execution import tune
 
         assert self._census is not None

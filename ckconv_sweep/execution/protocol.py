@@ -15,6 +15,7 @@ from ckconv_sweep.config.history import Epoch, Source
 from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.data.identity import Identity
 from ckconv_sweep.execution.known_data import KnownData
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record.blobs import Place
 
 
@@ -120,6 +121,9 @@ class Session:
 
 class Executor(Protocol):
     """Trains trials, several at a time."""
+
+    surveyor: Surveyor
+    """Knows the models and the data of trials that are not handed out yet."""
 
     def check(self) -> None:
         """Raises ConfigError if what was requested is nowhere to be had."""

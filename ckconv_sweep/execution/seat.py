@@ -164,6 +164,8 @@ class Seat:
 
     def _work(self) -> None:
         try:
+            import ckconv_sweep.training.pack  # noqa: F401  # while the first trial is drawn
+
             while True:
                 self._round()
         except BaseException:

@@ -98,7 +98,7 @@ def run(
                 name="session",
                 storage_path=str(folder),
                 verbose=0,
-                callbacks=[_Stops(interruption, desk, coordinator, places)],
+                stop=_Stops(interruption, desk, coordinator, places),
             ),
         ).fit()
 
@@ -237,9 +237,11 @@ class _Scheduler(_NotPickled, FIFOScheduler):
         self._desk.last_words[trial.trial_id] = Path(path).read_text() if path else ""
 
 
-class _Stops(_NotPickled, tune.Callback):
+class _Stops(_NotPickled, tune.Stopper):
     """Tune passes here several times a second; the place where a signal may end it, and where it
-    ends when no node is left that fits: a seat that cannot be placed would wait for ever."""
+    ends when no node is left that fits: a seat that cannot be placed would wait for ever. No
+    callback of Tune's: to count of which kind those are it imports MLflow, a second before the
+    first seat is started."""
 
     def __init__(
         self, interruption: Signals, desk: Desk, coordinator: Work, places: Places
@@ -247,7 +249,12 @@ class _Stops(_NotPickled, tune.Callback):
         self._interruption, self._desk, self._coordinator = interruption, desk, coordinator
         self._places = places
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether a seat is to end: `_Scheduler` says that."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Never: it raises `Closed` where all is to end."""
         if self._interruption.came or self._coordinator.fatal is not None:
             raise Closed
         before = self._places.at_a_time
@@ -257,10 +264,10 @@ class _Stops(_NotPickled, tune.Callback):
             self._coordinator.stop(error)
             raise Closed from None
         with self._desk.served() as is_open:
-            if not is_open:
-                return
-            self._desk.attend()
-            for line in said:
-                self._coordinator.say(line)
-            if self._places.at_a_time != before:
-                self._desk.has_places(self._places.at_a_time)
+            if is_open:
+                self._desk.attend()
+                for line in said:
+                    self._coordinator.say(line)
+                if self._places.at_a_time != before:
+                    self._desk.has_places(self._places.at_a_time)
+        return False

@@ -42,8 +42,6 @@ class Recurrent(SequenceModel):
     """Layers of one kind. Dropout is between layers: between the layers i and i + 1, counted from
     0, at the place 1 + i; a single layer has none."""
 
-    # aten::gru and aten::lstm take the weights of one model only (torch 2.13).
-    vectorizes = False
     kind: ClassVar[type[nn.GRU] | type[nn.LSTM]]
 
     def build(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -154,11 +154,6 @@ class SequenceModel(nn.Module, ABC):
     """Called without masks it is in evaluation; there is no other mode. Nothing is kept between
     calls, so inputs of different lengths may follow each other."""
 
-    vectorizes: ClassVar[bool] = True
-    """Whether many models of one shape can be run at once: all parameters and buffers, and the
-    input, the times of its steps, the masks, the answers and the penalty with an axis more in front
-    (`members.py`)."""
-
     def __init__(
         self, config: ModelConfig, description: Description, generator: Generator | None
     ) -> None:
@@ -171,6 +166,7 @@ class SequenceModel(nn.Module, ABC):
         """
         super().__init__()
         self.resamples = config.resamples
+        self.vectorizes = config.vectorizes
         self.input_dropout = config.input_dropout
         self.one_number = description.kind in ("binary", "regression")
         self.answer = READOUTS.maker(config.readout)

@@ -97,3 +97,6 @@ class Listener:
 
     def say(self, message: str) -> None:
         """Something that a person should read."""
+
+    def attend(self) -> None:
+        """Called several times a second, between two events, where something may be recorded."""

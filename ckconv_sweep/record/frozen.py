@@ -11,15 +11,14 @@ import datetime
 import gc
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 MOST_NAMED = 500
 """Trials that a query names by their ids; SQLite takes 999 at least."""
@@ -61,41 +60,47 @@ class FrozenTrials:
         read: dict[int, FrozenTrial] = {}
         with without_collection(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # all tables as they are at one moment
+            some = f"trial_id IN ({', '.join('?' * len(and_these))})"
+            where = some if after is None else f"({some} OR trial_id > {after:d})"
+            # Not by SQLAlchemy, whose rows take longer than reading them.
+            cursor = connection.connection.cursor()
 
-            def rows(model: Any, *names: str) -> Iterator[Any]:
+            def rows(model: Any, *names: str) -> list[tuple[Any, ...]]:
                 table = model.__table__
-                wanted = table.c.trial_id.in_(and_these)
-                if after is not None:
-                    wanted |= table.c.trial_id > after
-                columns = [table.c.trial_id, *(table.c[name] for name in names)]
-                order = next(iter(table.primary_key))
-                return iter(
-                    connection.execute(sqlalchemy.select(*columns).where(wanted).order_by(order))
-                )
+                order = next(iter(table.primary_key)).name
+                text = f"SELECT trial_id, {', '.join(names)} FROM {table.name} WHERE {where} "
+                found: list[tuple[Any, ...]] = cursor.execute(
+                    f"{text} ORDER BY {order}", and_these
+                ).fetchall()
+                return found
 
             params: defaultdict[int, dict[str, Any]] = defaultdict(dict)
             distributions: defaultdict[int, dict[str, BaseDistribution]] = defaultdict(dict)
             fields = "param_name", "param_value", "distribution_json"
             for trial_id, name, value, text in rows(models.TrialParamModel, *fields):
-                distributions[trial_id][name] = _distribution(text)
-                params[trial_id][name] = _distribution(text).to_external_repr(value)
+                distributions[trial_id][name] = drawn_from = _distribution(text)
+                params[trial_id][name] = drawn_from.to_external_repr(value)
             attributes = []
             for model in (models.TrialUserAttributeModel, models.TrialSystemAttributeModel):
                 found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
-                for trial_id, key, text in rows(model, "key", "value_json"):
-                    found[trial_id][key] = json.loads(text)
+                of_model = rows(model, "key", "value_json")
+                for (trial_id, key, _), value in zip(of_model, _decoded(of_model), strict=True):
+                    found[trial_id][key] = value
                 attributes.append(found)
             reported: defaultdict[int, dict[int, float]] = defaultdict(dict)
             intermediate: Any = models.TrialIntermediateValueModel
             fields = "step", "intermediate_value", "intermediate_value_type"
             for trial_id, step, value, kind in rows(intermediate, *fields):
-                reported[trial_id][step] = intermediate.stored_repr_to_intermediate_value(
-                    value, kind
-                )
+                if kind != _FINITE:
+                    told_as = intermediate.TrialIntermediateValueType[kind]
+                    value = intermediate.stored_repr_to_intermediate_value(value, told_as)
+                reported[trial_id][step] = value
             values: defaultdict[int, dict[int, float]] = defaultdict(dict)
             told: Any = models.TrialValueModel
             for trial_id, objective, value, kind in rows(told, "objective", "value", "value_type"):
-                values[trial_id][objective] = told.stored_repr_to_value(value, kind)
+                if kind != _FINITE:
+                    value = told.stored_repr_to_value(value, told.TrialValueType[kind])
+                values[trial_id][objective] = value
             of_trials = "study_id", "number", "state", "datetime_start", "datetime_complete"
             for trial_id, study_id, number, state, start, complete in rows(
                 models.TrialModel, *of_trials
@@ -104,7 +109,7 @@ class FrozenTrials:
                     continue
                 read[trial_id] = FrozenTrial(
                     number=number,
-                    state=state,
+                    state=TrialState[state],
                     value=None,
                     values=[value for _, value in sorted(values[trial_id].items())] or None,
                     datetime_start=_local(start),
@@ -137,8 +142,27 @@ def _distribution(text: str) -> BaseDistribution:
     return json_to_distribution(text)
 
 
-def _local(when: datetime.datetime | None) -> datetime.datetime | None:
+def _decoded(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The values of rows that end in JSON texts. Many are decoded as one text, which takes a third
+    of the time. Raises ValueError where a text is none."""
+    values: list[Any] = []
+    for start in range(0, len(rows), _TOGETHER):
+        texts = [row[-1] for row in rows[start : start + _TOGETHER]]
+        found = json.loads(f"[{','.join(texts)}]")
+        if len(found) != len(texts):
+            raise ValueError("an attribute is not one value")
+        values += found
+    return values
+
+
+_FINITE = "FINITE"
+"""What the tables call a number that is one."""
+_TOGETHER = 1000
+
+
+def _local(text: str | None) -> datetime.datetime | None:
     """Of a time in UTC without a time zone, as the tables keep it, that of this place without."""
-    if when is None:
+    if text is None:
         return None
+    when = datetime.datetime.fromisoformat(text)
     return when.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)

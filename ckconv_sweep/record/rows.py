@@ -36,13 +36,13 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         if kept is None:  # a reader's values and attributes are read in separate queries
             break
         _check_types(trial.number, number, kept)
-        kept = dict(kept)
-        sessions.append(kept.pop("session", 1))
-        data.append(kept.pop("data", ""))
-        spent_seconds = kept.pop("spent_seconds", 0.0)
-        gpu_seconds += kept.pop("gpu_seconds", 0.0)
-        verdict = _verdict(kept.pop("verdict", None))
-        history.append(Epoch(number=number, **kept))
+        sessions.append(kept.get("session", 1))
+        data.append(kept.get("data", ""))
+        spent_seconds = kept.get("spent_seconds", 0.0)
+        gpu_seconds += kept.get("gpu_seconds", 0.0)
+        verdict = _verdict(kept.get("verdict"))
+        of_epoch = {name: kept[name] for name in _OF_EPOCH if name in kept}
+        history.append(Epoch(number=number, **of_epoch))
     outcome, reason = _OUTCOMES[trial.state], trial.user_attrs.get("reason", "")
     if outcome == "pruned" and reason == REASON_CONTINUED:
         outcome, reason = "continued", ""
@@ -176,15 +176,24 @@ _KEPT = {
 """What an epoch's attribute may hold."""
 _TYPES = {(name, kind) for name, kinds in _KEPT.items() for kind in kinds}
 _NUMBERS = {float, int}
+_right: set[tuple[Any, ...]] = set()
+"""Names and types of epochs that were found right; a study has a few kinds."""
 
 
 def _check_types(trial: int, epoch: int, kept: Any) -> None:
     """Raises TypeError if an epoch's attribute is not what a driver writes."""
-    right = isinstance(kept, dict) and _TYPES.issuperset(
-        zip(kept, map(type, kept.values()), strict=True)
-    )
-    if not right or not _NUMBERS.issuperset(map(type, kept.get("metrics", {}).values())):
+    if not isinstance(kept, dict):
+        kept = {"": kept}
+    types = (*kept, *map(type, kept.values()))
+    if types not in _right:
+        if not _TYPES.issuperset(zip(kept, map(type, kept.values()), strict=True)):
+            raise TypeError(f"trial {trial}, epoch {epoch}: its values have other names or types")
+        _right.add(types)
+    if not _NUMBERS.issuperset(map(type, kept.get("metrics", {}).values())):
         raise TypeError(f"trial {trial}, epoch {epoch}: its values have other names or types")
+
+
+_OF_EPOCH = ("metrics", "timestamp_ms", "checkpoint")
 
 
 def written_verdict(verdict: Verdict) -> Any:

@@ -143,6 +143,11 @@ class Study:
     def trial(self, number: int) -> TrialRecord:
         return self._read(lambda: [self._frozen.one(self._ids[number])])[0]
 
+    def read_again(self, number: int) -> TrialRecord:
+        """A trial as it is now, for any thread; what is read is not kept."""
+        frozen = self._frozen.one
+        return database.read(self.folder.records.path, lambda: record_of(frozen(self._ids[number])))
+
     def _read(self, frozen: Callable[[], Sequence[FrozenTrial]]) -> list[TrialRecord]:
         """Raises DamagedData if a trial is not what a driver writes: whoever gets the records can
         rely on their types, on the metrics of each epoch, and on the names of parameters."""

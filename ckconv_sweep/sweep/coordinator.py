@@ -140,9 +140,11 @@ class Coordinator:
 
     @kept
     def attend(self) -> None:
-        """Do what people ask of the sweep."""
+        """Do what people ask of the sweep, and what listeners do from time to time."""
         self.control.attend(self)
         self.control.settle(self)
+        for listener in self._listeners:
+            listener.attend()
 
     def wanted(self, number: int) -> bool:
         """Whether a trial that was handed out is still to be trained."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+import contextlib
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from ckconv_sweep import keys
 from ckconv_sweep.config.settings import flat
+from ckconv_sweep.config.trial import Trial
 from ckconv_sweep.crash_points import crash_point
 from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import CannotWrite, SweepBusy
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record import lease, place, trained_data, versions
 from ckconv_sweep.record.budget import is_finished
+from ckconv_sweep.record.checkpoints import forget
 from ckconv_sweep.record.events import Ended, Event, Listener, Started
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.trials import TrialRecord, trial_of
 from ckconv_sweep.search.confirmed import confirmed
 from ckconv_sweep.tracking.answers import still_there
-from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
+from ckconv_sweep.tracking.lag import owed
+from ckconv_sweep.tracking.marks import Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import RunOfSweep, Tracker
 from ckconv_sweep.tracking.store import (
     is_default,
@@ -76,11 +81,13 @@ def deliver(
         lock or folder.records.lock(),
         as_readable_as(folder.root),
         folder.records.open_for_writing() as study,
+        contextlib.closing(Surveyor()) as surveyor,
     ):
         own_database = is_default(tracking_uri, folder.root.parent)
         for line in place.settle(study, own_database=own_database):
             say(line)
-        tracker = tracker_of(folder, study, tracking_uri, say, trained_data.folder_of(study))
+        count_parameters = partial(surveyor.parameters_of, data_dir=trained_data.folder_of(study))
+        tracker = tracker_of(folder, study, tracking_uri, say, count_parameters)
         tracker.start()
         after_trial = AfterTrial(folder, study, tracker)
         after_trial.forget_ended()
@@ -137,21 +144,8 @@ def deliver_rest(
     return replace(session, undelivered=missing)
 
 
-def owed(records: Iterable[TrialRecord], has: Found, *, finished: bool) -> int:
-    """How many epochs, ends of trials and ends of the sweep MLflow is not known to have.
-
-    Args:
-        records: all trials of the sweep, also those that confirm it.
-        has: what it is known to have.
-        finished: whether the sweep is.
-    """
-    missing = int(finished and has.status != "FINISHED")
-    for record in records:
-        if record.counts:
-            mark = has.marks.get(record.number, Mark())
-            missing += record.epochs_after(mark.epochs)
-            missing += record.outcome != "running" and not mark.ended
-    return missing
+NOTE_SECONDS = 5.0
+"""How often it is noted between two ends what MLflow has got."""
 
 
 class AfterTrial(Listener):
@@ -178,10 +172,16 @@ class AfterTrial(Listener):
         self._whole: list[list[int]] = []
         self._kept: Any = study.note("mlflow")
         self._heard: list[int] = []
+        self._kept_at = time.monotonic()
+
+    def attend(self) -> None:
+        """What has arrived at MLflow since, for whoever looks at the study meanwhile."""
+        if self._tracker.moved and time.monotonic() > self._kept_at + NOTE_SECONDS:
+            self.keep_marks()
 
     def keep_marks(self, status: str = "RUNNING") -> None:
         """Write down what MLflow is known to have; `status` is that of the sweep's own run."""
-        tracker = self._tracker
+        tracker, self._kept_at = self._tracker, time.monotonic()
         if tracker.moved:
             while tracker.moved:
                 self._mark(tracker.moved.popleft())
@@ -233,8 +233,6 @@ class AfterTrial(Listener):
             self.keep_marks()
 
     def _forget(self, number: int) -> None:
-        from ckconv_sweep.training.checkpoint import forget
-
         forget(self._folder.trial(number), self._study.space.scheduler.kept_epochs)
 
 
@@ -243,20 +241,17 @@ def tracker_of(
     study: Study,
     uri: str,
     say: Callable[[str], None],
-    data_dir: Path | None = None,
+    count_parameters: Callable[[Trial], int],
     *,
     thoroughly: bool = True,
 ) -> Tracker:
     """A tracker that has been given what MLflow lacks of earlier sessions.
 
     Args:
-        data_dir: where datasets lie, if not in the default folder.
+        count_parameters: the number of trainable numbers of a trial's model.
         thoroughly: see `Tracker`.
     """
-    from ckconv_sweep.models.parameters import parameters_of
-
     space = study.space
-    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
     tracker = Tracker(
         uri,
         RunOfSweep(
@@ -276,6 +271,7 @@ def tracker_of(
         say=say,
         sync=study.sync,
         thoroughly=thoroughly,
+        read=study.read_again,
     )
     kept = kept_notes(study.notes(), folder.root.parent)
     records = study.every_trial()

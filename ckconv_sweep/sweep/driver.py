@@ -16,14 +16,13 @@ from typing import Any
 from ckconv_sweep.config.data import Data
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.suitable import with_taken
-from ckconv_sweep.data.datasets import load
 from ckconv_sweep.data.identity import Identity, difference
 from ckconv_sweep.durable import as_readable_as
 from ckconv_sweep.errors import DataChanged, SpaceChanged, no_room
 from ckconv_sweep.execution import protocol as execution
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Executor
-from ckconv_sweep.models.parameters import parameters_of
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record import (
     confirmation,
     elsewhere,
@@ -41,6 +40,7 @@ from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.study import Study
 from ckconv_sweep.record.warm_start import WarmStart
 from ckconv_sweep.search.earlier import known_before
+from ckconv_sweep.search.samplers import warm_up
 from ckconv_sweep.sweep.confirming import Confirming
 from ckconv_sweep.sweep.coordinator import Coordinator
 from ckconv_sweep.sweep.delivery import AfterTrial, Session, tracker_of
@@ -159,14 +159,17 @@ def run_sweep(
             elsewhere.settle(folder, blobs, there.uid, there.copy_of)
         space, changed = there.space, list(there.changed)
         # Read now: one message instead of one for every trial.
-        data = load(space.trial.data, data_dir).identity
+        surveyor = executor.surveyor
+        stack.callback(surveyor.close)
+        data = surveyor.identity_of(space.trial.data, data_dir)
         changed += check_same_data(there.data, data, folder.name, allow_change=allow_data_change)
         earlier = WarmStart()
         if not there.knows_earlier:
             with interruption.shielded():
-                earlier = _earlier(space, folder, data, data_dir)
+                earlier = _earlier(space, folder, data, surveyor, data_dir)
             changed += earlier.in_words()
         stack.enter_context(interruption.shielded())
+        warm_up(space)
         stack.enter_context(executor.connected(folder.ray_log, interruption))
         interruption.install()
         interruption.check()
@@ -202,8 +205,9 @@ def run_sweep(
             listener.begin([record for record in records if record.counts])
             for line in filter(None, [*changed, *said]):
                 listener.say(line)
+        count_parameters = functools.partial(surveyor.parameters_of, data_dir=data_dir)
         tracker = tracker_of(
-            folder, study, tracking_uri, _say_to(listeners), data_dir, thoroughly=False
+            folder, study, tracking_uri, _say_to(listeners), count_parameters, thoroughly=False
         )
         tracker.start(first_epoch_seconds=FIRST_EPOCH_SECONDS)
         after_trial = AfterTrial(folder, study, tracker)
@@ -214,7 +218,7 @@ def run_sweep(
         end = SessionEnd(ends_at, lambda: interruption.ends_session)
         coordinator = Coordinator(
             study,
-            count_parameters=functools.partial(parameters_of, data_dir=data_dir),
+            count_parameters=count_parameters,
             listeners=heard,
             is_interrupted=lambda: interruption.came,
             places=at_a_time,
@@ -344,15 +348,17 @@ def _backup(
     return [Backup(folder, claim, stop=stop, say=say)]
 
 
-def _earlier(space: Space, folder: SweepFolder, data: Identity, data_dir: Path | None) -> WarmStart:
+def _earlier(
+    space: Space, folder: SweepFolder, data: Identity, surveyor: Surveyor, data_dir: Path | None
+) -> WarmStart:
     """What the earlier sweeps that a space names have to tell. `data`: of the base trial."""
 
     @functools.cache
     def digest_of(settings: Data) -> str:
         same = settings == space.trial.data
-        return str((data if same else load(settings, data_dir).identity)["digest"])
+        return str((data if same else surveyor.identity_of(settings, data_dir))["digest"])
 
-    count_parameters = functools.partial(parameters_of, data_dir=data_dir)
+    count_parameters = functools.partial(surveyor.parameters_of, data_dir=data_dir)
     return known_before(space, folder, count_parameters=count_parameters, digest_of=digest_of)
 
 

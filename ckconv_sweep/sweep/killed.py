@@ -17,8 +17,8 @@ from pathlib import Path
 import ckconv_sweep
 from ckconv_sweep.errors import CkconvSweepError, as_it_was
 from ckconv_sweep.record.blobs import FolderBlobs
+from ckconv_sweep.record.checkpoints import checkpoints
 from ckconv_sweep.sweep.again import GIVEN, TRIAL
-from ckconv_sweep.training import checkpoint
 
 ERRORS = "errors"
 """The file, in the folder of what is trained, with what the newest child wrote as its errors."""
@@ -127,7 +127,7 @@ class Again:
         """Where the child was, by what it left."""
         safe = noted = 0
         for place in (self.folder, *self.folder.glob("segment-*")):
-            safe = max([safe, *(epoch for epoch, _ in checkpoint.checkpoints(place))])
+            safe = max([safe, *(epoch for epoch, _ in checkpoints(place))])
             if (ledger := place / "ledger.jsonl").exists():
                 lines = ledger.read_text().splitlines()
                 noted = max([noted, *(json.loads(line)["epoch"] for line in lines)])

@@ -18,7 +18,9 @@ from itertools import islice, takewhile
 
 from ckconv_sweep.config.history import objective
 from ckconv_sweep.config.trial import Metric, Trial
+from ckconv_sweep.errors import CkconvSweepError, TrackingError
 from ckconv_sweep.record.events import (
+    Ended,
     EpochEnded,
     Event,
     Listener,
@@ -45,6 +47,8 @@ _LATE_SECONDS = 10.0
 FIRST_EPOCH_SECONDS = 30.0
 """How long a sweep's first epoch is waited for before MLflow is imported and its database made:
 that takes two and a half seconds of a processor, which the processes that train need to start."""
+MOST_EVENTS = 2000
+"""Of a queue that is longer, trials that end are remembered by their numbers alone."""
 _MOST_TOGETHER = 500
 """Of the first in the queue, those of one trial are one call: where MLflow is slower than the
 trials, the epochs of a trial wait for each other, not for those of its neighbours."""
@@ -63,6 +67,8 @@ class Tracker(Listener):
             power cut with it.
         thoroughly: ask about each trial whether MLflow still has what is marked; see
             `Runs.compare`.
+        read: the record of a trial that ended in this session, for any thread. With it, the queue
+            remembers many of these by their numbers alone.
     """
 
     def __init__(
@@ -75,7 +81,9 @@ class Tracker(Listener):
         marks: Mapping[int, Mark] | None = None,
         sync: Callable[[], None] = lambda: None,
         thoroughly: bool = True,
+        read: Callable[[int], TrialRecord] | None = None,
     ) -> None:
+        self._read = read
         self.uri, self._sync, self._thoroughly = uri, sync, thoroughly
         self.marks: dict[int, Mark] = dict(marks or {})
         self.moved: deque[int] = deque()
@@ -83,10 +91,14 @@ class Tracker(Listener):
         self._runs = Runs(uri, sweep, base=base, say=say, marks=self.marks)
         self._say = say
         self._queue: deque[Event | str | int] = deque()
-        """What happened, the states of the sweep's own run, and the numbers of trials that ended in
-        an earlier session: their events are made of their records when their turn comes."""
+        """What happened, the states of the sweep's own run, and numbers of trials that ended, in an
+        earlier session or a while ago: their events are made of their records when their turn
+        comes."""
         self._earlier: dict[int, TrialRecord] = {}
-        """The records of those numbers."""
+        """The records of those numbers that are of earlier sessions."""
+        self._folded: dict[int, tuple[int, float]] = {}
+        """Of the others, the oldest first: how many events each stands for, and when the first of
+        them was heard."""
         self._heard_at: dict[int, float] = {}
         """When each event of this session that waits was heard, by its `id`, the oldest first."""
         self._answers_since = 0.0
@@ -155,10 +167,19 @@ class Tracker(Listener):
     def waiting(self) -> int:
         """How many records are not delivered yet."""
         with self._wake:
-            return len(self._queue) + sum(
-                1 + record.epochs_after(self.marks.get(number, Mark()).epochs)
-                for number, record in self._earlier.items()
+            return (
+                len(self._queue)
+                + sum(
+                    1 + record.epochs_after(self.marks.get(number, Mark()).epochs)
+                    for number, record in self._earlier.items()
+                )
+                + self._folded_away
             )
+
+    @property
+    def _folded_away(self) -> int:
+        """How many events fewer there are in the queue than wait, for the numbers in it."""
+        return sum(events - 1 for events, _ in self._folded.values())
 
     def close(
         self, status: str, *, patience_seconds: float = 60.0, as_long_as_it_takes: bool = False
@@ -193,7 +214,23 @@ class Tracker(Listener):
             if not isinstance(item, str):
                 self._heard_at.setdefault(id(item), time.monotonic())
             self._begun |= isinstance(item, EpochEnded)
+            if isinstance(item, Ended) and self._read and len(self._queue) > MOST_EVENTS:
+                self._fold(item.number)
             self._wake.notify()
+
+    def _fold(self, number: int) -> None:
+        """Put the number of a trial that has ended in the place of its events, unless the thread
+        may be delivering some of them: those are among the first."""
+        later = islice(self._queue, _MOST_TOGETHER, None)
+        events = [e for e in later if not isinstance(e, str | int) and e.number == number]
+        if not events or not isinstance(events[0], Started):
+            return
+        gone = set(map(id, events))
+        kept = [item for item in self._queue if id(item) not in gone]
+        self._queue.clear()
+        self._queue.extend([*kept, number])
+        heard = [at for one in gone if (at := self._heard_at.pop(one, None)) is not None]
+        self._folded[number] = len(events), min(heard, default=time.monotonic())
 
     def _deliver_all(self) -> None:
         with self._wake:
@@ -205,11 +242,12 @@ class Tracker(Listener):
                     self._wake.wait()
                 if not self._queue:
                     return
-                if not self._records:  # it is known what MLflow has
-                    self._unfold()
-                batch = list(islice(self._queue, _MOST_TOGETHER))
                 last = self._closing
             try:
+                if not self._records:  # it is known what MLflow has
+                    self._unfold()
+                with self._wake:
+                    batch = list(islice(self._queue, _MOST_TOGETHER))
                 if self._failing:
                     self._runs.ask()
                     self._silent = False
@@ -219,8 +257,7 @@ class Tracker(Listener):
                 if not self._failing:
                     self._failing = str(error) or type(error).__name__
                     self._say(
-                        f"MLflow at {self.address} {problem(error, self.uri)}; "
-                        "what it misses is kept on disk and delivered later"
+                        f"{self._what(error)}; what it misses is kept on disk and delivered later"
                     )
                 if last:
                     return
@@ -244,7 +281,11 @@ class Tracker(Listener):
         """Say that MLflow is slower than the trials, again when it is twice as far behind, and when
         it has caught up."""
         with self._wake:
-            waiting, oldest = len(self._heard_at), next(iter(self._heard_at.values()), math.inf)
+            waiting = len(self._heard_at) + sum(events for events, _ in self._folded.values())
+            oldest = min(
+                next(iter(self._heard_at.values()), math.inf),
+                next((heard for _, heard in self._folded.values()), math.inf),
+            )
         if time.monotonic() - max(oldest, self._answers_since) > _LATE_SECONDS:
             if waiting >= 2 * self._said_behind:
                 self._said_behind = waiting
@@ -258,12 +299,27 @@ class Tracker(Listener):
 
     def _unfold(self) -> None:
         """In the place of a number that is first in the queue, the events of that trial."""
-        number = self._queue[0]
-        if isinstance(number, int):
+        with self._wake:
+            number = self._queue[0]
+        if not isinstance(number, int):
+            return
+        record = self._earlier.get(number)
+        if record is None:
+            assert self._read is not None
+            record = self._read(number)
+        events, before = self._events_lacking(record)
+        self._runs.delivered_before[number] = before
+        with self._wake:
             self._queue.popleft()
-            events, before = self._events_lacking(self._earlier.pop(number))
-            self._runs.delivered_before[number] = before
             self._queue.extendleft(reversed(events))
+            self._earlier.pop(number, None)
+            self._folded.pop(number, None)
+
+    def _what(self, error: Exception) -> str:
+        """What went wrong with a delivery."""
+        if isinstance(error, CkconvSweepError) and not isinstance(error, TrackingError):
+            return f"a trial could not be read again for MLflow: {error.message}"
+        return f"MLflow at {self.address} {problem(error, self.uri)}"
 
     def _events_lacking(self, record: TrialRecord) -> tuple[list[Event], list[EpochEnded]]:
         """What MLflow lacks of a trial, its start included, and the epochs that it has."""
@@ -311,7 +367,7 @@ class Tracker(Listener):
             with self._wake:
                 for _ in range(1 + self._believed):
                     self._queue.popleft()
-                others = 1 + len(self._queue)
+                others = 1 + len(self._queue) + self._folded_away
                 self._queue.extendleft(reversed(["RUNNING", *self._lacking()]))
                 now = self.waiting - others
             if now > self._believed_records:

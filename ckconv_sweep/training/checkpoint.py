@@ -1,10 +1,9 @@
 """A trial's state on disk: never half-written, never believed unchecked.
 
-    trials/0004/checkpoint-00012-<16 hex digits of its SHA-256>.pt    the two newest while it runs
-    trials/0004/best-<16 hex digits>.pt                   the trial and its best weights, once ended
     trials/0004/ledger.jsonl                      a line for each epoch executed, with its metrics
 
-How a file is written, so that it is there whole or not at all: `record.blobs`.
+Which files there are, and which are needed no more: `record.checkpoints`. How one is written, so
+that it is there whole or not at all: `record.blobs`.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ import io
 import json
 import os
 import pickle
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.durable import opened
 from ckconv_sweep.errors import CannotWrite, ConfigError, DamagedData
-from ckconv_sweep.record.blobs import UNFINISHED, Place, blobs_at, digest
-
-P = TypeVar("P", bound=Place)
+from ckconv_sweep.record.blobs import Place, blobs_at, digest
+from ckconv_sweep.record.checkpoints import best as best
+from ckconv_sweep.record.checkpoints import checkpoints as checkpoints
+from ckconv_sweep.record.checkpoints import forget as forget
+from ckconv_sweep.record.checkpoints import kept
 
 KEPT = 2
-_NAME = re.compile(r"checkpoint-(?P<epoch>\d{5,})-[0-9a-f]{16}\.pt")
 
 
 def save(folder: Place, epoch: int, state: dict[str, Any], kept_epochs: int = 0) -> str:
@@ -42,9 +41,9 @@ def save(folder: Place, epoch: int, state: dict[str, Any], kept_epochs: int = 0)
     name = _write(folder, f"checkpoint-{epoch:05d}", state)
     found = checkpoints(folder)
     # One of this epoch or a later one was damaged, or it would have been gone on from.
-    kept = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
-    kept += [path.name for number, path in _kept(found, kept_epochs) if number < epoch]
-    blobs_at(folder).delete(*(path.name for _, path in found if path.name not in kept))
+    still = [name, *(path.name for number, path in found if number < epoch)][:KEPT]
+    still += [path.name for number, path in kept(found, kept_epochs) if number < epoch]
+    blobs_at(folder).delete(*(path.name for _, path in found if path.name not in still))
     return name
 
 
@@ -60,16 +59,6 @@ def save_best(
     name, blobs = _write(folder, "best", state), blobs_at(folder)
     blobs.delete(*(old for old in blobs.list("best-*.pt") if old != name))
     return name
-
-
-def checkpoints(folder: P) -> list[tuple[int, P]]:
-    """The checkpoints of a trial with their epochs, newest first."""
-    found = [
-        (int(match["epoch"]), cast("P", folder / name))
-        for name in blobs_at(folder).list("checkpoint-*.pt")
-        if (match := _NAME.fullmatch(name))
-    ]
-    return sorted(found, reverse=True)
 
 
 def load(path: Place) -> Any:
@@ -129,25 +118,6 @@ def newest(folder: Place) -> tuple[dict[str, Any] | None, list[str]]:
         else:
             return state, messages
     return None, messages
-
-
-def best(folder: P) -> P | None:
-    """The file with the best weights of an ended trial."""
-    return next((cast("P", folder / name) for name in blobs_at(folder).list("best-*.pt")), None)
-
-
-def forget(folder: Place, kept_epochs: int = 0) -> None:
-    """Delete the checkpoints of a trial that has ended, but for those after each `kept_epochs`
-    epochs; its best weights and ledger stay."""
-    blobs, found = blobs_at(folder), checkpoints(folder)
-    kept = _kept(found, kept_epochs)
-    blobs.delete(*(path.name for number, path in found if (number, path) not in kept))
-    blobs.delete(*blobs.list(UNFINISHED))
-
-
-def _kept(found: Sequence[tuple[int, P]], kept_epochs: int) -> list[tuple[int, P]]:
-    """Those of some checkpoints with which other trials may begin."""
-    return [one for one in found if kept_epochs and one[0] % kept_epochs == 0]
 
 
 def note_in_ledger(folder: Place, epoch: Epoch) -> None:

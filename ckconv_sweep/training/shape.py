@@ -3,7 +3,6 @@ the same path. What may differ is named here; a setting that is not must agree."
 
 from __future__ import annotations
 
-from ckconv_sweep.config.model import ARCHITECTURES
 from ckconv_sweep.config.settings import flat
 from ckconv_sweep.config.trial import Trial
 
@@ -51,10 +50,9 @@ def shape_key(trial: Trial) -> ShapeKey:
 
 def why_alone(trial: Trial) -> str | None:
     """Why a trial cannot be trained together with any other, or None."""
-    name = trial.model.name
-    if ARCHITECTURES.maker(name).vectorizes:
+    if trial.model.vectorizes:
         return None
-    return f"a {name} is trained alone: PyTorch cannot run several of them as one"
+    return f"a {trial.model.name} is trained alone: PyTorch cannot run several of them as one"
 
 
 def why_apart(one: Trial, other: Trial) -> str | None:

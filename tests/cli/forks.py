@@ -42,6 +42,7 @@ IMPORTED = (
     "ckconv_sweep.models.blocks",
     "ckconv_sweep.models.ckcnn",
     "ckconv_sweep.models.kernel_nets.mlp",
+    "ckconv_sweep.models.parameters",
     "ckconv_sweep.report.advice",
     "ckconv_sweep.report.plots.fitted_kernels",
     "ckconv_sweep.report.page",

@@ -21,7 +21,7 @@ from ckconv_sweep.cli import app
 from ckconv_sweep.cli.watch import News
 from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.config.trial import Trial
-from ckconv_sweep.record.events import Ended, EpochEnded, Event, Rejected, Started
+from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener, Rejected, Started
 from ckconv_sweep.record.folder import SweepFolder
 from tests.sweep.in_process import Machine, formula, machine, make_space, with_trials
 
@@ -32,20 +32,14 @@ SPACE = make_space(
 )
 
 
-class Ear:
+class Ear(Listener):
     """What the driver's own listeners heard, in one order."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
 
-    def begin(self, records: object) -> None:
-        """Nothing."""
-
     def hear(self, event: Event) -> None:
         self.heard.append(event)
-
-    def say(self, message: str) -> None:
-        """Nothing."""
 
 
 def by_trial(events: list[Event]) -> dict[int, list[Event]]:
@@ -55,7 +49,7 @@ def by_trial(events: list[Event]) -> dict[int, list[Event]]:
 @pytest.mark.parametrize("every", [1, 3, 100])
 def test_who_looks_at_the_study_hears_what_the_driver_hears(every: int, tmp_path: Path) -> None:
     ear = Ear()
-    run = machine(tmp_path, SPACE, listeners=(ear,))  # type: ignore[arg-type]
+    run = machine(tmp_path, SPACE, listeners=(ear,))
     seen: list[Event] = []
     with run.session() as session, run.folder.records.open() as study:
         news, steps = News(study.space), 0
@@ -110,7 +104,7 @@ def test_a_trial_that_violates_a_constraint_is_never_told_of(tmp_path: Path) -> 
 def test_every_point_that_a_constraint_takes_from_a_grid_is_told_to_both(tmp_path: Path) -> None:
     ear = Ear()
     asked = make_space(sampler="grid", trials=50, constraints=["optimizer.learning_rate <= 0.001"])
-    run = machine(tmp_path, asked, listeners=(ear,))  # type: ignore[arg-type]
+    run = machine(tmp_path, asked, listeners=(ear,))
     with run.session() as session, run.folder.records.open() as study:
         news, seen = News(study.space), list[Event]()
         while session.step():

@@ -120,13 +120,11 @@ def inputs_of(kind: str, length: int, batch: int, channels: int = 2, members: in
     return torch.randn(members, batch, channels, length, generator=rng)
 
 
-VECTORIZING = {
-    name: config for name, config in SETTINGS.items() if ARCHITECTURES.maker(config.name).vectorizes
-}
+VECTORIZING = {name: config for name, config in SETTINGS.items() if config.vectorizes}
 
 
 def test_only_the_recurrent_networks_do_not_vectorize() -> None:
-    alone = {name for name in ARCHITECTURES if not ARCHITECTURES.maker(name).vectorizes}
+    alone = {name for name in ARCHITECTURES if not ARCHITECTURES[name].vectorizes}
     assert alone == {"gru", "lstm"}
 
 

@@ -27,6 +27,7 @@ from ckconv_sweep.config.history import Epoch, end_reason
 from ckconv_sweep.config.read import parse_space
 from ckconv_sweep.config.space import Space
 from ckconv_sweep.config.trial import Trial
+from ckconv_sweep.execution import executor
 from ckconv_sweep.execution.executor import RayExecutor
 from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Assignment, Signals, Work
@@ -116,6 +117,7 @@ def in_this_process(
     at_a_time: int = 2,
 ) -> None:
     """Let `run` train in the place of Ray."""
+    monkeypatch.setattr(executor, "load", lambda: None)
     monkeypatch.setattr(RayExecutor, "connected", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(RayExecutor, "prepare", lambda self, session, signals: (at_a_time, []))
     monkeypatch.setattr(

@@ -27,6 +27,7 @@ from ckconv_sweep.execution.known_data import KnownData
 from ckconv_sweep.execution.protocol import Signals, Work
 from ckconv_sweep.execution.roster import Roster
 from ckconv_sweep.execution.seat import Seat
+from ckconv_sweep.execution.surveyor import Surveyor
 from ckconv_sweep.record.events import EpochEnded, Event, Listener
 from ckconv_sweep.record.folder import SweepFolder
 from ckconv_sweep.record.trained_data import on_other_data
@@ -34,7 +35,6 @@ from ckconv_sweep.record.trials import TrialRecord
 from ckconv_sweep.report.comparison import reservations
 from ckconv_sweep.report.leaderboard import leaderboard
 from ckconv_sweep.report.results import Results
-from ckconv_sweep.sweep import driver
 from ckconv_sweep.sweep.driver import run_sweep
 from ckconv_sweep.sweep.interruption import Interrupted
 from ckconv_sweep.training import checkpoint
@@ -237,7 +237,7 @@ def test_data_of_searched_settings_are_told_apart_and_compared_by_their_settings
     searched = next(r for r in records if r.params["data.split_seed"] == 1)
     data = space.resolve(searched.params, searched.number).data
     other = json.dumps({"digest": "0" * 32})
-    known = driver.KnownData(space, load(space.trial.data, place.root).identity, records)
+    known = KnownData(space, load(space.trial.data, place.root).identity, records)
     assert known.of(data) == {"digest": searched.data[-1]}
     with pytest.raises(DataChanged, match="digest 0000"):
         worker.check_data(load(data, place.root), json.loads(other))
@@ -263,16 +263,15 @@ def test_sweeps_on_other_data_under_the_same_settings_are_not_ranked_together(pl
 @pytest.mark.fault("data-changed")
 def test_a_node_with_other_data_trains_nothing_and_no_trial_fails(place: Place) -> None:
     """As the driver reads them they are the old ones; as the worker does, they are not."""
-    seen = driver.load
+    seen = Surveyor.identity_of
 
     def then_changed(*args: Any) -> Any:
-        task = seen(*args)
-        _ = task.identity
+        identity = seen(*args)
         swapped_labels(place.train)
-        return task
+        return identity
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "load", then_changed)
+        patch.setattr(Surveyor, "identity_of", then_changed)
         with pytest.raises(ResourcesMissing) as stopped:
             place.launch()
     assert "the training targets differ" in str(stopped.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,15 @@ from typing import Any
 import pytest
 from tracking.tracked import make
 
+from ckconv_sweep.config.history import Epoch
 from ckconv_sweep.record.events import Ended, EpochEnded, Event, Listener
-from ckconv_sweep.sweep.delivery import AfterTrial, owed
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.sweep import delivery
+from ckconv_sweep.sweep.delivery import AfterTrial
+from ckconv_sweep.tracking.lag import Behind, Lag, lag_of, owed
 from ckconv_sweep.tracking.marks import Found, Mark, noted_marks, ranges
 from ckconv_sweep.tracking.outbox import Tracker
+from tests.cli.commands import typed_here
 
 from .in_process import machine, make_space
 
@@ -95,3 +101,46 @@ def test_rows_of_numbers_are_what_is_left_between_the_others(
     upto: int, without: list[int], rows: list[list[int]]
 ) -> None:
     assert ranges(upto, without) == rows
+
+
+def test_what_has_arrived_is_also_noted_between_two_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "NOTE_SECONDS", 0.0)
+    swept = machine(tmp_path, make_space(trials=1, epochs=3), concurrency=1)
+    with swept.session() as session:
+        tracker, _ = make(URI, "sweep")
+        after = AfterTrial(swept.folder, session.study, tracker)
+        session.coordinator._listeners = (AtOnce(tracker, ()), after)
+        session.step()
+        session.coordinator.attend()
+        assert session.study.note("mlflow")["marks"] == {"0": [1, False]}
+
+
+def test_status_says_how_far_mlflow_is_behind_and_nothing_where_it_has_all(tmp_path: Path) -> None:
+    note_of(tmp_path / "some", 6, but={0, 3})
+    said = typed_here("status", "sweep", "--sweeps-dir", tmp_path / "some")
+    assert "MLflow is 6 records behind (2 trials; the oldest is " in said
+    assert "deliver them: ckconv-sweep sync sweep" in said
+    note_of(tmp_path / "all", 2)
+    assert "MLflow" not in typed_here("status", "sweep", "--sweeps-dir", tmp_path / "all")
+
+
+def test_what_was_just_recorded_is_on_its_way_to_mlflow_while_a_driver_runs() -> None:
+    now = int(time.time() * 1000)
+    epochs = [
+        Epoch(number=n, metrics={}, timestamp_ms=now - age) for n, age in ((1, 90_000), (2, 0))
+    ]
+    record = TrialRecord(number=0, outcome="running", params={}, history=tuple(epochs))
+    notes = {"mlflow": {"uri": URI, "marks": {}}}
+    assert lag_of(notes, [record], Path(), held=True) == Lag(1, 1, now - 90_000)
+    assert lag_of(notes, [record], Path(), held=False) == Lag(2, 1, now - 90_000)
+    assert not lag_of({}, [record], Path(), held=True)
+
+
+def test_who_watches_hears_of_a_growing_lag_now_and_then_and_of_its_end() -> None:
+    behind, now = Behind(), int(time.time() * 1000)
+    said = [behind.news(Lag(n, 1, now - 300_000)) for n in (0, 4, 7, 8, 9, 3, 0, 0)]
+    assert [bool(line) for line in said] == [False, True, False, False, True, False, True, False]
+    assert said[1].startswith("MLflow is 4 records behind (1 trial; the oldest is 5 min old)")
+    assert said[6] == "MLflow has caught up"

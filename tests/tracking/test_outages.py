@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.chaos.ports import free_port
+from ckconv_sweep.record.trials import TrialRecord
+from ckconv_sweep.tracking import outbox
 
 from .mlflow_real import Server
-from .tracked import RECORDS, Gate, all_events, check, deliver, make, wait_until
+from .tracked import RECORDS, SPACE, Gate, all_events, check, deliver, make, wait_until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
@@ -117,6 +119,34 @@ def test_what_a_server_missed_while_it_was_down_is_delivered_later_exactly_once(
 
 
 @pytest.mark.slow  # a server starts twice
+@pytest.mark.fault("tracking-down-midway")
+def test_of_a_long_outage_the_queue_remembers_numbers_and_reads_their_records_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MOST_EVENTS", 4)
+    monkeypatch.setattr(outbox, "_MOST_TOGETHER", 3)
+    read: list[int] = []
+
+    def read_again(number: int) -> TrialRecord:
+        read.append(number)
+        return RECORDS[number]
+
+    events = all_events(RECORDS[:4])
+    with Gate(server.port, is_open=False) as gate:
+        tracker, said = make(gate.uri, "long", read=read_again)
+        tracker.catch_up([], lambda r: SPACE.resolve(r.params, r.number))
+        tracker.start()
+        wait_until(lambda: said)
+        for event in events:
+            tracker.hear(event)
+        assert [item for item in tracker._queue if isinstance(item, int)] == [1, 2, 3]
+        assert tracker.waiting == 1 + len(events)
+        gate.open = True
+        assert tracker.close("KILLED") == 0
+    assert read == [1, 2, 3]
+    check(server.uri, "long", RECORDS[:4])
+
+
 @pytest.mark.fault("tracking-down-midway")
 def test_a_server_that_is_killed_and_comes_back_gets_everything_once(server: Server) -> None:
     tracker, said = make(server.uri, "restart")
