@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -83,5 +84,8 @@ class Places:
             said.append(f"trials at a time: {there} now, {self.at_a_time} before")
             self.at_a_time = there
         pending, held = cluster.groups(self.group)
+        # One too many waits where it was asked for before a node had left.
+        seats = math.ceil(self.at_a_time / int(self.placement.pack or 1))
+        short = min(pending, max(0, seats - held))
         taken, own = cluster.taken(self.placement, roster.unused, held)
-        return [*said, *filter(None, [self._waiting.heard(pending, held, taken, own)])]
+        return [*said, *filter(None, [self._waiting.heard(short, held, taken, own)])]
