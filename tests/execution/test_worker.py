@@ -385,7 +385,7 @@ def test_a_worker_with_another_version_is_no_fault_of_its_trial_and_trains_nothi
         ray_executor.versions, "of_worker", itertools.cycle([ours | {name: "9.9"}, ours]).__next__
     )
     records = here.run(monkeypatch)
-    assert [(r.outcome, r.history) for r in records] == [("running", ())]
+    assert records == []
     (said,) = here.said
     why = f"{name} {ours[name][:8] if name == 'code' else ours[name]}; here 9.9"
     assert said == f"this node is not used: this machine: {why}"

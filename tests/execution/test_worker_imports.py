@@ -24,10 +24,13 @@ from ckconv_sweep.execution.trainable import SeatTrainable
 seat = SeatTrainable()
 seat.setup({{
     "places": 1, "gpus": 0.0, "data_dir": None, "versions": versions.of_worker(),
-    "allow_data_change": False, "pause_seconds": 0.0,
+    "allow_data_change": False, "pause_seconds": 0.0, "marker": "",
 }})
 import json
 trial = read_space("quickstart", ["training.epochs=4"]).trial.model_dump_json()
+from pathlib import Path
+from ckconv_sweep.record.lease import grant
+grant(Path(sys.argv[1]), "1:1")
 new = {{"attempt": "1:1", "trial": trial, "folder": sys.argv[1], "data": None, "recorded": []}}
 seat.answer(json.dumps({{"new": [new], "gone": []}}))
 told = []
