@@ -43,7 +43,7 @@ def test_models_are_counted_with_the_data_where_they_lay_in_the_last_session(tmp
     monkeypatch.setattr("ckconv_sweep.sweep.delivery.tracker_of", tracker)
     with pytest.raises(InterruptedError):
         deliver(folder, default_uri(tmp_path))
-    assert tracker.call_args.args[-1] == Path("/data")
+    assert tracker.call_args.args[-1].keywords == {"data_dir": Path("/data")}
     assert asked == {None, Path("/data"), Path("/given")}
 
 
