@@ -73,7 +73,7 @@ class Watching(Listener):
 
 # One after the other, in the order of their numbers, so that a trial that does not end well runs
 # while others wait.
-EPOCHS = 8
+EPOCHS = 30  # so many that a busy driver still kills before the last one
 DEATHS = 2
 """After which a trial is given up here: each costs seconds. In earnest it is one more than
 MOST_DEATHS."""
