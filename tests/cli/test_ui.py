@@ -140,7 +140,7 @@ def test_the_server_reports_home_to_nobody_and_unpickles_nothing(pages: Pages) -
     [
         (signal.SIGINT, "ours"),
         pytest.param(signal.SIGKILL, "ours", marks=pytest.mark.slow),
-        (signal.SIGKILL, "MLflow's"),
+        pytest.param(signal.SIGKILL, "MLflow's", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "ours", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, "ours", marks=pytest.mark.slow),
     ],

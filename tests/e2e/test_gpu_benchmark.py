@@ -91,6 +91,7 @@ def fine(_: Namespace) -> Rows:
     yield Row("after all of them", right=True)
 
 
+@pytest.mark.slow  # a process for each check
 def test_what_is_wrong_raises_or_hangs_is_failed_and_the_next_check_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
